@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalog: names, units, scaling and value tables for the numbers in batches.
+
+Sent once for each configuration and addressed by the hash of its content, so that every car with the same DBC
+files shares one, and a batch of last year still finds the one it was made with.
+
+    bytes  = one zstd frame with content checksum [ canferry.Catalog (batch.proto) ]
+    hash   = first 16 bytes of SHA-256 of the canferry.Catalog message, not of the zstd frame
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from agent.batch import batch_pb2
+from agent.batch.frame import compress, decompress
+from agent.errors import BatchError
+from agent.model import MessageDefinition, SignalDefinition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VERSION = 1
+HASH_BYTES = 16
+CATALOG_BYTES_MAX = 64 << 20
+"""A catalog that claims to be longer, uncompressed, is refused."""
+_LEVEL = 12
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What batches refer to by number.
+
+    buses      names, in the order of a group's bus index
+    messages   definitions, in the order of a group's message index
+    hash       32 hexadecimal digits, made from the content
+    """
+
+    buses: tuple[str, ...]
+    messages: tuple[MessageDefinition, ...]
+    hash: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hash", _hash(_to_message(self)))
+
+
+def encode_catalog(catalog: Catalog) -> bytes:
+    """The bytes of a catalog, as they travel and are stored."""
+    return compress([_to_message(catalog)], _LEVEL)
+
+
+def decode_catalog(payload: bytes) -> Catalog:
+    """Read a catalog.
+
+    Raises:
+        BatchError: the bytes are damaged, no catalog, or one of a later version.
+
+    """
+    message = batch_pb2.Catalog()
+    try:
+        message.ParseFromString(decompress(payload, CATALOG_BYTES_MAX))
+    except DecodeError as error:
+        raise BatchError(f"not a catalog: {error}") from None
+    if message.version != VERSION:
+        raise BatchError(f"catalog version {message.version} is unknown; this reader knows {VERSION}")
+    try:
+        return Catalog(tuple(message.buses), tuple(_message_from(m, message.buses) for m in message.messages))
+    except IndexError:
+        raise BatchError("a catalog's message names a bus that it does not have") from None
+
+
+def _hash(message: bytes) -> str:
+    return hashlib.sha256(message).digest()[:HASH_BYTES].hex()
+
+
+def _to_message(catalog: Catalog) -> bytes:
+    buses = {bus: index for index, bus in enumerate(catalog.buses)}
+    message = batch_pb2.Catalog(
+        version=VERSION,
+        buses=catalog.buses,
+        messages=[_message_to(definition, buses[definition.bus]) for definition in catalog.messages],
+    )
+    return message.SerializeToString(deterministic=True)
+
+
+def _message_to(definition: MessageDefinition, bus: int) -> batch_pb2.Message:
+    return batch_pb2.Message(
+        name=definition.name,
+        bus=bus,
+        id=definition.can_id,
+        length=definition.length,
+        j1939=definition.j1939,
+        cycle_ms=definition.cycle_ms,
+        signals=[_signal_to(signal) for signal in definition.signals],
+    )
+
+
+def _signal_to(signal: SignalDefinition) -> batch_pb2.Signal:
+    integers = isinstance(signal.scale, int), isinstance(signal.offset, int)
+    return batch_pb2.Signal(
+        name=signal.name,
+        start=signal.start,
+        length=signal.length,
+        motorola=not signal.little_endian,
+        signed=signal.signed,
+        ieee_float=signal.is_float,
+        scale=None if signal.scale == 1 else signal.scale,
+        offset=None if signal.offset == 0 else signal.offset,
+        integer_scale=integers[0],
+        integer_offset=integers[1],
+        unit=signal.unit,
+        minimum=signal.minimum,
+        maximum=signal.maximum,
+        choice_value=[value for value, _ in signal.choices],
+        choice_name=[name for _, name in signal.choices],
+        multiplexor=signal.multiplexor,
+        selected_by=signal.selected_by or "",
+        selected_low=[low for low, _ in signal.selected_when],
+        selected_high=[high for _, high in signal.selected_when],
+    )
+
+
+def _message_from(message: batch_pb2.Message, buses: Sequence[str]) -> MessageDefinition:
+    return MessageDefinition(
+        bus=buses[message.bus],
+        can_id=message.id,
+        name=message.name,
+        length=message.length,
+        signals=tuple(_signal_from(signal) for signal in message.signals),
+        j1939=message.j1939,
+        cycle_ms=message.cycle_ms,
+    )
+
+
+def _signal_from(signal: batch_pb2.Signal) -> SignalDefinition:
+    if not 1 <= signal.length <= 64:
+        raise BatchError(f"signal {signal.name!r} is {signal.length} bits long; accepted: 1 to 64")
+    scale = signal.scale if signal.HasField("scale") else 1.0
+    return SignalDefinition(
+        name=signal.name,
+        start=signal.start,
+        length=signal.length,
+        little_endian=not signal.motorola,
+        signed=signal.signed,
+        is_float=signal.ieee_float,
+        scale=int(scale) if signal.integer_scale else scale,
+        offset=int(signal.offset) if signal.integer_offset else signal.offset,
+        unit=signal.unit,
+        minimum=signal.minimum if signal.HasField("minimum") else None,
+        maximum=signal.maximum if signal.HasField("maximum") else None,
+        choices=tuple(zip(signal.choice_value, signal.choice_name, strict=False)),
+        multiplexor=signal.multiplexor,
+        selected_by=signal.selected_by or None,
+        selected_when=tuple(zip(signal.selected_low, signal.selected_high, strict=False)),
+    )

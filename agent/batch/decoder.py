@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes to batches; the format is drawn in `codec.py`.
+
+Nothing in the bytes is trusted: sizes are bounded before memory is taken, every index is checked, and whatever
+does not fit is a `BatchError` with its reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from agent.batch import batch_pb2
+from agent.batch.columns import ColumnReader, EncodedColumns
+from agent.batch.content import Batch, ClockReading, Group, UnknownCount
+from agent.batch.encoder import PERIOD_FRACTION, VERSION
+from agent.batch.frame import decompress
+from agent.errors import BatchError
+from agent.model import RAW_SIGNALS, BatchId, Gap, GapKind, group_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agent.batch.catalog import Catalog
+    from agent.model import SignalDefinition
+
+BATCH_BYTES_MAX = 64 << 20
+"""A batch that claims to be longer, uncompressed, is refused."""
+ROWS_MAX = 8 << 20
+"""A batch that claims to have more rows, or more values, is refused: a few bytes can claim a lot."""
+
+
+def decode_batch(payload: bytes, catalog: Catalog | None = None) -> Batch:
+    """Read a batch.
+
+    Args:
+        payload: the bytes.
+        catalog: the one that the batch names; without it the header is read, and no groups.
+
+    Raises:
+        BatchError: the bytes are damaged, no batch, one of a later version, or not of this catalog.
+
+    """
+    message = batch_pb2.Batch()
+    try:
+        message.ParseFromString(decompress(payload, BATCH_BYTES_MAX))
+    except DecodeError as error:
+        raise BatchError(f"not a batch: {error}") from None
+    if message.version != VERSION:
+        raise BatchError(f"batch version {message.version} is unknown; this reader knows {VERSION}")
+    if message.time_unit_ns < 1 or not message.vehicle or not message.stream:
+        raise BatchError("not a batch: it has no id or no time unit")
+    if catalog is None:
+        return _batch(message, ())
+    if catalog.hash != message.catalog.hex():
+        raise BatchError(f"the batch is of catalog {message.catalog.hex()}, not of {catalog.hash}")
+    try:
+        return _batch(message, tuple(_groups(message, catalog)))
+    except (IndexError, ValueError, OverflowError) as error:
+        raise BatchError(f"not a sound batch: {error}") from None
+
+
+def _batch(message: batch_pb2.Batch, groups: Sequence[Group]) -> Batch:
+    clock = message.clock
+    unknown = zip(message.unknown_bus, message.unknown_id, message.unknown_frames, strict=False)
+    partial = zip(message.partial_group, message.partial_defect, message.partial_frames, strict=False)
+    keys = [group_key(group.message, group.bus, group.can_id) for group in groups]
+    return Batch(
+        id=BatchId(message.vehicle, message.stream, message.sequence),
+        catalog=message.catalog.hex(),
+        resolution_ns=message.time_unit_ns,
+        opened_ns=message.opened_ns,
+        sealed_ns=message.sealed_ns,
+        frames=message.frames,
+        clock=ClockReading(clock.boot_id, clock.wall_ns, clock.monotonic_ns, clock.trusted),
+        gaps=tuple(_gap(gap) for gap in message.gaps),
+        unknown=tuple(UnknownCount(bus, can_id, frames) for bus, can_id, frames in unknown),
+        partial={(keys[group], defect): frames for group, defect, frames in partial if group < len(keys)},
+        groups=tuple(groups),
+    )
+
+
+def _gap(gap: batch_pb2.Gap) -> Gap:
+    try:
+        kind = GapKind(gap.kind)
+    except ValueError:
+        raise BatchError(f"gap kind {gap.kind!r} is unknown; known are {', '.join(GapKind)}") from None
+    return Gap(
+        kind,
+        gap.begin_ns,
+        gap.end_ns,
+        gap.frames,
+        gap.stream,
+        gap.first_sequence,
+        gap.last_sequence,
+        gap.detail,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """A group as the message tells it, before its columns are read."""
+
+    message: int
+    bus: int
+    can_id: int
+    rows: int
+    begin: int
+    period: int
+    told: bool
+    shapes: tuple[tuple[int, ...], ...]
+    signals: Sequence[SignalDefinition]
+
+
+def _groups(message: batch_pb2.Batch, catalog: Catalog) -> Iterator[Group]:
+    layouts = list(_layouts(message, catalog))
+    if sum(layout.rows for layout in layouts) > ROWS_MAX:
+        raise BatchError(f"claims more than {ROWS_MAX} rows")
+    reader = ColumnReader(_columns(message))
+    values = 0
+    for layout in layouts:
+        late = reader.read(layout.rows, 64).view(np.int64)
+        shape = reader.read(layout.rows, 32).astype(np.uint32) if layout.told else np.zeros(layout.rows, np.uint32)
+        rows_of_shape = np.bincount(shape, minlength=len(layout.shapes))
+        if len(rows_of_shape) > len(layout.shapes):
+            raise BatchError("a row names a shape that its group does not have")
+        columns = {}
+        for signal, rows in _rows_of_signal(layout.shapes, rows_of_shape.tolist()).items():
+            values += rows
+            if values > ROWS_MAX * 8:
+                raise BatchError(f"claims more than {ROWS_MAX * 8} values")
+            columns[signal] = reader.read(rows, layout.signals[signal].length)
+        expected = layout.begin + (np.arange(layout.rows) * layout.period >> PERIOD_FRACTION)
+        time_ns = (message.base + expected + late) * np.int64(message.time_unit_ns)
+        yield Group(layout.message, layout.bus, layout.can_id, time_ns, shape, layout.shapes, columns)
+    reader.expect_nothing_left()
+
+
+def _rows_of_signal(shapes: Sequence[Sequence[int]], rows_of_shape: Sequence[int]) -> dict[int, int]:
+    """How many rows carry each signal, in the order of the signals."""
+    rows: dict[int, int] = {}
+    for shape, count in zip(shapes, rows_of_shape, strict=True):
+        for signal in shape:
+            rows[signal] = rows.get(signal, 0) + count
+    return dict(sorted(rows.items()))
+
+
+def _layouts(message: batch_pb2.Batch, catalog: Catalog) -> Iterator[_Layout]:
+    sizes, signals = iter(message.shape_signals), iter(message.shape_signal)
+    number = 0
+    for step, bus, can_id, rows, begin, period, shapes in zip(
+        message.group_message,
+        message.group_bus,
+        message.group_id,
+        message.group_rows,
+        message.group_begin,
+        message.group_period,
+        message.group_shapes,
+        strict=True,
+    ):
+        number += step
+        if not -1 <= number < len(catalog.messages) or bus >= len(catalog.buses) or not rows:
+            raise BatchError("a group names a message or a bus that the catalog does not have, or has no rows")
+        definition = catalog.messages[number] if number >= 0 else None
+        fields = definition.signals if definition else RAW_SIGNALS
+        told = tuple(_shape(signals, next(sizes, -1), len(fields)) for _ in range(shapes))
+        yield _Layout(
+            number,
+            bus,
+            definition.can_id if definition and not can_id else can_id,
+            rows,
+            begin,
+            period,
+            bool(told),
+            told or (tuple(range(len(fields))),),
+            fields,
+        )
+
+
+def _shape(signals: Iterator[int], size: int, known: int) -> tuple[int, ...]:
+    shape: list[int] = []
+    for step in itertools.islice(signals, max(size, 0)):
+        if shape and not step:
+            raise BatchError("a shape names a signal twice")
+        shape.append(step + (shape[-1] if shape else 0))
+    if len(shape) != size or (shape and shape[-1] >= known):
+        raise BatchError("a shape names a signal that its message does not have")
+    return tuple(shape)
+
+
+def _columns(message: batch_pb2.Batch) -> EncodedColumns:
+    pools = (message.pool0, message.pool1, message.pool2, message.pool3)
+    return EncodedColumns(
+        np.frombuffer(message.column_kind, np.uint8),
+        np.array(message.column_first, np.uint64),
+        np.array(message.linear_step, np.int64),
+        np.array(message.sparse_changes, np.int64),
+        np.array(message.sparse_gap, np.int64),
+        np.array(message.sparse_delta, np.int64),
+        (*(np.frombuffer(pool, np.uint8) for pool in pools), np.array(message.pool4, np.uint64)),
+    )

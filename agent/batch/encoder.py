@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches to bytes; the format is drawn in `codec.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.batch import batch_pb2
+from agent.batch.columns import encode_columns
+from agent.batch.frame import compress
+from agent.batch.wire import field as wire_field
+from agent.batch.wire import varints, zigzag
+from agent.model import split_group_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from agent.batch.content import Header
+    from agent.model import MessageDefinition, SignalBlock
+
+VERSION = 1
+PERIOD_FRACTION = 8
+"""Bits of a period below one time unit."""
+
+
+def encode_batch(header: Header, block: SignalBlock, messages: Sequence[MessageDefinition], level: int) -> bytes:
+    """The bytes of a batch, as they are stored and travel.
+
+    Args:
+        header: everything but the rows.
+        block: the rows; not empty columns, groups in the order of their keys.
+        messages: the catalog's messages, for their ids and signals.
+        level: zstd level, 1…22.
+
+    """
+    unit = header.resolution_ns
+    base = header.opened_ns // unit
+    groups = [split_group_key(int(key)) for key in block.group_key]
+    begin, period, late = _expect_times(block, unit, base)
+    shapes = _Shapes(block, groups, messages)
+    columns = _lay_columns(block, late, shapes)
+    encoded = encode_columns(*columns)
+    message = np.array([group[0] for group in groups], np.int64)
+    plain = [m >= 0 and messages[m].can_id == can_id for m, _, can_id in groups]
+    counts = np.diff(block.row_start)
+    return compress(
+        [
+            _head(header, base, block),
+            wire_field(20, varints(zigzag(np.diff(message, prepend=0))))
+            + _packed(21, [bus for _, bus, _ in groups])
+            + _packed(22, [0 if same else can_id for (_, _, can_id), same in zip(groups, plain, strict=True)])
+            + wire_field(23, varints(counts.astype(np.uint64)))
+            + wire_field(24, varints(zigzag(begin)))
+            + wire_field(25, varints(zigzag(period)))
+            + _packed(26, shapes.of_group)
+            + _packed(27, shapes.sizes)
+            + _packed(28, shapes.signals),
+            wire_field(30, encoded.kind.tobytes()),
+            wire_field(31, varints(encoded.first))
+            + wire_field(32, varints(zigzag(encoded.linear_step)))
+            + wire_field(33, varints(encoded.sparse_changes.astype(np.uint64))),
+            wire_field(34, varints(encoded.sparse_gap.astype(np.uint64))),
+            wire_field(35, varints(zigzag(encoded.sparse_delta))),
+            *(wire_field(36 + n, pool.astype(np.uint8).tobytes()) for n, pool in enumerate(encoded.pools[:-1])),
+            wire_field(40, varints(encoded.pools[-1])),
+        ],
+        level,
+    )
+
+
+def _packed(number: int, numbers: Iterable[int]) -> bytes:
+    return wire_field(number, varints(np.fromiter(numbers, np.uint64)))
+
+
+def _head(header: Header, base: int, block: SignalBlock) -> bytes:
+    group_of = {int(key): index for index, key in enumerate(block.group_key)}
+    partial = [(group_of[key], defect, n) for (key, defect), n in header.partial.items() if key in group_of]
+    clock = header.clock
+    return batch_pb2.Batch(
+        version=VERSION,
+        vehicle=header.id.vehicle,
+        stream=header.id.stream,
+        sequence=header.id.sequence,
+        catalog=bytes.fromhex(header.catalog),
+        time_unit_ns=header.resolution_ns,
+        base=base,
+        opened_ns=header.opened_ns,
+        sealed_ns=header.sealed_ns,
+        frames=header.frames,
+        clock=batch_pb2.Clock(
+            boot_id=clock.boot_id,
+            wall_ns=clock.wall_ns,
+            monotonic_ns=clock.monotonic_ns,
+            trusted=clock.trusted,
+        ),
+        gaps=[
+            batch_pb2.Gap(
+                kind=gap.kind,
+                begin_ns=gap.begin_ns,
+                end_ns=gap.end_ns,
+                frames=gap.frames,
+                stream=gap.stream,
+                first_sequence=gap.first_sequence,
+                last_sequence=gap.last_sequence,
+                detail=gap.detail,
+            )
+            for gap in header.gaps
+        ],
+        unknown_bus=[count.bus for count in header.unknown],
+        unknown_id=[count.can_id for count in header.unknown],
+        unknown_frames=[count.frames for count in header.unknown],
+        partial_group=[group for group, _, _ in partial],
+        partial_defect=[defect for _, defect, _ in partial],
+        partial_frames=[frames for _, _, frames in partial],
+    ).SerializeToString()
+
+
+def _expect_times(
+    block: SignalBlock, unit: int, base: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Begin and period of each group, and how much later than expected each row is, all in time units."""
+    if not len(block):
+        none = np.empty(0, np.int64)
+        return none, none, none
+    start, counts = block.row_start, np.diff(block.row_start)
+    time = (block.time_ns + unit // 2) // unit - base
+    begin = time[start[:-1]]
+    span = time[start[1:] - 1] - begin
+    delta = np.diff(time, prepend=0)
+    delta[start[:-1]] = 0
+    typical = np.maximum(_medians(delta, start), 1)
+    periods = typical << PERIOD_FRACTION, _average_period(delta, span, typical, start)
+    row = np.arange(len(time)) - np.repeat(start[:-1], counts)
+    late = [
+        time - np.repeat(begin, counts) - (row * np.repeat(period, counts) >> PERIOD_FRACTION)
+        for period in periods
+    ]
+    # Whole units fit most messages; a period such as 33.3 ms wants its fraction. Take what changes less often.
+    changes = [np.add.reduceat(np.diff(column, prepend=0) != 0, start[:-1], dtype=np.int64) for column in late]
+    fraction = changes[1] < changes[0]
+    period = np.where(fraction, periods[1], periods[0])
+    return begin, period, np.where(np.repeat(fraction, counts), late[1], late[0])
+
+
+def _average_period(
+    delta: NDArray[np.int64], span: NDArray[np.int64], typical: NDArray[np.int64], start: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The average period of each group in 1/256 units, frames that were missed counted in."""
+    each = np.repeat(typical, np.diff(start))
+    periods = np.add.reduceat(np.maximum((delta + (each >> 1)) // each, 0), start[:-1])
+    period = (span << PERIOD_FRACTION) // np.maximum(periods, 1)
+    return np.where((periods > 0) & (period >= 0) & (period < 1 << 40), period, 0)
+
+
+def _medians(delta: NDArray[np.int64], start: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The median difference of each group, of a sample from its middle; 0 for groups of one row."""
+    counts = np.diff(start)
+    taken = np.minimum(counts - 1, 15)
+    first = start[:-1] + 1 + (counts - 1 - taken) // 2
+    at = np.minimum(first[:, None] + np.arange(15), len(delta) - 1)
+    sample = np.where(np.arange(15) < taken[:, None], delta[at], np.iinfo(np.int64).max)
+    sample.sort(axis=1)
+    medians: NDArray[np.int64] = np.where(taken > 0, sample[np.arange(len(counts)), np.maximum(taken - 1, 0) // 2], 0)
+    return medians
+
+
+class _Shapes:
+    """The shapes of the groups that need telling: of_group, sizes and signals are the message's fields 26 to 28."""
+
+    def __init__(
+        self,
+        block: SignalBlock,
+        groups: Sequence[tuple[int, int, int]],
+        messages: Sequence[MessageDefinition],
+    ) -> None:
+        self.of_group: list[int] = []
+        self.sizes: list[int] = []
+        self.signals: list[int] = []
+        self.local: dict[int, NDArray[np.int64]] = {}
+        starts = block.row_start
+        first = block.shape[starts[:-1]]
+        differs = block.shape != np.repeat(first, np.diff(starts))
+        mixed = np.bincount(np.searchsorted(starts, np.flatnonzero(differs), side="right") - 1, minlength=len(groups))
+        for index, (message, _, _) in enumerate(groups):
+            if not mixed[index] and message >= 0 and len(block.shapes[first[index]]) == len(messages[message].signals):
+                self.of_group.append(0)
+                continue
+            numbers, local = np.unique(block.shape[starts[index] : starts[index + 1]], return_inverse=True)
+            self.of_group.append(len(numbers))
+            self.local[index] = local
+            for number in numbers.tolist():
+                carried = block.shapes[number]
+                self.sizes.append(len(carried))
+                self.signals += [b - a for a, b in zip((0, *carried), carried, strict=False)]
+
+
+def _lay_columns(
+    block: SignalBlock, late: NDArray[np.int64], shapes: _Shapes
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint8]]:
+    """Values, starts and bits of all columns: of each group its times, its shapes if told, its signals."""
+    groups = len(block.group_key)
+    rows = np.diff(block.row_start)
+    told = np.array(sorted(shapes.local), np.int64)
+    # Columns are sorted by group, and within it times (-2), shapes (-1), signals (0 and up).
+    owner = np.concatenate([np.arange(groups), told, block.column_group])
+    rank = np.concatenate([np.full(groups, -2), np.full(len(told), -1), block.column_signal])
+    counts = np.concatenate([rows, rows[told], np.diff(block.column_start)])
+    bits = np.concatenate([np.full(groups, 64), np.full(len(told), 32), block.bits]).astype(np.uint8)
+    local = [shapes.local[group].astype(np.uint64) for group in told.tolist()]
+    values = np.concatenate([late.view(np.uint64), *local, block.values])
+    order = np.argsort(owner * (1 << 17) + rank + 2, kind="stable")
+    begin = np.cumsum(counts) - counts
+    counts, begin = counts[order], begin[order]
+    start = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=start[1:])
+    values = values.take(np.arange(start[-1]) + np.repeat(begin - start[:-1], counts))
+    return values, start, bits[order]

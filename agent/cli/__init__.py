@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: one module a command, thin: parse, call, print.
+
+Each module of `COMMANDS` has ``add_parser(subparsers)``, which imports nothing heavy and sets ``run``, a
+function from the parsed arguments to the exit status. Only the module of the command that is asked for is
+imported.
+
+Exit status: 0 success; 1 failure; 2 usage or configuration; 130 interrupted. Errors that canferry raises on
+purpose (`AgentError`) become one line on stderr; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from agent import __version__
+from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = ("demo", "run", "check", "replay", "receive", "export", "bench")
+_EPILOG = """\
+Start with:   canferry demo
+Then:         canferry check --config agent.toml && canferry run --config agent.toml
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name; the result is the process's exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except SystemExit as end:  # argparse ends so, on --help too
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        _silence_stdout()
+        return 1
+    except AgentError as error:
+        return _fail([error])
+    except BaseExceptionGroup as group:
+        errors = _leaves(group)
+        if all(isinstance(error, KeyboardInterrupt) for error in errors):
+            return 130
+        if not all(isinstance(error, AgentError) for error in errors):
+            raise
+        return _fail(errors)
+
+
+def _run(arguments: list[str]) -> int:
+    command = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        nearest = difflib.get_close_matches(command, COMMANDS, 1)
+        advice = f'did you mean "{nearest[0]}"? ' if nearest else ""
+        print(
+            f'canferry: "{command}" is not a command; {advice}accepted: {", ".join(COMMANDS)}',
+            file=sys.stderr,
+        )
+        return 2
+    parser = _parser(COMMANDS if command is None else (command,))
+    parsed = parser.parse_args(arguments)
+    if command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    from agent.log import configure_logging
+
+    configure_logging("warning")  # on stderr, until a command knows better
+    status: int = parsed.run(parsed)
+    sys.stdout.flush()
+    return status
+
+
+def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="canferry",
+        description="Ferries a car's CAN signals to the cloud.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"canferry {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for command in commands:
+        importlib.import_module(f"agent.cli.{command}").add_parser(subparsers)
+    return parser
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+def _fail(errors: Sequence[BaseException]) -> int:
+    """One line an error; the status of the gravest."""
+    for text in dict.fromkeys(" ".join(str(error).split()) for error in errors):
+        print(f"canferry: {text}", file=sys.stderr)
+    return max(_status(error) for error in errors)
+
+
+def _status(error: BaseException) -> int:
+    missing = isinstance(error, LogFileError) and isinstance(error.__cause__, FileNotFoundError)
+    return 2 if missing or isinstance(error, (ConfigError, DatabaseError)) else 1
+
+
+def _silence_stdout() -> None:
+    """Nobody reads any more: keep the interpreter from failing once more when it flushes at its end."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        sys.stdout = None

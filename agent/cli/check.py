@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``canferry check``: whether ``canferry run`` would start, and what it would find; exit 2 where it would refuse."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace, _SubParsersAction
+    from collections.abc import Sequence
+
+    from agent.config import MqttConfig
+    from agent.decode.report import LoadedDatabases
+    from agent.preflight import Finding
+
+DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
+_EPILOG = """\
+examples:
+  canferry check --config agent.toml
+  canferry check --dbc powertrain.dbc body.dbc
+  canferry check --config agent.toml --offline --json
+
+Errors are what run refuses to start with: exit status 2. Warnings are what it lives with: exit status 0.
+"""
+_COLOURS = {"ok": "32", "warning": "33", "error": "31"}
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "check",
+        help="validate configuration, DBC files, credentials, disk and broker without starting",
+        description="Validates all that run needs, without starting anything.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, help=f"the configuration; default without --dbc: {DEFAULT_CONFIG}"
+    )
+    parser.add_argument(
+        "--dbc", metavar="FILE", nargs="+", action="extend", default=[], help="DBC files, each checked by itself"
+    )
+    parser.add_argument("--offline", action="store_true", help="do not try to reach the broker")
+    parser.add_argument("--json", action="store_true", help="the findings as one JSON object on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> int:
+    """Check and tell; 2 where `run` would refuse."""
+    from agent.preflight import Level
+
+    findings, databases = _check(args)
+    refused = any(finding.level is Level.ERROR for finding in findings)
+    if args.json:
+        _print_json(findings, databases)
+    else:
+        _print(findings)
+    return 2 if refused else 0
+
+
+def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases]]:
+    from agent import preflight
+
+    findings: list[Finding] = []
+    databases: list[LoadedDatabases] = []
+    file = args.config if args.config or args.dbc else DEFAULT_CONFIG
+    if file is not None:
+        config, findings = preflight.check_config_file(file)
+        if config is not None:
+            files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
+            loaded, found = preflight.check_databases(files, {bus.name: bus.j1939 for bus in config.buses})
+            databases.append(loaded)
+            findings += [*found, *preflight.check_buses(config.buses), *preflight.check_spool(config)]
+            findings += _check_mqtt(config.mqtt, offline=args.offline) if config.mqtt else ()
+    if args.dbc:
+        # Each by itself: a bus of its own, so that no file takes another's identifiers.
+        loaded, found = preflight.check_databases([(name, Path(name)) for name in dict.fromkeys(args.dbc)])
+        databases.append(loaded)
+        findings += found
+    return findings, databases
+
+
+def _check_mqtt(mqtt: MqttConfig, *, offline: bool) -> list[Finding]:
+    import asyncio
+
+    from agent import preflight
+
+    findings = list(preflight.check_credentials(mqtt))
+    if not offline:
+        findings.append(asyncio.run(preflight.check_broker(mqtt)))
+    return findings
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    coloured = sys.stdout.isatty()
+    for finding in findings:
+        level = f"{finding.level:<8}"
+        if coloured:
+            level = f"\x1b[{_COLOURS[finding.level]}m{level}\x1b[0m"
+        print(f"{level} {finding.subject}: {finding.text}")
+        for detail in finding.details:
+            print(f"           {detail}")
+    errors, warnings = _counts(findings)
+    verdict = "canferry run would refuse" if errors else "canferry run would start"
+    print(f"\n{errors} errors, {warnings} warnings: {verdict}")
+
+
+def _print_json(findings: Sequence[Finding], databases: Sequence[LoadedDatabases]) -> None:
+    import json
+
+    from agent.decode.report import describe
+
+    errors, warnings = _counts(findings)
+    document = {
+        "errors": errors,
+        "warnings": warnings,
+        "findings": [
+            {"level": str(each.level), "subject": each.subject, "text": each.text, "details": list(each.details)}
+            for each in findings
+        ],
+        "databases": [file for loaded in databases for file in describe(loaded)],
+    }
+    print(json.dumps(document, ensure_ascii=False))
+
+
+def _counts(findings: Sequence[Finding]) -> tuple[int, int]:
+    levels = [str(finding.level) for finding in findings]
+    return levels.count("error"), levels.count("warning")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``canferry export``: batch files or a spool folder to what engineers open."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace, _SubParsersAction
+
+    from agent.receiver.export import ExportSummary
+
+_GAP_LINES = 20
+_EPILOG = """\
+examples:
+  canferry export received/car-0001 --format jsonl | head
+  canferry export received/car-0001 --format parquet --out drive.parquet
+  canferry export /var/lib/canferry/spool --format mf4 --out drive.mf4
+
+jsonl   one line a frame:
+        {"t": 1700000000.123, "bus": "can0", "id": 260, "message": "STEER", "signals": {"ANGLE": -1.5}}
+csv     one line a signal value: time,bus,id,message,signal,value,unit
+parquet the same, with the raw field bits and the value table's text beside the value
+mf4     ASAM MDF 4.10, one channel group per message, raw values with the DBC's scaling, unit and value table
+
+Gaps and problems are told on stderr. Exit status: 0; 1 where a batch could not be exported; 2 for wrong usage.
+"""
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "export",
+        help="batch files or a spool folder to jsonl, csv, parquet or mf4",
+        description="Writes the frames of batch files, folders of them, or a spool folder, in time order, each once.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a batch file, or a folder to search")
+    parser.add_argument("--format", required=True, choices=("jsonl", "csv", "parquet", "mf4"), help="what to write")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="default for jsonl and csv: stdout")
+    parser.add_argument("--vehicle", metavar="ID", help="of which vehicle, where there are several")
+    parser.add_argument("--choices", action="store_true", help="names from value tables instead of their numbers")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="the summary as one JSON object, on stdout where --out is given, else on stderr",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> int:
+    """Export; 1 where something could not be."""
+    from agent.receiver.export import export
+    from agent.receiver.inventory import Inventory
+    from agent.receiver.writers import check_output
+
+    check_output(args.format, args.out)
+    summary = export(Inventory(args.paths), args.format, args.out, vehicle=args.vehicle, choices=args.choices)
+    if args.json:
+        print(json.dumps(summary.as_dict()), file=sys.stderr if args.out is None else sys.stdout)
+    else:
+        _tell(summary)
+    return 1 if summary.problems else 0
+
+
+def _tell(summary: ExportSummary) -> None:
+    for problem in summary.problems:
+        print(f"canferry: {problem}", file=sys.stderr)
+    for gap in summary.gaps[:_GAP_LINES]:
+        print(f"gap: {gap}", file=sys.stderr)
+    if len(summary.gaps) > _GAP_LINES:
+        print(f"gap: and {len(summary.gaps) - _GAP_LINES} more; --json lists them all", file=sys.stderr)
+    unknown = f", {summary.unknown} of unknown ids not kept" if summary.unknown else ""
+    print(
+        f"{summary.vehicle}: {summary.frames} frames{unknown}, {summary.batches} batches, "
+        f"{summary.duplicates} duplicates dropped, {len(summary.gaps)} gaps",
+        file=sys.stderr,
+    )

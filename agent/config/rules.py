@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds between the values of a configuration, and what follows from them.
+
+Promise: `broken` names every rule that a configuration breaks; `completed` fills in what one value implies of
+another. Pure but for the look for the demo's DBC file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from agent.config.sections import BusConfig, Config, MqttConfig
+
+BUSES_MAX = 255
+"""A frame carries the index of its bus in one byte."""
+_INTERFACE_NAME_MAX = 15  # IFNAMSIZ without its zero byte, linux/if.h
+
+Broken = Iterator[tuple[str, str]]
+
+
+def broken(config: Config) -> Broken:
+    """Key and text for every rule that the configuration breaks."""
+    yield from _broken_buses(config.buses)
+    if config.spool.limit < 2 * config.spool.segment:
+        yield "spool.limit", f'"{config.spool.limit}" is too small; accepted: at least twice spool.segment'
+    if config.mqtt is not None:
+        yield from _broken_mqtt(config.mqtt)
+        if config.mqtt.window_bytes < config.batch.max_bytes:
+            size = config.mqtt.window_bytes
+            yield "mqtt.window_bytes", f'"{size}" is too small; accepted: at least batch.max_bytes'
+
+
+def _broken_buses(buses: tuple[BusConfig, ...]) -> Broken:
+    if len(buses) > BUSES_MAX:
+        yield "bus", f"{len(buses)} buses are too many; accepted: up to {BUSES_MAX}"
+    names: set[str] = set()
+    channels: set[str | int] = set()
+    for bus in buses:
+        where = f"bus[{bus.name}]"
+        if bus.name in names:
+            yield f"{where}.name", f'"{bus.name}" is taken by another bus; accepted: each name once'
+        names.add(bus.name)
+        if not bus.dbc and not bus.keep_unknown and bus.interface != "simulator":
+            yield f"{where}.dbc", "empty; accepted: at least one DBC file, or keep_unknown = true"
+        if bus.channel == "" and bus.interface != "simulator":
+            yield f"{where}.channel", f'missing; accepted: what interface "{bus.interface}" opens'
+        if bus.interface == "socketcan":
+            yield from _broken_socketcan(where, bus, channels)
+            channels.add(bus.channel)
+
+
+def _broken_socketcan(where: str, bus: BusConfig, channels: set[str | int]) -> Broken:
+    name = bus.channel
+    if not isinstance(name, str) or len(name.encode()) > _INTERFACE_NAME_MAX or "/" in name or " " in name:
+        yield f"{where}.channel", f'{name!r} is not a network interface; accepted: a name such as "can0"'
+    if name in channels:
+        yield f"{where}.channel", f'"{name}" is taken by another bus; accepted: each interface once'
+    for key, value in (("bitrate", bus.bitrate), ("options", bus.options)):
+        if value:
+            yield f"{where}.{key}", "has no effect on socketcan; set it with systemd-networkd or ip link"
+
+
+def _broken_mqtt(mqtt: MqttConfig) -> Broken:
+    if not _port_valid(mqtt):
+        yield "mqtt.broker", f'the port of "{mqtt.broker}" is out of range; accepted: 1 to 65535'
+    if (mqtt.certificate is None) is not (mqtt.key is None):
+        missing = "certificate" if mqtt.certificate is None else "key"
+        yield f"mqtt.{missing}", "missing; accepted: certificate and key together, or neither"
+    for key in ("ca", "certificate", "key") if not mqtt.tls else ():
+        if getattr(mqtt, key) is not None:
+            yield f"mqtt.{key}", "has no effect without encryption; accepted: with a broker mqtts://…"
+    if mqtt.password_file is not None and mqtt.username is None:
+        yield "mqtt.username", "missing; accepted: a user name beside password_file"
+    if mqtt.backoff_max < mqtt.backoff_base:
+        yield "mqtt.backoff_max", f'"{mqtt.backoff_max}" is too small; accepted: at least mqtt.backoff_base'
+
+
+def _port_valid(mqtt: MqttConfig) -> bool:
+    try:
+        return mqtt.port > 0
+    except ValueError:
+        return False
+
+
+def completed(config: Config) -> Config:
+    """The configuration with what its values imply: the connection's name, the simulated car's DBC file."""
+    replace = msgspec.structs.replace
+    buses = tuple(
+        replace(bus, dbc=(demo_car_dbc(),))
+        if bus.interface == "simulator" and not bus.dbc and not bus.keep_unknown
+        else bus
+        for bus in config.buses
+    )
+    mqtt = config.mqtt
+    if mqtt is not None and mqtt.client_id is None:
+        mqtt = replace(mqtt, client_id=config.vehicle.id)
+    return replace(config, buses=buses, mqtt=mqtt)
+
+
+def demo_car_dbc() -> Path:
+    """The DBC file of the simulated car: in the installed package, else in the source tree's ``dbc/``."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "demo_car.dbc"
+    return installed if installed.exists() else package.parent / "dbc" / "demo_car.dbc"

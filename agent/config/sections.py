@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be configured: one frozen struct a section of the file, its defaults, and what each key means.
+
+The docstring of each struct is the reference: a line ``key   meaning`` for every key, continued by deeper
+indented lines. An annotation says what is accepted: `Within` bounds a quantity or a number, `Meta(pattern=…,
+description=…)` a text. `reading` turns both into error messages. Attributes carry the names of the file's
+keys.
+
+Durations are nanoseconds (`.seconds` for asyncio), sizes bytes, rates bytes per second; all are ints.
+Paths are absolute once read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Meta, Struct, field
+
+from agent.units import Duration, Rate, Size
+
+
+@dataclass(frozen=True)
+class Within:
+    """Bounds of a quantity, written as in the file, or of a number, as digits; both ends are accepted."""
+
+    low: str
+    high: str
+
+
+VehicleId = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}$", description="1 to 128 letters, digits and - _ . :")
+]
+BusName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="1 to 64 letters, digits and - _ . :")
+]
+InterfaceName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description='"socketcan", "replay", "simulator" or the name of a python-can interface',
+    ),
+]
+BrokerUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^mqtts?://(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?/?$",
+        description='"mqtts://host:8883" or, without encryption, "mqtt://host:1883"',
+    ),
+]
+Topic = Annotated[
+    str,
+    Meta(
+        pattern=r"^([^+#\x00{}]|\{vehicle\}){1,256}$",
+        description="a topic without + and #, in which {vehicle} stands for the vehicle's id",
+    ),
+]
+ClientId = Annotated[str, Meta(min_length=1, max_length=128, description="1 to 128 characters")]
+Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+
+PAYLOAD_BYTES_MAX = 120 * 1024
+"""No batch may be larger: AWS IoT Core takes 128 KB a message, headers included."""
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all sections have in common."""
+
+
+class VehicleConfig(Section, frozen=True, kw_only=True):
+    """``[vehicle]``: whose signals these are.
+
+    id   names the vehicle in topics and batch ids, and never changes; required
+    """
+
+    id: VehicleId
+
+
+class BusConfig(Section, frozen=True, kw_only=True):
+    """``[[bus]]``: one CAN bus; at least one.
+
+    name           names the bus in batches, logs and exports; each name once; required
+    interface      "socketcan", "replay" (a recorded log at its own pace), "simulator" (the demo's car), or
+                   any interface that python-can knows, such as "slcan", "udp_multicast", "pcan", "vector";
+                   required
+    channel        what the interface opens: "can0", a serial device, a log file; required but for "simulator"
+    dbc            the DBC files that describe the bus, first match wins; relative to the configuration file;
+                   may be empty only with keep_unknown; "simulator" without any has its own
+    j1939          match 29-bit identifiers by PGN: true, false, or "auto": what each DBC file says of itself
+    keep_unknown   keep frames that no DBC file describes as raw bytes, instead of only counting them
+    bitrate        bits per second, handed to python-can; socketcan interfaces are set up by the system
+    fd             open the interface for CAN FD; socketcan always is
+    options        further options handed to the python-can interface as they are
+    """
+
+    name: BusName
+    interface: InterfaceName
+    channel: str | int = ""
+    dbc: tuple[Path, ...] = ()
+    j1939: bool | Literal["auto"] = "auto"
+    keep_unknown: bool = False
+    bitrate: Annotated[int, Within("1000", "20000000")] | None = None
+    fd: bool = False
+    options: dict[str, object] = field(default_factory=dict)
+
+
+class BatchConfig(Section, frozen=True, kw_only=True):
+    """``[batch]``: what travels together.
+
+    interval            a batch is sealed after this time; longer ones cost fewer bytes, shorter ones arrive
+                        sooner
+    time_resolution     the step in which times are sent; 1us costs about twice the bytes of 1ms
+    max_bytes           a batch is sealed before it would grow larger than this; at most 120KiB, what all
+                        brokers take
+    compression_level   zstd level, 1 to 22; above 12 little is gained
+    """
+
+    interval: Annotated[Duration, Within("50ms", "1h")] = Duration.parse("10s")
+    time_resolution: Annotated[Duration, Within("1us", "1s")] = Duration.parse("1ms")
+    max_bytes: Annotated[Size, Within("1KiB", "120KiB")] = Size.parse("48KiB")
+    compression_level: Annotated[int, Within("1", "22")] = 6
+
+
+class SpoolConfig(Section, frozen=True, kw_only=True):
+    """``[spool]``: where batches wait, on disk, until the broker has acknowledged them.
+
+    path               the directory; made where missing
+    limit              the most that waiting batches may take; the oldest are evicted beyond it
+    segment            size of the files in it, preallocated
+    min_free           what is left free on the disk for others; the oldest are evicted below it
+    journal_interval   the open batch is written down this often: the most that a power cut can cost
+    """
+
+    path: Path = field(default_factory=lambda: Path("/var/lib/canferry"))
+    limit: Annotated[Size, Within("1MiB", "1024GiB")] = Size.parse("512MiB")
+    segment: Annotated[Size, Within("256KiB", "256MiB")] = Size.parse("4MiB")
+    min_free: Annotated[Size, Within("0B", "1024GiB")] = Size.parse("64MiB")
+    journal_interval: Annotated[Duration, Within("50ms", "1m")] = Duration.parse("1s")
+
+
+class MqttConfig(Section, frozen=True, kw_only=True):
+    """``[mqtt]``: the broker that takes the batches.
+
+    broker            ``mqtts://host:port`` (8883 unless given) or, not encrypted, ``mqtt://host:port``
+                      (1883); required
+    version           MQTT version: "5", "3.1.1", or "auto": 5, and 3.1.1 where the broker refuses that
+    client_id         the name of the connection, one a vehicle; the vehicle's id unless given
+    username          for brokers that ask for one
+    password_file     a file whose first line is the password; read at each connection
+    ca                PEM file of the authorities that may vouch for the broker; the system's unless given
+    certificate       PEM file of the vehicle's own certificate, with its chain
+    key               PEM file of the certificate's private key; readable by the agent alone
+    keepalive         a silent link is probed this often; one that gives no answer is given up
+    window_batches    how many batches may be on their way at once
+    window_bytes      how many bytes may be; at least batch.max_bytes
+    backlog_rate      what old batches may use of the link beside the live ones, such as "20KiB/s"; all of it
+                      unless given
+    topic_batch       where batches are published; {vehicle} stands for the vehicle's id
+    topic_catalog     where the description of the signals is published, retained
+    topic_status      where the agent says online and offline
+    connect_timeout   a connection that takes longer is given up
+    backoff_base      the first pause after a failure is up to this long; each one after up to twice the last
+    backoff_max       no pause is longer
+    """
+
+    broker: BrokerUrl
+    version: Literal["auto", "5", "3.1.1"] = "auto"
+    client_id: ClientId | None = None
+    username: Text | None = None
+    password_file: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    keepalive: Annotated[Duration, Within("1s", "18h")] = Duration.parse("30s")
+    window_batches: Annotated[int, Within("1", "100")] = 4
+    window_bytes: Annotated[Size, Within("1KiB", "64MiB")] = Size.parse("192KiB")
+    backlog_rate: Annotated[Rate, Within("100B/s", "1GB/s")] | None = None
+    topic_batch: Topic = "canferry/{vehicle}/batch"
+    topic_catalog: Topic = "canferry/{vehicle}/catalog"
+    topic_status: Topic = "canferry/{vehicle}/status"
+    connect_timeout: Annotated[Duration, Within("1s", "5m")] = Duration.parse("20s")
+    backoff_base: Annotated[Duration, Within("10ms", "1m")] = Duration.parse("1s")
+    backoff_max: Annotated[Duration, Within("10ms", "24h")] = Duration.parse("5m")
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.broker.startswith("mqtts:")
+
+    @property
+    def host(self) -> str:
+        """The broker's name or address, brackets removed."""
+        return urlsplit(self.broker).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The broker's port, by default the registered one."""
+        port = urlsplit(self.broker).port
+        return (8883 if self.tls else 1883) if port is None else port
+
+
+class LogConfig(Section, frozen=True, kw_only=True):
+    """``[log]``: what the agent says on stderr.
+
+    level    the least that is said: "debug", "info", "warning" or "error"
+    format   "console" for people, "json" for machines, or "auto": console on a terminal, else json
+    """
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class AgentConfig(Section, frozen=True, kw_only=True):
+    """``[agent]``: the process itself.
+
+    shutdown_grace   how long the uplink may go on sending after SIGTERM; what is left stays in the spool
+    tick             how often the buses are drained; longer ticks cost less and need a larger receive_buffer
+    receive_buffer   asked of the kernel for queued frames; one classic frame takes 768 bytes of it
+    """
+
+    shutdown_grace: Annotated[Duration, Within("0s", "10m")] = Duration.parse("5s")
+    tick: Annotated[Duration, Within("1ms", "1s")] = Duration.parse("20ms")
+    receive_buffer: Annotated[Size, Within("64KiB", "1GiB")] = Size.parse("8MiB")
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """A whole configuration, valid in itself; whether files and devices exist is not its matter.
+
+    mqtt is None where batches do not leave the unit (`replay --out`); a file always has one.
+    """
+
+    vehicle: VehicleConfig
+    buses: tuple[BusConfig, ...] = field(name="bus")
+    mqtt: MqttConfig | None = None
+    batch: BatchConfig = BatchConfig()
+    spool: SpoolConfig = SpoolConfig()
+    log: LogConfig = LogConfig()
+    agent: AgentConfig = AgentConfig()
+
+    def topic(self, template: str) -> str:
+        """The topic that a template such as ``mqtt.topic_batch`` stands for."""
+        return template.replace("{vehicle}", self.vehicle.id)

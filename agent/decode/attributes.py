@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attributes of a DBC file that bear on decoding: cycle time, J1939, long names.
+
+    VFrameFormat              of a message: StandardCAN, ExtendedCAN, J1939PG, StandardCAN_FD, ExtendedCAN_FD
+    ProtocolType              of the database: "J1939"
+    GenMsgCycleTime           of a message: milliseconds
+    SystemMessageLongSymbol   of a message: its name where it has more than 32 characters
+    SystemSignalLongSymbol    of a signal: the same
+
+An attribute with a value of the wrong kind is a note, and counts as not given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.decode.report import Severity
+from agent.model import EXTENDED
+
+if TYPE_CHECKING:
+    from agent.decode.statements import AttributeStatement, Statements
+    from agent.decode.tolerance import SoundMessage
+
+FRAME_FORMATS = ("StandardCAN", "ExtendedCAN", "reserved", "J1939PG", *["reserved"] * 10)
+FRAME_FORMATS_FD = ("StandardCAN_FD", "ExtendedCAN_FD")
+"""The values 14 and 15 of VFrameFormat where the file declares it as a number."""
+
+
+class Attributes:
+    """The attributes of one file."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+        self._database: dict[str, str] = {}
+        self._message: dict[tuple[str, int], AttributeStatement] = {}
+        self._signal: dict[tuple[str, int, str], str] = {}
+        for statement in statements.attributes:
+            if statement.kind == "BO_":
+                self._message[statement.name, statement.dbc_id] = statement
+            elif statement.kind == "SG_":
+                self._signal[statement.name, statement.dbc_id, statement.signal] = statement.value
+            else:
+                self._database[statement.name] = statement.value
+
+    def cycle_ms(self, dbc_id: int) -> int:
+        """The message's cycle time, 0 where none is given."""
+        if "GenMsgCycleTime" not in self._statements.attribute_types:
+            return 0
+        statement = self._message.get(("GenMsgCycleTime", dbc_id))
+        value = statement.value if statement else self._statements.attribute_defaults.get("GenMsgCycleTime", "0")
+        try:
+            return max(0, int(float(value)))
+        except (ValueError, OverflowError):
+            if statement:
+                self._note(statement, "not a number of milliseconds")
+            return 0
+
+    def message_name(self, message: SoundMessage) -> str:
+        """The message's name, the long one where there is one."""
+        statement = self._message.get(("SystemMessageLongSymbol", message.dbc_id))
+        return (statement.value if statement else "") or message.statement.name
+
+    def signal_name(self, dbc_id: int, name: str) -> str:
+        """The signal's name, the long one where there is one."""
+        return self._signal.get(("SystemSignalLongSymbol", dbc_id, name)) or name
+
+    def is_j1939(self, message: SoundMessage, setting: bool | str) -> bool:
+        """Whether the message is matched by PGN: 29-bit ones, as the setting or else the file says."""
+        if not message.can_id & EXTENDED:
+            return False
+        if isinstance(setting, bool):
+            return setting
+        frame_format = self._frame_format(message.dbc_id)
+        if frame_format is None:
+            return self._database.get("ProtocolType", "").upper() == "J1939"
+        return frame_format == "J1939PG"
+
+    def _frame_format(self, dbc_id: int) -> str | None:
+        """What VFrameFormat says of a message, None where the file does not know the attribute."""
+        declared = self._statements.attribute_types.get("VFrameFormat")
+        if declared is None:
+            return None
+        kind, names = declared
+        if kind != "ENUM":
+            names = [*FRAME_FORMATS, *FRAME_FORMATS_FD]
+        statement = self._message.get(("VFrameFormat", dbc_id))
+        default = self._statements.attribute_defaults.get("VFrameFormat")
+        value = statement.value if statement else default
+        if value is None or value in names:
+            return value
+        try:
+            return names[int(float(value))]
+        except (ValueError, OverflowError, IndexError):
+            if statement:
+                self._note(statement, "none of its values")
+            return None
+
+    def _note(self, statement: AttributeStatement, why: str) -> None:
+        self._statements.report(
+            statement.line, f"attribute {statement.name} left out, {statement.value} is {why}", Severity.NOTE
+        )

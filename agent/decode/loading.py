@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DBC files to definitions, as far as they can be understood.
+
+A bad statement costs itself and is reported with file, line and reason; the rest loads. Only a file that cannot be read
+at all, or is no DBC file, raises `DatabaseError`.
+
+    files.py       bytes to text; what is no DBC file
+    statements.py  text to statements, each with its line
+    tolerance.py   which of them are sound, which are repaired, which left out
+    parsing.py     sound statements through cantools to definitions
+    report.py      problems and reports
+
+The work is done in a process of its own that ends with it, unless the caller says otherwise: cantools, and python-can
+which it imports, would stay in the agent's memory for ever, many times more than the definitions themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from agent.decode.files import read_text
+from agent.decode.isolation import load_in_child
+from agent.decode.parsing import parse
+from agent.decode.plan import parameter_group
+from agent.decode.report import FileReport, LoadedDatabases, Problem, Severity, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent.model import MessageDefinition
+
+J1939 = bool | Literal["auto"]
+"""Match 29-bit ids by PGN: all, none, or as each file says of itself."""
+
+
+def load_databases(
+    files: Sequence[tuple[str, Path]],
+    *,
+    j1939: J1939 | Mapping[str, J1939] = "auto",
+    isolated: bool = True,
+) -> LoadedDatabases:
+    """The definitions of all files.
+
+    Args:
+        files: (bus name, path), the earlier first where two files of a bus declare one id.
+        j1939: for all buses, or by bus name ("auto" where a bus is missing).
+        isolated: work in a child process; False where cantools is imported here anyway.
+
+    Raises:
+        DatabaseError: a file cannot be read, or is no DBC file.
+
+    """
+    settings = {bus: j1939 if isinstance(j1939, bool | str) else j1939.get(bus, "auto") for bus, _ in files}
+    if isolated and files:
+        return load_in_child([(bus, str(path)) for bus, path in files], settings)
+    return load_here(files, settings)
+
+
+def load_here(files: Sequence[tuple[str, Path]], settings: Mapping[str, J1939]) -> LoadedDatabases:
+    """The same in this process."""
+    buses = {bus: _Bus() for bus, _ in files}
+    reports = []
+    for bus, path in files:
+        report, messages = _load_file(bus, Path(path), settings[bus])
+        reports.append(_merge(report, messages, buses[bus]))
+    return LoadedDatabases(
+        tuple(message for name in sorted(buses) for message in buses[name].messages()), tuple(reports)
+    )
+
+
+def _load_file(bus: str, path: Path, j1939: J1939) -> tuple[FileReport, list[tuple[int, MessageDefinition]]]:
+    """One file's report and its messages, each with its line."""
+    file = str(path)
+    text, encoding, line = read_text(path)
+    messages, problems = parse(bus, file, text, j1939)
+    if line:
+        reason = f"text that is not UTF-8, the file is read as {encoding}"
+        problems.append(Problem(file, line, reason, Severity.NOTE, Subject.FILE))
+        problems.sort(key=lambda problem: problem.line)
+    signals = sum(len(message.signals) for _, message in messages)
+    return FileReport(bus, file, len(messages), signals, encoding, tuple(problems)), messages
+
+
+class _Bus:
+    """The messages of one bus, from all of its files."""
+
+    def __init__(self) -> None:
+        self._messages: dict[int, tuple[str, MessageDefinition]] = {}
+        self._file_of_name: dict[str, str] = {}
+        self._of_pgn: dict[int, MessageDefinition] = {}
+
+    def messages(self) -> list[MessageDefinition]:
+        """By id."""
+        return [self._messages[can_id][1] for can_id in sorted(self._messages)]
+
+    def add(self, file: str, line: int, message: MessageDefinition) -> Problem | None:
+        """Take a message, unless its id is taken; what there is to say about it."""
+
+        def problem(reason: str, severity: Severity) -> Problem:
+            return Problem(file, line, reason, severity, Subject.MESSAGE, message.name)
+
+        if message.can_id in self._messages:
+            other_file, other = self._messages[message.can_id]
+            if (other.length, other.signals) == (message.length, message.signals):
+                return problem(f"message is declared in {other_file} too, with the same signals", Severity.NOTE)
+            reason = f"message left out, its id is that of {other.name} in {other_file}, which counts"
+            return problem(reason, Severity.SKIPPED)
+        self._messages[message.can_id] = (file, message)
+        other_file = self._file_of_name.setdefault(message.name, file)
+        if other_file != file:
+            return problem(f"message of the same name in {other_file}, with another id", Severity.NOTE)
+        if message.j1939:
+            first = self._of_pgn.setdefault(parameter_group(message.can_id), message)
+            if first is not message:
+                pgn = parameter_group(message.can_id)
+                used = min((first, message), key=lambda m: m.can_id)
+                reason = f"PGN {pgn} is that of {first.name} too, its frames are decoded as {used.name}"
+                return problem(reason, Severity.NOTE)
+        return None
+
+
+def _merge(report: FileReport, messages: Sequence[tuple[int, MessageDefinition]], bus: _Bus) -> FileReport:
+    """Add a file's messages to its bus; the report, with what that brought up."""
+    lost_messages = lost_signals = 0
+    problems = []
+    for line, message in messages:
+        problem = bus.add(report.file, line, message)
+        if problem is None:
+            continue
+        problems.append(problem)
+        if problem.severity is Severity.SKIPPED:
+            lost_messages += 1
+            lost_signals += len(message.signals)
+    return replace(
+        report,
+        messages=report.messages - lost_messages,
+        signals=report.signals - lost_signals,
+        problems=tuple(sorted((*report.problems, *problems), key=lambda problem: problem.line)),
+    )

@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which statements of a DBC file can be loaded as they stand, which after a repair, and which cannot be loaded.
+
+What comes out of `sound_messages` is loaded by cantools without complaint: everything that makes it refuse a whole
+file is repaired here, or left out, as a problem of the line it stands on.
+
+    repaired    a 29-bit id without its bit 31 · a name that is no identifier (loaded under that very name) ·
+                a number without its leading zero · limits that are no numbers · a float type that the signal's
+                length does not allow · a value table's entry whose value is no whole number
+    skipped     an id past 29 bits · an id declared before · more than 64 bytes · a signal of no or more than 64
+                bits, or past the end of any frame · a signal name declared before for the same frames · a signal
+                that no multiplexor value reaches · a statement about a message or signal that is not there
+    note        overlapping signals, signals past the message's declared length (read from frames that are long
+                enough), message names used twice
+
+The first declaration of an id or a name counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent.decode.report import Severity, Subject
+from agent.decode.statements import KEYWORDS
+from agent.model import EXTENDED, EXTENDED_MASK, STANDARD_MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.decode.statements import (
+        FloatStatement,
+        MessageStatement,
+        SelectionStatement,
+        SignalStatement,
+        Statements,
+        ValuesStatement,
+    )
+
+FRAME_BYTES_MAX = 64
+CLASSIC_BYTES_MAX = 8
+SIGNAL_BITS_MAX = 64
+FLOAT_BITS = (16, 32, 64)
+RANGE_MAX = 256
+"""A longer range of multiplexor values is not spelled out: cantools keeps a codec for each value."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MARK = re.compile(r"M|m\d+M?")
+_DBC_NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
+
+
+@dataclass(slots=True)
+class SoundSignal:
+    """A signal that loads; `alias` and `mark` are its name and multiplexing mark for cantools."""
+
+    statement: SignalStatement
+    alias: str
+    mark: str
+    start: int
+    length: int
+
+    @property
+    def end_bit(self) -> int:
+        """Bits from the payload's first to the signal's last, in the order in which they are sent."""
+        if self.statement.order == "0":
+            return 8 * (self.start // 8) + 7 - self.start % 8 + self.length
+        return self.start + self.length
+
+
+@dataclass(slots=True)
+class SoundMessage:
+    """A message that loads.
+
+    dbc_id      the id as the file writes it, by which other statements name the message
+    can_id      arbitration id word, `EXTENDED` in bit 31
+    selections  by signal alias: (multiplexor alias, ranges)
+    """
+
+    statement: MessageStatement
+    dbc_id: int
+    can_id: int
+    length: int
+    alias: str
+    signals: list[SoundSignal] = field(default_factory=list)
+    values: dict[str, dict[int, str]] = field(default_factory=dict)
+    floats: dict[str, int] = field(default_factory=dict)
+    selections: dict[str, tuple[str, tuple[tuple[int, int], ...]]] = field(default_factory=dict)
+
+
+def sound_messages(statements: Statements) -> list[SoundMessage]:
+    """The messages that load, in the file's order; what does not is added to the statements' problems."""
+    by_id: dict[int, SoundMessage] = {}
+    taken: dict[int, MessageStatement] = {}
+    for message in statements.messages:
+        sound = _Message(statements, message).sound(taken)
+        if sound is not None:
+            taken[sound.can_id] = message
+            by_id[sound.dbc_id] = sound
+    _apply_statements(statements, by_id)
+    for sound in by_id.values():
+        _Multiplexing(statements, sound).check()
+        _drop_duplicates(statements, sound)
+    _note_names_used_twice(statements, list(by_id.values()))
+    return list(by_id.values())
+
+
+class _Message:
+    """One ``BO_`` statement and its signals under examination."""
+
+    def __init__(self, statements: Statements, message: MessageStatement) -> None:
+        self._message = message
+        self._report: Callable[..., None] = statements.report
+        self._aliases: set[str] = set()
+
+    def sound(self, taken: dict[int, MessageStatement]) -> SoundMessage | None:
+        """The message, or None where it cannot be loaded; `taken` are the ids declared before."""
+        message = self._message
+        can_id = self._can_id()
+        if can_id is None:
+            return None
+        if can_id in taken:
+            first = taken[can_id]
+            same = _layout(first) == _layout(message)
+            return self._skip(
+                f"id {_id_text(can_id)} is declared before as {first.name} in line {first.line}, "
+                f"{'with the same signals' if same else 'with other signals'}: the first counts"
+            )
+        try:
+            length = int(message.length, 0)
+        except ValueError:
+            return self._skip(f"its length is not a whole number of bytes: {message.length}")
+        if not 0 <= length <= FRAME_BYTES_MAX:
+            return self._skip(f"its length is {length} bytes, a frame carries up to {FRAME_BYTES_MAX}")
+        sound = SoundMessage(message, message.dbc_id, can_id, length, self._alias(message.name))
+        for signal in message.signals:
+            examined = self._signal(signal, length)
+            if examined is not None:
+                sound.signals.append(examined)
+        return sound
+
+    def _can_id(self) -> int | None:
+        """The arbitration id word that the DBC's number stands for."""
+        number = self._message.dbc_id
+        identifier = number & ~EXTENDED
+        if not 0 <= number <= 0xFFFF_FFFF or identifier > EXTENDED_MASK:
+            self._skip(f"its id {number} (0x{number:x}) is not one of a CAN frame: up to 29 bits and bit 31")
+            return None
+        if number & EXTENDED or identifier <= STANDARD_MASK:
+            return number
+        self._report(
+            self._message.line,
+            f"id 0x{identifier:x} needs 29 bits but lacks bit 31, read as a 29-bit id",
+            Severity.REPAIRED,
+            Subject.MESSAGE,
+            self._message.name,
+        )
+        return number | EXTENDED
+
+    def _skip(self, reason: str) -> None:
+        self._report(
+            self._message.line,
+            f"message left out, {reason}",
+            Severity.SKIPPED,
+            Subject.MESSAGE,
+            self._message.name,
+        )
+
+    def _alias(self, name: str, signal: SignalStatement | None = None) -> str:
+        """A name that cantools reads, and that no other signal of the message has."""
+        readable = _IDENTIFIER.fullmatch(name) and name not in KEYWORDS
+        if not readable:
+            why = "is a keyword" if name in KEYWORDS else "is not an identifier of letters, digits and _"
+            self._report(
+                self._message.line if signal is None else signal.line,
+                f"the name {name} {why}",
+                Severity.REPAIRED,
+                Subject.MESSAGE if signal is None else Subject.SIGNAL,
+                self._message.name,
+                "" if signal is None else name,
+            )
+        alias = name if readable and name not in self._aliases else f"canferry_alias_{len(self._aliases)}"
+        self._aliases.add(alias)
+        return alias
+
+    def _signal(self, signal: SignalStatement, message_bytes: int) -> SoundSignal | None:
+        """The signal, or None where it cannot be loaded."""
+
+        def skip(reason: str) -> None:
+            self._signal_problem(signal, f"signal left out, {reason}", Severity.SKIPPED)
+
+        try:
+            start, length = int(signal.start), int(signal.length)
+        except ValueError:
+            return skip(f"start or length is not a whole number: {signal.start}|{signal.length}")
+        if start < 0 or not 1 <= length <= SIGNAL_BITS_MAX:
+            return skip(f"it has {length} bits at {start}, decoded are 1 to {SIGNAL_BITS_MAX} bits from 0 on")
+        mark = self._mark(signal)
+        if mark is None:
+            return skip(f"its mark {signal.mark} is none of M, m<number>, m<number>M")
+        sound = SoundSignal(signal, "", mark, start, length)
+        frame_bytes = CLASSIC_BYTES_MAX if message_bytes <= CLASSIC_BYTES_MAX else FRAME_BYTES_MAX
+        if sound.end_bit > 8 * frame_bytes:
+            return skip(f"its bits {_bits(sound)} lie past a frame's {frame_bytes} bytes")
+        if sound.end_bit > 8 * message_bytes:
+            self._signal_problem(
+                signal,
+                f"signal does not fit, its bits {_bits(sound)} lie past the message's {message_bytes} bytes: "
+                "read from longer frames only",
+                Severity.NOTE,
+            )
+        self._mend_numbers(signal)
+        sound.alias = self._alias(signal.name, signal)
+        return sound
+
+    def _mark(self, signal: SignalStatement) -> str | None:
+        """The signal's multiplexing mark, None where it has no meaning.
+
+        Where a message has not exactly one multiplexor, SG_MUL_VAL_ statements say what selects a signal, and the
+        number in its mark says nothing.
+        """
+        if not signal.mark or _MARK.fullmatch(signal.mark):
+            return signal.mark
+        multiplexors = sum(other.mark.endswith("M") for other in self._message.signals)
+        if signal.mark.endswith("M") or multiplexors == 1:
+            return None
+        reason = f"its mark {signal.mark} is none of M, m<number>, m<number>M and does not count"
+        self._signal_problem(signal, reason, Severity.REPAIRED)
+        return "m0"
+
+    def _mend_numbers(self, signal: SignalStatement) -> None:
+        mended = []
+        for name in ("scale", "offset"):
+            written = getattr(signal, name)
+            if not _DBC_NUMBER.fullmatch(written):
+                setattr(signal, name, re.sub(r"^([-+]?)\.", r"\g<1>0.", written))
+                mended.append(f"{name} {written} read as {getattr(signal, name)}")
+        for name in ("minimum", "maximum"):
+            written = getattr(signal, name)
+            if not _DBC_NUMBER.fullmatch(written):
+                short = re.sub(r"^([-+]?)\.(?=\d)", r"\g<1>0.", written)
+                setattr(signal, name, short if _DBC_NUMBER.fullmatch(short) else "0")
+                mended.append(f"{name} {written or 'is missing and'} read as {getattr(signal, name)}")
+        if mended:
+            self._signal_problem(signal, "; ".join(mended), Severity.REPAIRED)
+
+    def _signal_problem(self, signal: SignalStatement, reason: str, severity: Severity) -> None:
+        self._report(signal.line, reason, severity, Subject.SIGNAL, self._message.name, signal.name)
+
+
+# Statements about messages and signals ----------------------------------------------------------------------
+
+
+def _apply_statements(statements: Statements, by_id: dict[int, SoundMessage]) -> None:
+    """Give each message the value tables, float types and multiplexor ranges that name it."""
+    loaded: dict[int, dict[str, list[SoundSignal]]] = {}
+    for number, message in by_id.items():
+        names = loaded.setdefault(number, {})
+        for signal in message.signals:
+            names.setdefault(signal.statement.name, []).append(signal)
+    declared: dict[int, set[str]] = {}
+    for declaration in statements.messages:
+        declared.setdefault(declaration.dbc_id, set()).update(s.name for s in declaration.signals)
+
+    def find(
+        what: str, statement: ValuesStatement | FloatStatement | SelectionStatement
+    ) -> list[SoundSignal]:
+        signals = loaded.get(statement.dbc_id, {}).get(statement.signal, [])
+        if not signals and statement.signal not in declared.get(statement.dbc_id, ()):
+            message = by_id.get(statement.dbc_id)
+            where = message.statement.name if message else f"id {statement.dbc_id}, which no message has"
+            statements.report(
+                statement.line,
+                f"{what} left out, it is for signal {statement.signal} of {where}"
+                + (", which has no such signal" if message else ""),
+                Severity.SKIPPED,
+            )
+        return signals
+
+    for values in statements.values:
+        if signals := find("value table", values):
+            table = _value_table(statements, by_id[values.dbc_id], values)
+            by_id[values.dbc_id].values.update((signal.alias, table) for signal in signals if table)
+    for kind in statements.floats:
+        for signal in find("float type", kind):
+            _apply_float(statements, by_id[kind.dbc_id], kind, signal)
+    for selection in statements.selections:
+        for signal in find("multiplexor range", selection):
+            multiplexors = loaded[selection.dbc_id].get(selection.multiplexor)
+            name = multiplexors[0].alias if multiplexors else selection.multiplexor
+            by_id[selection.dbc_id].selections[signal.alias] = (name, tuple(selection.ranges))
+
+
+def _value_table(statements: Statements, message: SoundMessage, values: ValuesStatement) -> dict[int, str]:
+    table: dict[int, str] = {}
+    for value, text in values.pairs:
+        try:
+            table[int(value)] = text
+        except ValueError:
+            statements.report(
+                values.line,
+                f"value table entry {value} left out, it is not a whole number",
+                Severity.REPAIRED,
+                Subject.STATEMENT,
+                message.statement.name,
+                values.signal,
+            )
+    return table
+
+
+def _apply_float(
+    statements: Statements, message: SoundMessage, kind: FloatStatement, signal: SoundSignal
+) -> None:
+    if kind.type in (1, 2) and signal.length not in FLOAT_BITS:
+        statements.report(
+            kind.line,
+            f"a signal of {signal.length} bits cannot be a float, read as a whole number",
+            Severity.REPAIRED,
+            Subject.SIGNAL,
+            message.statement.name,
+            kind.signal,
+        )
+        return
+    message.floats[signal.alias] = kind.type
+
+
+class _Multiplexing:
+    """Whether the marks of a message's signals and its ``SG_MUL_VAL_`` statements make sense together."""
+
+    def __init__(self, statements: Statements, message: SoundMessage) -> None:
+        self._report: Callable[..., None] = statements.report
+        self._message = message
+        self._multiplexors = [s.alias for s in message.signals if s.mark.endswith("M")]
+
+    def check(self) -> None:
+        """Leave out the signals that no multiplexor value reaches; report those that lack a multiplexor."""
+        if all(not signal.mark for signal in self._message.signals):
+            return
+        loaded = {signal.statement.line for signal in self._message.signals}
+        for declared in self._message.statement.signals:
+            if declared.mark.endswith("M") and declared.line not in loaded:
+                self._drop_selected(declared.name)
+                return
+        self._message.signals = [signal for signal in self._message.signals if self._is_reached(signal)]
+
+    def _drop_selected(self, multiplexor: str) -> None:
+        """Without its multiplexor nobody knows which frames carry a signal."""
+        for signal in self._message.signals:
+            if signal.mark:
+                self._problem(signal, f"signal left out, as is the multiplexor {multiplexor}", Severity.SKIPPED)
+        self._message.signals = [signal for signal in self._message.signals if not signal.mark]
+
+    def _selector(self, signal: SoundSignal) -> str | None:
+        """The multiplexor that selects a signal, None where it is always present."""
+        if not signal.mark:
+            return None
+        if len(self._multiplexors) == 1:
+            only = self._multiplexors[0]
+            return None if signal.alias == only else only
+        selection = self._message.selections.get(signal.alias)
+        return selection[0] if selection else None
+
+    def _is_reached(self, signal: SoundSignal) -> bool:
+        if signal.mark.startswith("m") and self._selector(signal) is None:
+            many = len(self._multiplexors) > 1
+            why = "no SG_MUL_VAL_ says which of the message's multiplexors" if many else "no multiplexor"
+            self._problem(signal, f"{why} selects it, read from every frame", Severity.REPAIRED)
+        by_alias = {other.alias: other for other in self._message.signals}
+        seen: list[str] = []
+        here: SoundSignal | None = signal
+        while here is not None:
+            seen.append(here.alias)
+            selector = self._selector(here)
+            if selector is None:
+                return True
+            if why := self._unreachable(here, selector, seen):
+                self._problem(signal, f"signal left out, {why}", Severity.SKIPPED)
+                return False
+            here = by_alias.get(selector)
+        return True
+
+    def _unreachable(self, signal: SoundSignal, selector: str, seen: list[str]) -> str:
+        """Why no value of `selector` selects the signal, "" where one may."""
+        if selector in seen:
+            return f"its multiplexor {selector} is selected by itself"
+        if selector not in self._multiplexors:
+            return f"{selector}, which is to select it, is not a multiplexor of the message"
+        ranges = self._message.selections.get(signal.alias, ("", ()))[1]
+        if len(self._multiplexors) > 1 and all(low > high for low, high in ranges):
+            return f"the range of {selector}'s values that is to select it is empty"
+        return ""
+
+    def _problem(self, signal: SoundSignal, reason: str, severity: Severity) -> None:
+        statement = signal.statement
+        name = self._message.statement.name
+        self._report(statement.line, reason, severity, Subject.SIGNAL, name, statement.name)
+
+
+def _drop_duplicates(statements: Statements, message: SoundMessage) -> None:
+    """Leave out signals whose name an earlier one has, unless other multiplexor values select them."""
+    first: dict[str, list[SoundSignal]] = {}
+    kept = []
+    for signal in message.signals:
+        same = first.setdefault(signal.statement.name, [])
+        clash = [
+            other
+            for other in same
+            if not (other.mark and signal.mark) or other.mark == signal.mark
+        ]
+        if clash:
+            statements.report(
+                signal.statement.line,
+                f"signal left out, the message has a signal of this name in line {clash[0].statement.line}",
+                Severity.SKIPPED,
+                Subject.SIGNAL,
+                message.statement.name,
+                signal.statement.name,
+            )
+            continue
+        same.append(signal)
+        kept.append(signal)
+    message.signals = kept
+
+
+def _note_names_used_twice(statements: Statements, messages: list[SoundMessage]) -> None:
+    counts = Counter(message.statement.name for message in messages)
+    seen: dict[str, int] = {}
+    for message in messages:
+        name = message.statement.name
+        if counts[name] > 1 and name in seen:
+            statements.report(
+                message.statement.line,
+                f"message of the same name in line {seen[name]}, with another id",
+                Severity.NOTE,
+                Subject.MESSAGE,
+                name,
+            )
+        seen.setdefault(name, message.statement.line)
+
+
+def _layout(message: MessageStatement) -> object:
+    return message.length, [
+        (s.name, s.mark, s.start, s.length, s.order, s.sign, s.scale, s.offset) for s in message.signals
+    ]
+
+
+def _bits(signal: SoundSignal) -> str:
+    return f"{signal.end_bit - signal.length}…{signal.end_bit - 1}"
+
+
+def _id_text(can_id: int) -> str:
+    return f"0x{can_id & ~EXTENDED:x}{' (29 bits)' if can_id & EXTENDED else ''}"

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent says: structlog events on one stream, for people on a terminal and as JSON lines elsewhere.
+
+Promise: one line an event, with time (UTC, ISO 8601), level, event and fields; lines of the libraries (paho,
+python-can, asyncio, Python's own warnings) come the same way, as event ``library_logged``. The same event
+about the same thing is said at most `BURST` times in `PERIOD_S`; what was left out is counted, and told by
+the next of its kind as ``repeats_left_out``, or by an event of that name when the period is over.
+Limits: at most `KEYS_MAX` things are remembered; the oldest is told and forgotten beyond that. What is left
+out in the last period of a process stays untold. Failure: a stream that cannot be written to is given up
+silently; the agent goes on.
+
+"The same thing" is event, level and those of the fields in `KEY_FIELDS` that it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+BURST = 10
+PERIOD_S = 10.0
+KEYS_MAX = 256
+KEY_FIELDS = ("bus", "channel", "key", "kind", "library", "message", "path", "reason", "stream", "topic")
+
+_log = structlog.get_logger()
+
+
+def configure_logging(
+    level: str = "info",
+    format: Literal["auto", "console", "json"] = "auto",  # noqa: A002 - the name of the setting
+    stream: TextIO | None = None,
+) -> None:
+    """Say everything from ``level`` up on ``stream`` (stderr unless given); may be called again.
+
+    Libraries are heard from warning up, or from ``level`` where that is higher; at "debug" from info up.
+    """
+    stream = stream or sys.stderr
+    terminal = stream.isatty()
+    console = format == "console" or (format == "auto" and terminal)
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        RepeatLimiter(_tell_repeats),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
+        structlog.processors.StackInfoRenderer(),
+        *_rendering(console=console, colors=terminal),
+    ]
+    number = getattr(logging, level.upper())
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=_LineLoggerFactory(stream),
+        cache_logger_on_first_use=False,  # a later call must reach the loggers made before it
+    )
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _LibraryHandler)]
+    root.addHandler(_LibraryHandler())
+    root.setLevel(logging.INFO if level == "debug" else max(number, logging.WARNING))
+    logging.captureWarnings(capture=True)
+
+
+def _rendering(*, console: bool, colors: bool) -> list[Processor]:
+    if not console:
+        return [
+            structlog.processors.format_exc_info,
+            _head_first,
+            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+        ]
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+
+
+def _head_first(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
+    head = {name: event_dict.pop(name) for name in ("timestamp", "level", "event")}
+    return {**head, **event_dict}
+
+
+class _LineLogger:
+    """Writes whole lines; threads may share it."""
+
+    def __init__(self, stream: TextIO, lock: threading.Lock) -> None:
+        self._stream, self._lock = stream, lock
+
+    def msg(self, line: str) -> None:
+        # A closed or full stderr must not end the agent: ferrying comes before talking.
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = msg
+
+
+class _LineLoggerFactory:
+    """Makes loggers of one stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._logger = _LineLogger(stream, threading.Lock())
+
+    def __call__(self, *_: object) -> _LineLogger:
+        return self._logger
+
+
+class _LibraryHandler(logging.Handler):
+    """Hands lines of the standard library's logging on as events."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        exc_info = record.exc_info if record.exc_info and record.exc_info[0] else None
+        fields: dict[str, Any] = {"library": record.name, "message": message}
+        if exc_info:
+            fields["exc_info"] = exc_info
+        _log.log(record.levelno if record.levelno in _LEVELS else logging.WARNING, "library_logged", **fields)
+
+
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+
+Key = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class _Window:
+    """What was said about one thing since ``begin_s``."""
+
+    begin_s: float
+    said: int = 0
+    left_out: int = 0
+
+
+class RepeatLimiter:
+    """A structlog processor that drops the same event about the same thing after `BURST` times in
+    `PERIOD_S`."""
+
+    def __init__(
+        self, tell: Callable[[Key, int], None], monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._tell, self._monotonic_s = tell, monotonic_s
+        self._windows: OrderedDict[Key, _Window] = OrderedDict()  # in the order of their begins
+        self._lock = threading.Lock()
+
+    def __call__(self, _logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
+        """Pass the event on, with what was left out before it; raises structlog.DropEvent for one too
+        many."""
+        key = (event_dict.get("level"), event_dict["event"], *_things(event_dict))
+        if event_dict["event"] == "repeats_left_out":
+            return event_dict
+        with self._lock:
+            now_s = self._monotonic_s()
+            window = self._windows.get(key)
+            left_out = 0
+            if window is None or now_s - window.begin_s >= PERIOD_S:
+                left_out = window.left_out if window else 0
+                window = self._windows[key] = _Window(now_s)
+                self._windows.move_to_end(key)
+            window.said += 1
+            dropped = window.said > BURST
+            window.left_out += dropped
+            ended = self._end_windows(now_s)
+        for ended_key, count in ended:
+            self._tell(ended_key, count)
+        if dropped:
+            raise structlog.DropEvent
+        if left_out:
+            event_dict["repeats_left_out"] = left_out
+        return event_dict
+
+    def _end_windows(self, now_s: float) -> list[tuple[Key, int]]:
+        """Forget windows that are over, or too many; those with something left out are returned."""
+        ended = []
+        while self._windows:
+            key, window = next(iter(self._windows.items()))
+            if now_s - window.begin_s < PERIOD_S and len(self._windows) <= KEYS_MAX:
+                break
+            del self._windows[key]
+            if window.left_out:
+                ended.append((key, window.left_out))
+        return ended
+
+
+def _things(event_dict: EventDict) -> tuple[object, ...]:
+    return tuple((name, str(event_dict[name])) for name in KEY_FIELDS if name in event_dict)
+
+
+def _tell_repeats(key: Key, count: int) -> None:
+    level, event, *things = key
+    number = getattr(logging, str(level).upper(), logging.WARNING)
+    fields = {str(thing[0]): thing[1] for thing in things if isinstance(thing, tuple)}
+    _log.log(number, "repeats_left_out", of=event, count=count, **fields)

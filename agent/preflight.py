@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent would find if it started now; nothing is started, written or sent.
+
+Promise: an `ERROR` is what ``canferry run`` refuses to start with, a `WARNING` what it lives with: it tries
+again, or does less than the configuration asks for. Every finding is one line that says what and where, with
+further lines as details.
+Limits: looked at with the rights of whoever asks, which may be more than the agent's. Reaching the broker takes
+at most `REACH_S`.
+Failure: none of its own; whatever goes wrong is a finding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import enum
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.config import inspect_config
+from agent.decode.loading import load_databases
+from agent.decode.report import FileReport, LoadedDatabases, Severity
+from agent.errors import AgentError, ConfigError, DatabaseError, UplinkError
+from agent.sources.canlib import python_can
+from agent.uplink.certificate import expiry_s
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from agent.config import BusConfig, Config, MqttConfig
+    from agent.uplink.options import MqttOptions
+
+REACH_S = 5.0
+_DAY_S = 86_400
+_EXPIRES_SOON_S = 30 * _DAY_S
+_SPOOL_FILES_MAX = 100_000
+
+
+class Level(enum.StrEnum):
+    """How grave a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found out about one subject, such as "mqtt.ca" or a file."""
+
+    level: Level
+    subject: str
+    text: str
+    details: tuple[str, ...] = ()
+
+
+def check_config_file(file: Path) -> tuple[Config | None, list[Finding]]:
+    """The configuration, where it is sound, and each thing that is wrong with it."""
+    config, problems = inspect_config(file)
+    if config is None:
+        return None, [Finding(Level.ERROR, str(file), str(problem)) for problem in problems]
+    buses = ", ".join(f"{bus.name} ({bus.interface})" for bus in config.buses)
+    return config, [Finding(Level.OK, str(file), f"vehicle {config.vehicle.id}, buses {buses}")]
+
+
+def check_databases(
+    files: Sequence[tuple[str, Path]], j1939: Mapping[str, bool | str] | None = None
+) -> tuple[LoadedDatabases, list[Finding]]:
+    """The definitions of all files that can be read, and a finding a file; files are (bus, path)."""
+    loaded, findings = LoadedDatabases((), ()), []
+    try:
+        loaded = _load(files, j1939)
+    except DatabaseError:
+        readable = []
+        for entry in files:  # one at a time: each that cannot be read is told
+            try:
+                _load([entry], j1939)
+            except DatabaseError as error:
+                findings.append(_refused(str(entry[1]), error))
+            else:
+                readable.append(entry)
+        loaded = _load(readable, j1939)
+    findings += [_database_finding(report) for report in loaded.files]
+    return loaded, findings
+
+
+def _load(files: Sequence[tuple[str, Path]], j1939: Mapping[str, bool | str] | None) -> LoadedDatabases:
+    python_can()  # before cantools imports it with all that it can do
+    return load_databases(files, j1939=dict(j1939 or {}), isolated=False)  # type: ignore[arg-type]
+
+
+def _database_finding(report: FileReport) -> Finding:
+    level = Level.WARNING if report.count(Severity.SKIPPED) else Level.OK
+    text = f"{report.messages} messages, {report.signals} signals, loaded {report.how}"
+    subject = report.file if report.bus == report.file else f"{report.file} on {report.bus}"
+    return Finding(level, subject, text, tuple(str(problem) for problem in report.problems))
+
+
+def _refused(subject: str, error: AgentError) -> Finding:
+    """An error of a module, without the subject that it names first."""
+    return Finding(Level.ERROR, subject, str(error).removeprefix(subject).lstrip(": "))
+
+
+def check_buses(buses: Sequence[BusConfig]) -> Iterator[Finding]:
+    """Whether each bus could be opened now."""
+    for bus in buses:
+        where = f"bus {bus.name}"
+        if bus.interface == "socketcan":
+            yield _check_socketcan(where, str(bus.channel))
+        elif bus.interface == "replay":
+            yield _check_file(where, Path(str(bus.channel)))
+        elif bus.interface == "simulator":
+            yield Finding(Level.OK, where, "the simulated car")
+        else:
+            yield _check_python_can(where, bus)
+
+
+def _check_socketcan(where: str, name: str) -> Finding:
+    from agent.sources.cansocket import can_socket
+    from agent.sources.interfaces import InterfaceState, advice, look_at
+
+    try:
+        sock = can_socket(None)
+    except AgentError as error:
+        return Finding(Level.ERROR, where, str(error))
+    with sock:
+        state = look_at(sock, name).state
+    if state is InterfaceState.UP:
+        return Finding(Level.OK, where, f"{name} is up")
+    return Finding(Level.WARNING, where, f"{name}: {advice(state, name)}")
+
+
+def _check_file(where: str, file: Path) -> Finding:
+    if not file.is_file():
+        return Finding(Level.ERROR, where, f"{file}: no such file; accepted: a recorded log")
+    if not os.access(file, os.R_OK):
+        return Finding(Level.ERROR, where, f"{file}: may not be read")
+    return Finding(Level.OK, where, f"{file}: {file.stat().st_size} bytes")
+
+
+def _check_python_can(where: str, bus: BusConfig) -> Finding:
+    known = sorted(python_can().interfaces.VALID_INTERFACES)
+    if bus.interface not in known:
+        nearest = difflib.get_close_matches(bus.interface, known, 1)
+        advice = f' (did you mean "{nearest[0]}"?)' if nearest else ""
+        text = f'"{bus.interface}" is not an interface that python-can knows{advice}; accepted: {", ".join(known)}'
+        return Finding(Level.ERROR, where, text)
+    channel = str(bus.channel)
+    if channel.startswith("/dev/") and not Path(channel).exists():
+        return Finding(Level.WARNING, where, f"{channel} is not there; it is opened when it appears")
+    return Finding(Level.OK, where, f'python-can\'s interface "{bus.interface}"')
+
+
+def check_spool(config: Config) -> Iterator[Finding]:
+    """Whether the spool could be written, and whether the disk has room for its limit."""
+    path, where = config.spool.path, "spool.path"
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir():
+        yield Finding(Level.ERROR, where, f"{existing} is not a directory")
+        return
+    if not os.access(existing, os.W_OK | os.X_OK):
+        yield Finding(Level.ERROR, where, f"{existing} may not be written to by {_user()}")
+        return
+    made = "" if existing == path else ", to be made"
+    yield Finding(Level.OK, where, f"{path}{made}")
+    free, used = shutil.disk_usage(existing).free, _bytes_in(path)
+    room = free + used - config.spool.min_free
+    text = f"{config.spool.limit}, and the disk has {max(room, 0) >> 20}MiB for it"
+    if room >= config.spool.limit:
+        yield Finding(Level.OK, "spool.limit", text)
+    else:
+        yield Finding(Level.WARNING, "spool.limit", f"{text}: batches are evicted earlier")
+
+
+def _user() -> str:
+    return os.environ.get("USER") or f"user {os.geteuid()}"
+
+
+def _bytes_in(folder: Path) -> int:
+    """What the spool takes already; a directory that changes meanwhile is no error."""
+    total = 0
+    for number, (root, _, names) in enumerate(os.walk(folder)):
+        if number > _SPOOL_FILES_MAX:
+            break
+        for name in names:
+            try:
+                total += (Path(root) / name).lstat().st_blocks * 512
+            except OSError:
+                continue
+    return total
+
+
+def check_credentials(mqtt: MqttConfig) -> Iterator[Finding]:
+    """Whether certificate, key, authorities and password are there, fit together, and are kept from
+    others."""
+    from agent.uplink.dialing import read_password, tls_context
+
+    options = _options(mqtt)
+    try:
+        if mqtt.tls:
+            tls_context(options)
+            yield Finding(Level.OK, "mqtt.ca", str(mqtt.ca or "the system's authorities"))
+        if mqtt.password_file is not None:
+            empty = not read_password(options)
+            text = f"{mqtt.password_file}: {'the first line is empty' if empty else 'one line'}"
+            yield Finding(Level.WARNING if empty else Level.OK, "mqtt.password_file", text)
+    except ConfigError as error:
+        yield Finding(Level.ERROR, "mqtt", str(error))
+        return
+    for key in ("key", "password_file"):
+        secret: Path | None = getattr(mqtt, key)
+        if secret is not None and secret.stat().st_mode & 0o004:
+            yield Finding(Level.WARNING, f"mqtt.{key}", f"{secret}: every user may read it (chmod o-r)")
+    if mqtt.certificate is not None:
+        yield _check_expiry(mqtt.certificate)
+
+
+def _check_expiry(certificate: Path) -> Finding:
+    """A certificate that loaded: until when it holds."""
+    pem = certificate.read_text(encoding="latin-1")
+    try:
+        left_s = expiry_s(pem) - time.time()
+    except ValueError as error:
+        return Finding(Level.WARNING, "mqtt.certificate", f"{certificate}: {error}")
+    if left_s < 0:
+        text = f"{certificate}: expired {-left_s / _DAY_S:.0f} days ago; the broker will refuse it"
+        return Finding(Level.WARNING, "mqtt.certificate", text)
+    text = f"{certificate}: holds for {left_s / _DAY_S:.0f} days"
+    return Finding(Level.WARNING if left_s < _EXPIRES_SOON_S else Level.OK, "mqtt.certificate", text)
+
+
+async def check_broker(mqtt: MqttConfig) -> Finding:
+    """Whether the broker answers, TLS included; it is not logged in to."""
+    from agent.uplink.dialing import open_socket, tls_context
+
+    options = _options(mqtt)
+    try:
+        async with asyncio.timeout(REACH_S):
+            context = tls_context(options) if mqtt.tls else None
+            (await open_socket(options, context)).close()
+    except (TimeoutError, UplinkError, ConfigError, OSError) as error:
+        text = f"no answer from {options.address} within {REACH_S:.0f} s" if not str(error) else str(error)
+        return Finding(Level.WARNING, "mqtt.broker", text)
+    how = "answers, its certificate is good" if mqtt.tls else "answers, not encrypted"
+    return Finding(Level.OK, "mqtt.broker", f"{options.address} {how}")
+
+
+def _options(mqtt: MqttConfig) -> MqttOptions:
+    from agent.uplink.options import MqttOptions
+
+    return MqttOptions(
+        host=mqtt.host,
+        port=mqtt.port,
+        tls=mqtt.tls,
+        password_file=mqtt.password_file,
+        ca=mqtt.ca,
+        certificate=mqtt.certificate,
+        key=mqtt.key,
+        connect_timeout_s=REACH_S,
+    )

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cloud's end: batches and catalogs in, each kept once, every gap named, and files that engineers open out.
+
+    inbox.py       what arrives becomes files, each batch once; spans.py, gaps.py what is missing
+    inventory.py   what lies under some paths: batch files, spools (spools.py), catalogs (catalogs.py)
+    merge.py       batches to windows of time; parts.py what a window is made of
+    export.py      windows to one file, by a writer: writers.py (lines.py), parquet.py, mf4.py
+
+Nothing that comes over the wire is trusted: names become safe file names, sizes are limited, numbers are checked
+against the catalog, and what is no batch is set aside and counted.
+"""

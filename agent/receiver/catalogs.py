@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Catalogs on disk, found by the hash that a batch names.
+
+Promise: a catalog is used only if its content has the hash that its name claims.
+Limits: `KEPT` decoded catalogs in memory; a file longer than `CATALOG_MAX` is not read.
+Failure: an unreadable or unfit catalog raises `BatchError` with its file when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from agent.batch.catalog import decode_catalog
+from agent.errors import BatchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.batch.catalog import Catalog
+
+CATALOG_SUFFIX = ".catalog.zst"
+CATALOG_MAX = 64 << 20
+FOLDER = "catalogs"
+LEVELS_ABOVE = 4
+KEPT = 16
+
+
+class CatalogFolders:
+    """Files by hash, and the catalogs used last."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, Path] = {}
+        self._kept: OrderedDict[str, Catalog] = OrderedDict()
+
+    def add_file(self, path: Path) -> None:
+        """Know a catalog file by its name."""
+        self._files.setdefault(path.name.removesuffix(CATALOG_SUFFIX), path)
+
+    def add_above(self, folder: Path) -> None:
+        """Know the files of a `catalogs` folder in this folder or a few levels above it."""
+        for level in (folder, *folder.parents[: LEVELS_ABOVE - 1]):
+            if (level / FOLDER).is_dir():
+                for path in sorted((level / FOLDER).glob(f"*{CATALOG_SUFFIX}")):
+                    self.add_file(path)
+
+    def has(self, name: str) -> bool:
+        """Whether a file of that hash is known."""
+        return name in self._files
+
+    def get(self, name: str) -> Catalog:
+        """The catalog of that hash."""
+        kept = self._kept.get(name)
+        if kept is not None:
+            self._kept.move_to_end(name)
+            return kept
+        catalog = self._read(name)
+        self._kept[name] = catalog
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return catalog
+
+    def _read(self, name: str) -> Catalog:
+        path = self._files.get(name)
+        if path is None:
+            raise BatchError(f"catalog {name} is missing")
+        try:
+            with path.open("rb") as file:
+                payload = file.read(CATALOG_MAX + 1)
+        except OSError as error:
+            raise BatchError(f"catalog {path}: {error.strerror}") from None
+        if len(payload) > CATALOG_MAX:
+            raise BatchError(f"catalog {path} is longer than {CATALOG_MAX} bytes")
+        try:
+            catalog = decode_catalog(payload)
+        except BatchError as error:
+            raise BatchError(f"catalog {path}: {error}") from None
+        if catalog.hash != name:
+            raise BatchError(f"catalog {path} has the content of {catalog.hash}")
+        return catalog

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an inventory to one file: the vehicle's batches, each once, in time order.
+
+Promise: a file that `out` names appears whole, under its name, or not at all; whatever could not be exported is in
+the summary. Binary formats are written beside `out` first, for their libraries need a file of their own.
+Failure: what the disk refuses raises `AgentError` with the path; a closed pipe raises `BrokenPipeError`.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import AgentError, ConfigError
+from agent.receiver.gaps import GapAccount, NamedGap
+from agent.receiver.merge import windows
+from agent.receiver.writers import TEXT_FORMATS, binary_writer, check_output, text_writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from agent.receiver.inventory import Inventory, Problem
+    from agent.receiver.writers import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSummary:
+    """What came out of it.
+
+    frames       written
+    batches      they come from
+    duplicates   batches that were there more than once
+    unknown      frames of ids that no DBC knows: received, counted, not kept
+    """
+
+    vehicle: str
+    frames: int
+    batches: int
+    duplicates: int
+    unknown: int
+    gaps: tuple[NamedGap, ...]
+    problems: tuple[Problem, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "vehicle": self.vehicle,
+            "frames": self.frames,
+            "batches": self.batches,
+            "duplicates_dropped": self.duplicates,
+            "frames_unknown": self.unknown,
+            "gaps": [gap.as_dict() for gap in self.gaps],
+            "problems": [{"place": problem.place, "reason": problem.reason} for problem in self.problems],
+        }
+
+
+def export(
+    inventory: Inventory, name: str, out: Path | None, *, vehicle: str | None = None, choices: bool = False
+) -> ExportSummary:
+    """Write one vehicle's frames in a format, to a file, or to stdout where there is none and the format is text."""
+    check_output(name, out)
+    vehicle = _chosen(inventory, vehicle)
+    found = inventory.exportable(vehicle)
+    frames = 0
+    with _opened(name, out, choices=choices) as writer:
+        for window in windows([stretch for each in found for stretch in each.stretches], inventory.load):
+            writer.write(window)
+            frames += sum(len(part.rows) for part in window)
+    everything = [each for each in inventory.batches.values() if each.id.vehicle == vehicle]
+    account = GapAccount()
+    for each in everything:
+        account.receive(each.id, each.opened_ns, each.sealed_ns, each.gaps)
+    return ExportSummary(
+        vehicle,
+        frames,
+        len(everything),
+        inventory.duplicates,
+        sum(each.unknown for each in everything),
+        tuple(account.report()),
+        tuple(inventory.problems),
+    )
+
+
+def _chosen(inventory: Inventory, vehicle: str | None) -> str:
+    vehicles = inventory.vehicles()
+    if not vehicles:
+        reasons = "; ".join(map(str, inventory.problems[:3]))
+        raise AgentError(f"no batch to export: {reasons or 'the paths hold no *.batch.zst and no spool'}")
+    if vehicle is None and len(vehicles) > 1:
+        raise ConfigError(
+            f"the paths hold batches of {len(vehicles)} vehicles: choose one with --vehicle {_some(vehicles)}"
+        )
+    if vehicle is not None and vehicle not in vehicles:
+        raise ConfigError(f"the paths hold no batch of vehicle {vehicle}, but of {_some(vehicles)}")
+    return vehicle or vehicles[0]
+
+
+def _some(vehicles: list[str]) -> str:
+    return ", ".join(vehicles[:5]) + (", …" if len(vehicles) > 5 else "")
+
+
+@contextmanager
+def _opened(name: str, out: Path | None, *, choices: bool) -> Iterator[Writer]:
+    if out is None:
+        writer: Writer = text_writer(name, sys.stdout.buffer, choices=choices)
+        yield writer
+        writer.close()
+        return
+    fresh = out.with_name(f".{out.name}.part")
+    try:
+        if name in TEXT_FORMATS:
+            with fresh.open("wb") as file:
+                writer = text_writer(name, file, choices=choices)
+                yield writer
+                writer.close()
+        else:
+            writer = binary_writer(name, fresh)
+            yield writer
+            writer.close()
+        fresh.replace(out)
+    except OSError as error:
+        raise AgentError(f"{out}: {error.strerror or error}") from None
+    finally:
+        fresh.unlink(missing_ok=True)

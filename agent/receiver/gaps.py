@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names everything that is missing: what vehicles told in gap records, and the holes that nobody told of.
+
+Promise: every sequence number between 0 and the last one received that is not here stands in exactly one gap; a batch
+that arrives late closes its hole, and the part of a record that spoke of it. A record told twice, or told again after
+it grew, counts once.
+Pure: ids and records in, named gaps out. Limits: `RECORDS_MAX` records a vehicle are remembered, the oldest are
+forgotten first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from agent.receiver.spans import Span, Spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from agent.model import BatchId, Gap
+
+RECORDS_MAX = 10_000
+MISSING = "missing"
+"""A hole between received batches that no record explains."""
+EARLIER = "earlier"
+"""The batches before the first one received: sent before this receiver listened, or not among the files."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedGap:
+    """One gap of one vehicle.
+
+    kind               a `GapKind`, or `MISSING`, or `EARLIER`
+    stream, first_sequence, last_sequence   the batches that are missing; "" and -1 where none was sealed
+    begin_ns, end_ns   between which times; 0 where unknown
+    frames             how many frames, -1 where nobody can know
+    """
+
+    vehicle: str
+    kind: str
+    stream: str
+    first_sequence: int
+    last_sequence: int
+    begin_ns: int
+    end_ns: int
+    frames: int
+    detail: str
+
+    def __str__(self) -> str:
+        what = f"{self.vehicle}: {self.kind}"
+        if self.first_sequence >= 0:
+            one = self.first_sequence == self.last_sequence
+            numbers = f"{self.first_sequence}" if one else f"{self.first_sequence} to {self.last_sequence}"
+            what += f", batch{'' if one else 'es'} {numbers} of {self.stream}"
+        if self.frames >= 0:
+            what += f", {self.frames} frames"
+        if self.begin_ns or self.end_ns:
+            what += f", between {_time(self.begin_ns)} and {_time(self.end_ns)}"
+        return what + (f" ({self.detail})" if self.detail else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
+
+
+class GapAccount:
+    """What has been received and told, of all vehicles."""
+
+    def __init__(self) -> None:
+        self.streams: dict[tuple[str, str], Spans] = {}
+        self.records: dict[str, dict[Gap, None]] = {}
+
+    def receive(self, batch_id: BatchId, opened_ns: int, sealed_ns: int, gaps: Iterable[Gap]) -> None:
+        """Note a batch and the records it carries."""
+        spans = self.streams.setdefault((batch_id.vehicle, batch_id.stream), Spans())
+        spans.add(Span(batch_id.sequence, batch_id.sequence, opened_ns, sealed_ns))
+        self.tell(batch_id.vehicle, gaps)
+
+    def tell(self, vehicle: str, gaps: Iterable[Gap]) -> None:
+        """Note gap records."""
+        records = self.records.setdefault(vehicle, {})
+        records.update(dict.fromkeys(gaps))
+        while len(records) > RECORDS_MAX:
+            del records[next(iter(records))]
+
+    def report(self) -> list[NamedGap]:
+        """All gaps, by vehicle, then stream, then sequence or time."""
+        return name_gaps(self.streams, self.records)
+
+
+def name_gaps(streams: Mapping[tuple[str, str], Spans], records: Mapping[str, Iterable[Gap]]) -> list[NamedGap]:
+    """Every gap once."""
+    named: list[NamedGap] = []
+    known = {key: Spans(spans) for key, spans in streams.items()}
+    for vehicle, told in records.items():
+        for gap in _largest_first(told):
+            if not _names_batches(gap):
+                named.append(_named(vehicle, gap, gap.first_sequence, gap.last_sequence, gap.frames))
+                continue
+            spans = known.setdefault((vehicle, gap.stream), Spans())
+            named += _still_missing(vehicle, gap, spans)
+            spans.add(Span(gap.first_sequence, gap.last_sequence, gap.begin_ns, gap.end_ns))
+    for (vehicle, stream), spans in known.items():
+        received = streams.get((vehicle, stream))
+        start = next(iter(received)).first if received else 0
+        for hole in spans.holes():
+            kind = EARLIER if hole.last < start else MISSING
+            named.append(NamedGap(vehicle, kind, stream, hole.first, hole.last, hole.begin_ns, hole.end_ns, -1, ""))
+    return sorted(named, key=lambda gap: (gap.vehicle, gap.stream, gap.first_sequence, gap.begin_ns))
+
+
+def _still_missing(vehicle: str, gap: Gap, known: Spans) -> list[NamedGap]:
+    """The parts of a record's batches that are neither here nor explained by a larger record."""
+    beyond = Span(gap.last_sequence + 1, gap.last_sequence + 1, 0, 0)
+    holes = Spans([*known, beyond]).holes(gap.first_sequence)
+    pieces = [
+        (max(hole.first, gap.first_sequence), min(hole.last, gap.last_sequence))
+        for hole in holes
+        if hole.first <= gap.last_sequence and hole.last >= gap.first_sequence
+    ]
+    whole = pieces == [(gap.first_sequence, gap.last_sequence)]
+    return [_named(vehicle, gap, first, last, gap.frames if whole else -1) for first, last in pieces]
+
+
+def _largest_first(records: Iterable[Gap]) -> list[Gap]:
+    """Records without those that a larger one of the same kind and place contains: it is the same one, grown."""
+    kept: list[Gap] = []
+    widest: dict[tuple[str, str], Gap] = {}
+    for gap in sorted(set(records), key=_size_order):
+        if _names_batches(gap):
+            kept.append(gap)
+            continue
+        wide = widest.get((gap.kind, gap.stream))
+        if wide and gap.begin_ns and gap.end_ns <= wide.end_ns and gap.frames <= wide.frames:
+            continue
+        kept.append(gap)
+        if wide is None or gap.end_ns > wide.end_ns:
+            widest[gap.kind, gap.stream] = gap
+    return kept
+
+
+def _size_order(gap: Gap) -> tuple[int, int, int, str, str]:
+    if _names_batches(gap):
+        return (gap.first_sequence - gap.last_sequence, gap.begin_ns, -gap.end_ns, gap.kind, gap.detail)
+    return (1, gap.begin_ns, -gap.end_ns, gap.kind, gap.detail)
+
+
+def _names_batches(gap: Gap) -> bool:
+    return bool(gap.stream) and 0 <= gap.first_sequence <= gap.last_sequence
+
+
+def _named(vehicle: str, gap: Gap, first: int, last: int, frames: int) -> NamedGap:
+    return NamedGap(vehicle, str(gap.kind), gap.stream, first, last, gap.begin_ns, gap.end_ns, frames, gap.detail)
+
+
+def _time(time_ns: int) -> str:
+    if not time_ns:
+        return "an unknown time"
+    try:
+        return f"{datetime.fromtimestamp(time_ns / 1e9, UTC):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ns} ns"

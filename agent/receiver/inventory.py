@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies under the paths that an export is given: batch files, folders of them, spool folders, catalogs.
+
+    <vehicle>/<stream>/<sequence>.batch.zst      as `replay` and `receive` write them, but any place will do
+    <vehicle>/catalogs/<hash>.catalog.zst        found under the paths, or in a `catalogs` folder beside or above
+    *.segment                                    a spool's, read without touching them, its daemon running or not
+
+Promise: every batch is taken once, by its id, whatever the file is called; a file that is no batch costs itself.
+Limits: each batch is decoded once to learn its times, for a clock that was set back leaves frames outside its head's,
+and once more to be written; what is remembered of it in between are its id, times and gaps. A file longer than
+`PAYLOAD_MAX` is not read.
+Failure: a path that does not exist raises `ConfigError`; all else is a `Problem` with its file, and is passed over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agent.batch.codec import decode_batch
+from agent.errors import AgentError, BatchError, ConfigError
+from agent.receiver.catalogs import CATALOG_SUFFIX, CatalogFolders
+from agent.receiver.merge import Stretch, stretches
+from agent.receiver.parts import Part, whole
+from agent.receiver.spools import SEGMENT_SUFFIX, records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from agent.batch.codec import Batch
+    from agent.model import BatchId, Gap
+
+BATCH_SUFFIX = ".batch.zst"
+PAYLOAD_MAX = 64 << 20
+
+Candidate = tuple[str, "Callable[[], bytes]"]
+"""Where something that should be a batch is, and what reads its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One batch; `read` gives its bytes again. `unknown` counts frames of unknown ids that were not kept."""
+
+    id: BatchId
+    place: str
+    catalog: str
+    opened_ns: int
+    sealed_ns: int
+    rows: int
+    unknown: int
+    gaps: tuple[Gap, ...]
+    stretches: tuple[Stretch, ...]
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that could not be exported, and why."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+class Inventory:
+    """The batches under some paths, by id, and the catalogs they need."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.batches: dict[BatchId, Found] = {}
+        self.problems: list[Problem] = []
+        self.duplicates = 0
+        self.catalogs = CatalogFolders()
+        candidates = [candidate for path in paths for candidate in self._candidates(path)]
+        for place, read in candidates:  # now that all catalogs are known
+            self._add_batch(place, read)
+
+    def vehicles(self) -> list[str]:
+        """Names of the vehicles that batches were found of."""
+        return sorted({batch_id.vehicle for batch_id in self.batches})
+
+    def exportable(self, vehicle: str) -> list[Found]:
+        """The vehicle's batches whose catalog is at hand; each missing one becomes a problem."""
+        found = [each for each in self.batches.values() if each.id.vehicle == vehicle]
+        missing: dict[str, int] = {}
+        for each in found:
+            if not self.catalogs.has(each.catalog):
+                missing[each.catalog] = missing.get(each.catalog, 0) + 1
+        for name, batches in missing.items():
+            reason = (
+                f"this catalog is missing and {batches} batch{'es need' if batches > 1 else ' needs'} it: "
+                f"put the file into a 'catalogs' folder beside the batches, or name its path too"
+            )
+            self.problems.append(Problem(f"{name}{CATALOG_SUFFIX}", reason))
+        return [each for each in found if each.catalog not in missing]
+
+    def load(self, batch_id: BatchId) -> list[Part]:
+        """The batch decoded and joined with its catalog; nothing, and a problem, where that fails."""
+        found = self.batches[batch_id]
+        try:
+            catalog = self.catalogs.get(found.catalog)
+            return whole(decode_batch(found.read(), catalog), catalog)
+        except (OSError, AgentError) as error:
+            self._report(found.place, error)
+            return []
+
+    def _candidates(self, path: Path) -> Iterator[Candidate]:
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file or folder")
+        if path.is_dir():
+            self.catalogs.add_above(path.resolve())
+            for each in _walk(path):
+                if each.name.endswith((BATCH_SUFFIX, CATALOG_SUFFIX, SEGMENT_SUFFIX)):
+                    yield from self._within(each)
+        else:
+            self.catalogs.add_above(path.resolve().parent)
+            yield from self._within(path)
+
+    def _within(self, path: Path) -> Iterator[Candidate]:
+        if path.name.endswith(CATALOG_SUFFIX):
+            self.catalogs.add_file(path)
+        elif path.name.endswith(SEGMENT_SUFFIX):
+            try:
+                yield from ((record.place, record.read) for record in records(path))
+            except OSError as error:
+                self._report(str(path), error)
+        else:
+            yield str(path), partial(read_limited, path)
+
+    def _add_batch(self, place: str, read: Callable[[], bytes]) -> None:
+        try:
+            payload = read()
+            batch = decode_batch(payload)
+            if batch.id in self.batches:
+                self.duplicates += 1
+                return
+            self.batches[batch.id] = _found(batch, place, read)
+            if self.catalogs.has(batch.catalog):
+                batch = decode_batch(payload, self.catalogs.get(batch.catalog))
+                self.batches[batch.id] = _found(batch, place, read)
+        except (OSError, BatchError) as error:
+            self._report(place, error)
+
+    def _report(self, place: str, error: Exception) -> None:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        problem = Problem(place, reason)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def read_limited(path: Path) -> bytes:
+    """A file's bytes; raises `BatchError` where it is longer than any batch may be."""
+    with path.open("rb") as file:
+        payload = file.read(PAYLOAD_MAX + 1)
+    if len(payload) > PAYLOAD_MAX:
+        raise BatchError(f"longer than {PAYLOAD_MAX} bytes: not a batch")
+    return payload
+
+
+def _found(batch: Batch, place: str, read: Callable[[], bytes]) -> Found:
+    times = [group.time_ns for group in batch.groups]
+    return Found(
+        batch.id,
+        place,
+        batch.catalog,
+        batch.opened_ns,
+        batch.sealed_ns,
+        sum(map(len, times)),
+        sum(count.frames for count in batch.unknown),
+        batch.gaps,
+        tuple(stretches(batch.id, times)),
+        read,
+    )
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path)
+        elif path.is_file():
+            yield path

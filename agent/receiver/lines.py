@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoded frames as text: JSON lines and CSV.
+
+JSON: one line a frame, ``{"t": 1700000000.123, "bus": "can0", "id": 260, "message": "STEER", "signals": {…}}``,
+signals in the order of the DBC file, numbers as cantools gives them, null where a float is not finite;
+a raw frame of an unknown id is ``{"t": …, "bus": …, "id": …, "message": null, "data": "00ff"}``.
+CSV: one line a signal value, ``time,bus,id,message,signal,value,unit``; a raw frame is one line with no message,
+the signal ``data`` and its bytes in hex.
+Times are exact decimals of the nanoseconds, with as many decimals as they need: 3, 6 or 9.
+
+A line is joined from the message's names, the same in every row, and columns of numbers that were made into text
+all at once: no dictionary per frame.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from agent.batch.physical import names, physical
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from agent.model import SignalDefinition
+    from agent.receiver.parts import Part, Shaped
+
+    LineMaker = Callable[[Part], NDArray[np.object_]]
+
+CSV_HEADER = "time,bus,id,message,signal,value,unit\n"
+
+
+def json_lines(part: Part, *, choices: bool = False, vehicle: str | None = None) -> NDArray[np.object_]:
+    """One line of text for each row of the part; `vehicle` puts a first key of that name into each."""
+    lines = np.empty(len(part.rows), object)
+    message = part.message
+    head = '{"t": ' if vehicle is None else f'{{"vehicle": {_quoted(vehicle)}, "t": '
+    origin = f', "bus": {_quoted(part.bus)}, "id": {part.can_id}, "message": '
+    times = times_text(part.time_ns)
+    for shaped in part.shaped():
+        cells: list[str | list[str]] = [head, _take(times, shaped)]
+        if message is None:
+            cells += [origin + 'null, "data": "', payloads(shaped), '"}\n']
+        else:
+            between = f'{origin}{_quoted(message.name)}, "signals": {{'
+            for number in shaped.signals:
+                signal = message.signals[number]
+                texts = _json_texts(signal, shaped.raw(number), choices)
+                cells += [f"{between}{_quoted(signal.name)}: ", texts]
+                between = ", "
+            cells.append("}}\n" if shaped.signals else between + "}}\n")
+        lines[shaped.index] = _joined(cells, len(shaped.index))
+    return lines
+
+
+def csv_lines(part: Part, *, choices: bool = False) -> NDArray[np.object_]:
+    """The lines of all signals of a row, as one text for each row of the part; "" where it has none."""
+    lines = np.empty(len(part.rows), object)
+    message = part.message
+    times = times_text(part.time_ns)
+    for shaped in part.shaped():
+        own_times = _take(times, shaped)
+        origin = f",{_cell(part.bus)},{part.can_id},"
+        cells: list[str | list[str]] = []
+        if message is None:
+            cells = [own_times, origin + ",data,", payloads(shaped), ",\n"]
+        else:
+            for number in shaped.signals:
+                signal = message.signals[number]
+                texts = _csv_texts(signal, shaped.raw(number), choices)
+                name = f"{origin}{_cell(message.name)},{_cell(signal.name)},"
+                cells += [own_times, name, texts, f",{_cell(signal.unit)}\n"]
+        lines[shaped.index] = _joined(cells, len(shaped.index))
+    return lines
+
+
+def times_text(time_ns: NDArray[np.int64]) -> list[str]:
+    """Seconds as exact decimals."""
+    if not len(time_ns):
+        return []
+    decimals = next((d for d in (3, 6) if not (time_ns % 10 ** (9 - d)).any()), 9)
+    ticks = (time_ns // 10 ** (9 - decimals)).tolist()
+    if min(ticks) < 10**decimals:  # the first second of 1970, or before
+        return [_small(tick, decimals) for tick in ticks]
+    return [f"{text[:-decimals]}.{text[-decimals:]}" for text in map(str, ticks)]
+
+
+def payloads(shaped: Shaped) -> list[str]:
+    """Payloads of raw frames in hex."""
+    columns = [shaped.raw(number).astype(np.uint8) for number in shaped.signals]
+    if not columns:
+        return [""] * len(shaped.index)
+    return [row.tobytes().hex() for row in np.stack(columns, axis=1)]
+
+
+def _json_texts(signal: SignalDefinition, raw: NDArray[np.uint64], choices: bool) -> list[str]:
+    texts = _numbers(physical(signal, raw))
+    if not (choices and signal.choices):
+        return texts
+    return [text if name is None else _quoted(name) for name, text in zip(names(signal, raw), texts, strict=True)]
+
+
+def _csv_texts(signal: SignalDefinition, raw: NDArray[np.uint64], choices: bool) -> list[str]:
+    values = physical(signal, raw)
+    if values.dtype == np.float64 and not np.isfinite(values).all():
+        texts = list(map(repr, values.tolist()))
+    else:
+        texts = _numbers(values)
+    if not (choices and signal.choices):
+        return texts
+    return [text if name is None else _cell(name) for name, text in zip(names(signal, raw), texts, strict=True)]
+
+
+def _numbers(values: NDArray[Any]) -> list[str]:
+    if not len(values):
+        return []
+    return msgspec.json.encode(values.tolist())[1:-1].decode().split(",")
+
+
+def _take(times: list[str], shaped: Shaped) -> list[str]:
+    return times if len(times) == len(shaped.index) else [times[row] for row in shaped.index.tolist()]
+
+
+def _small(tick: int, decimals: int) -> str:
+    seconds, rest = divmod(abs(tick), 10**decimals)
+    return f"{'-' if tick < 0 else ''}{seconds}.{rest:0{decimals}d}"
+
+
+def _joined(cells: list[str | list[str]], rows: int) -> list[str]:
+    """Columns, and texts that are the same in every row, side by side."""
+    if not cells:
+        return [""] * rows
+    columns = [repeat(cell, rows) if isinstance(cell, str) else cell for cell in cells]
+    return list(map("".join, zip(*columns, strict=True)))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _cell(text: str) -> str:
+    if any(sign in text for sign in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recorded logs as blocks of frames: candump, ASC, BLF, TRC, CSV and MF4, also compressed.
+
+Promise: `read_log` gives every data frame that python-can's reader of the format gives, in the log's order,
+with the reader's times, in blocks that are bounded by number and by the log time they span. Buses are named
+by the log's channels: a name as it is, number n is ``can<n>``, none is ``can0``.
+
+Limits: `frames_max` frames and `span_s` seconds of log time a block. An MF4 log is held as a whole, by its
+library; the others are read as they are consumed. candump logs are read without python-can, see candump.py.
+
+Failure: what cannot be opened or is of no known format is a LogFileError that names file, line and reason. A
+torn end (power cut, full disk) costs what it tore: the frames before it are delivered, the log says
+`log_file_torn`. A bad line in the middle of a candump log costs itself, is counted in `refused` and logged
+for the first time; in the middle of another format it is a LogFileError, after the frames before it:
+python-can's readers cannot go on.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+import numpy as np
+import structlog
+
+from agent.errors import LogFileError
+from agent.model import FrameBlock, SourceCounters
+from agent.sources import candump
+from agent.sources.logstream import log_format, open_log
+from agent.sources.messagelog import UnreadableError, messages
+from agent.sources.messages import BlockBuilder, channel_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+log = structlog.get_logger()
+
+BUSES_MAX = 255
+FRAMES_MAX = 40_000
+MESSAGES_A_BLOCK = 2000
+"""How many of python-can's messages are made into columns at once."""
+
+
+def read_log(
+    path: Path,
+    *,
+    buses: Mapping[str, int] | None = None,
+    frames_max: int = FRAMES_MAX,
+    span_s: float = 1.0,
+    piece_bytes: int = candump.PIECE_BYTES,
+) -> LogReader:
+    """The log's data frames as an iterator of blocks; LogFileError where it cannot be opened.
+
+    buses         channel name → bus index: other channels are not wanted. None: every channel gets an index in
+                  order of appearance, which the reader's `buses` then tells
+    piece_bytes   how much text of a candump log is parsed at once
+    """
+    return LogReader(path, buses, frames_max, span_s, piece_bytes)
+
+
+def log_channels(path: Path) -> dict[str, int]:
+    """By channel name, in order of appearance: how many data frames the log has of it. Reads all of it."""
+    reader = read_log(path)
+    frames = np.zeros(BUSES_MAX + 1, np.int64)
+    for block in reader:
+        frames += np.bincount(block.bus, minlength=len(frames))
+    return {name: int(frames[index]) for name, index in reader.buses.items()}
+
+
+class LogReader:
+    """One pass over a log, see `read_log`.
+
+    buses     channel name → bus index
+    refused   lines that were no frames
+    ignored   frames of channels that are not wanted
+    torn      the log ended in the middle of something
+    """
+
+    def __init__(
+        self, path: Path, buses: Mapping[str, int] | None, frames_max: int, span_s: float, piece_bytes: int
+    ) -> None:
+        self.path = Path(path)
+        self.buses = dict(buses or {})
+        self.refused = 0
+        self.ignored = 0
+        self.torn = False
+        self._discovering = buses is None
+        self._frames_max = frames_max
+        self._span_ns = round(span_s * 1e9)
+        self._piece_bytes = piece_bytes
+        self._read = 0
+        self._frames = 0
+        self._errors: dict[int, int] = {}
+        self._remotes: dict[int, int] = {}
+        self._resources = ExitStack()
+        try:
+            blocks = self._open()
+        except BaseException:
+            self.close()
+            raise
+        self._blocks = self._cut(blocks)
+
+    def __iter__(self) -> Iterator[FrameBlock]:
+        return self
+
+    def __next__(self) -> FrameBlock:
+        try:
+            block = next(self._blocks)
+        except BaseException:  # the end among them
+            self.close()
+            raise
+        self._frames += len(block)
+        return block
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; reading to the end does it too."""
+        self._resources.close()
+
+    def counters(self) -> SourceCounters:
+        """What has been delivered so far; error and remote frames by channel name."""
+        names = {index: name for name, index in self.buses.items()}
+        return SourceCounters(
+            self._frames,
+            0,
+            {names[bus]: count for bus, count in self._errors.items()},
+            {names[bus]: count for bus, count in self._remotes.items()},
+        )
+
+    def _open(self) -> Iterator[FrameBlock]:
+        try:
+            self._stream = self._resources.enter_context(open_log(self.path))
+        except OSError as error:
+            raise self._error(error.strerror or error) from error
+        self._buffered = self._resources.enter_context(io.BufferedReader(self._stream, 1 << 16))
+        try:
+            kind = log_format(self.path, self._buffered.peek(64))
+        except ValueError as error:
+            raise self._error(error) from error
+        if kind == ".log":
+            return self._of_candump(self._buffered)
+        return self._of_messages(kind, self._buffered)
+
+    def _error(self, reason: object) -> LogFileError:
+        return LogFileError(f"{self.path}: {reason}")
+
+    def _bus_of(self, channel: str) -> int | None:
+        index = self.buses.get(channel)
+        if index is None and self._discovering:
+            index = len(self.buses)
+            if index >= BUSES_MAX:
+                raise self._error(f"more than {BUSES_MAX} channels: hardly a log of CAN buses")
+            self.buses[channel] = index
+        return index
+
+    def _cut(self, blocks: Iterator[FrameBlock]) -> Iterator[FrameBlock]:
+        """The same frames in blocks of the promised size."""
+        held = FrameBlock.empty()
+        for block in blocks:
+            held = FrameBlock.concatenate([held, block])
+            begin = 0
+            while end := self._end_of_block(held.time_ns[begin : begin + self._frames_max]):
+                yield held.slice(begin, begin + end)
+                begin += end
+            held = held.slice(begin, len(held))
+        if len(held):
+            yield held
+
+    def _end_of_block(self, time_ns: NDArray[np.int64]) -> int:
+        """How many of these frames are a block, 0 where the block may still grow; a step back ends one too."""
+        if len(time_ns):
+            beyond = np.abs(time_ns - time_ns[0]) >= self._span_ns
+            if beyond.any():
+                return int(beyond.argmax())
+        return len(time_ns) if len(time_ns) == self._frames_max else 0
+
+    def _of_candump(self, stream: BinaryIO) -> Iterator[FrameBlock]:
+        line = 1
+        for text in self._pieces(stream):
+            parsed = candump.parse(text, self._bus_of, line)
+            line += text.count(b"\n")
+            _add(self._errors, parsed.errors)
+            _add(self._remotes, parsed.remotes)
+            self.ignored += parsed.ignored
+            self._read += len(parsed.block)
+            for number, refused in parsed.refused:
+                self._refuse(number, refused)
+            yield parsed.block
+        self._note_end(f"line {line}")
+
+    def _pieces(self, stream: BinaryIO) -> Iterator[bytes]:
+        try:
+            yield from candump.pieces(stream, self._piece_bytes)
+        except LogFileError as error:
+            raise self._error(error) from error
+
+    def _refuse(self, line: int, text: str) -> None:
+        if not self._read:
+            raise self._error(f"line {line}: not a candump frame: {text[:60]!r}")
+        if not self.refused:
+            log.warning("log_line_refused", path=str(self.path), line=line, text=text[:60])
+        self.refused += 1
+
+    def _note_end(self, place: str) -> None:
+        """What the stream said of its own end."""
+        if self._stream.broken is not None:
+            raise self._error(f"after {place}: cannot be decompressed: {self._stream.broken}")
+        if self._stream.torn:
+            self._note_torn(place, "the compressed file ends too early")
+
+    def _note_torn(self, place: str, reason: object) -> None:
+        self.torn = True
+        log.warning("log_file_torn", path=str(self.path), place=place, reason=str(reason), frames_before=self._read)
+
+    def _of_messages(self, kind: str, stream: BinaryIO) -> Iterator[FrameBlock]:
+        builder = BlockBuilder()
+        try:
+            for message in messages(kind, self.path, stream):
+                bus = self._bus_of(channel_name(message.channel))
+                if bus is None:
+                    self.ignored += 1
+                elif builder.add(message, bus):
+                    self._read += 1
+                    if len(builder) == MESSAGES_A_BLOCK:
+                        yield builder.take()
+        except (UnreadableError, ValueError) as error:
+            yield builder.take()
+            self._survive(error)
+        finally:
+            self._errors, self._remotes = dict(builder.error_frames), dict(builder.remote_frames)
+        yield builder.take()
+        self._note_end(f"frame {self._read}")
+
+    def _survive(self, error: UnreadableError | ValueError) -> None:
+        """A reader that failed at the log's end, frames before, has met a torn end."""
+        if isinstance(error, UnreadableError) and error.at_end and self._read:
+            self._note_torn(error.place, error)
+        else:
+            place = error.place if isinstance(error, UnreadableError) else f"after frame {self._read}"
+            raise self._error(f"{place}: {error}") from error
+
+
+def _add(total: dict[int, int], more: dict[int, int]) -> None:
+    for bus, count in more.items():
+        total[bus] = total.get(bus, 0) + count

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recorded log as if it were happening now: the interface `replay`.
+
+Promise: `drain()` gives the frames that are due, at the log's own pace or `speed` times it. Their times are
+moved so that the first frame is due when the source is opened; at another speed the times between frames
+shrink or grow with it, as they would on a bus that is that fast. When the log has ended, `exhausted` is true.
+
+Limits: `drain_frames_max` frames a drain; what is due beyond comes in the next. A drain may read a piece of
+the file (some milliseconds), it never waits. A log that steps back in time is played without waiting.
+
+Failure: a log that cannot be opened is a LogFileError when the source is opened. One that turns out
+unreadable on the way is logged, and ends there: the live buses beside it go on.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from agent.errors import LogFileError
+from agent.model import FrameBlock, SourceCounters
+from agent.sources.logfile import LogReader, log_channels, read_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+__all__ = ["LogReader", "ReplaySource", "log_channels", "read_log"]
+
+log = structlog.get_logger()
+
+_BLOCK_FRAMES = 4096
+_PIECE_BYTES = 1 << 17
+
+
+class ReplaySource:
+    """Plays a log; `buses` maps its channel names to bus indexes, None: every channel in order of appearance."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        buses: Mapping[str, int] | None = None,
+        speed: float = 1.0,
+        drain_frames_max: int = 4096,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        if speed <= 0:
+            raise ValueError(f"speed is {speed}; it has to be positive")
+        self._path = path
+        self._buses = buses
+        self._speed = speed
+        self._drain_frames_max = drain_frames_max
+        self._monotonic = monotonic
+        self._wall_ns = wall_ns
+        self._reader: LogReader | None = None
+        self._waiting = FrameBlock.empty()
+        self._first_ns: int | None = None  # in the log's time
+        self._begun_s = 0.0
+        self._begun_ns = 0
+        self._ended = False
+        self._delivered = 0
+
+    async def __aenter__(self) -> Self:
+        self._reader = read_log(self._path, buses=self._buses, frames_max=_BLOCK_FRAMES, piece_bytes=_PIECE_BYTES)
+        self._begun_s = self._monotonic()
+        self._begun_ns = self._wall_ns()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+    @property
+    def exhausted(self) -> bool:
+        """True when the log's last frame has been delivered."""
+        return self._ended and not len(self._waiting)
+
+    def states(self) -> dict[str, str]:
+        """By channel name: up until the log has ended."""
+        names = self._reader.buses if self._reader else {}
+        return dict.fromkeys(names, "ended" if self.exhausted else "up")
+
+    def counters(self) -> SourceCounters:
+        """Error and remote frames are counted when they are read, a little before they are due."""
+        if self._reader is None:
+            return SourceCounters()
+        return replace(self._reader.counters(), frames=self._delivered)
+
+    def drain(self) -> FrameBlock:
+        """The frames that have become due since the last call."""
+        due_ns = round((self._monotonic() - self._begun_s) * 1e9 * self._speed)
+        blocks = []
+        room = self._drain_frames_max
+        while room:
+            if not len(self._waiting) and not self._next_block():
+                break
+            block = self._take_due(due_ns, room)
+            if not len(block):
+                break
+            blocks.append(block)
+            room -= len(block)
+        drained = FrameBlock.concatenate(blocks)
+        self._delivered += len(drained)
+        return drained
+
+    def _next_block(self) -> bool:
+        """Read on; False where the log has ended."""
+        if self._ended or self._reader is None:
+            return False
+        try:
+            self._waiting = next(self._reader)
+        except StopIteration:
+            self._ended = True
+            log.info("log_replayed", path=str(self._path), frames=self._delivered)
+        except LogFileError as error:
+            self._ended = True
+            log.error("log_file_refused", error=str(error), frames_before=self._delivered)  # noqa: TRY400
+        if self._first_ns is None and len(self._waiting):
+            self._first_ns = int(self._waiting.time_ns[0])
+        return not self._ended
+
+    def _take_due(self, due_ns: int, room: int) -> FrameBlock:
+        """The waiting frames up to the first that is not due, with their times of now."""
+        waiting = self._waiting
+        offset_ns = waiting.time_ns - (self._first_ns or 0)
+        later = offset_ns > due_ns
+        count = min(int(later.argmax()) if later.any() else len(waiting), room)
+        due, self._waiting = waiting.slice(0, count), waiting.slice(count, len(waiting))
+        offset_ns = offset_ns[:count]
+        if self._speed != 1:
+            offset_ns = (offset_ns / self._speed).astype(offset_ns.dtype)
+        return replace(due, time_ns=offset_ns + self._begun_ns)

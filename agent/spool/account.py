@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The account: which sequence numbers were given out, which are done with, and what is missing.
+
+Promise: `save` makes all of it last in one write, and only then gives back the segments which nothing needs
+any more. So data is never deleted before the decision and its gap are on disk, and a gap never without its
+decision.
+
+Failure: an `OSError` of `save` leaves the file at this state or the one before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from agent.model import Gap, GapKind
+from agent.spool.ledger import GapLedger
+from agent.spool.sequences import SequenceSet
+from agent.spool.state import RANGES_MAX, State, StateFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.spool.disk import Disk
+    from agent.spool.record import Record
+    from agent.spool.segment import Segment
+    from agent.spool.shelf import Shelf
+
+STREAMS_MAX = 8
+
+
+@dataclass(slots=True)
+class Counts:
+    """Events since the spool was opened."""
+
+    appended_records: int = 0
+    evicted_records: int = 0
+    dropped_records: int = 0
+    corrupt_records: int = 0
+    refused_records: int = 0
+
+    def items(self) -> dict[str, int]:
+        """By name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+@dataclass(slots=True)
+class Account:
+    """What is known of every sequence number; `streams` are (name, first sequence), the last one in use.
+
+    changed     something differs from what is on disk
+    unsaved     acknowledgements among it
+    """
+
+    file: StateFile
+    shelf: Shelf
+    ledger: GapLedger = field(default_factory=GapLedger)
+    done: SequenceSet = field(default_factory=SequenceSet)
+    streams: tuple[tuple[str, int], ...] = ()
+    next_sequence: int = 0
+    unsealed_sequence: int = 0
+    changed: bool = False
+    unsaved: int = 0
+    payload_bytes: int = 0
+    counts: Counts = field(default_factory=Counts)
+
+    @classmethod
+    def open(cls, disk: Disk, path: Path, shelf: Shelf) -> Account:
+        """Open the state file and load what it holds; `streams` is empty where it holds nothing."""
+        account = cls(StateFile(disk, path), shelf)
+        state = account.file.state
+        if state is not None:
+            account.streams = state.streams
+            account.next_sequence, account.unsealed_sequence = state.next_sequence, state.unsealed_sequence
+            account.done, account.ledger = SequenceSet(state.low, state.ranges), GapLedger(state.gaps)
+        return account
+
+    def save(self) -> None:
+        """Make the account last, then give back segments without live records."""
+        done, ranges = self.done, self.done.ranges()
+        if len(ranges) > RANGES_MAX:
+            ranges = self._needed(ranges)
+        self.file.save(
+            State(
+                self._streams_in_use(),
+                self.next_sequence,
+                self.unsealed_sequence,
+                done.low,
+                ranges,
+                self.ledger.entries,
+            )
+        )
+        self.changed, self.unsaved = False, 0
+        self.shelf.reclaim()
+
+    def stream_of(self, sequence: int) -> str:
+        """The stream which the number was given out in."""
+        return next((name for name, first in reversed(self.streams) if first <= sequence), self.streams[0][0])
+
+    def give_out(self, sequence: int) -> None:
+        """The number is used, and its batch sealed."""
+        self.next_sequence = self.unsealed_sequence = sequence + 1
+        self.changed = True
+
+    def finish(self, segment: Segment, place: int) -> None:
+        """Nothing needs this record any more."""
+        self.done.add(segment.sequences[place])
+        segment.live -= 1
+        self.payload_bytes -= segment.lengths[place]
+        self.changed = True
+
+    def lose(self, kind: GapKind, segment: Segment, place: int, detail: str) -> None:
+        """The record will never arrive: a gap, and those that it carried are pending again."""
+        sequence = segment.sequences[place]
+        times = segment.begins[place], segment.ends[place]
+        stream = self.stream_of(sequence)
+        self.ledger.add(Gap(kind, *times, segment.frames[place], stream, sequence, sequence, detail))
+        self.ledger.returned(sequence)
+        self.finish(segment, place)
+
+    def lose_unreadable(self, first: int, last: int) -> None:
+        """Numbers that were given out and of which nothing is found."""
+        self.done.add(first, last)
+        stream = self.stream_of(first)
+        self.ledger.add(Gap(GapKind.CORRUPT, 0, 0, -1, stream, first, last, "no readable head"))
+        self.counts.corrupt_records += last - first + 1
+        self.changed = True
+
+    def drop(self, record: Record, detail: str) -> None:
+        """The new batch finds no room: its number is used, and it is missing."""
+        sequence = record.sequence
+        self.give_out(sequence)
+        self.done.add(sequence)
+        times = record.begin_ns, record.end_ns
+        gap = Gap(GapKind.EVICTED, *times, record.frames, record.stream, sequence, sequence, detail)
+        self.ledger.add(gap)
+        self.ledger.returned(sequence)
+        self.counts.dropped_records += 1
+
+    def _streams_in_use(self) -> tuple[tuple[str, int], ...]:
+        ends = [first for _, first in self.streams[1:]]
+        used = [stream for stream, end in zip(self.streams, ends, strict=False) if end > self.done.low]
+        return (*used, self.streams[-1])[-STREAMS_MAX:]
+
+    def _needed(self, ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        """Ranges that may name deleted records. Others may be forgotten: those are sent again at worst."""
+        needed = []
+        for first, last in ranges:
+            begin, end = self.shelf.find(first), self.shelf.find(last)
+            if begin is None or end is None or begin[0] is not end[0]:
+                needed.append((first, last))
+        return tuple(needed[:RANGES_MAX])
+
+
+def gaps_between(numbers: list[int], end: int) -> list[tuple[int, int]]:
+    """Inclusive ranges below `end` that are not among the ascending numbers."""
+    return [(one + 1, other - 1) for one, other in pairwise((-1, *numbers, end)) if one + 1 < other]

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seam between the spool and the file system: every byte that must last goes through a `Disk`.
+
+Promise: after `sync` returns, what was written before it survives a power cut; after `sync_directory`
+returns, so do the names. Nothing here retries, hides or interprets a failure: an `OSError` reaches the
+caller, who alone knows what it means (a full disk evicts, a failed sync never trusts the pages again).
+
+Limits: one process; offsets and lengths below 2**63. `bytes_written` and `syncs` count what was asked of the
+file system, for the wear account; the file system's own journal comes on top.
+
+Tests replace it with a disk in memory which forgets or tears whatever was not synced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from agent.errors import SpoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PAGE = 4096
+"""Bytes: the file system's block, the cache's page. Writes begin and end on it, so nothing is read first."""
+
+_ZEROS = bytes(1 << 20)
+
+
+class Disk:
+    """The real file system. Files are known by their descriptor."""
+
+    def __init__(self) -> None:
+        self.bytes_written = 0
+        self.syncs = 0
+
+    def open(self, path: Path, *, create: bool = False) -> int:
+        """Open for reading and writing."""
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o640)
+
+    def close(self, file: int) -> None:
+        """Close without syncing."""
+        os.close(file)
+
+    def size(self, file: int) -> int:
+        """Bytes in the file."""
+        return os.fstat(file).st_size
+
+    def read(self, file: int, offset: int, length: int) -> bytes:
+        """Read up to `length` bytes; fewer only at the end of the file."""
+        data = os.pread(file, length, offset)
+        while 0 < len(data) < length:
+            more = os.pread(file, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def write(self, file: int, offset: int, data: bytes) -> None:
+        """Write all of `data`; it lasts only after `sync`."""
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(file, view, offset)
+            self.bytes_written += written
+            offset += written
+            view = view[written:]
+
+    def sync(self, file: int) -> None:
+        """Make the file's content last."""
+        self.syncs += 1
+        os.fdatasync(file)
+
+    def allocate(self, file: int, size: int) -> None:
+        """Fill the file with zeros up to `size`, so that later writes in place allocate nothing, and sync it.
+
+        Zeros are really written. posix_fallocate would be quicker once, but leaves extents marked unwritten,
+        and each first write into one makes fdatasync commit the file system's journal as well: some four
+        blocks more per append, against one more write of each block in its whole life of being recycled.
+        """
+        offset = self.size(file)
+        while offset < size:
+            part = _ZEROS[: size - offset]
+            self.write(file, offset, part)
+            offset += len(part)
+        self.syncs += 1
+        os.fsync(file)
+
+    def forget_cached(self, file: int) -> None:
+        """Drop the file's clean pages from the cache, so that the next read asks the device."""
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def names(self, directory: Path) -> list[str]:
+        """Names in the directory, sorted."""
+        return sorted(os.listdir(directory))  # noqa: PTH208  (pathlib's builds objects that nobody needs)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename, replacing; lasts only after `sync_directory`."""
+        source.rename(target)
+
+    def remove(self, path: Path) -> None:
+        """Unlink; lasts only after `sync_directory`."""
+        path.unlink()
+
+    def sync_directory(self, directory: Path) -> None:
+        """Make the names in the directory last."""
+        file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.syncs += 1
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def make_directory(self, directory: Path) -> None:
+        """Create the directory and its parents where missing."""
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+
+    def free_bytes(self, directory: Path) -> int:
+        """Bytes that this process may still allocate on the directory's file system."""
+        usage = os.statvfs(directory)
+        return usage.f_bavail * usage.f_frsize
+
+    def lock(self, path: Path) -> int:
+        """Take the file's lock or raise BlockingIOError; the lock ends with the descriptor or the process."""
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            raise
+        return file
+
+
+@contextlib.contextmanager
+def naming(operation: str, path: Path) -> Iterator[None]:
+    """Turn an `OSError` into a `SpoolError` that names the operation and the path."""
+    try:
+        yield
+    except OSError as error:
+        raise SpoolError(
+            f"{path}: cannot {operation}: {error.strerror or error} (check the disk and its mount)"
+        ) from error
+
+
+def padded(length: int) -> int:
+    """`length` rounded up to whole pages."""
+    return -(-length // PAGE) * PAGE

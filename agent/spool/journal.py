@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal: what the open batch is made of, kept until it is sealed, in one file rewritten in place.
+
+Promise: a payload whose `append` returned is recovered after a power cut or kill -9, in order, until the
+batch that it belongs to is spooled. What an earlier batch left in the file is never recovered, so nothing is
+told twice:
+
+- Payloads belong to an *epoch*; `recycle` begins the next one. Only the highest epoch found is recovered.
+- Each is labelled with the sequence of its batch. A process that dies between spooling batch s and `recycle`
+  leaves an epoch whose labels are below the spool's `unsealed_sequence`: obsolete, because the spool itself
+  holds that data.
+- After a torn append of batch s the spool skips that number, and `unsealed_sequence` stays at s: the epoch is
+  alive, and continues with the label s + 1. An epoch is alive if its highest label is at or above
+  `unsealed_sequence`.
+
+Use, at start: `recover(spool.unsealed_sequence)`, record an INTERRUPTED gap unless `clean`, then `start()`.
+Then `append` each interval, `recycle` after each `Spool.append`, `close(clean=True)` after a clean stop.
+
+Limits: the file's size, all allocated when it is made; `append` returns False when the payload does not fit,
+and the caller seals its batch. One sync an append. Payloads of one whole file are read at once in `recover`.
+
+Failure: a truncated file yields a clean prefix. A damaged payload costs itself and is counted in `lost`; a
+torn last one was never promised. A failed write or sync is repeated on the next pages and read back from the
+device; failing again, it is a `SpoolError`. A damaged mark reads as an unclean end.
+
+Bytes, little endian; page 0 is the mark, records follow, each of whole pages of 4096 bytes:
+
+    | mark | zeros | head | payload … | zeros | head | next record …
+
+    head, at both ends of its record:           mark:
+      0   4  magic "CFJR"                         0   4  magic "CFJM"
+      4   4  version, 1                           4   4  version, 1
+      8   8  epoch                                8   8  1 after a clean stop, 0 while running
+      16  8  sequence of the batch                16  8  zero
+      24  8  written, ns since the epoch          24  8  written, ns since the epoch
+      32  4  offset of the record in the file     32  …  zero
+      36  4  index within the epoch, from 0
+      40  4  payload length
+      44  4  CRC-32 of the payload
+      48  4  CRC-32 of the 48 bytes before        48  4  CRC-32 of the 48 bytes before
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Self
+from zlib import crc32
+
+import structlog
+
+from agent.spool.disk import PAGE, Disk, naming, padded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+log = structlog.get_logger()
+
+JOURNAL_BYTES = 4 << 20
+_HEAD = struct.Struct("<4sIQQqIIII")
+_HEAD_BYTES = _HEAD.size + 4
+_RECORD_MAGIC, _MARK_MAGIC = b"CFJR", b"CFJM"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What an earlier process left behind.
+
+    payloads          of the batch that was open, in order
+    lost              payloads that were once durable and are damaged
+    lost_begin_ns, lost_end_ns   they were written between these times, wall clock, 0 where unknown
+    clean             the earlier process stopped cleanly, or there was none
+    last_written_ns   wall clock of the last intact sign of life in the file, 0 where there is none
+    """
+
+    payloads: tuple[bytes, ...] = ()
+    lost: int = 0
+    lost_begin_ns: int = 0
+    lost_end_ns: int = 0
+    clean: bool = True
+    last_written_ns: int = 0
+
+
+class _Head(NamedTuple):
+    magic: bytes
+    version: int
+    epoch: int
+    sequence: int
+    written_ns: int
+    offset: int = 0
+    number: int = 0
+    length: int = 0
+    checksum: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.offset + _extent(self.length)
+
+
+class Journal:
+    """The open file. Made by `open`, ended by `close`; one thread, inside the spool's lock."""
+
+    def __init__(self, path: Path, size_bytes: int, disk: Disk, clock: Callable[[], int]) -> None:
+        self._path = path
+        self._size = size_bytes
+        self._disk = disk
+        self._clock = clock
+        self._file = disk.open(path, create=True)
+        disk.forget_cached(self._file)
+        content = disk.read(self._file, 0, disk.size(self._file))
+        self._mark = _unpacked(content[:_HEAD_BYTES], _MARK_MAGIC)
+        self._found = list(_records(content))
+        self._epoch = max((head.epoch for head, _ in self._found), default=0) + 1
+        self._index = 0
+        self._end = PAGE
+        self._started = False
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        size_bytes: int = JOURNAL_BYTES,
+        *,
+        disk: Disk | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> Self:
+        """Open or make the journal; its directory exists. `clock` is the wall clock, ns."""
+        with naming("open the journal", path):
+            return cls(path, max(padded(size_bytes), 2 * PAGE), disk or Disk(), clock)
+
+    def recover(self, unsealed_sequence: int) -> Recovery:
+        """What belongs to no sealed batch; writes nothing. Call once, after `open`; `append` continues it."""
+        found, self._found = self._found, []
+        times = [head.written_ns for head, payload in found if payload is not None]
+        if self._mark is not None:
+            times.append(self._mark.written_ns)
+        clean = self._mark.epoch == 1 if self._mark is not None else not found
+        last_ns = max(times, default=0)
+        epoch = self._epoch - 1
+        alive = {}
+        for head, payload in found:
+            if head.epoch == epoch and (payload is not None or head.number not in alive):
+                alive[head.number] = head, payload
+        if not alive or max(head.sequence for head, _ in alive.values()) < unsealed_sequence:
+            return Recovery(clean=clean, last_written_ns=last_ns)
+        self._epoch, self._index = epoch, max(alive) + 1
+        self._end = max(head.end for head, _ in alive.values())
+        return self._recovered(alive, clean=clean, last_ns=last_ns)
+
+    def start(self) -> None:
+        """Mark the file as in use: from now on an end without `close(clean=True)` is an interruption."""
+        with naming("start the journal", self._path):
+            if self._disk.size(self._file) < self._size:
+                self._disk.allocate(self._file, self._size)
+                self._disk.sync_directory(self._path.parent)
+            self._write_mark(clean=False)
+        self._started = True
+
+    def append(self, sequence: int, payload: bytes) -> bool:
+        """Keep a part of the batch to be sealed as `sequence`; durable on return. False: full, seal now."""
+        if not self._started:
+            self.start()
+        with naming("append to the journal", self._path):
+            for verify in (False, True):
+                offset, length = self._end, _extent(len(payload))
+                if offset + length > self._size:
+                    return False
+                self._end += length
+                head = _packed(
+                    _RECORD_MAGIC,
+                    self._epoch,
+                    sequence,
+                    self._clock(),
+                    offset,
+                    self._index,
+                    len(payload),
+                    crc32(payload),
+                )
+                data = b"".join((head, payload, bytes(length - 2 * _HEAD_BYTES - len(payload)), head))
+                try:
+                    self._write(offset, data, verify=verify)
+                except OSError as error:
+                    if verify:
+                        raise
+                    log.warning(
+                        "journal_write_failed", file=str(self._path), offset=offset, error=error.strerror
+                    )
+                else:
+                    break
+        self._index += 1
+        return True
+
+    def recycle(self) -> None:
+        """The batch is spooled, or dropped and reported: begin again at the front. Writes nothing."""
+        self._epoch += 1
+        self._index = 0
+        self._end = PAGE
+
+    def close(self, *, clean: bool = False) -> None:
+        """Close; `clean` says that no batch is open any more: the next start reports no interruption."""
+        try:
+            if clean:
+                if not self._started:
+                    self.start()
+                with naming("close the journal", self._path):
+                    self._write_mark(clean=True)
+        finally:
+            self._disk.close(self._file)
+
+    def _recovered(
+        self, alive: dict[int, tuple[_Head, bytes | None]], *, clean: bool, last_ns: int
+    ) -> Recovery:
+        """Payloads in order, and what is missing between them. A torn last one was never promised."""
+        intact = {index: payload for index, (_, payload) in alive.items() if payload is not None}
+        torn = not clean and self._index - 1 not in intact
+        lost = [index for index in range(self._index - torn) if index not in intact]
+        if lost or torn:
+            log.warning(
+                "journal_damaged", file=str(self._path), lost=len(lost), torn=torn, recovered=len(intact)
+            )
+        before = [alive[index][0].written_ns for index in intact if lost and index < lost[0]]
+        after = [alive[index][0].written_ns for index in alive if lost and index >= lost[-1]]
+        return Recovery(
+            tuple(payload for _, payload in sorted(intact.items())),
+            len(lost),
+            max(before, default=0),
+            min(after, default=0),
+            clean,
+            last_ns,
+        )
+
+    def _write_mark(self, *, clean: bool) -> None:
+        mark = _packed(_MARK_MAGIC, int(clean), 0, self._clock(), 0, 0, 0, 0).ljust(PAGE, b"\0")
+        try:
+            self._write(0, mark)
+        except OSError:
+            self._write(0, mark, verify=True)
+
+    def _write(self, offset: int, data: bytes, *, verify: bool = False) -> None:
+        self._disk.write(self._file, offset, data)
+        self._disk.sync(self._file)
+        if verify:
+            self._disk.forget_cached(self._file)
+            if self._disk.read(self._file, offset, len(data)) != data:
+                raise OSError(5, "what was written reads back differently")
+
+
+def _records(content: bytes) -> Iterator[tuple[_Head, bytes | None]]:
+    """Every record of every epoch, known by either head; the payload is None where it is damaged."""
+    offset = PAGE
+    while offset + PAGE <= len(content):
+        page = content[offset : offset + PAGE]
+        head = _unpacked(page[:_HEAD_BYTES], _RECORD_MAGIC)
+        if head is None or head.offset != offset:
+            head = _unpacked(page[-_HEAD_BYTES:], _RECORD_MAGIC)
+            if head is None or head.end != offset + PAGE:
+                offset += PAGE
+                continue
+        begin = head.offset + _HEAD_BYTES
+        payload = content[begin : begin + head.length]
+        yield head, payload if len(payload) == head.length and crc32(payload) == head.checksum else None
+        offset = min(head.end, offset + PAGE) if head.end > len(content) else head.end
+
+
+def _packed(magic: bytes, *fields: int) -> bytes:
+    body = _HEAD.pack(magic, _VERSION, *fields)
+    return body + crc32(body).to_bytes(4, "little")
+
+
+def _unpacked(data: bytes, magic: bytes) -> _Head | None:
+    body, checksum = data[: _HEAD.size], int.from_bytes(data[_HEAD.size :], "little")
+    if len(data) != _HEAD_BYTES or body[:4] != magic or crc32(body) != checksum:
+        return None
+    head = _Head(*_HEAD.unpack(body))
+    return head if head.version == _VERSION else None
+
+
+def _extent(length: int) -> int:
+    return padded(length + 2 * _HEAD_BYTES)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Placement: where a new record goes, what has to go for it, and what is done when the disk refuses.
+
+Promise: a record that is reported as stored was synced without an error, and, if any error came before, read
+back from the device. Whatever is evicted for it was accounted for before it was deleted.
+
+Failure: a full disk (ENOSPC, EDQUOT) evicts the oldest until there is room or nothing is left. Any other
+error of a write or sync leaves the segment for good, because the kernel may mark pages clean that never
+reached the device, and writes the record once more elsewhere; the second error is raised."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import structlog
+
+from agent.model import GapKind
+from agent.spool import retention
+from agent.spool.disk import naming
+from agent.spool.retention import Layout, Step
+from agent.spool.segment import Head, Segment, extent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.spool.account import Account
+    from agent.spool.disk import Disk
+    from agent.spool.record import Record
+    from agent.spool.shelf import Shelf
+
+log = structlog.get_logger()
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Placement:
+    """Writes records to the shelf within the layout's limits."""
+
+    def __init__(
+        self, disk: Disk, directory: Path, shelf: Shelf, account: Account, room: Layout, min_free_bytes: int
+    ) -> None:
+        self._disk = disk
+        self._directory = directory
+        self._shelf = shelf
+        self._account = account
+        self._room = room
+        self._min_free_bytes = min_free_bytes
+
+    def store(self, record: Record) -> bool:
+        """Write the record somewhere, durable on return; False where there is no room for it."""
+        length = len(record.payload)
+        if extent(length) > self._room.segment_bytes:
+            hint = "raise the spool's limit, or seal smaller batches"
+            log.error("batch_too_large", bytes=length, segment_bytes=self._room.segment_bytes, hint=hint)
+            return False
+        failures = 0
+        for _ in range(retention.SEGMENTS_MAX + 2):
+            segment = self._writable(length)
+            if segment is None:
+                return False
+            try:
+                segment.append(_head(record, segment), record.payload, verify=failures > 0)
+            except OSError as error:
+                segment.sealed = segment.bad = True
+                if error.errno in _FULL:
+                    self._make_way()
+                    continue
+                failures += 1
+                if failures > 1:
+                    with naming("write a record", segment.path):
+                        raise
+                log.warning(
+                    "write_failed",
+                    file=str(segment.path),
+                    offset=segment.end,
+                    error=error.strerror,
+                    hint="trying elsewhere",
+                )
+            else:
+                return True
+        return False
+
+    def evict(self, segment: Segment) -> None:
+        """Give up the segment's records: the gaps and the decision in one write, then the data goes."""
+        segment.sealed = True
+        lost = [
+            place for place, sequence in enumerate(segment.sequences) if sequence not in self._account.done
+        ]
+        first, last = (segment.sequences[lost[0]], segment.sequences[lost[-1]]) if lost else (-1, -1)
+        for place in lost:
+            self._account.lose(GapKind.EVICTED, segment, place, "the spool was full")
+        self._account.counts.evicted_records += len(lost)
+        self._account.save()
+        if lost:
+            hint = "the link was away for longer than the spool has room for: raise its limit, or keep less"
+            log.warning("batches_evicted", batches=len(lost), first=first, last=last, hint=hint)
+
+    def trim(self) -> None:
+        """Evict what exceeds the limit, which may be smaller than when the segments were made."""
+        sizes = [(segment.number, segment.size) for segment in self._shelf.segments]
+        for number in retention.excess(sizes, self._room.segments_bytes):
+            self.evict(next(segment for segment in self._shelf.segments if segment.number == number))
+
+    def _writable(self, length: int) -> Segment | None:
+        """A segment with room for the payload: the last one, the spare, a new one, or the evicted oldest."""
+        segment = self._shelf.writable(length)
+        if segment is not None:
+            return segment
+        self._shelf.seal()
+        if self._account.changed:
+            self._account.save()
+        else:
+            self._shelf.reclaim()
+        full = False
+        while True:
+            step = self._next_step(full=full)
+            if step is Step.RECYCLE:
+                return self._shelf.recycle()
+            if step is Step.GIVE_UP:
+                return None
+            if step is Step.EVICT:
+                self.evict(self._shelf.segments[0])
+                continue
+            try:
+                return self._shelf.create()
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                full = True
+
+    def _next_step(self, *, full: bool) -> Step:
+        return retention.next_step(
+            self._room,
+            spare=self._shelf.has_spare,
+            used_bytes=self._shelf.used_bytes,
+            evictable=bool(self._shelf.segments),
+            free_bytes=0 if full else self._disk.free_bytes(self._directory),
+            min_free_bytes=self._min_free_bytes,
+        )
+
+    def _make_way(self) -> None:
+        """Give room back to a file system that refuses even a write in place."""
+        if not self._shelf.discard_spares() and self._shelf.segments:
+            self.evict(self._shelf.segments[0])
+            self._shelf.discard_spares()
+
+
+def _head(record: Record, segment: Segment) -> Head:
+    return Head(
+        segment=segment.number,
+        sequence=record.sequence,
+        begin_ns=record.begin_ns,
+        end_ns=record.end_ns,
+        frames=record.frames,
+        offset=segment.end,
+        length=len(record.payload),
+        checksum=crc32(record.payload),
+        catalog=record.catalog,
+        stream=record.stream,
+    )

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the spool hands out: a record, and figures about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A spooled batch: its bytes, and what the spool knows of them without opening them."""
+
+    stream: str
+    sequence: int
+    payload: bytes
+    catalog: str
+    begin_ns: int
+    end_ns: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStats:
+    """What the spool holds, and what it has done since it was opened.
+
+    records, payload_bytes      not yet acknowledged
+    oldest_begin_ns             when the oldest of them begins, 0 where there is none
+    disk_bytes, limit_bytes     in segment files, and what all files together may take
+    gaps                        recorded and not yet acknowledged
+    …_records                   events since the spool was opened
+    bytes_written, syncs        asked of the file system, by everything in this directory
+    """
+
+    records: int
+    payload_bytes: int
+    oldest_begin_ns: int
+    disk_bytes: int
+    limit_bytes: int
+    gaps: int
+    appended_records: int
+    evicted_records: int
+    dropped_records: int
+    corrupt_records: int
+    refused_records: int
+    bytes_written: int
+    syncs: int

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to keep when there is not room for everything. Pure: sizes come in, decisions go out.
+
+The rule: the oldest goes first, by whole segments, and only when the byte limit or the file system leaves no
+other way. Segments are made small against the limit, so that little goes at a time, and not so small that
+there are many."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.errors import SpoolError
+from agent.spool.disk import PAGE
+from agent.spool.state import STATE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SEGMENTS_MIN = 8
+SEGMENTS_MAX = 256
+SEGMENT_BYTES_MIN = 2 * PAGE
+ASIDE_SHARE = 64
+ASIDE_BYTES_MAX = 4 << 20
+
+
+class Step(enum.Enum):
+    """How to come by an empty segment."""
+
+    RECYCLE = "recycle"  # there is one
+    CREATE = "create"  # there is room for one more
+    EVICT = "evict"  # the oldest has to go
+    GIVE_UP = "give up"  # nothing is left that could go
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the byte limit is shared out; the parts add up to no more than the limit."""
+
+    segment_bytes: int
+    segments_bytes: int
+    aside_bytes: int
+
+
+def layout(limit_bytes: int, segment_bytes: int) -> Layout:
+    """Share out the limit: state, two folders of set-aside records, and at least `SEGMENTS_MIN` segments."""
+    aside_bytes = min(ASIDE_BYTES_MAX, limit_bytes // ASIDE_SHARE)
+    available = limit_bytes - STATE_BYTES - 2 * aside_bytes
+    wanted = max(segment_bytes, available // SEGMENTS_MAX)
+    size = min(wanted, available // SEGMENTS_MIN) // PAGE * PAGE
+    if size < SEGMENT_BYTES_MIN:
+        raise SpoolError(f"a spool limit of {limit_bytes} bytes is too small: give at least 1 MiB")
+    return Layout(size, available // size * size, aside_bytes)
+
+
+def next_step(
+    room: Layout, *, spare: bool, used_bytes: int, evictable: bool, free_bytes: int, min_free_bytes: int
+) -> Step:
+    """How to come by an empty segment; `used_bytes` are in segments, `free_bytes` on the file system."""
+    if spare:
+        return Step.RECYCLE
+    within_limit = used_bytes + room.segment_bytes <= room.segments_bytes
+    if within_limit and free_bytes - room.segment_bytes >= min_free_bytes:
+        return Step.CREATE
+    return Step.EVICT if evictable else Step.GIVE_UP
+
+
+def excess(sizes: Iterable[tuple[int, int]], limit_bytes: int) -> tuple[int, ...]:
+    """Of (segment number, bytes), which have to go so that the rest fits the limit: the oldest."""
+    ordered = sorted(sizes)
+    over = sum(size for _, size in ordered) - limit_bytes
+    gone = []
+    for number, size in ordered:
+        if over <= 0:
+            break
+        gone.append(number)
+        over -= size
+    return tuple(gone)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The spool's memory of what is done: one preallocated file of two slots, written in place by turns.
+
+Promise: a state that was saved is found again after a power cut at any moment, and after any one flipped
+byte. A save goes to the slot which does not hold the newest state; torn, it leaves the other slot, the state
+before it. Each slot holds its content twice, in one sync, so that a bad byte costs nothing at all.
+
+Limits: `RANGES_MAX` runs of acknowledged sequences and `ledger.GAPS_MAX` gaps; their worst case fits a copy.
+
+Failure: a save whose write or sync fails is written once more into the same slot and read back from the
+device (the good slot is never put at risk); the second failure raises the `OSError`. A file that holds no
+valid copy reads as None: the spool then begins a new stream.
+
+    offset 0        64 KiB     128 KiB    192 KiB    256 KiB
+    | slot 0        | slot 0    | slot 1    | slot 1    |
+    | first copy    | second    | first     | second    |
+
+    copy, little endian:
+      0   4  magic "CFST"
+      4   4  version, 1
+      8   8  generation; the newest valid copy wins; its lowest bit is the slot
+      16  4  length of the document
+      20  4  CRC-32 of the 20 bytes before and of the document
+      24  …  the document: `State` as a MessagePack array
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import msgspec
+
+from agent.spool.disk import PAGE, Disk, padded
+from agent.spool.ledger import Entry  # noqa: TC001  (msgspec reads the annotation)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COPY_BYTES = 64 * 1024
+STATE_BYTES = 4 * COPY_BYTES
+RANGES_MAX = 1024
+
+_HEADER = struct.Struct("<4sIQI")
+_MAGIC = b"CFST"
+_VERSION = 1
+_DOCUMENT = _HEADER.size + 4
+
+
+class State(msgspec.Struct, frozen=True, array_like=True):
+    """What outlives the process.
+
+    streams             (name, first sequence), oldest first; the last one is written to
+    next_sequence       no number below was ever free again
+    unsealed_sequence   every number below was sealed for certain, or dropped and reported
+    low, ranges         acknowledged, evicted or set aside: all below `low`, and inclusive ranges above
+    gaps                the ledger
+    """
+
+    streams: tuple[tuple[str, int], ...]
+    next_sequence: int
+    unsealed_sequence: int
+    low: int
+    ranges: tuple[tuple[int, int], ...]
+    gaps: tuple[Entry, ...]
+
+
+class StateFile:
+    """The open file; `state` is what was last saved or found."""
+
+    def __init__(self, disk: Disk, path: Path) -> None:
+        self._disk = disk
+        self.path = path
+        self._file = disk.open(path, create=True)
+        self.empty = disk.size(self._file) == 0
+        self.state: State | None = None
+        self._generation = 0
+        self.damaged_copies = 0
+        if not self.empty:
+            self._load()
+        if disk.size(self._file) < STATE_BYTES:
+            disk.allocate(self._file, STATE_BYTES)
+            disk.sync_directory(path.parent)
+
+    def save(self, state: State) -> None:
+        """Make the state last."""
+        generation = self._generation + 1
+        copy = _packed(generation, state)
+        try:
+            self._write(generation, copy)
+        except OSError:
+            self._write(generation, copy)
+            self._verify(generation, copy)
+        self._generation, self.state = generation, state
+
+    def close(self) -> None:
+        """Close without saving."""
+        self._disk.close(self._file)
+
+    def _write(self, generation: int, copy: bytes) -> None:
+        for offset in _offsets(generation):
+            self._disk.write(self._file, offset, copy)
+        self._disk.sync(self._file)
+
+    def _verify(self, generation: int, copy: bytes) -> None:
+        self._disk.forget_cached(self._file)
+        for offset in _offsets(generation):
+            if self._disk.read(self._file, offset, len(copy)) != copy:
+                raise OSError(5, "what was written reads back differently")
+
+    def _load(self) -> None:
+        for number in range(4):
+            try:
+                found = _unpacked(self._disk.read(self._file, number * COPY_BYTES, COPY_BYTES))
+            except OSError:
+                found = None
+            if found is None:
+                self.damaged_copies += 1
+            elif found[0] > self._generation:
+                self._generation, self.state = found
+
+
+def _offsets(generation: int) -> tuple[int, int]:
+    slot = (generation & 1) * 2 * COPY_BYTES
+    return slot, slot + COPY_BYTES
+
+
+def _packed(generation: int, state: State) -> bytes:
+    document = msgspec.msgpack.encode(state)
+    header = _HEADER.pack(_MAGIC, _VERSION, generation, len(document))
+    copy = header + crc32(document, crc32(header)).to_bytes(4, "little") + document
+    assert len(copy) <= COPY_BYTES
+    return copy.ljust(padded(len(copy)), b"\0")
+
+
+def _unpacked(copy: bytes) -> tuple[int, State] | None:
+    if len(copy) < PAGE:
+        return None
+    magic, version, generation, length = _HEADER.unpack_from(copy)
+    document = copy[_DOCUMENT : _DOCUMENT + length]
+    checksum = int.from_bytes(copy[_HEADER.size : _DOCUMENT], "little")
+    if magic != _MAGIC or version != _VERSION or crc32(document, crc32(copy[: _HEADER.size])) != checksum:
+        return None
+    try:
+        return generation, msgspec.msgpack.decode(document, type=State)
+    except msgspec.DecodeError:
+        return None

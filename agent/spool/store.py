@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The spool: sealed batches on disk, from the moment they are sealed until the cloud has acknowledged them.
+
+Promises:
+- A record whose `append` returned is there after a power cut or kill -9 at any moment, until it is
+  acknowledged, evicted or set aside. An append costs one `fdatasync`.
+- A sequence number names one batch for ever: it is never used again, not after everything was acknowledged,
+  not after a torn write, not after the directory was wiped (that begins a new stream).
+- A flipped byte costs at most one record, which is logged and becomes a gap; the records around it are
+  delivered.
+- Whatever goes missing becomes a gap, made last in one write with the decision that loses the data, and
+  before the data is deleted. Gaps stay until a batch that carries them is acknowledged.
+- All files together stay within `limit_bytes`; the oldest segment is evicted when there is no other way.
+
+What it does not promise: an acknowledgement is made last lazily (after `ack_delay_s` or `ACKS_MAX`, and on
+close), so a crash sends a few batches again, under the same sequence; the receiver drops them.
+
+Failure: a full disk evicts and goes on, down to dropping the new batch (`append` returns None). A failed
+write or sync is never trusted afterwards (the kernel may mark the pages clean and forget): the segment is
+left, and the record written once more elsewhere and read back from the device; a second failure is a
+`SpoolError`, after which the object is dead and the process should restart.
+
+Limits: one thread, one process (a lock sees to that), payloads up to one segment. Memory: 48 bytes a record.
+
+    DIRECTORY/lock  state  000000000042.segment …  corrupt/  refused/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from agent.errors import SpoolError
+from agent.model import Gap, GapKind
+from agent.spool import retention
+from agent.spool.account import Account
+from agent.spool.aside import Aside
+from agent.spool.disk import Disk, naming
+from agent.spool.placement import Placement
+from agent.spool.record import Record, SpoolStats
+from agent.spool.recovery import recover, set_aside_corrupt
+from agent.spool.segment import NAME_BYTES_MAX
+from agent.spool.shelf import Shelf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["Record", "Spool", "SpoolStats"]
+
+log = structlog.get_logger()
+
+SEGMENT_BYTES = 4 << 20
+ACK_DELAY_S = 60.0
+ACKS_MAX = 64
+
+
+class Spool:
+    """One stream of sealed batches in one directory. Made by `open`, ended by `close`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        limit_bytes: int,
+        segment_bytes: int,
+        min_free_bytes: int,
+        ack_delay_s: float,
+        name: str,
+        clock: Callable[[], float],
+        disk: Disk,
+    ) -> None:
+        room = retention.layout(limit_bytes, segment_bytes)
+        self.directory = directory
+        self._limit_bytes = limit_bytes
+        self._ack_delay_s = ack_delay_s
+        self._clock = clock
+        self._disk = disk
+        self._unsaved_since = 0.0
+        self._failure: SpoolError | None = None
+        self._corrupt = Aside(disk, directory / "corrupt", room.aside_bytes)
+        self._refused = Aside(disk, directory / "refused", room.aside_bytes)
+        with contextlib.ExitStack() as files:
+            files.callback(disk.close, _locked(disk, directory))
+            self._shelf = Shelf(disk, directory, room.segment_bytes)
+            files.callback(self._shelf.close)
+            self._account = Account.open(disk, directory / "state", self._shelf)
+            files.callback(self._account.file.close)
+            self._placement = Placement(disk, directory, self._shelf, self._account, room, min_free_bytes)
+            recover(self._account, self._corrupt, _stream_name(name))
+            self._placement.trim()
+            self._files = files.pop_all()
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        limit_bytes: int,
+        segment_bytes: int = SEGMENT_BYTES,
+        min_free_bytes: int = 0,
+        ack_delay_s: float = ACK_DELAY_S,
+        name: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        disk: Disk | None = None,
+    ) -> Self:
+        """Open or make the spool in `directory`; `name` (else the directory's) begins the stream's."""
+        disk = disk or Disk()
+        with naming("open the spool", directory):
+            disk.make_directory(directory)
+            disk.sync_directory(directory.parent)
+            return cls(
+                directory,
+                limit_bytes=limit_bytes,
+                segment_bytes=segment_bytes,
+                min_free_bytes=min_free_bytes,
+                ack_delay_s=ack_delay_s,
+                name=name or directory.name,
+                clock=clock,
+                disk=disk,
+            )
+
+    @property
+    def stream(self) -> str:
+        """The stream's name, made once when the directory was."""
+        return self._account.streams[-1][0]
+
+    @property
+    def next_sequence(self) -> int:
+        """The number that the next batch gets; none was ever given out twice."""
+        return self._account.next_sequence
+
+    @property
+    def unsealed_sequence(self) -> int:
+        """Every batch below was sealed for certain; what the journal holds from here on is in no record."""
+        return self._account.unsealed_sequence
+
+    def append(
+        self,
+        payload: bytes,
+        *,
+        catalog: str,
+        begin_ns: int,
+        end_ns: int,
+        frames: int,
+        gaps: tuple[Gap, ...] = (),
+    ) -> Record | None:
+        """Spool a sealed batch as `next_sequence`; durable on return. None: no room at all, dropped as a gap.
+
+        `gaps` are those of `pending_gaps()` that the payload tells; its acknowledgement ends them. They cost
+        one more sync.
+        """
+        if len(catalog) > NAME_BYTES_MAX or not catalog.isascii():
+            raise ValueError(f"catalog {catalog!r}: at most {NAME_BYTES_MAX} ASCII characters")
+        record = Record(self.stream, self.next_sequence, payload, catalog, begin_ns, end_ns, frames)
+        with self._guarded("append"):
+            if gaps:
+                self._account.ledger.carry(gaps, record.sequence)
+                self._account.save()
+            if not self._placement.store(record):
+                self._account.drop(record, "no room: dropped when it was sealed")
+                self._account.save()
+                hint = "the disk is full of other things: free some room"
+                log.error("batch_dropped", stream=self.stream, sequence=record.sequence, hint=hint)
+                return None
+            self._account.give_out(record.sequence)
+            self._account.counts.appended_records += 1
+            self._account.payload_bytes += len(payload)
+            self._save_if_due()
+        return record
+
+    def pending_gaps(self) -> tuple[Gap, ...]:
+        """Gaps that no spooled batch carries, oldest first."""
+        return self._account.ledger.pending()
+
+    def add_gap(self, gap: Gap) -> None:
+        """Record a gap; durable on return, at the price of one sync: call it per batch, not per frame."""
+        with self._guarded("record a gap"):
+            self._account.ledger.add(gap)
+            self._account.save()
+
+    def oldest(self, after: int = -1, limit: int = 1) -> list[Record]:
+        """The oldest records above `after`, at most `limit`; corrupt ones are set aside on the way."""
+        records: list[Record] = []
+        for sequence in self._live(after + 1):
+            if len(records) >= limit:
+                break
+            record = self.read(sequence)
+            if record is not None:
+                records.append(record)
+        return records
+
+    def read(self, sequence: int) -> Record | None:
+        """The record; None where it is done with, unknown, or just found corrupt (and set aside)."""
+        with self._guarded("read"):
+            found = None if sequence in self._account.done else self._shelf.find(sequence)
+            if found is None:
+                return None
+            segment, place = found
+            content = segment.read(place)
+            if content is None:
+                set_aside_corrupt(self._account, self._corrupt, sequence)
+                self._account.save()
+                return None
+        head, payload = content
+        return Record(head.stream, sequence, payload, head.catalog, head.begin_ns, head.end_ns, head.frames)
+
+    def acknowledge(self, sequence: int) -> None:
+        """The cloud has this batch, and knows the gaps it carried. Unknown or repeated: nothing happens."""
+        with self._guarded("acknowledge"):
+            found = None if sequence in self._account.done else self._shelf.find(sequence)
+            if found is not None:
+                self._account.ledger.acknowledged(sequence)
+                self._account.finish(*found)
+                if not self._account.unsaved:
+                    self._unsaved_since = self._clock()
+                self._account.unsaved += 1
+            self._save_if_due()
+
+    def set_aside(self, sequence: int, reason: str) -> None:
+        """The broker will never take this batch: keep a copy for a person, record the gap, go on."""
+        with self._guarded("set aside"):
+            found = None if sequence in self._account.done else self._shelf.find(sequence)
+            if found is None:
+                return
+            segment, place = found
+            self._refused.keep(segment.copy_name(place), segment.raw(place))
+            self._account.lose(GapKind.REFUSED, segment, place, reason)
+            self._account.counts.refused_records += 1
+            self._account.save()
+        log.warning(
+            "batch_refused", stream=self._account.stream_of(sequence), sequence=sequence, reason=reason
+        )
+
+    def flush(self) -> None:
+        """Make acknowledgements last now; else they are after `ack_delay_s`, looked at in each call."""
+        with self._guarded("flush"):
+            if self._account.changed:
+                self._account.save()
+
+    def stats(self) -> SpoolStats:
+        """What is held and what was done."""
+        oldest = next(self._live(0), -1)
+        found = self._shelf.find(oldest)
+        return SpoolStats(
+            records=sum(segment.live for segment in self._shelf.segments),
+            payload_bytes=self._account.payload_bytes,
+            oldest_begin_ns=0 if found is None else found[0].begins[found[1]],
+            disk_bytes=self._shelf.used_bytes,
+            limit_bytes=self._limit_bytes,
+            gaps=len(self._account.ledger.entries),
+            bytes_written=self._disk.bytes_written,
+            syncs=self._disk.syncs,
+            **self._account.counts.items(),
+        )
+
+    def close(self) -> None:
+        """Make everything last and let go of the directory; after a failure only the latter."""
+        with self._files:
+            if self._failure is None:
+                self.flush()
+
+    def _live(self, sequence: int) -> Iterator[int]:
+        """Sequences at or above this one that are not done with; what is done meanwhile is left out."""
+        done = self._account.done
+        while True:
+            found = self._shelf.following(done.next_missing(sequence))
+            if found is None:
+                return
+            if found not in done:
+                yield found
+            sequence = found + 1
+
+    def _save_if_due(self) -> None:
+        unsaved = self._account.unsaved
+        if unsaved and (unsaved >= ACKS_MAX or self._clock() - self._unsaved_since >= self._ack_delay_s):
+            self._account.save()
+
+    @contextlib.contextmanager
+    def _guarded(self, operation: str) -> Iterator[None]:
+        """Refuse to go on after a failure; turn the disk's refusal into a `SpoolError`."""
+        if self._failure is not None:
+            raise SpoolError(f"{self.directory}: unusable since an earlier failure: {self._failure}")
+        try:
+            with naming(operation, self.directory):
+                yield
+        except SpoolError as error:
+            self._failure = error
+            raise
+
+
+def _locked(disk: Disk, directory: Path) -> int:
+    try:
+        return disk.lock(directory / "lock")
+    except BlockingIOError as error:
+        raise SpoolError(
+            f"{directory}: another process has this spool open: stop it first (systemctl stop canferry)"
+        ) from error
+
+
+def _stream_name(name: str) -> str:
+    safe = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[:19] or "stream"
+    return f"{safe}-{os.urandom(6).hex()}"

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long to wait before the next try: a pure decision, the dice passed in.
+
+Full jitter (uniform between nothing and a ceiling that doubles with each failure): a tower that comes back
+must not be met by every car in the same second. Where the broker asked for patience, or a person must act, the
+ceiling starts higher and half of it is certain.
+
+    trouble                           ceiling before retry n = 0, 1, …    wait
+    busy, unauthorized, taken over    min(maximum, base · 2ⁿ⁺⁴)           (½ + ½ roll) · ceiling
+    all others                        min(maximum, base · 2ⁿ)             roll · ceiling
+
+Limits: never less than a tenth of `base_s`, so that no roll makes a busy loop; never more than `maximum_s`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from agent.uplink.transport import Trouble
+
+_PATIENT = frozenset({Trouble.BUSY, Trouble.UNAUTHORIZED, Trouble.TAKEN_OVER})
+_PATIENCE = 4
+_FAILURES = 30
+"""2³⁰ seconds are 34 years; counting on would only make large numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """The failures so far; a new value for each step."""
+
+    base_s: float = 1.0
+    maximum_s: float = 300.0
+    failures: int = 0
+    patient: bool = False
+
+    def failed(self, trouble: Trouble) -> Backoff:
+        """One more failure, of this kind."""
+        return replace(self, failures=min(self.failures + 1, _FAILURES), patient=trouble in _PATIENT)
+
+    def proved(self) -> Backoff:
+        """The broker has acknowledged something: start anew."""
+        return replace(self, failures=0, patient=False)
+
+    def wait_s(self, roll: float) -> float:
+        """Seconds to wait now; `roll` is uniform in [0, 1)."""
+        if not self.failures:
+            return 0.0
+        exponent = self.failures - 1 + (_PATIENCE if self.patient else 0)
+        ceiling = min(self.maximum_s, self.base_s * 2.0**exponent)
+        share = (1 + roll) / 2 if self.patient else roll
+        return min(self.maximum_s, max(self.base_s / 10, share * ceiling))

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sender's transport over MQTT: a new connection per link, the protocol version found once.
+
+Under version "auto" MQTT 5 is tried first. A broker that refuses it (0x84, CONNACK 0x01, or closing without a
+word) is asked again in 3.1.1 at once; if that works it is remembered until 3.1.1 is refused as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.errors import ConfigError
+from agent.uplink import dialing
+from agent.uplink.mqtt import V5, V311, VERSION_NAMES, MqttConnection, Session, VersionRefusedError
+from agent.uplink.transport import RefusedError, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from aiomqtt import ProtocolVersion
+
+    from agent.uplink.options import MqttOptions
+    from agent.uplink.transport import Answer, LinkLimits, LinkLoss
+
+
+class Dialer:
+    """Opens connections to one broker; each call is one try, or two while the version is being found."""
+
+    def __init__(self, options: MqttOptions, session: Session | None = None) -> None:
+        self._options = options
+        self._session = session
+        self._found: ProtocolVersion | None = None
+
+    async def dial(self) -> MqttConnection:
+        """A connection past its CONNACK, to be ended by `async with`. Raises RefusedError in time."""
+        versions = self._versions()
+        for version in versions[:-1]:
+            try:
+                return await self._dial(version)
+            except VersionRefusedError:
+                continue
+        try:
+            connection = await self._dial(versions[-1])
+        except VersionRefusedError:
+            self._found = None
+            raise
+        self._found = versions[-1]
+        return connection
+
+    def _versions(self) -> Sequence[ProtocolVersion]:
+        wanted = self._options.version
+        if wanted == "auto":
+            return (V5, V311) if self._found is None else (self._found,)
+        return (V5,) if wanted == "5" else (V311,)
+
+    async def _dial(self, version: ProtocolVersion) -> MqttConnection:
+        options = self._options
+        try:
+            async with asyncio.timeout(options.connect_timeout_s):
+                context = await asyncio.to_thread(dialing.tls_context, options) if options.tls else None
+                password = await asyncio.to_thread(dialing.read_password, options)
+                connection = MqttConnection(options, version, password=password, session=self._session)
+                sock = await dialing.open_socket(options, context)
+                return await connection.open(sock)
+        except TimeoutError:
+            raise RefusedError(
+                f"broker {options.address}: no answer within {options.connect_timeout_s:g} s: "
+                "check mqtt.broker and the network",
+                Trouble.UNREACHABLE,
+            ) from None
+        except ConfigError as error:
+            raise RefusedError(f"broker {options.address}: {error}", Trouble.UNAUTHORIZED) from None
+
+
+@dataclass(frozen=True, slots=True)
+class MqttLink:
+    """A `Link` over one connection."""
+
+    connection: MqttConnection
+
+    @property
+    def limits(self) -> LinkLimits:
+        """What the broker's CONNACK said."""
+        return self.connection.limits
+
+    @property
+    def version(self) -> str:
+        """The MQTT version that is spoken."""
+        return VERSION_NAMES[self.connection.version]
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Answer:
+        """QoS 1."""
+        return await self.connection.send(topic, payload, retain=retain)
+
+    async def lost(self) -> LinkLoss:
+        """Wait for the link's end."""
+        return await self.connection.lost()
+
+
+class MqttTransport:
+    """A `Transport` over MQTT."""
+
+    def __init__(self, options: MqttOptions) -> None:
+        self._options = options
+        self._dialer = Dialer(options)
+
+    @property
+    def address(self) -> str:
+        """host:port of the broker."""
+        return self._options.address
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncGenerator[MqttLink, None]:
+        """One link. Raises RefusedError where none comes up."""
+        async with await self._dialer.dial() as connection:
+            yield MqttLink(connection)

@@ -1,0 +1,429 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MQTT library behind the link: one aiomqtt client per connection, made to tell the truth.
+
+Promise: a publish returns at its PUBACK, with the reason code in it, or at the link's loss, whichever is first.
+Receive Maximum, Maximum Packet Size, Retain Available and Topic Alias Maximum of the CONNACK are honoured
+(MQTT 5.0, 3.2.2.3). A connection is made by `dialing`, never in a thread, and used once: what was in flight
+when it ended is forgotten here, because the spool still has it.
+
+Limits: QoS 1 only. 256 publishes in flight. A dead link is found `acknowledge_timeout_s` after the last byte
+that moved while a publish waits, `keepalive_s + answer_timeout_s` after it on an idle link.
+
+aiomqtt drives paho-mqtt by the event loop and is kept for that. The rest it hides (reason codes, CONNACK
+properties, the reason of a loss before CONNACK), so this reads private attributes of both; their versions are
+pinned to a narrow range.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiomqtt
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from agent.uplink import dialing
+from agent.uplink.reasons import REFUSALS, acknowledgement_text, broker_words
+from agent.uplink.transport import (
+    RECEIVE_MAXIMUM,
+    Answer,
+    LinkLimits,
+    LinkLoss,
+    Outcome,
+    RefusedError,
+    Trouble,
+    outcome_of_acknowledgement,
+    trouble_of_disconnect,
+    trouble_of_refusal,
+)
+from agent.uplink.watch import Watch
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    import paho.mqtt.client as paho
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from agent.uplink.options import MqttOptions
+    from agent.uplink.watch import Traffic
+
+V5 = aiomqtt.ProtocolVersion.V5
+V311 = aiomqtt.ProtocolVersion.V311
+VERSION_NAMES = {V5: "5", V311: "3.1.1"}
+
+_IN_FLIGHT = 256
+_ALIASES = 8
+_PUBLISH_OVERHEAD = 1 + 4 + 2 + 2 + 4
+"""Bytes of a PUBLISH beside topic and payload: type, length, topic's length, packet id, alias."""
+_GOODBYE_S = 2.0
+_SILENT = logging.Logger("canferry.mqtt", logging.CRITICAL + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message that has come in; not acknowledged until `acknowledge` is called.
+
+    retain   the broker had kept it: it is not fresh
+    """
+
+    topic: str
+    payload: bytes
+    retain: bool
+    _connection: MqttConnection
+    _packet_id: int
+    _qos: int
+
+    def acknowledge(self) -> None:
+        """Tell the broker that the message is safe here; where the link has ended it will come again."""
+        self._connection.acknowledge(self._packet_id, self._qos)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What kind of session to ask for.
+
+    clean             forget what an earlier connection left
+    expiry_s          how long the broker keeps subscriptions and messages while nobody is connected
+    receive_maximum   messages that may wait here for their acknowledgement (MQTT 5)
+    """
+
+    clean: bool = True
+    expiry_s: int = 0
+    receive_maximum: int | None = None
+
+
+class VersionRefusedError(RefusedError):
+    """The broker does not speak this MQTT version, or closed before CONNACK as if it did not."""
+
+
+class MqttConnection(aiomqtt.Client):
+    """One connection, once: `open` it, then `async with` to have it ended in good order."""
+
+    def __init__(
+        self,
+        options: MqttOptions,
+        version: aiomqtt.ProtocolVersion,
+        *,
+        password: str | None = None,
+        session: Session | None = None,
+    ) -> None:
+        session = session or Session()
+        five = version is V5
+        super().__init__(
+            options.host,
+            options.port,
+            username=options.username,
+            password=password,
+            identifier=options.client_id,
+            protocol=version,
+            clean_session=None if five else session.clean,
+            clean_start=session.clean if five else MQTT_CLEAN_START_FIRST_ONLY,
+            timeout=options.connect_timeout_s,
+            keepalive=options.keepalive_s,
+            max_inflight_messages=0,
+            logger=_SILENT,
+            properties=_connect_properties(session) if five else None,
+            will=_will(options),
+        )
+        self.options = options
+        self.version = version
+        self.limits = LinkLimits()
+        self.session_present = False
+        self._loss: asyncio.Future[LinkLoss] = self._loop.create_future()
+        self._answers: dict[int, asyncio.Future[Answer]] = {}
+        self._received: asyncio.Queue[Received | None] = asyncio.Queue()
+        self._slots = asyncio.Semaphore(_IN_FLIGHT)
+        self._aliases: dict[str, int] = {}
+        self._alias_maximum = 0
+        self._watch = Watch()
+        self._io_error: OSError | None = None
+        self._wire(self._client)
+
+    async def open(self, sock: socket.socket) -> Self:
+        """Speak MQTT until CONNACK on a connected, non-blocking socket, owned from here on. Raises RefusedError."""
+        self._client._create_socket = lambda: sock  # type: ignore[method-assign]  # noqa: SLF001
+        try:
+            self._client_connect()
+            await self._connected
+        except BaseException:
+            self._lose(LinkLoss(Trouble.CLOSED, "given up"))
+            raise
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Nothing more to do: `open` has done it."""
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """DISCONNECT, which also withdraws the last will, as far as the link lets it out; then close."""
+        try:
+            if not self._loss.done() and self._client.disconnect() == MQTT_ERR_SUCCESS:
+                await asyncio.wait([self._loss], timeout=_GOODBYE_S)
+        finally:
+            self._lose(LinkLoss(Trouble.CLOSED, "closed"))
+            await asyncio.sleep(0)
+            if self._misc_task is not None:
+                self._misc_task.cancel()
+                await asyncio.wait([self._misc_task])
+
+    async def lost(self) -> LinkLoss:
+        """Wait for the link's end."""
+        return await asyncio.shield(self._loss)
+
+    async def send(self, topic: str, payload: bytes, *, retain: bool = False) -> Answer:
+        """Publish with QoS 1 and wait for PUBACK or the link's loss. Cancelling does not unsend."""
+        limit = self.limits.maximum_packet_bytes
+        size = len(payload) + len(topic.encode()) + _PUBLISH_OVERHEAD
+        if limit is not None and size > limit:
+            return Answer(
+                Outcome.UNACCEPTABLE, 0x95, f"{size} bytes; the broker takes at most {limit} a packet"
+            )
+        await self._slots.acquire()
+        if self._loss.done():
+            return self._lost_answer()
+        if not self._answers:
+            self._watch.published_at = self._loop.time()
+        name, properties = self._alias(topic)
+        info = self._client.publish(name, payload, 1, retain and self.limits.retain, properties)
+        if info.rc != MQTT_ERR_SUCCESS:
+            self._lose(self._local_loss("it cannot be sent"))
+            return self._lost_answer()
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._answers[info.mid] = answer
+        return await answer
+
+    async def receive(self) -> Received | None:
+        """The next message that came in; None once the link has ended and nothing is left."""
+        if self._received.empty() and self._loss.done():
+            return None
+        return await self._received.get()
+
+    def acknowledge(self, packet_id: int, qos: int) -> None:
+        """PUBACK of a received message; nothing where the link has ended."""
+        if qos and not self._loss.done():
+            self._client.ack(packet_id, qos)
+
+    async def subscribe_all(self, filters: Sequence[str], qos: int) -> None:
+        """Subscribe; messages then wait for `acknowledge`. Raises RefusedError where one is not granted."""
+        where = f"broker {self.options.address}"
+        self._client.manual_ack_set(True)
+        try:
+            granted = await self.subscribe([(name, qos) for name in filters])
+        except aiomqtt.MqttError as error:
+            text = f"{where}: cannot subscribe: {str(error).lower()}"
+            raise RefusedError(text, Trouble.UNREACHABLE) from None
+        for name, code in zip(filters, granted, strict=False):
+            value: int = getattr(code, "value", code)
+            if value >= 0x80:
+                text = f"{where}: refuses to subscribe us to {name} (0x{value:02X}): check its access rules"
+                raise RefusedError(text, Trouble.UNAUTHORIZED)
+
+    def _alias(self, topic: str) -> tuple[str, Properties | None]:
+        """The topic with its alias at first use, the alias alone afterwards (MQTT 5.0, 3.3.2.3.4)."""
+        known = topic in self._aliases
+        if not known and len(self._aliases) >= self._alias_maximum:
+            return topic, None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.TopicAlias = self._aliases.setdefault(topic, len(self._aliases) + 1)
+        return "" if known else topic, properties
+
+    # From here on: called in the event loop, by paho's socket callbacks and by the watch.
+
+    def _wire(self, client: paho.Client) -> None:
+        """Put our own handling where paho would hide something, or aiomqtt would be a step late."""
+        client.disable_logger()
+        receive, send = client._sock_recv, client._sock_send  # noqa: SLF001
+
+        client._sock_recv = self._noting_errors(receive)  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        client._sock_send = self._noting_errors(send)  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        client._handle_pubackcomp = self._on_acknowledgement  # type: ignore[method-assign]  # noqa: SLF001
+
+    def _noting_errors(self, operation: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Remember the socket's error, which paho reduces to "connection lost"."""
+
+        def noting(argument: Any) -> Any:
+            try:
+                return operation(argument)
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                self._io_error = error
+                raise
+
+        return noting
+
+    def _on_socket_open(self, client: paho.Client, _userdata: Any, sock: Any) -> None:
+        def readable() -> None:
+            try:
+                client.loop_read()
+                while getattr(client.socket(), "pending", int)() > 0:
+                    client.loop_read()
+            except Exception as error:  # noqa: BLE001 - what a peer sends must not end the process
+                self._lose(self._local_loss(f"what the broker sent is not understood ({error})"))
+
+        self._loop.add_reader(sock.fileno(), readable)
+        self._misc_task = self._loop.create_task(self._misc_loop(), name="mqtt-watch")
+
+    def _on_socket_register_write(self, client: paho.Client, _userdata: Any, sock: Any) -> None:
+        def writable() -> None:
+            try:
+                client.loop_write()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._lose(self._local_loss(f"it cannot be sent ({error})"))
+
+        self._loop.add_writer(sock.fileno(), writable)
+
+    def _on_connect(
+        self, _client: Any, _userdata: Any, flags: Any, reason_code: ReasonCode, properties: Any = None
+    ) -> None:
+        code = reason_code.value
+        if self._connected.done():
+            return
+        if code == 0 and getattr(properties, "MaximumQoS", 1) < 1:
+            code = 0x9B
+        if code == 0:
+            self.session_present = bool(flags.session_present)
+            self._take_limits(properties)
+            self._connected.set_result(None)
+            return
+        kind = VersionRefusedError if code == 0x84 else RefusedError
+        reason = REFUSALS.get(code, str(reason_code).lower())
+        text = f"broker {self.options.address}: {reason} (0x{code:02X}){broker_words(properties)}"
+        self._connected.set_exception(kind(text, trouble_of_refusal(code)))
+
+    def _take_limits(self, properties: Any) -> None:
+        self.limits = LinkLimits(
+            receive_maximum=getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM),
+            maximum_packet_bytes=getattr(properties, "MaximumPacketSize", None),
+            retain=bool(getattr(properties, "RetainAvailable", 1)),
+        )
+        self._slots = asyncio.Semaphore(min(self.limits.receive_maximum, _IN_FLIGHT))
+        self._alias_maximum = min(getattr(properties, "TopicAliasMaximum", 0), _ALIASES)
+
+    def _on_disconnect(
+        self, _client: Any, _userdata: Any, flags: Any, reason_code: ReasonCode, properties: Any = None
+    ) -> None:
+        code = reason_code.value
+        if flags.is_disconnect_packet_from_server:
+            name = f"{str(reason_code).lower()} (0x{code:02X}){broker_words(properties)}"
+            loss = LinkLoss(
+                trouble_of_disconnect(code), f"the broker disconnected: {name}", code, by_peer=True
+            )
+        elif code == 0:
+            loss = LinkLoss(Trouble.CLOSED, "closed")
+        elif code == 0x8D:
+            loss = self._local_loss("no answer to a ping")
+        else:
+            loss = self._local_loss("the other end closed the connection", by_peer=True)
+        self._lose(loss)
+
+    def _on_acknowledgement(self, cmd: str) -> MQTTErrorCode:  # noqa: ARG002
+        """PUBACK (3.4): packet id, then reason code and properties unless they are success and none.
+
+        Read here rather than by paho, which drops the connection over a code that the standard does not
+        list for PUBACK; mosquitto sends 0x95 there.
+        """
+        packet = bytes(self._client._in_packet["packet"])  # noqa: SLF001
+        if len(packet) < 2:
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        packet_id = int.from_bytes(packet[:2], "big")
+        code = packet[2] if len(packet) > 2 else 0
+        self._client._out_messages.pop(packet_id, None)  # noqa: SLF001
+        answer = self._answers.pop(packet_id, None)
+        if answer is not None:
+            self._watch.published_at = self._loop.time()
+            self._slots.release()
+            if not answer.done():
+                text = acknowledgement_text(code, packet[3:])
+                answer.set_result(Answer(outcome_of_acknowledgement(code), code, text))
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        self._received.put_nowait(
+            Received(message.topic, bytes(message.payload), message.retain, self, message.mid, message.qos)
+        )
+
+    async def _misc_loop(self) -> None:
+        """Keep-alive, and the end of a link on which nothing moves although something should."""
+        tick_s = min(1.0, self.options.acknowledge_timeout_s / 4, self.options.answer_timeout_s / 4)
+        while not self._loss.done():
+            await asyncio.sleep(tick_s)
+            self._client.loop_misc()
+            sock = self._client.socket()
+            if sock is not None:
+                self._check_movement(dialing.traffic(sock))  # type: ignore[arg-type]
+
+    def _check_movement(self, traffic: Traffic) -> None:
+        now, watch, options = self._loop.time(), self._watch, self.options
+        watch.look(now, traffic)
+        pinged_at = self._client._ping_t  # noqa: SLF001 - in the same clock, time.monotonic
+        if self._answers and watch.unacknowledged_s(now) > options.acknowledge_timeout_s:
+            self._lose(self._local_loss(f"no acknowledgement for {options.acknowledge_timeout_s:g} s"))
+        elif watch.unanswered_s(time.monotonic(), pinged_at) > options.answer_timeout_s:
+            self._lose(self._local_loss(f"no answer to a ping for {options.answer_timeout_s:g} s"))
+
+    def _local_loss(self, reason: str, *, by_peer: bool = False) -> LinkLoss:
+        if self._io_error is not None:
+            reason, by_peer = dialing.explain(self._io_error), isinstance(self._io_error, ConnectionError)
+        return LinkLoss(Trouble.DROPPED, reason, by_peer=by_peer)
+
+    def _lose(self, loss: LinkLoss) -> None:
+        """The one end of the link: said once, to everyone who waits; the socket closed."""
+        if self._loss.done():
+            return
+        self._loss.set_result(loss)
+        if not self._connected.done():
+            self._connected.set_exception(self._lost_before_connack(loss))
+            self._connected.exception()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_result(self._lost_answer())
+        self._answers.clear()
+        for granted in self._pending_subscribes.values():
+            if not granted.done():
+                granted.set_exception(aiomqtt.MqttError(loss.reason))
+        for _ in range(_IN_FLIGHT):
+            self._slots.release()
+        self._received.put_nowait(None)
+        self._loop.call_soon(self._client._sock_close)  # noqa: SLF001 - soon: paho may hold its callback lock
+
+    def _lost_before_connack(self, loss: LinkLoss) -> RefusedError:
+        """Brokers that do not know a protocol version, or a client, often just close."""
+        if self._io_error is not None and not isinstance(self._io_error, ConnectionError):
+            return dialing.refused(self.options, self._io_error)
+        where = f"broker {self.options.address}"
+        if not loss.by_peer:
+            return RefusedError(f"{where}: {loss.reason}", Trouble.UNREACHABLE)
+        hint = "" if self.options.tls else ", whether this port wants mqtts://"
+        text = f"{where}: it closed the connection without an answer: check mqtt.version{hint}, and its log"
+        return VersionRefusedError(text, Trouble.UNREACHABLE)
+
+    def _lost_answer(self) -> Answer:
+        loss = self._loss.result()
+        return Answer(Outcome.LOST, loss.code, loss.reason)
+
+
+def _connect_properties(session: Session) -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    if session.expiry_s:
+        properties.SessionExpiryInterval = session.expiry_s
+    if session.receive_maximum is not None:
+        properties.ReceiveMaximum = session.receive_maximum
+    return properties
+
+
+def _will(options: MqttOptions) -> aiomqtt.Will | None:
+    if not options.will_topic:
+        return None
+    return aiomqtt.Will(options.will_topic, options.will_payload, qos=1, retain=True)

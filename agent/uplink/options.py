@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the broker is and how to speak to it: plain, frozen, already validated where it was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Version = Literal["auto", "5", "3.1.1"]
+SCHEMES = {"mqtt": (False, 1883), "mqtts": (True, 8883)}
+
+
+@dataclass(frozen=True, slots=True)
+class MqttOptions:
+    """One broker and one client.
+
+    version                MQTT version; "auto" tries 5, then 3.1.1 where the broker refuses 5
+    password_file          its first line; read at every connection, so that a new secret needs no restart
+    ca                     PEM file of the authorities to trust; None: the system's
+    certificate, key       the client's own, PEM; read at every connection
+    keepalive_s            whole seconds, 1…65535; see `answer_timeout_s`
+    connect_timeout_s      for name, TCP, TLS and CONNACK together
+    acknowledge_timeout_s  a publish waiting this long while no byte moves ends the link
+    answer_timeout_s       so does a ping. An idle link that died is found after keepalive + this
+    will_topic             "" sends no last will; the will is retained
+    """
+
+    host: str
+    port: int = 8883
+    tls: bool = True
+    client_id: str = "canferry"
+    version: Version = "auto"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    password_file: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    keepalive_s: int = 30
+    connect_timeout_s: float = 20.0
+    acknowledge_timeout_s: float = 30.0
+    answer_timeout_s: float = 20.0
+    will_topic: str = ""
+    will_payload: bytes = b""
+
+    @property
+    def address(self) -> str:
+        """host:port, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_broker(url: str) -> tuple[str, int, bool]:
+    """Host, port and whether TLS is spoken, from `mqtts://host[:port]` or `mqtt://host[:port]`.
+
+    Raises ConfigError with what is accepted.
+    """
+    accepted = "mqtts://host[:port] or mqtt://host[:port]"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"broker {url!r}: {error}; accepted is {accepted}") from None
+    if parts.scheme not in SCHEMES or not parts.hostname:
+        raise ConfigError(f"broker {url!r} is not {accepted}")
+    if parts.username or parts.password:
+        raise ConfigError(
+            "broker: user name and password do not belong in the address; use username and password_file"
+        )
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ConfigError(f"broker {url!r}: nothing may follow the port; accepted is {accepted}")
+    tls, default = SCHEMES[parts.scheme]
+    return parts.hostname, default if port is None else port, tls

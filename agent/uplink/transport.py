@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the sender needs of a link, and what the broker's reason codes mean to it.
+
+A `Transport` opens links; a `Link` is one connection from its CONNACK to its end, never reused. A publish
+completes at the acknowledgement, or when the link is lost, and always says which: an unsuccessful
+acknowledgement is never success, an unknown code keeps the batch.
+
+Codes (MQTT 5.0, 2.4; MQTT 3.1.1 has none but those of CONNACK):
+
+    code                           in PUBACK      in DISCONNECT   in CONNACK
+    0x00, 0x10                     accepted       -               -
+    0x87 not authorized            unauthorized   unauthorized    unauthorized (with 0x85, 0x86, 0x8A, 0x8C)
+    0x90, 0x95, 0x99               unacceptable   unacceptable    -
+    0x89, 0x93, 0x96, 0x97, 0x9F   busy           busy            busy (with 0x88)
+    0x8E session taken over        -              taken over      -
+    any other                      busy           dropped         unreachable
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from agent.errors import UplinkError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+RECEIVE_MAXIMUM = 65_535
+"""MQTT 5.0, 3.2.2.3.3: the Receive Maximum of a broker that names none."""
+
+
+class Outcome(enum.Enum):
+    """What became of one publish."""
+
+    ACCEPTED = "accepted"  # delete the batch
+    BUSY = "busy"  # keep it, back off
+    UNAUTHORIZED = "unauthorized"  # keep it, pause, tell the engineer
+    UNACCEPTABLE = "unacceptable"  # this broker will never take it: set it aside
+    LOST = "lost"  # nobody knows: keep it, send it again on the next link
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The end of one publish: its outcome, the reason code (-1 where none came) and a text for a person."""
+
+    outcome: Outcome
+    code: int = -1
+    reason: str = ""
+
+
+class Trouble(enum.Enum):
+    """Why there is no link, as far as it changes when to try again."""
+
+    UNREACHABLE = "unreachable"  # the network: name, route, TCP, TLS, silence
+    DROPPED = "dropped"  # it was up and ended
+    BUSY = "busy"  # the broker asks for patience
+    UNAUTHORIZED = "unauthorized"  # credentials or permissions: a person must act
+    TAKEN_OVER = "taken over"  # another client uses our client id
+    UNACCEPTABLE = "unacceptable"  # the broker ended the link over what we sent
+    CLOSED = "closed"  # we ended it
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLoss:
+    """Why a link ended.
+
+    by_peer   the other end closed it, as opposed to silence or a failing network
+    """
+
+    trouble: Trouble
+    reason: str
+    code: int = -1
+    by_peer: bool = False
+
+
+class RefusedError(UplinkError):
+    """No link came up; `trouble` decides how long to wait, the text says what to do."""
+
+    def __init__(self, message: str, trouble: Trouble) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLimits:
+    """What the broker allows on this link.
+
+    receive_maximum       publishes that may wait for their acknowledgement at once
+    maximum_packet_bytes  whole MQTT packets, None where the broker names no limit
+    retain                retained messages are kept
+    """
+
+    receive_maximum: int = RECEIVE_MAXIMUM
+    maximum_packet_bytes: int | None = None
+    retain: bool = True
+
+
+class Link(Protocol):
+    """One connection, up from the moment one has it until `lost` returns."""
+
+    @property
+    def limits(self) -> LinkLimits:
+        """What the broker said when the link came up."""
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Answer:
+        """Send at least once; return at the acknowledgement or at the link's loss; raise for neither."""
+
+    async def lost(self) -> LinkLoss:
+        """Wait for the link's end."""
+
+
+class Transport(Protocol):
+    """Opens links to one broker."""
+
+    @property
+    def address(self) -> str:
+        """Names the broker: host:port."""
+
+    def connect(self) -> AbstractAsyncContextManager[Link]:
+        """Open one link; raises RefusedError where none comes up; ends the link in good order on leaving."""
+
+
+_ACCEPTED = frozenset({0x00, 0x10})
+_UNACCEPTABLE = frozenset({0x90, 0x95, 0x99})
+_BUSY = frozenset({0x88, 0x89, 0x93, 0x96, 0x97, 0x9F})
+_UNAUTHORIZED = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C})
+
+
+def outcome_of_acknowledgement(code: int) -> Outcome:
+    """What a PUBACK's reason code means for the batch."""
+    if code in _ACCEPTED:
+        return Outcome.ACCEPTED
+    if code == 0x87:
+        return Outcome.UNAUTHORIZED
+    if code in _UNACCEPTABLE:
+        return Outcome.UNACCEPTABLE
+    return Outcome.BUSY
+
+
+def trouble_of_disconnect(code: int) -> Trouble:
+    """What the reason code of the broker's DISCONNECT means for the next try."""
+    if code == 0x8E:
+        return Trouble.TAKEN_OVER
+    if code == 0x87:
+        return Trouble.UNAUTHORIZED
+    if code in _UNACCEPTABLE:
+        return Trouble.UNACCEPTABLE
+    return Trouble.BUSY if code in _BUSY else Trouble.DROPPED
+
+
+def trouble_of_refusal(code: int) -> Trouble:
+    """What a CONNACK's failure code means for the next try."""
+    if code in _UNAUTHORIZED:
+        return Trouble.UNAUTHORIZED
+    return Trouble.BUSY if code in _BUSY else Trouble.UNREACHABLE

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever database cantools loads is defined as cantools has it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from cantools.database.can.formats.dbc import load_string
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.decode.loading import load_databases
+from agent.model import EXTENDED
+from tests.property.cantools_view import as_cantools_says, as_defined
+from tests.property.databases import Database, databases, frames
+
+
+def written(text: str) -> Path:
+    with tempfile.NamedTemporaryFile("w", suffix=".dbc", delete=False, encoding="utf-8") as file:
+        file.write(text)
+    return Path(file.name)
+
+
+@given(databases())
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_definitions_say_what_cantools_has_loaded(database: Database) -> None:
+    path = written(database.text)
+    try:
+        loaded = load_databases([("can0", path)], isolated=False)
+    finally:
+        path.unlink()
+    assert loaded.problems == ()
+    by_id = {message.can_id: message for message in loaded.messages}
+    expected = load_string(database.text, strict=True).messages
+    assert len(expected) == len(by_id)
+    for message in expected:
+        definition = by_id[message.frame_id | (EXTENDED if message.is_extended_frame else 0)]
+        assert (definition.name, definition.length) == (message.name, message.length)
+        assert [as_defined(signal) for signal in definition.signals] == [
+            as_cantools_says(signal) for signal in message.signals
+        ]
+
+
+@given(databases().flatmap(lambda database: st.tuples(st.just(database), frames(database))))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_generated_frames_are_of_generated_messages(drawn: tuple[Database, list[tuple[int, bytes]]]) -> None:
+    database, received = drawn
+    lengths = {message.can_id: message.length for message in database.messages}
+    assert received
+    assert all(len(payload) == lengths[can_id] for can_id, payload in received)
+
+
+@given(st.text(alphabet='BO_SG 10:|@+-(),[]"mM;VAL\n', max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_no_text_breaks_the_loading(text: str) -> None:
+    path = written(f"BO_ 1 Sound: 8 X\n SG_ a : 0|8@1+ (1,0) [0|0] \"\" X\n\nBS_:\n{text}\n")
+    try:
+        loaded = load_databases([("can0", path)], isolated=False)
+    finally:
+        path.unlink()
+    assert any(message.name == "Sound" for message in loaded.messages)

@@ -1,0 +1,484 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration file: what it may say, and how it is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.config import (
+    PAYLOAD_BYTES_MAX,
+    Config,
+    config_from_arguments,
+    demo_car_dbc,
+    inspect_config,
+    load_config,
+    parse_dbc_arguments,
+)
+from agent.config.sections import (
+    AgentConfig,
+    BatchConfig,
+    BusConfig,
+    LogConfig,
+    MqttConfig,
+    Section,
+    SpoolConfig,
+    VehicleConfig,
+)
+from agent.config.values import accepted
+from agent.errors import ConfigError
+
+SMALLEST = """
+[vehicle]
+id = "demo-0001"
+
+[[bus]]
+name = "powertrain"
+interface = "socketcan"
+channel = "can0"
+dbc = ["/etc/canferry/dbc/powertrain.dbc"]
+
+[mqtt]
+broker = "mqtts://telemetry.example.com:8883"
+"""
+
+
+class Configured:
+    """Writes configuration files and reads them back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "agent.toml"
+
+    def write(self, text: str) -> Path:
+        self.file.write_text(text, encoding="utf-8")
+        return self.file
+
+    def load(self, text: str) -> Config:
+        return load_config(self.write(text))
+
+    def refusal(self, text: str) -> str:
+        with pytest.raises(ConfigError) as raised:
+            self.load(text)
+        message = str(raised.value)
+        assert message.startswith(f"{self.file}: ")
+        assert "\n" not in message
+        return message.removeprefix(f"{self.file}: ")
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Configured:
+    return Configured(tmp_path)
+
+
+def with_mqtt(lines: str) -> str:
+    return f"{SMALLEST}{lines}\n"
+
+
+def with_section(section: str, lines: str) -> str:
+    return f"{SMALLEST}\n[{section}]\n{lines}\n"
+
+
+def test_the_smallest_real_file_is_complete(configured: Configured) -> None:
+    config = configured.load(SMALLEST)
+    assert config.vehicle.id == "demo-0001"
+    (bus,) = config.buses
+    assert (bus.name, bus.interface, bus.channel) == ("powertrain", "socketcan", "can0")
+    assert bus.dbc == (Path("/etc/canferry/dbc/powertrain.dbc"),)
+    assert bus.j1939 == "auto"
+    assert config.mqtt is not None
+    assert (config.mqtt.host, config.mqtt.port, config.mqtt.tls) == ("telemetry.example.com", 8883, True)
+    assert config.mqtt.client_id == "demo-0001"
+    assert config.topic(config.mqtt.topic_batch) == "canferry/demo-0001/batch"
+    assert config.batch.interval.seconds == 10
+    assert config.batch.time_resolution == 1_000_000
+    assert config.batch.max_bytes == 48 * 1024
+    assert config.spool.path == Path("/var/lib/canferry")
+    assert config.spool.journal_interval.seconds == 1
+
+
+def test_every_key_can_be_set(configured: Configured, tmp_path: Path) -> None:
+    config = configured.load(
+        """
+        [vehicle]
+        id = "v:1.2_3"
+        [[bus]]
+        name = "body"
+        interface = "slcan"
+        channel = "/dev/ttyUSB0"
+        dbc = ["body.dbc", "/abs/more.dbc"]
+        j1939 = true
+        keep_unknown = true
+        bitrate = 500000
+        fd = true
+        options = { ttyBaudrate = 115200 }
+        [[bus]]
+        name = "log"
+        interface = "replay"
+        channel = "drive.log"
+        dbc = ["x.dbc"]
+        j1939 = "auto"
+        [batch]
+        interval = "2s"
+        time_resolution = "1us"
+        max_bytes = "100KiB"
+        compression_level = 12
+        [spool]
+        path = "spool"
+        limit = "200MB"
+        segment = "1MiB"
+        min_free = "0B"
+        journal_interval = "500ms"
+        [mqtt]
+        broker = "mqtts://[2001:db8::1]:1234"
+        version = "3.1.1"
+        client_id = "c"
+        username = "u"
+        password_file = "pw"
+        ca = "ca.pem"
+        certificate = "cert.pem"
+        key = "key.pem"
+        keepalive = "1m"
+        window_batches = 8
+        window_bytes = "256KiB"
+        backlog_rate = "20KiB/s"
+        topic_batch = "a/{vehicle}/b"
+        topic_catalog = "a/{vehicle}/c"
+        topic_status = "s"
+        connect_timeout = "5s"
+        backoff_base = "100ms"
+        backoff_max = "1m"
+        [log]
+        level = "debug"
+        format = "json"
+        [agent]
+        shutdown_grace = "0s"
+        tick = "10ms"
+        receive_buffer = "1MiB"
+        """
+    )
+    mqtt = config.mqtt
+    assert mqtt is not None
+    assert config.buses[0].options == {"ttyBaudrate": 115200}
+    assert config.buses[0].dbc == (tmp_path / "body.dbc", Path("/abs/more.dbc"))
+    assert config.buses[1].channel == str(tmp_path / "drive.log")
+    assert config.spool.path == tmp_path / "spool"
+    assert (mqtt.host, mqtt.port) == ("2001:db8::1", 1234)
+    assert (mqtt.ca, mqtt.key) == (tmp_path / "ca.pem", tmp_path / "key.pem")
+    assert mqtt.backlog_rate == 20 * 1024
+    assert mqtt.client_id == "c"
+    assert config.agent.shutdown_grace == 0
+    assert (config.log.level, config.log.format) == ("debug", "json")
+
+
+def test_the_broker_without_encryption_has_another_port(configured: Configured) -> None:
+    config = configured.load(SMALLEST.replace("mqtts://telemetry.example.com:8883", "mqtt://broker"))
+    assert config.mqtt is not None
+    assert (config.mqtt.port, config.mqtt.tls) == (1883, False)
+
+
+def test_a_configuration_cannot_be_changed(configured: Configured) -> None:
+    config = configured.load(SMALLEST)
+    with pytest.raises(AttributeError):
+        config.batch.interval = 1  # type: ignore[misc, assignment]
+
+
+def test_a_duration_without_a_unit_is_refused_with_what_is_accepted(configured: Configured) -> None:
+    assert configured.refusal(with_mqtt('keepalive = "30"')) == (
+        'mqtt.keepalive: "30" is not a duration; accepted: a number and a unit, such as "500ms", "10s", "5m", "2h"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (with_mqtt("keepalive = 30"), "mqtt.keepalive: 30 is not a duration; accepted: a number and a unit"),
+        (with_mqtt('backlog_rate = "20KiB"'), 'mqtt.backlog_rate: "20KiB" is not a rate; accepted: a size per'),
+        (with_mqtt("version = 5"), 'mqtt.version: 5 is not one of these; accepted: "auto", "5", "3.1.1"'),
+        (with_mqtt("ca = 5"), "mqtt.ca: 5 is not a path; accepted: a path in quotes"),
+        (with_mqtt("window_batches = 0"), "mqtt.window_batches: 0 is not a whole number in range; accepted: 1 to 100"),
+        (with_mqtt("window_batches = true"), "mqtt.window_batches: true is not a whole number; accepted: a whole"),
+        (with_mqtt('topic_batch = "a/#"'), 'mqtt.topic_batch: "a/#" is not of this form; accepted: a topic without'),
+        (with_mqtt('topic_batch = "a/{vin}"'), 'mqtt.topic_batch: "a/{vin}" is not of this form'),
+        (with_mqtt('username = ""'), 'mqtt.username: "" is not a text; accepted: a text that is not empty'),
+        (
+            with_section("batch", 'time_resolution = "1ns"'),
+            'batch.time_resolution: "1ns" is not a duration in range; accepted: "1us" to "1s"',
+        ),
+        (
+            with_section("batch", 'max_bytes = "121KiB"'),
+            'batch.max_bytes: "121KiB" is not a size in range; accepted: "1KiB" to "120KiB"',
+        ),
+        (
+            with_section("batch", "compression_level = 23"),
+            "batch.compression_level: 23 is not a whole number in range; accepted: 1 to 22",
+        ),
+        (with_section("log", 'level = "loud"'), 'log.level: "loud" is not one of these; accepted: "debug", "info"'),
+        (
+            with_section("spool", 'limit = "5MiB"'),
+            'spool.limit: "5MiB" is too small; accepted: at least twice spool.segment',
+        ),
+        (
+            SMALLEST.replace("demo-0001", "demo/0001"),
+            'vehicle.id: "demo/0001" is not of this form; accepted: 1 to 128 letters',
+        ),
+        (SMALLEST.replace("demo-0001", "x" * 129), "vehicle.id: "),
+        (
+            SMALLEST.replace('powertrain.dbc"]', 'powertrain.dbc"]\nj1939 = "yes"'),
+            'bus[powertrain].j1939: "yes" is not one of these; accepted: true, false, "auto"',
+        ),
+        (
+            SMALLEST.replace('powertrain.dbc"]', 'powertrain.dbc"]\noptions = 1'),
+            "bus[powertrain].options: 1 is not a table; accepted: keys and values",
+        ),
+        (
+            SMALLEST.replace('["/etc/canferry/dbc/powertrain.dbc"]', '"x.dbc"'),
+            'bus[powertrain].dbc: "x.dbc" is not a list of paths; accepted: [] or a list',
+        ),
+        (
+            SMALLEST.replace('["/etc/canferry/dbc/powertrain.dbc"]', "[]"),
+            "bus[powertrain].dbc: empty; accepted: at least one DBC file, or keep_unknown = true",
+        ),
+        (
+            SMALLEST.replace('channel = "can0"', ""),
+            'bus[powertrain].channel: missing; accepted: what interface "socketcan" opens',
+        ),
+        (
+            SMALLEST.replace('channel = "can0"', 'channel = "a-name-of-17-xyz"'),
+            "bus[powertrain].channel: 'a-name-of-17-xyz' is not a network interface",
+        ),
+        (
+            SMALLEST.replace('channel = "can0"', 'channel = "can0"\nbitrate = 500000'),
+            "bus[powertrain].bitrate: has no effect on socketcan; set it with",
+        ),
+        (
+            SMALLEST.replace('interface = "socketcan"', ""),
+            'bus[powertrain].interface: missing, and required; accepted: "socketcan"',
+        ),
+        (
+            SMALLEST.replace("telemetry.example.com:8883", ""),
+            'mqtt.broker: "mqtts://" is not of this form; accepted: "mqtts://host:8883"',
+        ),
+        (
+            SMALLEST.replace("8883", "99999"),
+            'mqtt.broker: the port of "mqtts://telemetry.example.com:99999" is out of range',
+        ),
+        (SMALLEST.replace("8883", "0"), "mqtt.broker: the port of "),
+        (
+            SMALLEST.replace("mqtts://", "http://"),
+            'mqtt.broker: "http://telemetry.example.com:8883" is not of this form',
+        ),
+        (with_mqtt('certificate = "c.pem"'), "mqtt.key: missing; accepted: certificate and key together, or neither"),
+        (with_mqtt('key = "c.pem"'), "mqtt.certificate: missing; accepted: certificate and key together, or neither"),
+        (with_mqtt('password_file = "pw"'), "mqtt.username: missing; accepted: a user name beside password_file"),
+        (
+            with_mqtt('ca = "ca.pem"').replace("mqtts:", "mqtt:"),
+            "mqtt.ca: has no effect without encryption; accepted: with a broker mqtts://",
+        ),
+        (
+            with_mqtt('backoff_max = "500ms"'),
+            'mqtt.backoff_max: "500ms" is too small; accepted: at least mqtt.backoff_base',
+        ),
+        (
+            with_mqtt('window_bytes = "20KiB"'),
+            'mqtt.window_bytes: "20KiB" is too small; accepted: at least batch.max_bytes',
+        ),
+        (
+            "[vehicle]\nid = 'v'\n[mqtt]\nbroker = 'mqtt://b'",
+            "bus: missing, and required; accepted: one section [[bus]]",
+        ),
+        ("vehicle = 1\n[[bus]]", "vehicle: 1 is not a section; accepted: [vehicle] and keys below it"),
+        ("bus = 1", "vehicle.id: missing, and required in a section [vehicle]"),
+        (SMALLEST.split("[mqtt]")[0], "mqtt.broker: missing, and required in a section [mqtt]"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_value_and_what_is_accepted(
+    configured: Configured, text: str, expected: str
+) -> None:
+    assert configured.refusal(text).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            with_mqtt("keepalve = 3"),
+            'mqtt.keepalve: unknown key, set to 3 (did you mean "keepalive"?); accepted: broker,',
+        ),
+        (with_mqtt("Broker = 3"), 'mqtt.Broker: unknown key, set to 3 (did you mean "broker"?)'),
+        (
+            SMALLEST.replace("channel", "chanel"),
+            'bus[powertrain].chanel: unknown key, set to "can0" (did you mean "channel"?)',
+        ),
+        ("spol = 3\n" + SMALLEST, 'spol: unknown key, set to 3 (did you mean "spool"?); accepted: vehicle, bus, mqtt,'),
+        (with_section("batch", "zebra = { a = 1 }"), 'batch.zebra: unknown key, set to {"a": 1}; accepted: interval,'),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(configured: Configured, text: str, expected: str) -> None:
+    assert configured.refusal(text).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SMALLEST.replace("mqtts://", "mqtts://joe:hunter2@"),
+        with_mqtt('password = "hunter2"'),
+        with_mqtt('broker_token = "hunter2"'),
+        with_mqtt('url = "mqtts://joe:hunter2@host"'),
+        with_section("tls", 'x = "a"').replace("[tls]", "[mqtt.password]").replace('x = "a"', 'x = "hunter2"'),
+    ],
+)
+def test_a_secret_is_never_repeated(configured: Configured, text: str) -> None:
+    _, problems = inspect_config(configured.write(text))
+    assert problems
+    assert all("hunter2" not in str(problem) for problem in problems)
+
+
+def test_a_secret_in_the_address_is_sent_to_its_place(configured: Configured) -> None:
+    refusal = configured.refusal(SMALLEST.replace("mqtts://", "mqtts://joe:hunter2@"))
+    assert refusal.endswith("put name and password in username and password_file")
+
+
+def test_names_and_interfaces_belong_to_one_bus_each(configured: Configured) -> None:
+    bus = SMALLEST[SMALLEST.index("[[bus]]") : SMALLEST.index("[mqtt]")]
+    _, problems = inspect_config(configured.write(SMALLEST + bus))
+    assert [problem.key for problem in problems] == ["bus[powertrain].name", "bus[powertrain].channel"]
+    assert "taken by another bus" in problems[0].text
+
+
+def test_all_problems_of_a_file_are_found_in_its_order(configured: Configured) -> None:
+    text = SMALLEST.replace("demo-0001", "demo 0001") + 'keepalive = "30"\nkeepalve = 1\n[log]\nlevel = 1\n'
+    config, problems = inspect_config(configured.write(text))
+    assert config is None
+    assert [problem.key for problem in problems] == ["vehicle.id", "mqtt.keepalve", "mqtt.keepalive", "log.level"]
+
+
+def test_a_syntax_error_is_named_with_its_line(configured: Configured) -> None:
+    assert "at line 3" in configured.refusal("[vehicle]\nid = 'x'\nthis is not TOML\n")
+    assert "at line 2" in configured.refusal("[vehicle]\n[vehicle]\n")
+
+
+def test_a_file_that_is_not_text_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_bytes(b"[vehicle]\nid = '\xff'\n")
+    with pytest.raises(ConfigError, match=r"not UTF-8 \(at line 2\)"):
+        load_config(file)
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "."])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be read: (No such file|Is a directory)"):
+        load_config(tmp_path / name)
+
+
+def test_an_absurdly_large_file_is_refused_unread(configured: Configured) -> None:
+    assert "larger than 1MiB" in configured.refusal("#" * (1 << 21))
+
+
+def test_an_absurdly_nested_file_is_refused(configured: Configured) -> None:
+    assert "not valid TOML" in configured.refusal("a = " + "[" * 100_000)
+
+
+def test_a_simulated_bus_without_files_has_the_demos(configured: Configured) -> None:
+    text = SMALLEST.replace("socketcan", "simulator").replace('channel = "can0"', "")
+    config = configured.load(text.replace('dbc = ["/etc/canferry/dbc/powertrain.dbc"]', ""))
+    assert config.buses[0].dbc == (demo_car_dbc(),)
+    assert demo_car_dbc().is_file()
+
+
+def test_unknown_frames_can_be_kept_without_any_file(configured: Configured) -> None:
+    config = configured.load(SMALLEST.replace("dbc = [", "keep_unknown = true\ndbc = []  # ["))
+    assert config.buses[0].dbc == ()
+
+
+SECTIONS: list[type[Section]] = [
+    VehicleConfig,
+    BusConfig,
+    BatchConfig,
+    SpoolConfig,
+    MqttConfig,
+    LogConfig,
+    AgentConfig,
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_is_explained_and_nothing_else(section: type[Section]) -> None:
+    documented = re.findall(r"^    (\w+) {2,}\S", section.__doc__ or "", re.MULTILINE)
+    assert documented == list(section.__struct_fields__)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_says_what_it_accepts(section: type[Section]) -> None:
+    from typing import get_type_hints
+
+    for annotation in get_type_hints(section, include_extras=True).values():
+        assert len(accepted(annotation)) > 5
+
+
+def test_every_default_is_itself_accepted(configured: Configured) -> None:
+    lines = []
+    for name, section in (("batch", BatchConfig), ("spool", SpoolConfig), ("log", LogConfig), ("agent", AgentConfig)):
+        lines.append(f"[{name}]")
+        defaults = section()
+        for key in section.__struct_fields__:
+            value: Any = getattr(defaults, key)
+            lines.append(f"{key} = {value}" if type(value) is int else f'{key} = "{value}"')
+    config = configured.load(SMALLEST + "\n".join(lines))
+    assert config == configured.load(SMALLEST)
+
+
+def test_the_largest_batch_fits_all_brokers() -> None:
+    assert PAYLOAD_BYTES_MAX == 120 * 1024
+
+
+def test_dbc_arguments_name_their_bus_or_serve_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse_dbc_arguments(["can0=a.dbc", "b.dbc", "can0=c.dbc", "./x=y.dbc"]) == {
+        "can0": (tmp_path / "a.dbc", tmp_path / "c.dbc"),
+        "": (tmp_path / "b.dbc", tmp_path / "x=y.dbc"),
+    }
+    with pytest.raises(ConfigError, match='--dbc: "can0=" names no file'):
+        parse_dbc_arguments(["can0="])
+
+
+def test_a_command_line_makes_a_configuration(tmp_path: Path) -> None:
+    config = config_from_arguments(
+        tmp_path / "drive.log", ["can0=/a.dbc", "/b.dbc"], buses=["can0", "can1"], broker="mqtt://host"
+    )
+    assert [(bus.name, bus.dbc) for bus in config.buses] == [
+        ("can0", (Path("/a.dbc"), Path("/b.dbc"))),
+        ("can1", (Path("/b.dbc"),)),
+    ]
+    assert {bus.interface for bus in config.buses} == {"replay"}
+    assert config.mqtt is not None
+    assert (config.mqtt.port, config.mqtt.client_id, config.vehicle.id) == (1883, "replay", "replay")
+
+
+def test_a_command_line_without_a_broker_or_a_bus_is_enough(tmp_path: Path) -> None:
+    config = config_from_arguments(tmp_path / "drive.log", ["/a.dbc"])
+    assert [bus.name for bus in config.buses] == ["can0"]
+    assert config.mqtt is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"dbc": ["/a.dbc"], "broker": "host:1883"}, '--broker: "host:1883" is not of this form; accepted: "mqtts://'),
+        ({"dbc": ["/a.dbc"], "broker": "mqtt://h:99999"}, "mqtt.broker: the port of"),
+        ({"dbc": ["/a.dbc"], "vehicle": "a/b"}, '--vehicle: "a/b" is not of this form; accepted: 1 to 128 letters'),
+        ({"dbc": ["a b=/a.dbc"]}, '--dbc: "a b" is not of this form; accepted: 1 to 64 letters'),
+    ],
+)
+def test_a_wrong_option_is_named(tmp_path: Path, arguments: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError, match="^" + re.escape(expected)):
+        config_from_arguments(tmp_path / "drive.log", **arguments)
+
+
+def test_a_configuration_survives_a_change_of_one_value(configured: Configured) -> None:
+    config = configured.load(SMALLEST)
+    changed = msgspec.structs.replace(config, batch=BatchConfig(compression_level=3))
+    assert (changed.batch.compression_level, changed.mqtt) == (3, config.mqtt)

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent says, and how often."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from agent.log import BURST, KEYS_MAX, PERIOD_S, Key, RepeatLimiter, configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _logging_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def lines_of(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_where_nobody_watches_each_event_is_a_line_of_json() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "auto", stream)
+    structlog.get_logger().info("batch_sealed", sequence=7, path="/ä")
+    (line,) = lines_of(stream)
+    assert list(line) == ["timestamp", "level", "event", "sequence", "path"]
+    assert line["timestamp"].endswith("Z")
+    assert (line["level"], line["event"], line["sequence"], line["path"]) == ("info", "batch_sealed", 7, "/ä")
+
+
+def test_on_a_terminal_lines_are_for_people() -> None:
+    stream = Terminal()
+    configure_logging("info", "auto", stream)
+    structlog.get_logger().info("batch_sealed", sequence=7)
+    assert "batch_sealed" in stream.getvalue()
+    assert "\x1b[" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+
+
+def test_the_console_format_is_not_coloured_in_a_file() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "console", stream)
+    structlog.get_logger().info("batch_sealed", sequence=7)
+    assert "\x1b[" not in stream.getvalue()
+    assert "sequence=7" in stream.getvalue()
+
+
+def test_events_below_the_level_are_not_said() -> None:
+    stream = io.StringIO()
+    configure_logging("warning", "json", stream)
+    structlog.get_logger().info("batch_sealed")
+    structlog.get_logger().warning("link_lost")
+    assert [line["event"] for line in lines_of(stream)] == ["link_lost"]
+
+
+def test_loggers_made_earlier_follow_a_later_configuration() -> None:
+    log = structlog.get_logger()
+    first, second = io.StringIO(), io.StringIO()
+    configure_logging("info", "json", first)
+    log.info("batch_opened")
+    configure_logging("info", "json", second)
+    log.info("batch_sealed")
+    assert [line["event"] for line in lines_of(first)] == ["batch_opened"]
+    assert [line["event"] for line in lines_of(second)] == ["batch_sealed"]
+
+
+def test_warnings_of_libraries_come_the_same_way_once() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "json", stream)
+    configure_logging("info", "json", stream)
+    logging.getLogger("paho").warning("odd %s", "packet")
+    logging.getLogger("can").info("chatter")
+    (line,) = lines_of(stream)
+    assert (line["event"], line["library"], line["message"]) == ("library_logged", "paho", "odd packet")
+
+
+def test_pythons_warnings_come_the_same_way() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "json", stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("old ways", DeprecationWarning, stacklevel=1)
+        logging.captureWarnings(capture=False)
+    assert [line["library"] for line in lines_of(stream)] == ["py.warnings"]
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_an_exception_keeps_its_traceback(format_: Any) -> None:
+    stream = io.StringIO()
+    configure_logging("info", format_, stream)
+    try:
+        raise KeyError("lost")
+    except KeyError:
+        structlog.get_logger().exception("stage_failed")
+        logging.getLogger("asyncio").exception("stage failed")
+    assert stream.getvalue().count("KeyError: 'lost'") == 2
+
+
+def test_a_stream_that_fails_does_not_stop_the_speaker() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "json", stream)
+    stream.close()
+    structlog.get_logger().info("batch_sealed")
+
+
+class Limited:
+    """A limiter with a clock of its own; what it passes on and what it tells."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.told: list[tuple[Key, int]] = []
+        self.limiter = RepeatLimiter(lambda key, count: self.told.append((key, count)), lambda: self.now_s)
+
+    def say(self, event: str, **fields: object) -> dict[str, Any] | None:
+        try:
+            return dict(self.limiter(None, "", {"event": event, "level": "warning", **fields}))
+        except structlog.DropEvent:
+            return None
+
+
+def test_the_same_event_is_said_a_few_times_and_the_rest_counted() -> None:
+    limited = Limited()
+    said = [limited.say("frames_dropped", bus="can0", count=n) for n in range(BURST + 5)]
+    assert [line is not None for line in said] == [True] * BURST + [False] * 5
+    limited.now_s = PERIOD_S
+    line = limited.say("frames_dropped", bus="can0", count=99)
+    assert line is not None
+    assert line["repeats_left_out"] == 5
+    line = limited.say("frames_dropped", bus="can0", count=100)
+    assert line is not None
+    assert "repeats_left_out" not in line
+
+
+def test_the_same_event_about_another_thing_is_another_event() -> None:
+    limited = Limited()
+    for _ in range(BURST + 1):
+        limited.say("frames_dropped", bus="can0")
+    assert limited.say("frames_dropped", bus="can1") is not None
+    assert limited.say("interface_lost", bus="can0") is not None
+    assert limited.say("frames_dropped", bus="can0") is None
+
+
+def test_what_was_left_out_is_told_when_its_period_is_over() -> None:
+    limited = Limited()
+    for _ in range(BURST + 3):
+        limited.say("frames_dropped", bus="can0")
+    limited.now_s = PERIOD_S + 1
+    limited.say("batch_sealed")
+    assert limited.told == [(("warning", "frames_dropped", ("bus", "can0")), 3)]
+    limited.say("batch_sealed")
+    assert len(limited.told) == 1
+
+
+def test_memory_is_bounded_and_the_oldest_is_told_before_it_is_forgotten() -> None:
+    limited = Limited()
+    for _ in range(BURST + 2):
+        limited.say("frames_dropped", bus="first")
+    for number in range(KEYS_MAX):
+        assert limited.say("frames_dropped", bus=str(number)) is not None
+    assert limited.told == [(("warning", "frames_dropped", ("bus", "first")), 2)]
+    assert len(limited.limiter._windows) == KEYS_MAX
+
+
+def test_a_flood_through_the_real_logger_is_cut_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    configure_logging("info", "json", stream)
+    for _ in range(1000):
+        structlog.get_logger().warning("frames_dropped", bus="can0")
+    monkeypatch.setattr("agent.log.PERIOD_S", 0.0)  # it is over
+    structlog.get_logger().info("batch_sealed")
+    lines = lines_of(stream)
+    assert [line["event"] for line in lines] == [*["frames_dropped"] * BURST, "repeats_left_out", "batch_sealed"]
+    told = lines[BURST]
+    assert (told["of"], told["bus"], told["count"]) == ("frames_dropped", "can0", 1000 - BURST)
+    assert told["level"] == "warning"
