@@ -143,9 +143,7 @@ class RepeatLimiter:
     """A structlog processor that drops the same event about the same thing after `BURST` times in
     `PERIOD_S`."""
 
-    def __init__(
-        self, tell: Callable[[Key, int], None], monotonic_s: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, tell: Callable[[Key, int], None], monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._tell, self._monotonic_s = tell, monotonic_s
         self._windows: OrderedDict[Key, _Window] = OrderedDict()  # in the order of their begins
         self._lock = threading.Lock()

@@ -212,7 +212,7 @@ def _choose(
     bent = delta2 != 0
     bent[np.minimum(first + 1, start[1:] - 1)] = False
     kind[~np.logical_or.reduceat(bent, first)] = Kind.LINEAR
-    largest = np.where(
+    largest: NDArray[np.uint64] = np.where(
         kind == Kind.DIRECT,
         np.maximum.reduceat(values, first),
         np.maximum.reduceat(zigzag(np.where(np.repeat(kind, counts) == Kind.DELTA2, delta2, delta)), first),

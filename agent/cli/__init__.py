@@ -71,7 +71,8 @@ def _run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    parser = _parser(COMMANDS if command is None else (command,))
+    listed = () if "--version" in arguments else COMMANDS
+    parser = _parser(listed if command is None else (command,))
     parsed = parser.parse_args(arguments)
     if command is None:
         parser.print_help(sys.stderr)

@@ -57,7 +57,7 @@ def run(args: Namespace) -> int:
     if args.json:
         _print_json(findings, databases)
     else:
-        _print(findings)
+        _print(findings, started="all are usable" if args.dbc and not args.config else "canferry run would start")
     return 2 if refused else 0
 
 
@@ -94,7 +94,7 @@ def _check_mqtt(mqtt: MqttConfig, *, offline: bool) -> list[Finding]:
     return findings
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def _print(findings: Sequence[Finding], *, started: str) -> None:
     coloured = sys.stdout.isatty()
     for finding in findings:
         level = f"{finding.level:<8}"
@@ -104,8 +104,8 @@ def _print(findings: Sequence[Finding]) -> None:
         for detail in finding.details:
             print(f"           {detail}")
     errors, warnings = _counts(findings)
-    verdict = "canferry run would refuse" if errors else "canferry run would start"
-    print(f"\n{errors} errors, {warnings} warnings: {verdict}")
+    totals = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+    print(f"\n{totals}: {'canferry run would refuse' if errors else started}")
 
 
 def _print_json(findings: Sequence[Finding], databases: Sequence[LoadedDatabases]) -> None:

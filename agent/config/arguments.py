@@ -64,9 +64,7 @@ def config_from_arguments(
     config = Config(
         vehicle=VehicleConfig(id=_checked("--vehicle", VehicleConfig, "id", vehicle)),
         buses=read,
-        mqtt=None
-        if broker is None
-        else MqttConfig(broker=_checked("--broker", MqttConfig, "broker", broker)),
+        mqtt=None if broker is None else MqttConfig(broker=_checked("--broker", MqttConfig, "broker", broker)),
         batch=batch or BatchConfig(),
     )
     for key, text in rules.broken(config):

@@ -131,9 +131,7 @@ def _read_buses(reader: _Reader, tables: object) -> tuple[BusConfig, ...]:
 
 def _read_section(reader: _Reader, where: str, kind: type[_AnySection], table: object) -> _AnySection | None:
     if not isinstance(table, dict):
-        reader.refuse(
-            where, f"{_shown(where, table)} is not a section; accepted: [{where}] and keys below it"
-        )
+        reader.refuse(where, f"{_shown(where, table)} is not a section; accepted: [{where}] and keys below it")
         return None
     before = len(reader.problems)
     hints = get_type_hints(kind, include_extras=True)
@@ -141,9 +139,7 @@ def _read_section(reader: _Reader, where: str, kind: type[_AnySection], table: o
         _refuse_unknown(reader, f"{where}.{key}", table[key], list(hints))
     for info in msgspec.structs.fields(kind):
         if info.required and info.name not in table:
-            reader.refuse(
-                f"{where}.{info.name}", f"missing, and required; accepted: {accepted(hints[info.name])}"
-            )
+            reader.refuse(f"{where}.{info.name}", f"missing, and required; accepted: {accepted(hints[info.name])}")
     values = {}
     for key in [key for key in hints if key in table]:
         try:
@@ -151,9 +147,7 @@ def _read_section(reader: _Reader, where: str, kind: type[_AnySection], table: o
         except RefusedError as error:
             shown = _shown(key, table[key])
             advice = "; put name and password in username and password_file" if shown == _HIDDEN else ""
-            reader.refuse(
-                f"{where}.{key}", f"{shown} is not {error.noun}; accepted: {error.accepted}{advice}"
-            )
+            reader.refuse(f"{where}.{key}", f"{shown} is not {error.noun}; accepted: {error.accepted}{advice}")
     return kind(**values) if len(reader.problems) == before else None
 
 

@@ -33,9 +33,7 @@ class Within:
 VehicleId = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}$", description="1 to 128 letters, digits and - _ . :")
 ]
-BusName = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="1 to 64 letters, digits and - _ . :")
-]
+BusName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="1 to 64 letters, digits and - _ . :")]
 InterfaceName = Annotated[
     str,
     Meta(

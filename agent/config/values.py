@@ -79,9 +79,7 @@ def _quantity(kind: type[Quantity], value: object) -> Quantity:
 
 def _paths(kind: Any, value: object, folder: Path) -> Path | tuple[Path, ...]:
     values = [value] if kind is Path else value
-    if not isinstance(values, list) or not all(
-        isinstance(each, str) and each and "\0" not in each for each in values
-    ):
+    if not isinstance(values, list) or not all(isinstance(each, str) and each and "\0" not in each for each in values):
         raise RefusedError(*_WORDS[kind])
     paths = tuple(folder / each for each in values)
     return paths[0] if kind is Path else paths

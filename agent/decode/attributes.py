@@ -18,8 +18,8 @@ from agent.decode.report import Severity
 from agent.model import EXTENDED
 
 if TYPE_CHECKING:
+    from agent.decode.sound import SoundMessage
     from agent.decode.statements import AttributeStatement, Statements
-    from agent.decode.tolerance import SoundMessage
 
 FRAME_FORMATS = ("StandardCAN", "ExtendedCAN", "reserved", "J1939PG", *["reserved"] * 10)
 FRAME_FORMATS_FD = ("StandardCAN_FD", "ExtendedCAN_FD")

@@ -35,16 +35,14 @@ if TYPE_CHECKING:
 class Decoded:
     """A decoded block and what could not be decoded.
 
-    signals       every known frame's raw values
-    unknown       frames that no DBC knows, by (bus index, arbitration id word); kept raw ones are not among them
-    short         frames with fewer bytes than the DBC says, by `model.group_key`
-    unselected    frames whose multiplexor value selects nothing, by `model.group_key`
+    signals   every known frame's raw values
+    unknown   frames that no DBC knows, by (bus index, arbitration id word); kept raw ones are not among them
+    partial   frames decoded only in part, by (`model.group_key`, `Defect`)
     """
 
     signals: SignalBlock
     unknown: dict[tuple[int, int], int]
-    short: dict[int, int]
-    unselected: dict[int, int]
+    partial: dict[tuple[int, int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +76,7 @@ class Decoder:
         return Decoded(
             signals,
             _count_unknown(block, slots),
-            self._count_short(block, slots),
-            _count_unselected(plan, table),
+            self._count_short(block, slots) | _count_unselected(plan, table),
         )
 
     def _shapes(self, block: FrameBlock, slots: NDArray[np.uint16], words: _Words) -> NDArray[np.int32]:
@@ -103,7 +100,7 @@ class Decoder:
             shapes[cut] = plan.truncate(shapes[cut], block.length[cut])
         return shapes
 
-    def _count_short(self, block: FrameBlock, slots: NDArray[np.uint16]) -> dict[int, int]:
+    def _count_short(self, block: FrameBlock, slots: NDArray[np.uint16]) -> dict[tuple[int, int], int]:
         if not len(self.plan.slots.key):
             return {}
         known = np.minimum(slots, len(self.plan.slots.key) - 1)
@@ -111,7 +108,7 @@ class Decoder:
         if not short.any():
             return {}
         keys, counts = np.unique(self.plan.slots.key[slots[short]], return_counts=True)
-        return dict(zip(keys.tolist(), counts.tolist(), strict=True))
+        return _by_defect(keys, counts, Defect.SHORT)
 
 
 class _Words:
@@ -170,7 +167,8 @@ class _Words:
         else:
             windows = self._windows[rows * self._width + byte]
             windows = np.where(motorola, windows.byteswap(), windows)
-        return windows >> shift
+        shifted: NDArray[np.uint64] = windows >> shift
+        return shifted
 
     def ninth_bytes(self, rows: NDArray[np.intp], byte: NDArray[np.int64]) -> NDArray[np.uint64]:
         """The byte after each window."""
@@ -306,13 +304,17 @@ def _count_unknown(block: FrameBlock, slots: NDArray[np.uint16]) -> dict[tuple[i
     return {(key >> 32, key & 0xFFFF_FFFF): count for key, count in pairs}
 
 
-def _count_unselected(plan: Plan, table: _Sorted) -> dict[int, int]:
+def _count_unselected(plan: Plan, table: _Sorted) -> dict[tuple[int, int], int]:
     bad = plan.fields.defect.take(table.shape) == Defect.MULTIPLEXOR if len(table.shape) else table.shape > 0
     if not bad.any():
         return {}
     groups = np.searchsorted(table.row_start, np.flatnonzero(bad), side="right") - 1
     keys, counts = np.unique(table.key[groups], return_counts=True)
-    return dict(zip(keys.tolist(), counts.tolist(), strict=True))
+    return _by_defect(keys, counts, Defect.MULTIPLEXOR)
+
+
+def _by_defect(keys: NDArray[np.uint64], counts: NDArray[np.int64], defect: Defect) -> dict[tuple[int, int], int]:
+    return {(key, int(defect)): count for key, count in zip(keys.tolist(), counts.tolist(), strict=True)}
 
 
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:

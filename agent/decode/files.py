@@ -24,7 +24,7 @@ ACCEPTED = "a DBC file (Vector's text format, *.dbc) is accepted"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _DBC_LINE = re.compile(
-    r"^[ \t]*(?:VERSION[ \t]*\"|(?:NS_|BS_|BU_)[ \t]*:|BO_[ \t]|SG_[ \t]|CM_[ \t]|VAL_[ \t]|VAL_TABLE_[ \t]|BA_DEF_[ \t])",
+    r"^[ \t]*(?:VERSION[ \t]*\"|(?:NS_|BS_|BU_)[ \t]*:|(?:BO_|SG_|CM_|VAL_|VAL_TABLE_|BA_DEF_)[ \t])",
     re.MULTILINE,
 )
 _OTHER_FORMATS = (

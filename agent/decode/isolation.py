@@ -62,7 +62,7 @@ def serve() -> None:
     out, sys.stdout = sys.stdout.buffer, sys.stderr
     gc.disable()  # the process ends before it would pay
     sys.modules.setdefault("asammdf", cast("object", None))  # type: ignore[arg-type]
-    from agent.decode.loading import load_here  # noqa: PLC0415
+    from agent.decode.loading import load_here
 
     files, settings = pickle.load(sys.stdin.buffer)  # noqa: S301  our own parent wrote it
     answer: LoadedDatabases | str

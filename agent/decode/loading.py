@@ -5,10 +5,12 @@ A bad statement costs itself and is reported with file, line and reason; the res
 at all, or is no DBC file, raises `DatabaseError`.
 
     files.py       bytes to text; what is no DBC file
-    statements.py  text to statements, each with its line
+    reading.py     text to statements, each with its line
     tolerance.py   which of them are sound, which are repaired, which left out
     parsing.py     sound statements through cantools to definitions
     report.py      problems and reports
+    isolation.py   all of it in a child process
+    cache.py       and its result kept from one start to the next
 
 The work is done in a process of its own that ends with it, unless the caller says otherwise: cantools, and python-can
 which it imports, would stay in the agent's memory for ever, many times more than the definitions themselves.
@@ -20,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from agent.decode.cache import cache_file, keep, read_kept
 from agent.decode.files import read_text
 from agent.decode.isolation import load_in_child
 from agent.decode.parsing import parse
@@ -40,6 +43,7 @@ def load_databases(
     *,
     j1939: J1939 | Mapping[str, J1939] = "auto",
     isolated: bool = True,
+    cache: Path | None = None,
 ) -> LoadedDatabases:
     """The definitions of all files.
 
@@ -47,6 +51,7 @@ def load_databases(
         files: (bus name, path), the earlier first where two files of a bus declare one id.
         j1939: for all buses, or by bus name ("auto" where a bus is missing).
         isolated: work in a child process; False where cantools is imported here anyway.
+        cache: folder in which definitions are kept from one start to the next; only for isolated work.
 
     Raises:
         DatabaseError: a file cannot be read, or is no DBC file.
@@ -54,8 +59,21 @@ def load_databases(
     """
     settings = {bus: j1939 if isinstance(j1939, bool | str) else j1939.get(bus, "auto") for bus, _ in files}
     if isolated and files:
-        return load_in_child([(bus, str(path)) for bus, path in files], settings)
+        return _load_isolated([(bus, str(path)) for bus, path in files], settings, cache)
     return load_here(files, settings)
+
+
+def _load_isolated(
+    files: Sequence[tuple[str, str]], settings: Mapping[str, J1939], cache: Path | None
+) -> LoadedDatabases:
+    """From the cache, or else by a child process."""
+    kept = cache_file(cache, files, settings) if cache else None
+    loaded = read_kept(kept) if kept else None
+    if loaded is None:
+        loaded = load_in_child(files, settings)
+        if kept:
+            keep(kept, loaded)
+    return loaded
 
 
 def load_here(files: Sequence[tuple[str, Path]], settings: Mapping[str, J1939]) -> LoadedDatabases:
@@ -107,14 +125,14 @@ class _Bus:
                 return problem(f"message is declared in {other_file} too, with the same signals", Severity.NOTE)
             reason = f"message left out, its id is that of {other.name} in {other_file}, which counts"
             return problem(reason, Severity.SKIPPED)
-        self._messages[message.can_id] = (file, message)
+        self._messages.setdefault(message.can_id + 0, (file, message))
         other_file = self._file_of_name.setdefault(message.name, file)
         if other_file != file:
             return problem(f"message of the same name in {other_file}, with another id", Severity.NOTE)
         if message.j1939:
-            first = self._of_pgn.setdefault(parameter_group(message.can_id), message)
+            pgn = parameter_group(message.can_id) >> 8
+            first = self._of_pgn.setdefault(pgn, message)
             if first is not message:
-                pgn = parameter_group(message.can_id)
                 used = min((first, message), key=lambda m: m.can_id)
                 reason = f"PGN {pgn} is that of {first.name} too, its frames are decoded as {used.name}"
                 return problem(reason, Severity.NOTE)

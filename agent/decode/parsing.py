@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from agent.decode.attributes import Attributes
 from agent.decode.overlaps import overlapping
+from agent.decode.reading import read_statements
 from agent.decode.report import Severity, Subject
-from agent.decode.statements import read_statements
 from agent.decode.tolerance import RANGE_MAX, sound_messages
 from agent.model import MessageDefinition, SignalDefinition
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from agent.decode.report import Problem
+    from agent.decode.sound import SoundMessage, SoundSignal
     from agent.decode.statements import SignalStatement, Statements
-    from agent.decode.tolerance import SoundMessage, SoundSignal
 
 OVERLAPS_NAMED = 3
 
@@ -56,10 +56,15 @@ def parse(
 def _load(statements: Statements, messages: list[SoundMessage]) -> Iterator[tuple[SoundMessage, Any]]:
     """Each message that cantools loads, with cantools' own."""
     try:
-        yield from zip(messages, _cantools_messages(messages), strict=True)
-        return
-    except Exception:  # noqa: BLE001, S110  cantools raises whatever a file makes happen: find out which message it is
-        pass
+        all_loaded = _cantools_messages(messages)
+    except Exception:  # noqa: BLE001  cantools raises whatever a file makes happen
+        yield from _load_singly(statements, messages)
+    else:
+        yield from zip(messages, all_loaded, strict=True)
+
+
+def _load_singly(statements: Statements, messages: list[SoundMessage]) -> Iterator[tuple[SoundMessage, Any]]:
+    """The same, leaving out the messages that cantools refuses."""
     for message in messages:
         try:
             loaded = _cantools_messages([message])[0]
@@ -79,7 +84,7 @@ def _load(statements: Statements, messages: list[SoundMessage]) -> Iterator[tupl
 def _cantools_messages(messages: Sequence[SoundMessage]) -> list[Any]:
     if not messages:
         return []
-    from cantools.database.can.formats.dbc import load_string  # noqa: PLC0415  only the loading process pays for it
+    from cantools.database.can.formats.dbc import load_string  # only the loading process pays for it
 
     text = "\n".join(line for message in messages for line in _lines(message))
     return list(load_string(text + "\n", strict=False).messages)
@@ -115,9 +120,7 @@ def _definition(
     bus: str, message: SoundMessage, loaded: Any, attributes: Attributes, j1939: bool | str
 ) -> MessageDefinition:
     sound = {signal.alias: signal for signal in message.signals}
-    names = {
-        alias: attributes.signal_name(message.dbc_id, signal.statement.name) for alias, signal in sound.items()
-    }
+    names = {alias: attributes.signal_name(message.dbc_id, signal.statement.name) for alias, signal in sound.items()}
     return MessageDefinition(
         bus=bus,
         can_id=message.can_id,

@@ -219,8 +219,10 @@ class Plan:
         extended = can_id >= EXTENDED
         if extended.any():
             keys = (bus[extended].astype(np.uint64) << np.uint64(32)) | can_id[extended]
-            at, known = _find(self._extended_key, keys)
-            slots[extended] = np.where(known, self._extended_slot.take(at), UNKNOWN)
+            slots[extended] = UNKNOWN
+            if len(self._extended_key):
+                at, known = _find(self._extended_key, keys)
+                slots[extended] = np.where(known, self._extended_slot.take(at), UNKNOWN)
         return slots
 
     def _learn_slots(self, bus: NDArray[np.uint8], can_id: NDArray[np.uint32]) -> bool:

@@ -15,10 +15,10 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.model import MessageDefinition  # noqa: TC001  msgspec reads the annotations when definitions are cached
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from agent.model import MessageDefinition
 
 
 class Severity(enum.StrEnum):

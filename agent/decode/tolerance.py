@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agent.decode.multiplexing import drop_duplicates, drop_unreached
 from agent.decode.report import Severity, Subject
+from agent.decode.sound import SoundMessage, SoundSignal
 from agent.decode.statements import KEYWORDS
 from agent.model import EXTENDED, EXTENDED_MASK, STANDARD_MASK
 
@@ -51,59 +52,29 @@ _MARK = re.compile(r"M|m\d+M?")
 _DBC_NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 
 
-@dataclass(slots=True)
-class SoundSignal:
-    """A signal that loads; `alias` and `mark` are its name and multiplexing mark for cantools."""
-
-    statement: SignalStatement
-    alias: str
-    mark: str
-    start: int
-    length: int
-
-    @property
-    def end_bit(self) -> int:
-        """Bits from the payload's first to the signal's last, in the order in which they are sent."""
-        if self.statement.order == "0":
-            return 8 * (self.start // 8) + 7 - self.start % 8 + self.length
-        return self.start + self.length
-
-
-@dataclass(slots=True)
-class SoundMessage:
-    """A message that loads.
-
-    dbc_id      the id as the file writes it, by which other statements name the message
-    can_id      arbitration id word, `EXTENDED` in bit 31
-    selections  by signal alias: (multiplexor alias, ranges)
-    """
-
-    statement: MessageStatement
-    dbc_id: int
-    can_id: int
-    length: int
-    alias: str
-    signals: list[SoundSignal] = field(default_factory=list)
-    values: dict[str, dict[int, str]] = field(default_factory=dict)
-    floats: dict[str, int] = field(default_factory=dict)
-    selections: dict[str, tuple[str, tuple[tuple[int, int], ...]]] = field(default_factory=dict)
-
-
 def sound_messages(statements: Statements) -> list[SoundMessage]:
     """The messages that load, in the file's order; what does not is added to the statements' problems."""
     by_id: dict[int, SoundMessage] = {}
     taken: dict[int, MessageStatement] = {}
     for message in statements.messages:
-        sound = _Message(statements, message).sound(taken)
-        if sound is not None:
-            taken[sound.can_id] = message
-            by_id[sound.dbc_id] = sound
+        try:
+            sound = _Message(statements, message).sound(taken)
+        except _LeftOutError as left_out:
+            reason = f"message left out, {left_out}"
+            statements.report(message.line, reason, Severity.SKIPPED, Subject.MESSAGE, message.name)
+            continue
+        taken[sound.can_id] = message
+        by_id[sound.dbc_id] = sound
     _apply_statements(statements, by_id)
     for sound in by_id.values():
-        _Multiplexing(statements, sound).check()
-        _drop_duplicates(statements, sound)
+        drop_unreached(statements, sound)
+        drop_duplicates(statements, sound)
     _note_names_used_twice(statements, list(by_id.values()))
     return list(by_id.values())
+
+
+class _LeftOutError(Exception):
+    """Why a message or signal is not loaded."""
 
 
 class _Message:
@@ -114,39 +85,37 @@ class _Message:
         self._report: Callable[..., None] = statements.report
         self._aliases: set[str] = set()
 
-    def sound(self, taken: dict[int, MessageStatement]) -> SoundMessage | None:
-        """The message, or None where it cannot be loaded; `taken` are the ids declared before."""
+    def sound(self, taken: dict[int, MessageStatement]) -> SoundMessage:
+        """The message; `taken` are the ids declared before."""
         message = self._message
         can_id = self._can_id()
-        if can_id is None:
-            return None
         if can_id in taken:
             first = taken[can_id]
             same = _layout(first) == _layout(message)
-            return self._skip(
+            raise _LeftOutError(
                 f"id {_id_text(can_id)} is declared before as {first.name} in line {first.line}, "
                 f"{'with the same signals' if same else 'with other signals'}: the first counts"
             )
         try:
             length = int(message.length, 0)
         except ValueError:
-            return self._skip(f"its length is not a whole number of bytes: {message.length}")
+            raise _LeftOutError(f"its length is not a whole number of bytes: {message.length}") from None
         if not 0 <= length <= FRAME_BYTES_MAX:
-            return self._skip(f"its length is {length} bytes, a frame carries up to {FRAME_BYTES_MAX}")
+            raise _LeftOutError(f"its length is {length} bytes, a frame carries up to {FRAME_BYTES_MAX}")
         sound = SoundMessage(message, message.dbc_id, can_id, length, self._alias(message.name))
         for signal in message.signals:
-            examined = self._signal(signal, length)
-            if examined is not None:
-                sound.signals.append(examined)
+            try:
+                sound.signals.append(self._signal(signal, length))
+            except _LeftOutError as left_out:
+                self._signal_problem(signal, f"signal left out, {left_out}", Severity.SKIPPED)
         return sound
 
-    def _can_id(self) -> int | None:
+    def _can_id(self) -> int:
         """The arbitration id word that the DBC's number stands for."""
         number = self._message.dbc_id
         identifier = number & ~EXTENDED
         if not 0 <= number <= 0xFFFF_FFFF or identifier > EXTENDED_MASK:
-            self._skip(f"its id {number} (0x{number:x}) is not one of a CAN frame: up to 29 bits and bit 31")
-            return None
+            raise _LeftOutError(f"its id {number} (0x{number:x}) is not one of a CAN frame: up to 29 bits and bit 31")
         if number & EXTENDED or identifier <= STANDARD_MASK:
             return number
         self._report(
@@ -157,15 +126,6 @@ class _Message:
             self._message.name,
         )
         return number | EXTENDED
-
-    def _skip(self, reason: str) -> None:
-        self._report(
-            self._message.line,
-            f"message left out, {reason}",
-            Severity.SKIPPED,
-            Subject.MESSAGE,
-            self._message.name,
-        )
 
     def _alias(self, name: str, signal: SignalStatement | None = None) -> str:
         """A name that cantools reads, and that no other signal of the message has."""
@@ -184,25 +144,21 @@ class _Message:
         self._aliases.add(alias)
         return alias
 
-    def _signal(self, signal: SignalStatement, message_bytes: int) -> SoundSignal | None:
-        """The signal, or None where it cannot be loaded."""
-
-        def skip(reason: str) -> None:
-            self._signal_problem(signal, f"signal left out, {reason}", Severity.SKIPPED)
-
+    def _signal(self, signal: SignalStatement, message_bytes: int) -> SoundSignal:
+        """The signal."""
         try:
             start, length = int(signal.start), int(signal.length)
-        except ValueError:
-            return skip(f"start or length is not a whole number: {signal.start}|{signal.length}")
+        except ValueError as error:
+            raise _LeftOutError(f"start or length is not a whole number: {signal.start}|{signal.length}") from error
         if start < 0 or not 1 <= length <= SIGNAL_BITS_MAX:
-            return skip(f"it has {length} bits at {start}, decoded are 1 to {SIGNAL_BITS_MAX} bits from 0 on")
+            raise _LeftOutError(f"it has {length} bits at {start}, decoded are 1 to {SIGNAL_BITS_MAX} bits from 0 on")
         mark = self._mark(signal)
         if mark is None:
-            return skip(f"its mark {signal.mark} is none of M, m<number>, m<number>M")
+            raise _LeftOutError(f"its mark {signal.mark} is none of M, m<number>, m<number>M")
         sound = SoundSignal(signal, "", mark, start, length)
         frame_bytes = CLASSIC_BYTES_MAX if message_bytes <= CLASSIC_BYTES_MAX else FRAME_BYTES_MAX
         if sound.end_bit > 8 * frame_bytes:
-            return skip(f"its bits {_bits(sound)} lie past a frame's {frame_bytes} bytes")
+            raise _LeftOutError(f"its bits {_bits(sound)} lie past a frame's {frame_bytes} bytes")
         if sound.end_bit > 8 * message_bytes:
             self._signal_problem(
                 signal,
@@ -263,9 +219,7 @@ def _apply_statements(statements: Statements, by_id: dict[int, SoundMessage]) ->
     for declaration in statements.messages:
         declared.setdefault(declaration.dbc_id, set()).update(s.name for s in declaration.signals)
 
-    def find(
-        what: str, statement: ValuesStatement | FloatStatement | SelectionStatement
-    ) -> list[SoundSignal]:
+    def find(what: str, statement: ValuesStatement | FloatStatement | SelectionStatement) -> list[SoundSignal]:
         signals = loaded.get(statement.dbc_id, {}).get(statement.signal, [])
         if not signals and statement.signal not in declared.get(statement.dbc_id, ()):
             message = by_id.get(statement.dbc_id)
@@ -309,9 +263,7 @@ def _value_table(statements: Statements, message: SoundMessage, values: ValuesSt
     return table
 
 
-def _apply_float(
-    statements: Statements, message: SoundMessage, kind: FloatStatement, signal: SoundSignal
-) -> None:
+def _apply_float(statements: Statements, message: SoundMessage, kind: FloatStatement, signal: SoundSignal) -> None:
     if kind.type in (1, 2) and signal.length not in FLOAT_BITS:
         statements.report(
             kind.line,
@@ -323,104 +275,6 @@ def _apply_float(
         )
         return
     message.floats[signal.alias] = kind.type
-
-
-class _Multiplexing:
-    """Whether the marks of a message's signals and its ``SG_MUL_VAL_`` statements make sense together."""
-
-    def __init__(self, statements: Statements, message: SoundMessage) -> None:
-        self._report: Callable[..., None] = statements.report
-        self._message = message
-        self._multiplexors = [s.alias for s in message.signals if s.mark.endswith("M")]
-
-    def check(self) -> None:
-        """Leave out the signals that no multiplexor value reaches; report those that lack a multiplexor."""
-        if all(not signal.mark for signal in self._message.signals):
-            return
-        loaded = {signal.statement.line for signal in self._message.signals}
-        for declared in self._message.statement.signals:
-            if declared.mark.endswith("M") and declared.line not in loaded:
-                self._drop_selected(declared.name)
-                return
-        self._message.signals = [signal for signal in self._message.signals if self._is_reached(signal)]
-
-    def _drop_selected(self, multiplexor: str) -> None:
-        """Without its multiplexor nobody knows which frames carry a signal."""
-        for signal in self._message.signals:
-            if signal.mark:
-                self._problem(signal, f"signal left out, as is the multiplexor {multiplexor}", Severity.SKIPPED)
-        self._message.signals = [signal for signal in self._message.signals if not signal.mark]
-
-    def _selector(self, signal: SoundSignal) -> str | None:
-        """The multiplexor that selects a signal, None where it is always present."""
-        if not signal.mark:
-            return None
-        if len(self._multiplexors) == 1:
-            only = self._multiplexors[0]
-            return None if signal.alias == only else only
-        selection = self._message.selections.get(signal.alias)
-        return selection[0] if selection else None
-
-    def _is_reached(self, signal: SoundSignal) -> bool:
-        if signal.mark.startswith("m") and self._selector(signal) is None:
-            many = len(self._multiplexors) > 1
-            why = "no SG_MUL_VAL_ says which of the message's multiplexors" if many else "no multiplexor"
-            self._problem(signal, f"{why} selects it, read from every frame", Severity.REPAIRED)
-        by_alias = {other.alias: other for other in self._message.signals}
-        seen: list[str] = []
-        here: SoundSignal | None = signal
-        while here is not None:
-            seen.append(here.alias)
-            selector = self._selector(here)
-            if selector is None:
-                return True
-            if why := self._unreachable(here, selector, seen):
-                self._problem(signal, f"signal left out, {why}", Severity.SKIPPED)
-                return False
-            here = by_alias.get(selector)
-        return True
-
-    def _unreachable(self, signal: SoundSignal, selector: str, seen: list[str]) -> str:
-        """Why no value of `selector` selects the signal, "" where one may."""
-        if selector in seen:
-            return f"its multiplexor {selector} is selected by itself"
-        if selector not in self._multiplexors:
-            return f"{selector}, which is to select it, is not a multiplexor of the message"
-        ranges = self._message.selections.get(signal.alias, ("", ()))[1]
-        if len(self._multiplexors) > 1 and all(low > high for low, high in ranges):
-            return f"the range of {selector}'s values that is to select it is empty"
-        return ""
-
-    def _problem(self, signal: SoundSignal, reason: str, severity: Severity) -> None:
-        statement = signal.statement
-        name = self._message.statement.name
-        self._report(statement.line, reason, severity, Subject.SIGNAL, name, statement.name)
-
-
-def _drop_duplicates(statements: Statements, message: SoundMessage) -> None:
-    """Leave out signals whose name an earlier one has, unless other multiplexor values select them."""
-    first: dict[str, list[SoundSignal]] = {}
-    kept = []
-    for signal in message.signals:
-        same = first.setdefault(signal.statement.name, [])
-        clash = [
-            other
-            for other in same
-            if not (other.mark and signal.mark) or other.mark == signal.mark
-        ]
-        if clash:
-            statements.report(
-                signal.statement.line,
-                f"signal left out, the message has a signal of this name in line {clash[0].statement.line}",
-                Severity.SKIPPED,
-                Subject.SIGNAL,
-                message.statement.name,
-                signal.statement.name,
-            )
-            continue
-        same.append(signal)
-        kept.append(signal)
-    message.signals = kept
 
 
 def _note_names_used_twice(statements: Statements, messages: list[SoundMessage]) -> None:

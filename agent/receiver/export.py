@@ -65,7 +65,7 @@ def export(
     vehicle = _chosen(inventory, vehicle)
     found = inventory.exportable(vehicle)
     frames = 0
-    with _opened(name, out, choices=choices) as writer:
+    with opened(name, out, choices=choices) as writer:
         for window in windows([stretch for each in found for stretch in each.stretches], inventory.load):
             writer.write(window)
             frames += sum(len(part.rows) for part in window)
@@ -103,7 +103,8 @@ def _some(vehicles: list[str]) -> str:
 
 
 @contextmanager
-def _opened(name: str, out: Path | None, *, choices: bool) -> Iterator[Writer]:
+def opened(name: str, out: Path | None, *, choices: bool) -> Iterator[Writer]:
+    """A writer of a format; the file is put in place when the context ends well."""
     if out is None:
         writer: Writer = text_writer(name, sys.stdout.buffer, choices=choices)
         yield writer

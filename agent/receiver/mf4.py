@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from agent.receiver.parts import Part
 
 ROWS = 200_000
-_DEFLATE = 1
 _SECOND_NS = 10**9
 
 
@@ -43,9 +42,7 @@ class _ChannelGroup:
     comment: str
     signals: tuple[SignalDefinition, ...]
     index: int | None = None
-    pieces: list[tuple[NDArray[np.int64], list[NDArray[Any]], list[NDArray[np.bool_]]]] = field(
-        default_factory=list
-    )
+    pieces: list[tuple[NDArray[np.int64], list[NDArray[Any]], list[NDArray[np.bool_]]]] = field(default_factory=list)
 
 
 class Mf4Writer:
@@ -74,7 +71,7 @@ class Mf4Writer:
         """Write the file."""
         self._flush()
         # asammdf appends its own suffix to a name that has another
-        saved = self._file.save(self._path.with_suffix(".mf4"), overwrite=True, compression=_DEFLATE)
+        saved = self._file.save(self._path.with_suffix(".mf4"), overwrite=True, compression=1)
         self._file.close()
         saved.replace(self._path)
 
@@ -84,9 +81,7 @@ class Mf4Writer:
         key = (part.bus, name, part.group.can_id, len(signals))
         if key not in self._groups:
             number = f"0x{part.can_id:0{8 if part.extended else 3}X}"
-            self._groups[key] = _ChannelGroup(
-                f"{part.bus}.{name or f'unknown {number}'}", f"id {number}", signals
-            )
+            self._groups[key] = _ChannelGroup(f"{part.bus}.{name or f'unknown {number}'}", f"id {number}", signals)
         return self._groups[key]
 
     def _flush(self) -> None:
@@ -101,12 +96,10 @@ class Mf4Writer:
         order = np.argsort(time_ns, kind="stable")
         seconds = (time_ns[order] - (self._start_ns or 0)) / _SECOND_NS
         samples = [
-            np.concatenate([piece[1][place] for piece in group.pieces])[order]
-            for place in range(len(group.signals))
+            np.concatenate([piece[1][place] for piece in group.pieces])[order] for place in range(len(group.signals))
         ]
         invalid = [
-            np.concatenate([piece[2][place] for piece in group.pieces])[order]
-            for place in range(len(group.signals))
+            np.concatenate([piece[2][place] for piece in group.pieces])[order] for place in range(len(group.signals))
         ]
         if group.index is not None:
             pairs = [(seconds, None), *zip(samples, invalid, strict=True)]
@@ -118,15 +111,13 @@ class Mf4Writer:
                 seconds,
                 name=signal.name,
                 unit=signal.unit,
-                conversion=conversion(signal),  # type: ignore[arg-type]
+                conversion=conversion(signal),
                 invalidation_bits=absent,
             )
             for signal, values, absent in zip(group.signals, samples, invalid, strict=True)
         ]
         if channels:
-            group.index = self._file.append(
-                channels, acq_name=group.name, comment=group.comment, common_timebase=True
-            )
+            group.index = self._file.append(channels, acq_name=group.name, comment=group.comment, common_timebase=True)
 
 
 def conversion(signal: SignalDefinition) -> dict[str, Any] | None:

@@ -166,9 +166,7 @@ def _repeated(texts: list[str | None], counts: list[int]) -> pa.Array:
 def _numbers(columns: list[NDArray[Any] | None], counts: list[int], kind: pa.DataType) -> pa.Array:
     absent = [np.zeros(count, kind.to_pandas_dtype()) for count in counts]
     filled = [gap if column is None else column for column, gap in zip(columns, absent, strict=True)]
-    return pa.array(
-        np.concatenate(filled), kind, mask=np.repeat([column is None for column in columns], counts)
-    )
+    return pa.array(np.concatenate(filled), kind, mask=np.repeat([column is None for column in columns], counts))
 
 
 def _listed(columns: list[list[Any] | None], counts: list[int], kind: pa.DataType) -> pa.Array:

@@ -107,9 +107,11 @@ def cut(parts: list[Part], low_ns: int, high_ns: int) -> list[Part]:
     for part in parts:
         times = part.time_ns
         inside = (times >= low_ns) & (times < high_ns)
+        if not inside.any():
+            continue
         if inside.all():
             pieces.append(part)
-        elif inside.any():
+        else:
             pieces.append(Part(part.group, part.bus, part.message, part.rows[inside]))
     return pieces
 

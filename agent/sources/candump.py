@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""candump logs (``candump -L``, ``candump -l``) by the megabyte instead of the line.
+"""candump logs (``candump -L``, ``candump -l``) by the thousand lines instead of the line.
 
 Promise: what python-can's reader makes of a log is what comes out, about fifteen times as fast: lines of the
 usual shape are parsed all at once by numpy, every other line is given to python-can's reader by itself. Two
@@ -42,11 +42,12 @@ if TYPE_CHECKING:
     Rows = NDArray[np.intp]
     Mask = NDArray[np.bool_]
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18
 LINE_MAX_BYTES = 1 << 16
 
 _ERROR = 0x2000_0000  # CAN_ERR_FLAG, linux/can.h
 _SECONDS_DIGITS = 10
+_SECONDS_MAX = 9_223_372_036  # nanoseconds are 64 bits wide
 _FRACTION_DIGITS = 9
 _CHANNEL_BYTES = 16  # IFNAMSIZ, linux/if.h
 _NO_DIGIT = 0xFF
@@ -163,6 +164,7 @@ def parse(text: bytes, bus_of: Callable[[str], int | None], first_line: int = 1)
 def _times(lines: _Lines, regular: Mask) -> NDArray[np.int64]:
     """Seconds and fraction as whole nanoseconds, digit by digit."""
     seconds = _number(lines, regular, lines.start + 1, lines.dot, _SECONDS_DIGITS)
+    regular &= seconds < _SECONDS_MAX
     fraction_end = lines.space - 1
     fraction = _number(lines, regular, lines.dot + 1, fraction_end, _FRACTION_DIGITS)
     digits = np.clip(fraction_end - lines.dot - 1, 0, _FRACTION_DIGITS)

@@ -90,9 +90,9 @@ class DemoCar:
         self._seed = seed
         self._messages = _load(dbc)
 
-    def frames_in(self, second: int) -> int:
-        """How many frames a second has, without making them."""
-        return sum(len(message.numbers(second)) for message in self._messages)
+    def frames_before(self, second: int) -> int:
+        """How many frames all seconds before this one have, without making them."""
+        return sum(message.numbers(second).start for message in self._messages)
 
     def second(self, second: int) -> FrameBlock:
         """The frames of one second, times in nanoseconds since the car was switched on, in order, bus 0."""
@@ -178,7 +178,13 @@ def _load(dbc: Path) -> tuple[_Message, ...]:
     python_can()  # before cantools imports it with all that it can do
     import cantools
 
-    database: Any = cantools.database.load_file(dbc)
+    try:
+        database: Any = cantools.database.load_file(dbc, database_format="dbc")
+    except cantools.database.errors.Error as error:
+        raise ValueError(str(error)) from error
+    strangers = {message.name for message in database.messages} ^ SIGNALS.keys()
+    if strangers:
+        raise ValueError(f"it lacks, or has too much: {', '.join(sorted(strangers))}")
     messages = sorted(database.messages, key=lambda message: (message.cycle_time, message.frame_id))
     return tuple(_message(message, place / len(messages)) for place, message in enumerate(messages))
 

@@ -88,6 +88,7 @@ class LogReader:
         self.refused = 0
         self.ignored = 0
         self.torn = False
+        self._first_refused = ""
         self._discovering = buses is None
         self._frames_max = frames_max
         self._span_ns = round(span_s * 1e9)
@@ -163,9 +164,17 @@ class LogReader:
         return index
 
     def _cut(self, blocks: Iterator[FrameBlock]) -> Iterator[FrameBlock]:
-        """The same frames in blocks of the promised size."""
+        """The same frames in blocks of the promised size; an error comes after the frames before it."""
         held = FrameBlock.empty()
-        for block in blocks:
+        failure: LogFileError | None = None
+        while True:
+            try:
+                block = next(blocks)
+            except StopIteration:
+                break
+            except LogFileError as error:
+                failure = error
+                break
             held = FrameBlock.concatenate([held, block])
             begin = 0
             while end := self._end_of_block(held.time_ns[begin : begin + self._frames_max]):
@@ -174,6 +183,8 @@ class LogReader:
             held = held.slice(begin, len(held))
         if len(held):
             yield held
+        if failure is not None:
+            raise failure
 
     def _end_of_block(self, time_ns: NDArray[np.int64]) -> int:
         """How many of these frames are a block, 0 where the block may still grow; a step back ends one too."""
@@ -194,6 +205,7 @@ class LogReader:
             self._read += len(parsed.block)
             for number, refused in parsed.refused:
                 self._refuse(number, refused)
+            self._expect_frames()
             yield parsed.block
         self._note_end(f"line {line}")
 
@@ -204,11 +216,16 @@ class LogReader:
             raise self._error(error) from error
 
     def _refuse(self, line: int, text: str) -> None:
-        if not self._read:
-            raise self._error(f"line {line}: not a candump frame: {text[:60]!r}")
+        """A line that is no frame: counted, the first one logged."""
         if not self.refused:
-            log.warning("log_line_refused", path=str(self.path), line=line, text=text[:60])
+            self._first_refused = f"line {line}: not a frame: {text.strip()[:60]!r}"
+            log.warning("log_line_refused", path=str(self.path), line=line, text=text.strip()[:60])
         self.refused += 1
+
+    def _expect_frames(self) -> None:
+        """LogFileError where lines were refused before any frame was read: not that kind of log at all."""
+        if self.refused and not self._read:
+            raise self._error(self._first_refused)
 
     def _note_end(self, place: str) -> None:
         """What the stream said of its own end."""
@@ -224,7 +241,7 @@ class LogReader:
     def _of_messages(self, kind: str, stream: BinaryIO) -> Iterator[FrameBlock]:
         builder = BlockBuilder()
         try:
-            for message in messages(kind, self.path, stream):
+            for message in messages(kind, self.path, stream, self._refuse):
                 bus = self._bus_of(channel_name(message.channel))
                 if bus is None:
                     self.ignored += 1
@@ -232,15 +249,16 @@ class LogReader:
                     self._read += 1
                     if len(builder) == MESSAGES_A_BLOCK:
                         yield builder.take()
-        except (UnreadableError, ValueError) as error:
+        except (UnreadableError, ValueError, OverflowError) as error:
             yield builder.take()
             self._survive(error)
         finally:
             self._errors, self._remotes = dict(builder.error_frames), dict(builder.remote_frames)
+        self._expect_frames()
         yield builder.take()
         self._note_end(f"frame {self._read}")
 
-    def _survive(self, error: UnreadableError | ValueError) -> None:
+    def _survive(self, error: UnreadableError | ValueError | OverflowError) -> None:
         """A reader that failed at the log's end, frames before, has met a torn end."""
         if isinstance(error, UnreadableError) and error.at_end and self._read:
             self._note_torn(error.place, error)

@@ -16,6 +16,7 @@ behind.
 from __future__ import annotations
 
 import io
+import logging
 import shutil
 import tempfile
 from contextlib import ExitStack
@@ -26,7 +27,7 @@ from agent.sources.canlib import mf4_reader, python_can
 from agent.sources.logstream import COMPRESSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import can
@@ -52,14 +53,37 @@ class _CountedText(io.TextIOWrapper):
         return super().readline(size)
 
 
-def messages(kind: str, path: Path, stream: BinaryIO) -> Iterator[can.Message]:
-    """The log's messages; `kind` is one of logstream's formats, `stream` the decompressed log."""
+class _SkippedLines(logging.Filter):
+    """Stands in python-can's log where the TRC reader tells of lines that it skips."""
+
+    def __init__(self, file: _CountedText, refuse: Callable[[int, str], None]) -> None:
+        super().__init__()
+        self._file = file
+        self._refuse = refuse
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take warnings, let everything else through."""
+        if record.levelno < logging.WARNING:
+            return True
+        text = str(record.args[0]) if isinstance(record.args, tuple) and record.args else record.getMessage()
+        if text and not text.startswith(";"):  # a log of nothing but its header
+            self._refuse(self._file.line, text)
+        return False
+
+
+def messages(kind: str, path: Path, stream: BinaryIO, refuse: Callable[[int, str], None]) -> Iterator[can.Message]:
+    """The log's messages; `kind` is one of logstream's formats, `stream` the decompressed log.
+
+    refuse   is told line number and text of each line that the reader skips
+    """
     count = 0
     with ExitStack() as resources:
         file = _for_reader(kind, path, stream, resources)
         try:
             reader = _reader(kind)(file)
             resources.callback(reader.stop)
+            if kind == ".trc":
+                _watch_skipped(file, refuse, resources)
             for message in reader:
                 count += 1
                 yield message
@@ -68,6 +92,13 @@ def messages(kind: str, path: Path, stream: BinaryIO) -> Iterator[can.Message]:
         except Exception as error:
             place = f"line {file.line}" if isinstance(file, _CountedText) else f"after frame {count}"
             raise UnreadableError(error, place, _at_end(file)) from error
+
+
+def _watch_skipped(file: _CountedText, refuse: Callable[[int, str], None], resources: ExitStack) -> None:
+    reader_log = logging.getLogger("can.io.trc")
+    skipped = _SkippedLines(file, refuse)
+    reader_log.addFilter(skipped)
+    resources.callback(reader_log.removeFilter, skipped)
 
 
 def _for_reader(kind: str, path: Path, stream: BinaryIO, resources: ExitStack) -> Any:

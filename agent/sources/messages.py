@@ -8,7 +8,8 @@ Limits: a Python object per frame, 1 to 2 µs each. python-can's times are float
 today's dates are 0.24 µs apart: they are rounded to the microsecond there and to the nanosecond in the first
 97 days of 1970, where logs of relative time live.
 
-Failure: a message that no CAN bus carries (identifier out of range, more than 64 bytes) is a ValueError.
+Failure: a message that no CAN bus carries (identifier or time out of range, more than 64 bytes) is
+a ValueError or an OverflowError.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class BlockBuilder:
         if message.is_fd or len(payload) > 8:
             flags = FrameFlag.FD | FrameFlag.BRS * message.bitrate_switch
             flags |= FrameFlag.ESI * message.error_state_indicator
-        self._time_ns.append(nanoseconds(message.timestamp))
+        time_ns = nanoseconds(message.timestamp)
+        self._time_ns.append(time_ns)
         self._bus.append(bus)
         self._can_id.append(word)
         self._flags.append(flags)
@@ -96,9 +98,10 @@ def id_word(message: can.Message) -> int:
 
 def nanoseconds(seconds: float) -> int:
     """A time of python-can, without the noise that its floating point has at today's dates."""
-    if abs(seconds) >= _COARSE_S:
-        return round(seconds * 1e6) * 1000
-    return round(seconds * 1e9)
+    time_ns = round(seconds * 1e6) * 1000 if abs(seconds) >= _COARSE_S else round(seconds * 1e9)
+    if abs(time_ns) >= 1 << 63:
+        raise ValueError(f"{seconds} seconds are further away than nanoseconds reach")
+    return time_ns
 
 
 def channel_name(channel: object) -> str:

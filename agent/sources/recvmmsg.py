@@ -52,9 +52,7 @@ SO_MEMINFO = 55
 _MEMINFO_WORDS = 9
 _MEMINFO_DROPS = 8
 
-FRAME = np.dtype(
-    [("can_id", "=u4"), ("length", "u1"), ("flags", "u1"), ("reserved", "u1", 2), ("data", "u1", 64)]
-)
+FRAME = np.dtype([("can_id", "=u4"), ("length", "u1"), ("flags", "u1"), ("reserved", "u1", 2), ("data", "u1", 64)])
 _ADDRESS = np.dtype([("family", "=u2"), ("ifindex", "=i4"), ("address", "u1", 16)], align=True)
 _LONG = np.dtype(ctypes.c_long)
 _SIZE = np.dtype(ctypes.c_size_t)

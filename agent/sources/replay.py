@@ -107,9 +107,8 @@ class ReplaySource:
                 break
             blocks.append(block)
             room -= len(block)
-        drained = FrameBlock.concatenate(blocks)
-        self._delivered += len(drained)
-        return drained
+            self._delivered += len(block)
+        return FrameBlock.concatenate(blocks)
 
     def _next_block(self) -> bool:
         """Read on; False where the log has ended."""

@@ -59,8 +59,7 @@ _ERROR_RESTARTED = 0x100  # CAN_ERR_RESTARTED
 _NO_BUS = 255
 
 _WITHIN = {
-    width: (np.arange(width) < np.arange(width + 1)[:, None]).astype(np.uint8) * np.uint8(0xFF)
-    for width in (8, 64)
+    width: (np.arange(width) < np.arange(width + 1)[:, None]).astype(np.uint8) * np.uint8(0xFF) for width in (8, 64)
 }
 """By payload width: row n masks the bytes of a payload of n bytes."""
 

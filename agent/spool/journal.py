@@ -185,9 +185,7 @@ class Journal:
                 except OSError as error:
                     if verify:
                         raise
-                    log.warning(
-                        "journal_write_failed", file=str(self._path), offset=offset, error=error.strerror
-                    )
+                    log.warning("journal_write_failed", file=str(self._path), offset=offset, error=error.strerror)
                 else:
                     break
         self._index += 1
@@ -210,17 +208,13 @@ class Journal:
         finally:
             self._disk.close(self._file)
 
-    def _recovered(
-        self, alive: dict[int, tuple[_Head, bytes | None]], *, clean: bool, last_ns: int
-    ) -> Recovery:
+    def _recovered(self, alive: dict[int, tuple[_Head, bytes | None]], *, clean: bool, last_ns: int) -> Recovery:
         """Payloads in order, and what is missing between them. A torn last one was never promised."""
         intact = {index: payload for index, (_, payload) in alive.items() if payload is not None}
         torn = not clean and self._index - 1 not in intact
         lost = [index for index in range(self._index - torn) if index not in intact]
         if lost or torn:
-            log.warning(
-                "journal_damaged", file=str(self._path), lost=len(lost), torn=torn, recovered=len(intact)
-            )
+            log.warning("journal_damaged", file=str(self._path), lost=len(lost), torn=torn, recovered=len(intact))
         before = [alive[index][0].written_ns for index in intact if lost and index < lost[0]]
         after = [alive[index][0].written_ns for index in alive if lost and index >= lost[-1]]
         return Recovery(

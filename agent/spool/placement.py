@@ -84,9 +84,7 @@ class Placement:
     def evict(self, segment: Segment) -> None:
         """Give up the segment's records: the gaps and the decision in one write, then the data goes."""
         segment.sealed = True
-        lost = [
-            place for place, sequence in enumerate(segment.sequences) if sequence not in self._account.done
-        ]
+        lost = [place for place, sequence in enumerate(segment.sequences) if sequence not in self._account.done]
         first, last = (segment.sequences[lost[0]], segment.sequences[lost[-1]]) if lost else (-1, -1)
         for place in lost:
             self._account.lose(GapKind.EVICTED, segment, place, "the spool was full")

@@ -47,7 +47,7 @@ def layout(limit_bytes: int, segment_bytes: int) -> Layout:
     """Share out the limit: state, two folders of set-aside records, and at least `SEGMENTS_MIN` segments."""
     aside_bytes = min(ASIDE_BYTES_MAX, limit_bytes // ASIDE_SHARE)
     available = limit_bytes - STATE_BYTES - 2 * aside_bytes
-    wanted = max(segment_bytes, available // SEGMENTS_MAX)
+    wanted = max(segment_bytes, available // SEGMENTS_MAX, SEGMENT_BYTES_MIN)
     size = min(wanted, available // SEGMENTS_MIN) // PAGE * PAGE
     if size < SEGMENT_BYTES_MIN:
         raise SpoolError(f"a spool limit of {limit_bytes} bytes is too small: give at least 1 MiB")

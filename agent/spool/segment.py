@@ -176,9 +176,7 @@ class Segment:
 
     def append(self, head: Head, payload: bytes, *, verify: bool = False) -> None:
         """Write the record where `head` says, with one sync; optionally read it back from the device."""
-        data = b"".join(
-            (head.pack(), payload, bytes(head.extent - 2 * HEAD_BYTES - head.length), head.pack())
-        )
+        data = b"".join((head.pack(), payload, bytes(head.extent - 2 * HEAD_BYTES - head.length), head.pack()))
         self.disk.write(self.file, head.offset, data)
         self.disk.sync(self.file)
         if verify:

@@ -187,12 +187,13 @@ class Spool:
     def oldest(self, after: int = -1, limit: int = 1) -> list[Record]:
         """The oldest records above `after`, at most `limit`; corrupt ones are set aside on the way."""
         records: list[Record] = []
-        for sequence in self._live(after + 1):
-            if len(records) >= limit:
-                break
-            record = self.read(sequence)
-            if record is not None:
-                records.append(record)
+        with self._guarded("read"):
+            for sequence in self._live(after + 1):
+                if len(records) >= limit:
+                    break
+                record = self.read(sequence)
+                if record is not None:
+                    records.append(record)
         return records
 
     def read(self, sequence: int) -> Record | None:
@@ -233,9 +234,7 @@ class Spool:
             self._account.lose(GapKind.REFUSED, segment, place, reason)
             self._account.counts.refused_records += 1
             self._account.save()
-        log.warning(
-            "batch_refused", stream=self._account.stream_of(sequence), sequence=sequence, reason=reason
-        )
+        log.warning("batch_refused", stream=self._account.stream_of(sequence), sequence=sequence, reason=reason)
 
     def flush(self) -> None:
         """Make acknowledgements last now; else they are after `ack_delay_s`, looked at in each call."""
@@ -264,6 +263,7 @@ class Spool:
         with self._files:
             if self._failure is None:
                 self.flush()
+        self._failure = SpoolError(f"{self.directory}: the spool is closed")
 
     def _live(self, sequence: int) -> Iterator[int]:
         """Sequences at or above this one that are not done with; what is done meanwhile is left out."""
@@ -285,7 +285,7 @@ class Spool:
     def _guarded(self, operation: str) -> Iterator[None]:
         """Refuse to go on after a failure; turn the disk's refusal into a `SpoolError`."""
         if self._failure is not None:
-            raise SpoolError(f"{self.directory}: unusable since an earlier failure: {self._failure}")
+            raise SpoolError(f"{self._failure} (nothing is done after that)")
         try:
             with naming(operation, self.directory):
                 yield

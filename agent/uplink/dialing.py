@@ -74,9 +74,7 @@ def tls_context(options: MqttOptions) -> ssl.SSLContext:
             context.load_cert_chain(options.certificate, options.key, password=_no_passphrase)
         except ssl.SSLError as error:
             detail = "they do not belong together" if "MISMATCH" in str(error) else "not PEM, or encrypted"
-            raise ConfigError(
-                f"mqtt.certificate {options.certificate} and mqtt.key {options.key}: {detail}"
-            ) from None
+            raise ConfigError(f"mqtt.certificate {options.certificate} and mqtt.key {options.key}: {detail}") from None
     elif options.key is not None:
         raise ConfigError("mqtt.key is set without mqtt.certificate")
     return context

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
 from agent.uplink import dialing
-from agent.uplink.mqtt import V5, V311, VERSION_NAMES, MqttConnection, Session, VersionRefusedError
+from agent.uplink.mqtt import V5, V311, VERSION_NAMES, MqttConnection, VersionRefusedError
 from agent.uplink.transport import RefusedError, Trouble
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aiomqtt import ProtocolVersion
 
-    from agent.uplink.options import MqttOptions
+    from agent.uplink.options import MqttOptions, Session
     from agent.uplink.transport import Answer, LinkLimits, LinkLoss
 
 

@@ -29,6 +29,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.uplink import dialing
+from agent.uplink.options import Session
 from agent.uplink.reasons import REFUSALS, acknowledgement_text, broker_words
 from agent.uplink.transport import (
     RECEIVE_MAXIMUM,
@@ -85,20 +86,6 @@ class Received:
     def acknowledge(self) -> None:
         """Tell the broker that the message is safe here; where the link has ended it will come again."""
         self._connection.acknowledge(self._packet_id, self._qos)
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What kind of session to ask for.
-
-    clean             forget what an earlier connection left
-    expiry_s          how long the broker keeps subscriptions and messages while nobody is connected
-    receive_maximum   messages that may wait here for their acknowledgement (MQTT 5)
-    """
-
-    clean: bool = True
-    expiry_s: int = 0
-    receive_maximum: int | None = None
 
 
 class VersionRefusedError(RefusedError):
@@ -186,9 +173,7 @@ class MqttConnection(aiomqtt.Client):
         limit = self.limits.maximum_packet_bytes
         size = len(payload) + len(topic.encode()) + _PUBLISH_OVERHEAD
         if limit is not None and size > limit:
-            return Answer(
-                Outcome.UNACCEPTABLE, 0x95, f"{size} bytes; the broker takes at most {limit} a packet"
-            )
+            return Answer(Outcome.UNACCEPTABLE, 0x95, f"{size} bytes; the broker takes at most {limit} a packet")
         await self._slots.acquire()
         if self._loss.done():
             return self._lost_answer()
@@ -224,7 +209,7 @@ class MqttConnection(aiomqtt.Client):
             text = f"{where}: cannot subscribe: {str(error).lower()}"
             raise RefusedError(text, Trouble.UNREACHABLE) from None
         for name, code in zip(filters, granted, strict=False):
-            value: int = getattr(code, "value", code)
+            value = int(getattr(code, "value", 0x80))
             if value >= 0x80:
                 text = f"{where}: refuses to subscribe us to {name} (0x{value:02X}): check its access rules"
                 raise RefusedError(text, Trouble.UNAUTHORIZED)
@@ -317,9 +302,7 @@ class MqttConnection(aiomqtt.Client):
         code = reason_code.value
         if flags.is_disconnect_packet_from_server:
             name = f"{str(reason_code).lower()} (0x{code:02X}){broker_words(properties)}"
-            loss = LinkLoss(
-                trouble_of_disconnect(code), f"the broker disconnected: {name}", code, by_peer=True
-            )
+            loss = LinkLoss(trouble_of_disconnect(code), f"the broker disconnected: {name}", code, by_peer=True)
         elif code == 0:
             loss = LinkLoss(Trouble.CLOSED, "closed")
         elif code == 0x8D:

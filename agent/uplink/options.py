@@ -55,6 +55,20 @@ class MqttOptions:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What kind of session to ask for.
+
+    clean             forget what an earlier connection left
+    expiry_s          how long the broker keeps subscriptions and messages while nobody is connected
+    receive_maximum   messages that may wait here for their acknowledgement (MQTT 5)
+    """
+
+    clean: bool = True
+    expiry_s: int = 0
+    receive_maximum: int | None = None
+
+
 def parse_broker(url: str) -> tuple[str, int, bool]:
     """Host, port and whether TLS is spoken, from `mqtts://host[:port]` or `mqtt://host[:port]`.
 
@@ -69,9 +83,7 @@ def parse_broker(url: str) -> tuple[str, int, bool]:
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise ConfigError(f"broker {url!r} is not {accepted}")
     if parts.username or parts.password:
-        raise ConfigError(
-            "broker: user name and password do not belong in the address; use username and password_file"
-        )
+        raise ConfigError("broker: user name and password do not belong in the address; use username and password_file")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ConfigError(f"broker {url!r}: nothing may follow the port; accepted is {accepted}")
     tls, default = SCHEMES[parts.scheme]

@@ -27,7 +27,8 @@ import structlog
 
 from agent.uplink.backoff import Backoff
 from agent.uplink.link import Dialer
-from agent.uplink.mqtt import Received, Session
+from agent.uplink.mqtt import Received
+from agent.uplink.options import Session
 from agent.uplink.transport import RefusedError
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ class MqttSubscriber:
         self._options = options
         self._filters = [f"$share/{shared_group}/{name}" if shared_group else name for name in filters]
         self._qos = qos
-        self._dialer = Dialer(
-            options, Session(clean=False, expiry_s=session_expiry_s, receive_maximum=window)
-        )
+        self._dialer = Dialer(options, Session(clean=False, expiry_s=session_expiry_s, receive_maximum=window))
         self._backoff = backoff or Backoff(maximum_s=60.0)
         self._connection: MqttConnection | None = None
         self._stack = AsyncExitStack()
@@ -102,9 +101,7 @@ class MqttSubscriber:
             await connection.subscribe_all(self._filters, self._qos)
             self._stack = stack.pop_all()
         self._connection = connection
-        log.info(
-            "link_up", broker=self._options.address, filters=self._filters, resumed=connection.session_present
-        )
+        log.info("link_up", broker=self._options.address, filters=self._filters, resumed=connection.session_present)
 
     async def _reconnect(self) -> None:
         await asyncio.sleep(self._backoff.wait_s(random.random()))  # noqa: S311 - jitter, not a secret

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import socket
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
 _STARTS = 5
 _START_S = 10.0
@@ -65,9 +66,7 @@ class Certificates:
     ) -> Certificates:
         """A fresh authority and both pairs; `days` may be 0 for a broker certificate that has expired."""
         folder.mkdir(parents=True, exist_ok=True)
-        _openssl(
-            "req", "-x509", "-days", "2", *_new_key(folder / "ca"), "-subj", "/CN=canferry test authority"
-        )
+        _openssl("req", "-x509", "-days", "2", *_new_key(folder / "ca"), "-subj", "/CN=canferry test authority")
         _sign(folder, "server", name, f"subjectAltName={alternatives}", days)
         _sign(folder, "client", client_name, "extendedKeyUsage=clientAuth", 2)
         pairs = (folder / f"{stem}.{kind}" for stem in ("server", "client") for kind in ("crt", "key"))
@@ -164,6 +163,11 @@ class Mosquitto:
         await self.stop()
         await self.start()
 
+    def reload(self) -> None:
+        """Read the access rules and passwords anew."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def freeze(self) -> None:
         """The process stands still while its kernel goes on acknowledging TCP."""
         assert self._process is not None
@@ -179,8 +183,8 @@ class Mosquitto:
         if process is None or process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(how)
-            process.send_signal(signal.SIGCONT)
+            os.kill(process.pid, how)
+            os.kill(process.pid, signal.SIGCONT)
         await process.wait()
 
     async def _listens(self) -> bool:

@@ -6,6 +6,9 @@
         proxy.cut()                         # every connection reset
         proxy.refuse = True                 # new ones are closed at once
 
+`buffer_bytes` keeps what the proxy takes in ahead small, as a slow radio does: a loopback otherwise swallows megabytes
+and calls them delivered.
+
 A stalled direction is not read, so that the sender's TCP sees a full window in the end, as with a dead radio; what
 has been read already waits and goes on when the stall ends.
 """
@@ -28,8 +31,9 @@ _CHUNK = 16_384
 class TcpProxy:
     """Listens on 127.0.0.1:`port`; counts the bytes of both directions and the connections."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, buffer_bytes: int | None = None) -> None:
         self._target = (host, port)
+        self._buffer_bytes = buffer_bytes
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -45,7 +49,11 @@ class TcpProxy:
         self.bytes_to_client = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        listener = socket.create_server(("127.0.0.1", 0))
+        if self._buffer_bytes is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer_bytes)
+        limit = self._buffer_bytes or _CHUNK
+        self._server = await asyncio.start_server(self._accept, sock=listener, limit=limit)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

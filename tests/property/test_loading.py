@@ -54,7 +54,7 @@ def test_generated_frames_are_of_generated_messages(drawn: tuple[Database, list[
 @given(st.text(alphabet='BO_SG 10:|@+-(),[]"mM;VAL\n', max_size=200))
 @settings(max_examples=100, deadline=None)
 def test_no_text_breaks_the_loading(text: str) -> None:
-    path = written(f"BO_ 1 Sound: 8 X\n SG_ a : 0|8@1+ (1,0) [0|0] \"\" X\n\nBS_:\n{text}\n")
+    path = written(f'BO_ 1 Sound: 8 X\n SG_ a : 0|8@1+ (1,0) [0|0] "" X\n\nBS_:\n{text}\n')
     try:
         loaded = load_databases([("can0", path)], isolated=False)
     finally:

@@ -54,7 +54,7 @@ class MemoryDisk(Disk):
         self.inodes: dict[str, Inode] = {}
         self.durable_names: dict[str, Inode] = {}
         self.operations: list[Change] = []
-        self.handles: dict[int, tuple[str, Inode]] = {}
+        self.handles: dict[int, Inode] = {}
         self.locked: set[str] = set()
         self.trace: list[str] = []
         self._next = 100
@@ -69,9 +69,7 @@ class MemoryDisk(Disk):
             operation(self.durable_names)
         self.operations.clear()
         keep = chance.choice((0.0, 0.5, 1.0))
-        for inode in {
-            id(inode): inode for inode in (*self.inodes.values(), *self.durable_names.values())
-        }.values():
+        for inode in {id(inode): inode for inode in (*self.inodes.values(), *self.durable_names.values())}.values():
             for offset, data in inode.unsynced:
                 for at in range(0, len(data), SECTOR):
                     if chance.random() < keep:
@@ -85,10 +83,6 @@ class MemoryDisk(Disk):
         self.cut_after = -1
         self.handles.clear()
         self.locked.clear()
-
-    def content(self, name: str) -> bytearray:
-        """The file's bytes, to look at or to damage; `name` is the last part of its path."""
-        return next(inode.cached for path, inode in self.inodes.items() if path.rsplit("/", 1)[-1] == name)
 
     def damage(self, path: str, offset: int, bits: int = 0xFF) -> None:
         inode = self.inodes[path]
@@ -106,36 +100,36 @@ class MemoryDisk(Disk):
             inode = Inode()
             self._change(lambda names: names.update({str(path): inode}))
         self._next += 1
-        self.handles[self._next] = str(path), self.inodes[str(path)]
+        self.handles[self._next] = self.inodes[str(path)]
         return self._next
 
     def close(self, file: int) -> None:
-        path, _ = self.handles.pop(file, ("", None))
-        self.locked.discard(path)
+        if file in self.handles:
+            self.locked.discard(self._path(self.handles.pop(file)))
 
     def size(self, file: int) -> int:
-        return len(self.handles[file][1].cached)
+        return len(self.handles[file].cached)
 
     def read(self, file: int, offset: int, length: int) -> bytes:
-        path, inode = self.handles[file]
-        self._maybe_fail("read", path)
+        inode = self.handles[file]
+        self._maybe_fail("read", self._path(inode))
         return bytes(inode.cached[offset : offset + length])
 
     def write(self, file: int, offset: int, data: bytes) -> None:
-        path, inode = self.handles[file]
+        inode = self.handles[file]
         growth = max(0, offset + len(data) - len(inode.cached))
         if growth and self.used() + growth > self.capacity:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         put(inode.cached, offset, data)
         inode.unsynced.append((offset, bytes(data)))
         self.bytes_written += len(data)
-        self._step("write", path)
+        self._step("write", self._path(inode))
 
     def sync(self, file: int) -> None:
-        path, inode = self.handles[file]
+        inode = self.handles[file]
         self.syncs += 1
         try:
-            self._step("sync", path)
+            self._step("sync", self._path(inode))
         except OSError:
             inode.unsynced.clear()
             raise
@@ -149,7 +143,7 @@ class MemoryDisk(Disk):
         self.sync(file)
 
     def forget_cached(self, file: int) -> None:
-        inode = self.handles[file][1]
+        inode = self.handles[file]
         inode.cached = bytearray(inode.durable)
         for offset, data in inode.unsynced:
             put(inode.cached, offset, data)
@@ -187,6 +181,9 @@ class MemoryDisk(Disk):
         file = self.open(path, create=True)
         self.locked.add(str(path))
         return file
+
+    def _path(self, inode: Inode) -> str:
+        return next((path for path, each in self.inodes.items() if each is inode), "")
 
     def _change(self, change: Change) -> None:
         change(self.inodes)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``canferry receive``: the cloud's end. Subscribes, stores each batch once, acknowledges, names every gap."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import socket
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from argparse import Namespace, _SubParsersAction
+
+    from agent.receiver.inbox import Accepted, Inbox
+    from agent.receiver.reception import Reception
+    from agent.uplink.options import MqttOptions
+
+_TOPICS = ("canferry/{vehicle}/batch", "canferry/{vehicle}/catalog")
+_GAP_LINES = 20
+_EPILOG = """\
+examples:
+  canferry receive --broker mqtts://telemetry.example.com:8883 --out received
+  canferry receive --broker mqtt://localhost:1883 --format jsonl | head
+  canferry receive --broker mqtts://telemetry.example.com --out received --shared fleet --for 3600 --json
+
+Batches go to OUT/<vehicle>/<stream>/<sequence>.batch.zst and may be moved away: OUT/<vehicle>/<stream>/received.log
+remembers them. With --format each is written decoded beside its batch file, or, without --out, as lines on
+stdout, where jsonl lines name their vehicle first; then nothing is kept, and what arrives while nobody listens is lost.
+With --shared, other members of the group get their share: what they got is a gap here.
+"""
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "receive",
+        help="the cloud's end: subscribe, drop duplicates, write batches, name every gap",
+        description="Receives batches and catalogs from a broker, stores each once, then acknowledges it.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--broker", metavar="URL", required=True, help="mqtts://host[:port] or mqtt://host[:port]")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where batches and catalogs go")
+    parser.add_argument("--format", choices=("jsonl", "csv", "parquet", "mf4"), help="write them decoded as well")
+    parser.add_argument("--choices", action="store_true", help="names from value tables instead of their numbers")
+    parser.add_argument("--shared", metavar="GROUP", default="", help="share the topics with others of this group")
+    parser.add_argument(
+        "--topic",
+        metavar="TOPIC",
+        action="append",
+        help=f"may be repeated; {{vehicle}} stands for any vehicle (default: {' and '.join(_TOPICS)})",
+    )
+    parser.add_argument("--ca", metavar="FILE", type=Path, help="authorities to trust; default: the system's")
+    parser.add_argument("--certificate", metavar="FILE", type=Path, help="the client's own")
+    parser.add_argument("--key", metavar="FILE", type=Path, help="of the client's certificate")
+    parser.add_argument("--username", metavar="NAME")
+    parser.add_argument("--password-file", metavar="FILE", type=Path, help="its first line is the password")
+    parser.add_argument("--client-id", metavar="ID", help="default: made from this host, --out and the topics")
+    parser.add_argument("--for", dest="seconds", metavar="SECONDS", type=float, help="end after this time")
+    parser.add_argument("--json", action="store_true", help="no line per batch, but the summary as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> int:
+    """Receive until SIGINT, SIGTERM or the time is over."""
+    from agent.errors import ConfigError
+    from agent.receiver.writers import check_output
+
+    if args.out is None and args.format != "jsonl":
+        raise ConfigError("say where batches go: --out DIR; or --format jsonl for lines on stdout")
+    if args.format is not None:
+        check_output(args.format, args.out and Path(f"received.{args.format}"))
+    try:
+        with nullcontext(str(args.out)) if args.out else TemporaryDirectory(prefix="canferry-") as folder:
+            _receive(args, Path(folder))
+    except* BrokenPipeError:
+        args.broken = True
+    if getattr(args, "broken", False):
+        raise BrokenPipeError
+    return 0
+
+
+def _receive(args: Namespace, folder: Path) -> None:
+    from agent.receiver.decoded import DecodedOutput
+    from agent.receiver.inbox import Inbox
+    from agent.receiver.reception import Reception
+
+    lines = sys.stdout.buffer if args.out is None else None
+    topics = tuple(args.topic or _TOPICS)
+    options = _options(args, topics)
+    inbox = Inbox(folder)
+    decoded = DecodedOutput(args.format, choices=args.choices, lines=lines) if args.format else None
+    totals = {"batches": 0, "frames": 0, "bytes": 0}
+
+    def tell(accepted: Accepted, size: int) -> None:
+        totals["bytes"] += size
+        if accepted.batch is not None:
+            _count(accepted, totals)
+            if not (args.json or lines):
+                _print_batch(accepted, size)
+
+    reception = Reception(inbox, topics, tell, decoded)
+    asyncio.run(_listen(args, options, topics, reception))
+    _print_summary(args, inbox, totals, decoded.waiting if decoded else 0)
+
+
+async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], reception: Reception) -> None:
+    from agent.receiver.reception import filters
+    from agent.uplink.subscriber import MqttSubscriber
+
+    expiry_s = 7 * 86_400 if args.out else 0
+    subscriber = MqttSubscriber(options, filters(topics), shared_group=args.shared, session_expiry_s=expiry_s)
+
+    async def take() -> None:
+        async with subscriber:
+            await reception.take(subscriber)
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        work = group.create_task(take(), name="receive")
+        try:
+            async with asyncio.timeout(args.seconds):
+                await stop.wait()
+        except TimeoutError:
+            pass
+        work.cancel()
+
+
+def _options(args: Namespace, topics: tuple[str, ...]) -> MqttOptions:
+    from agent.errors import ConfigError
+    from agent.uplink.options import MqttOptions, parse_broker
+
+    host, port, tls = parse_broker(args.broker)
+    for option in ("ca", "certificate", "key", "password_file"):
+        path = getattr(args, option)
+        if path is not None and not path.is_file():
+            raise ConfigError(f"--{option.replace('_', '-')} {path}: no such file")
+    return MqttOptions(
+        host=host,
+        port=port,
+        tls=tls,
+        client_id=args.client_id or _client_id(args, topics),
+        username=args.username,
+        password_file=args.password_file,
+        ca=args.ca,
+        certificate=args.certificate,
+        key=args.key,
+    )
+
+
+def _client_id(args: Namespace, topics: tuple[str, ...]) -> str:
+    """The same at every start, so that the broker keeps what comes meanwhile; another one for every other folder."""
+    place = str(args.out.absolute()) if args.out else f"process {os.getpid()}"
+    name = "\n".join((socket.gethostname(), place, args.shared, *topics))
+    return f"canferry-{hashlib.sha256(name.encode()).hexdigest()[:12]}"  # 3.1.1 promises no more than 23 characters
+
+
+def _count(accepted: Accepted, totals: dict[str, int]) -> None:
+    from agent.receiver.inbox import Verdict
+
+    if accepted.verdict is Verdict.BATCH and accepted.batch is not None:
+        totals["batches"] += 1
+        totals["frames"] += accepted.batch.frames
+
+
+def _print_batch(accepted: Accepted, size: int) -> None:
+    batch = accepted.batch
+    if batch is not None:
+        note = "" if accepted.verdict.value == "batch" else " (duplicate, dropped)"
+        gaps = "".join(f" gap:{gap.kind}" for gap in batch.gaps)
+        name = f"{batch.id.vehicle} {batch.id.stream} {batch.id.sequence}"
+        print(f"{name}: {batch.frames} frames, {size} bytes{gaps}{note}", flush=True)
+
+
+def _print_summary(args: Namespace, inbox: Inbox, totals: dict[str, int], waiting: int) -> None:
+    from agent.receiver.inbox import Verdict
+
+    gaps = inbox.report()
+    out = sys.stdout if args.out else sys.stderr
+    if args.json:
+        summary: dict[str, Any] = {
+            **totals,
+            "duplicates_dropped": inbox.counts[Verdict.DUPLICATE],
+            "catalogs": inbox.counts[Verdict.CATALOG],
+            "rejected": inbox.counts[Verdict.REJECTED],
+            "waiting_for_catalog": waiting,
+            "gaps": [gap.as_dict() for gap in gaps],
+        }
+        print(json.dumps(summary), file=out)
+        return
+    for gap in gaps[:_GAP_LINES]:
+        print(f"gap: {gap}", file=out)
+    if len(gaps) > _GAP_LINES:
+        print(f"gap: and {len(gaps) - _GAP_LINES} more; --json lists them all", file=out)
+    print(
+        f"{totals['batches']} batches, {totals['frames']} frames, {totals['bytes']} bytes, "
+        f"{inbox.counts[Verdict.DUPLICATE]} duplicates dropped, {inbox.counts[Verdict.REJECTED]} rejected, "
+        f"{waiting} waiting for their catalog, {len(gaps)} gaps",
+        file=out,
+    )

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``canferry replay``: a recorded log through the real pipeline."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace, _SubParsersAction
+
+    from agent.config import Config
+    from agent.packer import PackerCounters
+
+_EPILOG = """\
+examples:
+  canferry replay drive.log --dbc car.dbc --out batches
+  canferry replay drive.log --dbc can0=powertrain.dbc --dbc can1=radar.dbc --broker mqtt://localhost --speed 1
+  canferry replay drive.blf --config agent.toml --out batches
+
+Logs: candump .log, .asc, .blf, .trc, .csv, .mf4, also compressed (.gz .bz2 .xz .zst). With --config, the buses are
+those of the configuration, found in the log by their channel, else by their name; vehicle, batches and broker are
+the configuration's. Times stay the log's own. --out takes a folder that holds no batches yet.
+"""
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "replay",
+        help="a recorded log through the real pipeline, into files or to a broker",
+        description="Decodes a recorded log into batches, as the daemon does with a live bus.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("log", metavar="LOG", type=Path)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", metavar="FILE", type=Path, help="buses, vehicle and batches as configured")
+    source.add_argument("--dbc", metavar="[BUS=]FILE", action="append", help="may be given several times")
+    end = parser.add_mutually_exclusive_group(required=True)
+    end.add_argument("--out", metavar="DIR", type=Path, help="batch files and their catalog")
+    end.add_argument("--broker", metavar="URL", help="mqtt://host[:port] or mqtts://host[:port]")
+    parser.add_argument("--speed", metavar="X", type=_speed, help="X times real time; as fast as it goes if not given")
+    parser.add_argument("--vehicle", metavar="ID", help='default: the configuration\'s, or "replay"')
+    parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is no speed; accepted: a number above 0, such as 1 or 0.5")
+    return speed
+
+
+def run(args: Namespace) -> int:
+    """Replay, and say what came of it."""
+    import asyncio
+
+    from agent import daemon
+    from agent.sources.replay import read_log
+
+    config, buses = _configured(args)
+    with read_log(args.log, buses=buses) as blocks:
+        if args.out is not None:
+            packer = daemon.replay_into(config, blocks, args.out, speed=args.speed)
+        else:
+            packer = asyncio.run(daemon.replay(config, blocks, speed=args.speed))
+        refused, ignored = blocks.refused, blocks.ignored
+    _print(packer.counters, refused, ignored, as_json=args.json)
+    return 0
+
+
+def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
+    """The configuration, and which bus each of the log's channels is."""
+    import msgspec
+
+    from agent.config import config_from_arguments, load_config
+    from agent.sources.replay import log_channels
+
+    channels = log_channels(args.log)
+    if args.config is None:
+        config = config_from_arguments(
+            args.log, args.dbc, buses=list(channels), broker=args.broker, vehicle=args.vehicle or "replay"
+        )
+        return config, {bus.name: index for index, bus in enumerate(config.buses)}
+    config = load_config(args.config)
+    if args.vehicle is not None:
+        config = msgspec.structs.replace(config, vehicle=msgspec.structs.replace(config.vehicle, id=args.vehicle))
+    if args.broker is not None and config.mqtt is not None:
+        config = msgspec.structs.replace(config, mqtt=msgspec.structs.replace(config.mqtt, broker=args.broker))
+    by_channel = {str(bus.channel): index for index, bus in enumerate(config.buses)}
+    by_name = {bus.name: index for index, bus in enumerate(config.buses)}
+    return config, {name: index for name, index in (by_name | by_channel).items() if name in channels}
+
+
+def _print(counters: PackerCounters, refused: int, ignored: int, *, as_json: bool) -> None:
+    summary = asdict(counters) | {"lines_refused": refused, "frames_ignored": ignored}
+    if as_json:
+        print(json.dumps(summary))
+        return
+    for key, value in summary.items():
+        print(f"{key.replace('_', ' '):<16}{value:>14,}")
+    if counters.frames_decoded:
+        print(f"{'bytes per frame':<16}{counters.batch_bytes / counters.frames_decoded:>14.3f}")
+    else:
+        print("no frame was decoded: is it the right DBC file for the right bus?", file=sys.stderr)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``canferry run``: the daemon."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace, _SubParsersAction
+
+DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
+_EPILOG = """\
+examples:
+  canferry run --config agent.toml
+  systemctl start canferry
+
+SIGTERM or SIGINT: what has been read is sealed and stored, the uplink gets [agent] shutdown_grace, exit 0.
+Exit status: 0; 1 where the disk or something else it needs fails; 2 where the configuration is not usable.
+"""
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "run",
+        help="the daemon: from the buses to the broker",
+        description="Reads the CAN buses, decodes, stores, and uploads, until it is stopped.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", metavar="FILE", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> int:
+    """Run until stopped."""
+    import asyncio
+
+    from agent.config import load_config
+    from agent.log import configure_logging
+
+    config = load_config(args.config)
+    configure_logging(config.log.level, config.log.format)
+    from agent import daemon
+
+    asyncio.run(daemon.run(config))
+    return 0

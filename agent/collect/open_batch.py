@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The open batch: what has been decoded and not yet been sealed, and when it is time to seal.
+
+Limits: a batch never spans more than its interval of the frames' own clock, and is sealed early when it is
+likely to outgrow its payload: by how many bytes a value took in the batches before. A clock that steps, forward
+past the interval or back, ends the batch, so that within one batch times run on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from agent.collect.merging import merge_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from agent.decode.decoder import Decoded
+    from agent.model import FrameBlock, SignalBlock
+
+BACKWARD_NS_MAX = 1_000_000_000
+"""Buses that are read apart may differ by this much without the clock having been set back."""
+FIRST_BYTES_PER_VALUE = 1.0
+"""Assumed until a batch has been sealed; real ones take 0.1 to 0.6."""
+_HEADROOM = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class SealLimits:
+    """When a batch is sealed: after this time of the frames' clock, or this size."""
+
+    interval_ns: int
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A decoded block, and the time and number of its frames, decoded or not."""
+
+    begin_ns: int
+    end_ns: int
+    frames: int
+    decoded: Decoded
+
+    @classmethod
+    def of(cls, frames: FrameBlock, decoded: Decoded) -> Part:
+        """The part made of these frames; not of none."""
+        return cls(int(frames.time_ns.min()), int(frames.time_ns.max()), len(frames), decoded)
+
+
+@dataclass(slots=True)
+class OpenBatch:
+    """The batch being filled.
+
+    opened_ns, newest_ns   earliest and latest time of any frame in it, decoded or not
+    frames                 data frames, decoded or not
+    values                 decoded ones
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    opened_ns: int = 0
+    newest_ns: int = 0
+    frames: int = 0
+    values: int = 0
+
+    @classmethod
+    def of(cls, parts: Iterable[Part]) -> OpenBatch:
+        """A batch of these parts."""
+        batch = cls()
+        for part in parts:
+            batch.add(part)
+        return batch
+
+    def add(self, part: Part) -> None:
+        """Take in a decoded block."""
+        self.opened_ns = min(self.opened_ns, part.begin_ns) if self.parts else part.begin_ns
+        self.newest_ns = max(self.newest_ns, part.end_ns) if self.parts else part.end_ns
+        self.frames += part.frames
+        self.values += len(part.decoded.signals.values)
+        self.parts.append(part)
+
+    def block(self) -> SignalBlock:
+        """All rows in one block."""
+        return merge_blocks([part.decoded.signals for part in self.parts])
+
+    def unknown(self) -> Counter[tuple[int, int]]:
+        """Frames that no DBC knows, by (bus index, arbitration id word)."""
+        return _total(part.decoded.unknown for part in self.parts)
+
+    def partial(self) -> Counter[tuple[int, int]]:
+        """Frames decoded in part, by (`model.group_key`, `decode.plan.Defect`)."""
+        return _total(part.decoded.partial for part in self.parts)
+
+    def split(self, pieces: int) -> list[OpenBatch]:
+        """The batch in this many, or as many as it has parts, one after the other in time."""
+        pieces = min(pieces, len(self.parts))
+        cuts = [len(self.parts) * piece // pieces for piece in range(pieces + 1)]
+        return [OpenBatch.of(self.parts[begin:end]) for begin, end in pairwise(cuts)]
+
+
+def _total(counts: Iterable[Mapping[tuple[int, int], int]]) -> Counter[tuple[int, int]]:
+    total: Counter[tuple[int, int]] = Counter()
+    for part in counts:
+        total.update(part)
+    return total
+
+
+def must_seal_before(batch: OpenBatch, frames: FrameBlock, limits: SealLimits) -> bool:
+    """Whether these frames belong to the next batch: they are too late for this one, or the clock was set."""
+    if not batch.frames or not len(frames):
+        return False
+    begin_ns, end_ns = int(frames.time_ns.min()), int(frames.time_ns.max())
+    return end_ns - batch.opened_ns >= limits.interval_ns or begin_ns < batch.newest_ns - BACKWARD_NS_MAX
+
+
+def must_seal(batch: OpenBatch, bytes_per_value: float, limits: SealLimits) -> bool:
+    """Whether the batch is about as large as it may be."""
+    return batch.values * bytes_per_value >= limits.payload_bytes * _HEADROOM
+
+
+def learn_bytes_per_value(before: float, payload_bytes: int, values: int) -> float:
+    """What a value takes, judged by the batch just sealed: at once where it takes more, slowly where less."""
+    if not values:
+        return before
+    now = payload_bytes / values
+    return now if now > before else before + (now - before) / 4

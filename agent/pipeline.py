@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tick: from the buses to the packer, and so to the store. Where the rooms meet.
+
+    sources ─ drain ─► FrameBlock ─ decode ─► SignalBlock ─ collect ─► open batch ─ seal ─► store
+              (here, every tick)    (packer.py, in the worker thread, every `block_s`)
+
+Waking for every frame costs more than decoding it, so nothing here is done for a single one: the sources are
+drained on a timer, and what has come together is handed over in blocks. `block_s` is chosen so that what has
+been drained is noted within the journal's interval.
+
+Limits: while the worker is busy at most `FRAMES_WAITING_MAX` frames wait here; then nothing is drained, and what
+the sources' own queues cannot hold is counted there, and told to the cloud as a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from agent.model import FrameBlock, Gap, GapKind, SourceCounters
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from agent.packer import Packer
+
+FRAMES_WAITING_MAX = 100_000
+
+
+class Source(Protocol):
+    """One or more buses that are read together."""
+
+    @property
+    def exhausted(self) -> bool:
+        """No frame will come any more: a recorded log has ended."""
+
+    def drain(self) -> FrameBlock:
+        """What has come since the last call; bounded, never waits."""
+
+    def counters(self) -> SourceCounters:
+        """What has been seen since the source was opened."""
+
+
+class Pipeline:
+    """Drains the sources on a tick and hands the frames to a packer in its own thread.
+
+    Args:
+        sources: opened; closed by whoever opened them.
+        packer: used only through `call`.
+        call: runs a function in the thread that owns the packer, and waits for it.
+        tick_s: how often the sources are drained.
+        block_s: how often what was drained is decoded and written down.
+        silence_s: an open batch is sealed when nothing has come for this long.
+        stored: called after each block that stored a batch.
+
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        packer: Packer,
+        call: Callable[..., Awaitable[None]],
+        *,
+        tick_s: float,
+        block_s: float,
+        silence_s: float,
+        stored: Callable[[], None],
+    ) -> None:
+        self._sources = sources
+        self._packer = packer
+        self._call = call
+        self._tick_s = tick_s
+        self._block_s = block_s
+        self._silence_s = silence_s
+        self._stored = stored
+        self._waiting: list[FrameBlock] = []
+        self._dropped = 0
+        self._last_ns = 0
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """End `run` after one last drain; what has come is sealed and stored."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Go on until stopped, or until all sources are exhausted; then seal."""
+        working: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        handed_over = heard = loop.time()
+        async with asyncio.TaskGroup() as tasks:
+            while not self._stopping.is_set():
+                ended = all(source.exhausted for source in self._sources)
+                self._drain()
+                now = loop.time()
+                if working is None or working.done():
+                    heard = now if self._waiting else heard
+                    if now - handed_over >= self._block_s or self._is_large() or ended:
+                        silent = not self._waiting and now - heard >= self._silence_s
+                        working = tasks.create_task(self._work(seal=silent), name="pack")
+                        handed_over = now
+                if ended:
+                    break
+                await self._pause()
+        self._drain()
+        await self._work(seal=True)
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self._tick_s):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    def _drain(self) -> None:
+        room = FRAMES_WAITING_MAX - sum(map(len, self._waiting))
+        for source in self._sources:
+            if room <= 0:
+                break
+            block = source.drain()
+            if len(block):
+                self._waiting.append(block)
+                room -= len(block)
+
+    def _is_large(self) -> bool:
+        return sum(map(len, self._waiting)) >= FRAMES_WAITING_MAX // 4
+
+    async def _work(self, *, seal: bool) -> None:
+        frames, self._waiting = FrameBlock.concatenate(self._waiting), []
+        gap = self._new_gap(frames)
+        if not len(frames) and gap is None and not (seal and self._packer.has_open_batch):
+            return
+        before = self._packer.counters.batches
+        await self._call(_pack, self._packer, frames, gap, seal)
+        if self._packer.counters.batches > before:
+            self._stored()
+
+    def _new_gap(self, frames: FrameBlock) -> Gap | None:
+        """What the sources have lost since the last block."""
+        dropped = sum(source.counters().dropped for source in self._sources)
+        begin_ns = self._last_ns
+        if len(frames):
+            self._last_ns = int(frames.time_ns[-1])
+            begin_ns = begin_ns or int(frames.time_ns[0])
+        if dropped == self._dropped:
+            return None
+        lost, self._dropped = dropped - self._dropped, dropped
+        return Gap(GapKind.DROPPED, begin_ns, self._last_ns, lost, detail="receive buffer full")
+
+
+def _pack(packer: Packer, frames: FrameBlock, gap: Gap | None, seal: bool) -> None:
+    if gap is not None:
+        packer.lose(gap)
+    packer.take(frames)
+    if seal:
+        packer.seal()

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The receiving loop: take a message, store it, write it decoded where that is asked for, acknowledge it.
+
+Promise: a message is acknowledged after it is durable, never before; killed at any moment, the receiver gets it
+again and drops it as a duplicate. What is no batch is acknowledged too, once it is set aside: it would come back
+for ever.
+Limits: one message at a time, on one worker thread, so that the event loop keeps the link alive meanwhile.
+Failure: a disk that refuses raises `SpoolError`, a broker that refuses `UplinkError`; what was not acknowledged stays
+with the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol
+
+from agent.receiver.inbox import Accepted, Inbox, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Sequence
+
+    from agent.receiver.decoded import DecodedOutput
+
+VEHICLE = "{vehicle}"
+
+
+class Message(Protocol):
+    """What has come in on a topic."""
+
+    @property
+    def topic(self) -> str:
+        """Where it was published."""
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes."""
+
+    def acknowledge(self) -> None:
+        """Tell the broker that it is safe here."""
+
+
+class Reception:
+    """Stores messages as they come; `tell` hears of each, on the event loop."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        topics: Sequence[str],
+        tell: Callable[[Accepted, int], None],
+        decoded: DecodedOutput | None = None,
+    ) -> None:
+        self._inbox = inbox
+        self._topics = topics
+        self._tell = tell
+        self._decoded = decoded
+
+    async def take(self, messages: AsyncIterable[Message]) -> None:
+        """Receive until cancelled; the message at hand is finished first."""
+        with ThreadPoolExecutor(1, "inbox") as worker:
+            loop = asyncio.get_running_loop()
+            async for message in messages:
+                stored = loop.run_in_executor(worker, self._store, message)
+                try:
+                    await asyncio.shield(stored)
+                except asyncio.CancelledError:
+                    await asyncio.wait([stored])
+                    self._finish(message, stored.result())
+                    raise
+                self._finish(message, stored.result())
+
+    def _finish(self, message: Message, accepted: Accepted) -> None:
+        message.acknowledge()
+        self._tell(accepted, len(message.payload))
+
+    def _store(self, message: Message) -> Accepted:
+        accepted = self._inbox.accept(message.payload, vehicle=vehicle_of(message.topic, self._topics))
+        if self._decoded is None or accepted.path is None:
+            return accepted
+        if accepted.verdict is Verdict.CATALOG:
+            self._decoded.add_catalog(accepted.path)
+        elif accepted.batch is not None:  # a duplicate too: the power may have gone before it was written
+            self._decoded.add_batch(accepted.batch, accepted.path)
+        return accepted
+
+
+def filters(topics: Sequence[str]) -> list[str]:
+    """MQTT topic filters of topics with ``{vehicle}`` in them."""
+    return [topic.replace(VEHICLE, "+") for topic in topics]
+
+
+def vehicle_of(topic: str, topics: Sequence[str]) -> str | None:
+    """The vehicle that a topic names, None where the first of `topics` that it matches has no ``{vehicle}``."""
+    levels = topic.split("/")
+    for pattern in topics:
+        wanted = pattern.split("/")
+        if _matches(levels, wanted):
+            return levels[wanted.index(VEHICLE)] if VEHICLE in wanted else None
+    return None
+
+
+def _matches(levels: list[str], wanted: list[str]) -> bool:
+    if wanted[-1] == "#":
+        levels, wanted = levels[: len(wanted) - 1], wanted[:-1]
+    return len(levels) == len(wanted) and all(
+        want in ("+", VEHICLE, level) for level, want in zip(levels, wanted, strict=True)
+    )

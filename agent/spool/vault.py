@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spool and journal as one store: what is sealed is spooled, what is open is in the journal.
+
+    DIRECTORY/normal/    the spool of the stream
+    DIRECTORY/journal    the open batch
+
+The journal's notes carry the number that their batch will have, so a batch that has been spooled makes them
+void even if the process ends before the journal is begun anew. Where a batch is stored as several, all but the
+first are noted under their own numbers before the first is spooled: whatever the moment at which the process
+ends, what is not yet in the spool is in the journal, and nothing is in both.
+
+Failure: SpoolError, see store.py and journal.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.model import Gap
+    from agent.spool.journal import Journal
+    from agent.spool.store import Spool
+
+
+class Sealed(Protocol):
+    """A batch to be spooled, see `Spool.append`."""
+
+    @property
+    def payload(self) -> bytes: ...  # noqa: D102
+    @property
+    def catalog(self) -> str: ...  # noqa: D102
+    @property
+    def begin_ns(self) -> int: ...  # noqa: D102
+    @property
+    def end_ns(self) -> int: ...  # noqa: D102
+    @property
+    def frames(self) -> int: ...  # noqa: D102
+    @property
+    def gaps(self) -> tuple[Gap, ...]: ...  # noqa: D102
+
+
+class Vault:
+    """A spool with its journal; opened and closed by whoever made them."""
+
+    journals = True
+
+    def __init__(self, spool: Spool, journal: Journal) -> None:
+        self._spool = spool
+        self._journal = journal
+
+    @property
+    def stream(self) -> str:
+        """The stream that batches are numbered in."""
+        return self._spool.stream
+
+    @property
+    def next_sequence(self) -> int:
+        """The number of the batch that is open."""
+        return self._spool.next_sequence
+
+    def note(self, part: bytes) -> bool:
+        """Write down a part of the open batch; durable on return. False: no room, seal now."""
+        return self._journal.append(self._spool.next_sequence, part)
+
+    def add_gap(self, gap: Gap) -> None:
+        """Something is missing for ever; durable on return."""
+        self._spool.add_gap(gap)
+
+    def pending_gaps(self) -> tuple[Gap, ...]:
+        """What the next batch has to tell."""
+        return self._spool.pending_gaps()
+
+    def append(self, batches: Sequence[Sealed]) -> None:
+        """Spool what the open batch has become; durable on return."""
+        for sequence, batch in enumerate(batches[1:], self.next_sequence + 1):
+            self._journal.append(sequence, batch.payload)
+        for batch in batches:
+            self._spool.append(
+                batch.payload,
+                catalog=batch.catalog,
+                begin_ns=batch.begin_ns,
+                end_ns=batch.end_ns,
+                frames=batch.frames,
+                gaps=batch.gaps,
+            )
+        self._journal.recycle()

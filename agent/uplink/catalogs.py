@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalogs that batches name, and which broker is known to have which.
+
+    DIRECTORY/<hash>.catalog.zst   the bytes, written once
+    DIRECTORY/sent.json            {"host:port": {"<hash>": UNIX time of the acknowledgement}}
+
+Promise: a catalog stays until neither the configuration nor a stored batch names it; what is marked as sent was
+acknowledged. A mark that is lost or unreadable costs sending a catalog twice, never a batch that nobody can read.
+
+Limits: a mark is good for `MARK_DAYS`, because a broker may forget what it kept; marks of 8 brokers are kept.
+Synchronous: for the one thread that owns the disk.
+
+Failure: SpoolError with the path, where the disk refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.errors import SpoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+SUFFIX = ".catalog.zst"
+MARK_DAYS = 7
+_BROKERS_MAX = 8
+_NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
+
+log = structlog.get_logger()
+
+
+class CatalogShelf:
+    """One directory of catalogs. `current` is the configuration's own, "" until `put`."""
+
+    def __init__(self, directory: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._directory = directory
+        self._clock = clock
+        self.current = ""
+        with _naming("open the catalogs", directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._marks = self._read_marks()
+
+    def put(self, name: str, content: bytes) -> None:
+        """Keep this catalog, durable on return, and make it the current one."""
+        path = self._path(name)
+        with _naming("keep a catalog", path):
+            if not path.exists() or path.read_bytes() != content:
+                _replace(path, content)
+        self.current = name
+
+    def get(self, name: str) -> bytes | None:
+        """Its bytes; None where it is not here."""
+        try:
+            return self._path(name).read_bytes()
+        except (OSError, ValueError):
+            return None
+
+    def is_sent(self, broker: str, name: str) -> bool:
+        """Has this broker acknowledged it, not too long ago?"""
+        marked_at = self._marks.get(broker, {}).get(name)
+        return marked_at is not None and self._clock() - marked_at < MARK_DAYS * 86_400
+
+    def mark_sent(self, broker: str, name: str) -> None:
+        """This broker has acknowledged it just now; durable on return."""
+        marks = self._marks.pop(broker, {})
+        marks[name] = self._clock()
+        self._marks[broker] = marks
+        while len(self._marks) > _BROKERS_MAX:
+            del self._marks[next(iter(self._marks))]
+        self._write_marks()
+
+    def prune(self, named: Iterable[str]) -> None:
+        """Delete what is neither current nor in `named`."""
+        keep = {*named, self.current}
+        for path in sorted(self._directory.glob(f"*{SUFFIX}")):
+            name = path.name.removesuffix(SUFFIX)
+            if name not in keep:
+                with _naming("delete a catalog", path):
+                    path.unlink(missing_ok=True)
+        stale = [(broker, name) for broker, marks in self._marks.items() for name in marks if name not in keep]
+        for broker, name in stale:
+            del self._marks[broker][name]
+        if stale:
+            self._write_marks()
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"catalog name {name!r}")
+        return self._directory / f"{name}{SUFFIX}"
+
+    def _read_marks(self) -> dict[str, dict[str, float]]:
+        path = self._directory / "sent.json"
+        try:
+            found = json.loads(path.read_bytes())
+            return {
+                str(broker): {str(name): float(at) for name, at in marks.items()} for broker, marks in found.items()
+            }
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            log.warning("catalog_marks_lost", path=str(path), reason=str(error), next="catalogs are sent again")
+            return {}
+
+    def _write_marks(self) -> None:
+        path = self._directory / "sent.json"
+        with _naming("mark a catalog as sent", path):
+            _replace(path, json.dumps(self._marks).encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Durable on return, and whole: by another name first."""
+    draft = path.with_name(f"{path.name}.part")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def _naming(operation: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpoolError(f"cannot {operation}: {path}: {error.strerror or error}") from error

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One spool as the sender goes through it: what was sealed since the link came up first, the backlog beside it.
+
+A lane is two cursors over the sequence numbers and at most one record read ahead at each. Nothing is remembered of
+what was sent: whoever must try again rewinds, and the spool says what is still there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+
+class Record(Protocol):
+    """A stored batch."""
+
+    @property
+    def stream(self) -> str:
+        """The stream that its number belongs to."""
+
+    @property
+    def sequence(self) -> int:
+        """Its number."""
+
+    @property
+    def payload(self) -> bytes:
+        """What is published."""
+
+    @property
+    def catalog(self) -> str:
+        """The catalog that it names, "" for none."""
+
+
+class BatchQueue(Protocol):
+    """What the sender needs of a spool; the methods are called in the worker's thread, the properties anywhere."""
+
+    @property
+    def stream(self) -> str:
+        """The stream that new batches belong to."""
+
+    @property
+    def next_sequence(self) -> int:
+        """The number that the next batch will get."""
+
+    def oldest(self, after: int = -1, limit: int = 1) -> Sequence[Record]:
+        """The oldest stored records with a number above `after`, at most `limit`."""
+
+    def acknowledge(self, sequence: int) -> None:
+        """The broker has it; nothing where it is gone already."""
+
+    def set_aside(self, sequence: int, reason: str) -> None:
+        """The broker will never take it."""
+
+
+class Worker(Protocol):
+    """Runs a function in the one thread that owns the disk and returns what it returns."""
+
+    async def __call__(self, function: Callable[..., T], /, *arguments: object) -> T:
+        """Run it."""
+
+
+class Lane:
+    """The sender's place in one queue."""
+
+    def __init__(self, queue: BatchQueue, call: Worker, waits: Callable[[Record], bool]) -> None:
+        self.queue = queue
+        self._call = call
+        self._waits = waits
+        self._live_from = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """A link came up: what is sealed from now on is live."""
+        self._live_from = self.queue.next_sequence
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Start over with what is still stored; nothing may be in flight."""
+        self._live_after = self._live_from - 1
+        self._backlog_after = -1
+        self._live: Record | None = None
+        self._backlog: Record | None = None
+        self._backlog_left = True
+
+    async def live(self) -> Record | None:
+        """The next live record, read but not taken."""
+        while self._live is None and self.queue.next_sequence > self._live_after + 1:
+            top = self.queue.next_sequence
+            record = await self._after(self._live_after)
+            if record is None:
+                self._live_after = top - 1
+            elif self._waits(record):
+                self._live_after = record.sequence
+            else:
+                self._live = record
+        return self._live
+
+    async def backlog(self) -> Record | None:
+        """The next record of the backlog, oldest first, read but not taken."""
+        while self._backlog is None and self._backlog_left:
+            record = await self._after(self._backlog_after)
+            if record is None or record.sequence >= self._live_from:
+                self._backlog_left = False
+            elif self._waits(record):
+                self._backlog_after = record.sequence
+            else:
+                self._backlog = record
+        return self._backlog
+
+    def take(self, record: Record) -> None:
+        """It goes now: move on."""
+        if record is self._live:
+            self._live, self._live_after = None, record.sequence
+        elif record is self._backlog:
+            self._backlog, self._backlog_after = None, record.sequence
+
+    async def is_empty(self) -> bool:
+        """Nothing is stored at all."""
+        return await self._after(-1) is None
+
+    async def _after(self, sequence: int) -> Record | None:
+        found = await self._call(self.queue.oldest, sequence)
+        return found[0] if found else None

@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop that empties the spool: connect, send within a window, delete what was acknowledged, begin again.
+
+Promise: a batch leaves the spool only after the broker's successful acknowledgement, or when the broker says that
+it will never take it (then it is set aside, as a gap). Every other end of a publish keeps it, and retries come from
+the spool only. The catalog that a batch names is acknowledged before the batch is published. Batches sealed since
+the link came up go first; the backlog goes beside them, oldest first, at `backlog_rate`.
+
+Limits: the window's batches and bytes, and the broker's Receive Maximum; one record read ahead per lane and cursor.
+Every wait has a jittered, growing, bounded length (`backoff`), ends at once when `drain` is called, and is
+cancellable.
+
+Failure: a link that does not come up, or is lost, is logged and tried again for ever; so is a broker that is busy or
+denies permission (the link stays up meanwhile, the next try is a single batch). Only SpoolError gets out of `run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.uplink.backoff import Backoff
+from agent.uplink.lane import BatchQueue, Lane, Record, Worker
+from agent.uplink.status import LinkState, status_payload
+from agent.uplink.suspects import Suspects
+from agent.uplink.topics import TopicTemplate
+from agent.uplink.transport import Answer, Link, LinkLoss, Outcome, RefusedError, Transport, Trouble
+from agent.uplink.window import Pace, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent.uplink.catalogs import CatalogShelf
+
+__all__ = ["BatchQueue", "Record", "Sender", "SenderOptions", "Worker"]
+
+log = structlog.get_logger()
+
+BATCH_TOPIC = TopicTemplate("canferry/{vehicle}/batch")
+CATALOG_TOPIC = TopicTemplate("canferry/{vehicle}/catalog")
+STATUS_TOPIC = TopicTemplate("canferry/{vehicle}/status")
+
+_GOODBYE_S = 1.0
+_ADVICE = {
+    Trouble.UNAUTHORIZED: "nothing is lost: allow this client to publish to the topic in the broker's access rules",
+    Trouble.BUSY: "nothing is lost: the broker asks for patience; look at its quota if this lasts",
+    Trouble.TAKEN_OVER: "another client connects with the same client id: give each unit its own mqtt.client_id",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SenderOptions:
+    """How to send.
+
+    window_batches, window_bytes   published and not yet answered, at most; payload bytes
+    backlog_rate                   bytes a second for the backlog, None: as fast as it goes
+    backoff_base_s, backoff_max_s  see `backoff`
+    status                         None: no status messages
+    """
+
+    vehicle: str
+    batch: TopicTemplate = BATCH_TOPIC
+    catalog: TopicTemplate = CATALOG_TOPIC
+    status: TopicTemplate | None = STATUS_TOPIC
+    window_batches: int = 4
+    window_bytes: int = 192 << 10
+    backlog_rate: float | None = None
+    backoff_base_s: float = 1.0
+    backoff_max_s: float = 300.0
+
+
+class Sender:
+    """Sends what `queues` hold, the first of them with the highest priority. `run` it once.
+
+    batch_available   to be set after each append: wakes the loop
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        queues: Sequence[BatchQueue],
+        shelf: CatalogShelf,
+        call: Worker,
+        options: SenderOptions,
+        *,
+        roll: Callable[[], float] = random.random,
+    ) -> None:
+        self.batch_available = asyncio.Event()
+        self._transport = transport
+        self._shelf = shelf
+        self._call = call
+        self._options = options
+        self._roll = roll
+        self._suspects = Suspects()
+        self._lanes = [Lane(queue, call, self._has_to_wait) for queue in queues]
+        self._backoff = Backoff(options.backoff_base_s, options.backoff_max_s)
+        self._patience = self._backoff
+        self._pace = Pace(options.backlog_rate)
+        self._window = Window(options.window_batches, options.window_bytes)
+        self._window_full = options.window_batches
+        self._careful = 0
+        self._pausing = self._dead = self._tidy = False
+        self._pause_until = 0.0
+        self._lost: list[tuple[Lane, Record]] = []
+        self._catalogs: set[str] = set()
+        self._catalog_turn = asyncio.Lock()
+        self._state = LinkState(broker=transport.address)
+        self._draining = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    def state(self) -> LinkState:
+        """A snapshot for status and metrics."""
+        window = self._window
+        return replace(self._state, in_flight_batches=window.batches, in_flight_bytes=window.size_bytes)
+
+    async def run(self) -> None:
+        """Send until drained or cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                links = group.create_task(self._links(), name="uplink-links")
+                stop = group.create_task(self._stop.wait(), name="uplink-stop")
+                await asyncio.wait([links, stop], return_when=asyncio.FIRST_COMPLETED)
+                links.cancel()
+                stop.cancel()
+        finally:
+            self._ended.set()
+
+    async def drain(self, grace_s: float) -> None:
+        """Send what can be sent in the grace, then end `run`; what is left stays in the spool."""
+        self._draining.set()
+        self.batch_available.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._ended.wait()
+        self._stop.set()
+
+    async def _links(self) -> None:
+        """One link after the other; while draining, the one that is up, or one more try."""
+        last = False
+        while not last:
+            last = self._draining.is_set()
+            trouble, reason = await self._link()
+            self._backoff = self._backoff.failed(trouble)
+            wait_s = 0.0 if last else self._backoff.wait_s(self._roll())
+            self._note(connected=False, last_error=reason, next_try_s=wait_s)
+            if trouble is Trouble.CLOSED:
+                return
+            await self._rest(self._draining, wait_s)
+
+    async def _link(self) -> tuple[Trouble, str]:
+        """One try: why it did not come up, or why it ended."""
+        try:
+            async with self._transport.connect() as link:
+                self._note(connected=True, last_error="", next_try_s=0.0)
+                self._count("links", 1)
+                log.info("link_up", broker=self._transport.address)
+                loss = await self._serve(link)
+        except RefusedError as error:
+            log.warning("link_refused", reason=str(error), failures=self._backoff.failures + 1)
+            return error.trouble, str(error)
+        if loss.trouble is not Trouble.CLOSED:
+            hint = {"hint": _ADVICE[loss.trouble]} if loss.trouble in _ADVICE else {}
+            log.warning("link_lost", broker=self._transport.address, reason=loss.reason, **hint)
+            await self._learn(loss)
+        return loss.trouble, loss.reason
+
+    async def _serve(self, link: Link) -> LinkLoss:
+        """Send over one link until it is lost, or nothing is left while draining."""
+        self._begin(link)
+        async with asyncio.TaskGroup() as group:
+            lost = group.create_task(link.lost(), name="uplink-lost")
+            status = group.create_task(self._say(link, online=True), name="uplink-status")
+            feed = group.create_task(self._feed(link, group), name="uplink-feed")
+            try:
+                await asyncio.wait([feed, lost], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                feed.cancel()
+                status.cancel()
+                if not lost.done():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_GOODBYE_S):
+                            await self._say(link, online=False)
+                lost.cancel()
+        return LinkLoss(Trouble.CLOSED, "closed") if lost.cancelled() else lost.result()
+
+    def _begin(self, link: Link) -> None:
+        self._window_full = max(1, min(self._options.window_batches, link.limits.receive_maximum))
+        self._window = Window(1 if self._careful else self._window_full, self._options.window_bytes)
+        self._pausing = self._dead = self._tidy = False
+        self._lost.clear()
+        self._catalogs.clear()
+        for lane in self._lanes:
+            lane.begin()
+
+    async def _feed(self, link: Link, group: asyncio.TaskGroup) -> None:
+        """Publish whatever may go; sleep until something changes."""
+        while True:
+            self.batch_available.clear()
+            found = await self._next()
+            if isinstance(found, tuple):
+                lane, record = found
+                lane.take(record)
+                self._window.add(len(record.payload))
+                name = f"uplink-batch-{record.stream}-{record.sequence}"
+                group.create_task(self._send(link, lane, record), name=name)
+            elif self._draining.is_set() and not self._window.batches and (found is None or self._pausing):
+                return
+            else:
+                await self._rest(self.batch_available, found)
+
+    async def _next(self) -> tuple[Lane, Record] | float | None:
+        """What may go now; else seconds after which to ask again, None where only an event can change it."""
+        now = asyncio.get_running_loop().time()
+        idle = not self._window.batches
+        if self._dead:
+            return None
+        if self._pausing:
+            if not idle or now < self._pause_until:
+                return None if not idle else self._pause_until - now
+            self._pausing = False
+            self._note(last_error="", next_try_s=0.0)
+            self._rewind()
+        if idle and self._suspects.release(now):
+            self._rewind()
+        for lane in self._lanes:
+            if (record := await lane.live()) is not None:
+                return (lane, record) if self._window.fits(len(record.payload), live=True) else None
+        if pace_s := self._pace.wait_s(now):
+            return pace_s
+        for lane in self._lanes:
+            if (record := await lane.backlog()) is not None:
+                if not self._window.fits(len(record.payload), live=False):
+                    return None
+                self._pace.spend(now, len(record.payload))
+                return lane, record
+        return await self._nothing_to_send(now)
+
+    async def _nothing_to_send(self, now: float) -> float | None:
+        """Tidy up; seconds until a suspect may be tried again."""
+        if not self._window.batches and not self._tidy:
+            self._tidy = True
+            if all([await lane.is_empty() for lane in self._lanes]):
+                await self._call(self._shelf.prune, ())
+        due = self._suspects.next_at()
+        return None if due is None or self._draining.is_set() else max(0.0, due - now)
+
+    def _rewind(self) -> None:
+        for lane in self._lanes:
+            lane.rewind()
+
+    async def _send(self, link: Link, lane: Lane, record: Record) -> None:
+        """One batch, from its catalog to its answer."""
+        size = len(record.payload)
+        try:
+            if not await self._has_catalog(link, record.catalog):
+                return
+            topic = self._options.batch.expand(
+                vehicle=self._options.vehicle,
+                stream=record.stream,
+                sequence=record.sequence,
+                catalog=record.catalog,
+            )
+            began = time.monotonic()
+            answer = await link.publish(topic, record.payload)
+            self._count("sent_batches", 1)
+            self._count("sent_bytes", size)
+            await self._settle(lane, record, topic, answer, time.monotonic() - began)
+        finally:
+            self._window.remove(size)
+            self.batch_available.set()
+
+    async def _settle(self, lane: Lane, record: Record, topic: str, answer: Answer, latency_s: float) -> None:
+        """What the answer means for the batch."""
+        size = len(record.payload)
+        if answer.outcome is Outcome.ACCEPTED:
+            await self._call(lane.queue.acknowledge, record.sequence)
+            self._proved(record)
+            self._count("acknowledged_batches", 1)
+            self._count("acknowledged_bytes", size)
+            name = {"stream": record.stream, "sequence": record.sequence}
+            log.info("batch_acknowledged", **name, size_bytes=size, latency_ms=round(latency_s * 1000, 1))
+        elif answer.outcome is Outcome.UNACCEPTABLE:
+            await self._set_aside(lane, record, answer.reason)
+        elif answer.outcome is Outcome.LOST:
+            self._dead = True
+            self._lost.append((lane, record))
+        else:
+            self._pause(topic, answer)
+
+    async def _set_aside(self, lane: Lane, record: Record, reason: str) -> None:
+        await self._call(lane.queue.set_aside, record.sequence, f"broker {self._transport.address}: {reason}")
+        self._suspects.clear((record.stream, record.sequence))
+        self._count("refused_batches", 1)
+
+    def _proved(self, record: Record) -> None:
+        """The broker takes what we send."""
+        self._suspects.clear((record.stream, record.sequence))
+        self._backoff = self._backoff.proved()
+        self._patience = self._patience.proved()
+        self._careful = max(0, self._careful - 1)
+        if not self._careful:
+            self._window.batches_max = self._window_full
+
+    def _pause(self, topic: str, answer: Answer) -> None:
+        """Keep everything, wait for what is in flight and then some time, go on with one batch at a time."""
+        if self._pausing:
+            return
+        trouble = Trouble.UNAUTHORIZED if answer.outcome is Outcome.UNAUTHORIZED else Trouble.BUSY
+        self._patience = self._patience.failed(trouble)
+        wait_s = self._patience.wait_s(self._roll())
+        self._pausing = True
+        self._pause_until = asyncio.get_running_loop().time() + wait_s
+        self._careful = max(self._careful, 1)
+        self._window.batches_max = 1
+        self._note(last_error=f"publish to {topic}: {answer.reason}", next_try_s=wait_s)
+        level = log.error if trouble is Trouble.UNAUTHORIZED else log.warning
+        level("publish_refused", topic=topic, reason=answer.reason, next_try_s=round(wait_s, 1), hint=_ADVICE[trouble])
+
+    async def _has_catalog(self, link: Link, name: str) -> bool:
+        """Does the broker have it by now? Publishes it where not; False where the batch has to wait."""
+        if not name or name in self._catalogs:
+            return True
+        async with self._catalog_turn:
+            if name in self._catalogs:
+                return True
+            if self._pausing:
+                return False
+            if not await self._call(self._shelf.is_sent, self._transport.address, name):
+                content = await self._call(self._shelf.get, name)
+                if content is None:
+                    hint = "batches that name it cannot be read without it: find it, and give it to the receiver"
+                    log.error("catalog_missing", catalog=name, hint=hint)
+                elif not await self._publish_catalog(link, name, content):
+                    return False
+            self._catalogs.add(name)
+        return True
+
+    async def _publish_catalog(self, link: Link, name: str, content: bytes) -> bool:
+        """Retained where it is the current one, so that whoever comes later finds it."""
+        topic = self._options.catalog.expand(
+            vehicle=self._options.vehicle, stream=self._lanes[0].queue.stream, catalog=name
+        )
+        answer = await link.publish(topic, content, retain=name == self._shelf.current)
+        if answer.outcome is Outcome.ACCEPTED:
+            await self._call(self._shelf.mark_sent, self._transport.address, name)
+            log.info("catalog_acknowledged", catalog=name, size_bytes=len(content))
+        elif answer.outcome is Outcome.UNACCEPTABLE:
+            hint = "batches go on without it: give the file to the receiver, or raise the broker's limit"
+            log.error("catalog_refused", catalog=name, size_bytes=len(content), reason=answer.reason, hint=hint)
+        else:
+            if answer.outcome is not Outcome.LOST:
+                self._pause(topic, answer)
+            return False
+        return True
+
+    async def _learn(self, loss: LinkLoss) -> None:
+        """The other end closed over something in flight: find out over what, one batch at a time."""
+        if not loss.by_peer or not self._lost:
+            return
+        self._careful = 2 * self._options.window_batches
+        if len(self._lost) > 1:
+            return
+        lane, record = self._lost[0]
+        name = {"stream": record.stream, "sequence": record.sequence}
+        if loss.trouble is Trouble.UNACCEPTABLE:
+            await self._set_aside(lane, record, loss.reason)
+        elif loss.trouble is Trouble.DROPPED:
+            now = asyncio.get_running_loop().time()
+            if self._suspects.strike((record.stream, record.sequence), now):
+                hint = "the broker closes the connection whenever it is sent: look at the broker's size limits and log"
+                log.warning("batch_suspected", **name, size_bytes=len(record.payload), hint=hint)
+
+    def _has_to_wait(self, record: Record) -> bool:
+        return self._suspects.waits((record.stream, record.sequence), asyncio.get_running_loop().time())
+
+    async def _say(self, link: Link, *, online: bool) -> None:
+        """The retained status message; nothing depends on it."""
+        if self._options.status is None:
+            return
+        stream = self._lanes[0].queue.stream if self._lanes else ""
+        topic = self._options.status.expand(vehicle=self._options.vehicle, stream=stream)
+        answer = await link.publish(topic, status_payload(online=online, stream=stream), retain=True)
+        if answer.outcome not in (Outcome.ACCEPTED, Outcome.LOST):
+            hint = "data is not affected: allow the topic, or set mqtt.topic_status to an empty text"
+            log.warning("status_refused", topic=topic, reason=answer.reason, hint=hint)
+
+    def _note(self, **changes: object) -> None:
+        if "connected" in changes and changes["connected"] != self._state.connected:
+            changes["since_ns"] = time.time_ns()
+        self._state = replace(self._state, **changes)  # type: ignore[arg-type]
+
+    def _count(self, counter: str, more: int) -> None:
+        self._note(**{counter: getattr(self._state, counter) + more})
+
+    async def _rest(self, event: asyncio.Event, wait_s: float | None) -> None:
+        """Until the event, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await event.wait()

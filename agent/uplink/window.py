@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much may be on the way at once, and how fast a backlog may go: pure, the time passed in.
+
+A window counts publishes and bytes. The backlog leaves one publish and a quarter of the bytes free, so that a batch
+sealed just now never waits for old ones to get through. One batch may always go, however large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Window:
+    """What is on the way: `batches` publishes with `size_bytes` of payload."""
+
+    batches_max: int
+    bytes_max: int
+    batches: int = 0
+    size_bytes: int = 0
+
+    def fits(self, size_bytes: int, *, live: bool) -> bool:
+        """May a batch of this size go now?"""
+        if self.batches == 0:
+            return True
+        spare, spare_bytes = (1, self.bytes_max // 4) if not live and self.batches_max > 1 else (0, 0)
+        return self.batches < self.batches_max - spare and self.size_bytes + size_bytes <= self.bytes_max - spare_bytes
+
+    def add(self, size_bytes: int) -> None:
+        """A batch goes."""
+        self.batches += 1
+        self.size_bytes += size_bytes
+
+    def remove(self, size_bytes: int) -> None:
+        """It has been answered, or its link is lost."""
+        self.batches -= 1
+        self.size_bytes -= size_bytes
+
+
+@dataclass(slots=True)
+class Pace:
+    """Spreads a backlog to `bytes_per_s`; None sends as fast as the window lets it."""
+
+    bytes_per_s: float | None
+    free_at: float = 0.0
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until the next batch may go."""
+        return max(0.0, self.free_at - now) if self.bytes_per_s else 0.0
+
+    def spend(self, now: float, size_bytes: int) -> None:
+        """A batch goes; time that was not used is not saved up."""
+        if self.bytes_per_s:
+            self.free_at = max(now, self.free_at) + size_bytes / self.bytes_per_s

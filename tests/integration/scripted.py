@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small MQTT broker whose every answer is scripted: for what no real one can be made to say at will.
+
+Packets are written by hand after MQTT 5.0 (and 3.1.1) chapter 3. It keeps the rules that a client can break: a packet
+id in use twice, more unacknowledged publishes than Receive Maximum, an alias that was never given, are `violations`.
+
+    answer(publish)   bytes to send back; None withholds the acknowledgement; CLOSE ends the connection
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+CLOSE = b""
+ACCEPT = b"\x20\x03\x00\x00\x00"
+"""CONNACK: no session, success, no properties."""
+
+
+@dataclass(frozen=True)
+class Publish:
+    """One PUBLISH as it came in."""
+
+    topic: str
+    payload: bytes
+    packet_id: int
+    duplicate: bool
+    retain: bool
+    size_bytes: int
+
+
+def puback(publish: Publish, code: int = 0, words: str = "") -> bytes:
+    """PUBACK with a reason code and, if given, a Reason String."""
+    body = publish.packet_id.to_bytes(2, "big") + bytes([code])
+    if words:
+        text = words.encode()
+        string = b"\x1f" + len(text).to_bytes(2, "big") + text
+        body += bytes([len(string)]) + string
+    return b"\x40" + bytes([len(body)]) + body
+
+
+def disconnect(code: int) -> bytes:
+    """DISCONNECT by the broker."""
+    return b"\xe0\x02" + bytes([code, 0])
+
+
+def connack(code: int = 0, properties: bytes = b"") -> bytes:
+    """CONNACK of MQTT 5."""
+    return b"\x20" + bytes([3 + len(properties), 0, code, len(properties)]) + properties
+
+
+@dataclass
+class ScriptedBroker:
+    """Listens on 127.0.0.1:`port` inside `async with`."""
+
+    answer: Callable[[Publish], bytes | None] = puback
+    connack: Callable[[int], bytes] = lambda level: ACCEPT if level == 5 else b"\x20\x02\x00\x00"
+    granted: Callable[[int], int] = lambda level: 1
+    receive_maximum: int = 65_535
+    answers_pings: bool = True
+    port: int = 0
+    levels: list[int] = field(default_factory=list)
+    publishes: list[Publish] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    unacknowledged_max: int = 0
+    goodbyes: int = 0
+    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def __aenter__(self) -> Self:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that a packet brings about."""
+        async with self.arrived:
+            await self.arrived.wait_for(condition)
+
+    def payloads(self, suffix: str = "/batch") -> list[bytes]:
+        """What was published to topics that end so, in order."""
+        return [publish.payload for publish in self.publishes if publish.topic.endswith(suffix)]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+                await _Conversation(self, reader, writer).run()
+        except asyncio.CancelledError:
+            pass
+        finally:
+            writer.close()
+            self._tasks.discard(task)
+            async with self.arrived:
+                self.arrived.notify_all()
+
+
+class _Conversation:
+    """One connection."""
+
+    def __init__(self, broker: ScriptedBroker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._broker = broker
+        self._reader = reader
+        self._writer = writer
+        self._level = 0
+        self._open: set[int] = set()
+        self._aliases: dict[int, str] = {}
+
+    async def run(self) -> None:
+        while True:
+            kind, body = await self._packet()
+            reply = self._handle(kind, body)
+            async with self._broker.arrived:
+                self._broker.arrived.notify_all()
+            if reply is CLOSE:
+                return
+            if reply:
+                self._writer.write(reply)
+                await self._writer.drain()
+                if reply[0] == 0xE0:
+                    return
+
+    def _handle(self, kind: int, body: bytes) -> bytes | None:
+        broker = self._broker
+        if kind >> 4 == 1:
+            self._level = body[6]
+            broker.levels.append(self._level)
+            return broker.connack(self._level)
+        if kind >> 4 == 12:
+            return b"\xd0\x00" if broker.answers_pings else None
+        if kind >> 4 == 8:
+            properties, code = b"\x00" if self._level == 5 else b"", bytes([broker.granted(self._level)])
+            return b"\x90" + bytes([3 + len(properties)]) + body[:2] + properties + code
+        if kind >> 4 == 14:
+            broker.goodbyes += 1
+            return CLOSE
+        if kind >> 4 != 3:
+            broker.violations.append(f"packet type {kind >> 4}")
+            return None
+        publish = self._publish(kind, body)
+        broker.publishes.append(publish)
+        reply = puback(publish) if publish.topic.endswith("/status") else broker.answer(publish)
+        if reply:
+            self._open.discard(publish.packet_id)
+            if self._level == 4 and reply[0] == 0x40:
+                return reply[:1] + b"\x02" + reply[2:4]
+        return reply
+
+    def _publish(self, kind: int, body: bytes) -> Publish:
+        end = 2 + int.from_bytes(body[:2], "big")
+        topic, packet_id, rest = body[2:end].decode(), int.from_bytes(body[end : end + 2], "big"), body[end + 2 :]
+        if self._level == 5:
+            properties, rest = rest[1 : 1 + rest[0]], rest[1 + rest[0] :]
+            if properties[:1] == b"\x23":
+                topic = self._alias(int.from_bytes(properties[1:3], "big"), topic)
+        if packet_id in self._open:
+            self._broker.violations.append(f"packet id {packet_id} twice")
+        self._open.add(packet_id)
+        self._broker.unacknowledged_max = max(self._broker.unacknowledged_max, len(self._open))
+        if len(self._open) > self._broker.receive_maximum:
+            self._broker.violations.append("receive maximum exceeded")
+        return Publish(topic, rest, packet_id, bool(kind & 8), bool(kind & 1), len(body))
+
+    def _alias(self, number: int, topic: str) -> str:
+        if topic:
+            self._aliases[number] = topic
+        elif number not in self._aliases:
+            self._broker.violations.append(f"topic alias {number} unknown")
+        return self._aliases.get(number, topic)
+
+    async def _packet(self) -> tuple[int, bytes]:
+        kind = (await self._reader.readexactly(1))[0]
+        length = shift = 0
+        while True:
+            byte = (await self._reader.readexactly(1))[0]
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return kind, await self._reader.readexactly(length)

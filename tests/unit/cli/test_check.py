@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`canferry check`: an error is what `run` refuses, a warning what it lives with."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import socket
+import subprocess
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from agent import cli
+from agent.config import demo_car_dbc
+from agent.uplink.certificate import expiry_s
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONFIG = """
+[vehicle]
+id = "demo-0001"
+[[bus]]
+name = "car"
+interface = "simulator"
+[spool]
+path = "spool"
+limit = "8MiB"
+segment = "1MiB"
+min_free = "0B"
+[mqtt]
+broker = "mqtt://127.0.0.1:{port}"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _logging_restored() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def broker() -> Iterator[int]:
+    """The port of something that takes connections."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with certificate and key `good.*` (years), `short.*` (a week) and the key `other.key`."""
+    folder = tmp_path_factory.mktemp("credentials")
+    for name, days in (("good", 1000), ("short", 7), ("other", 1000)):
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        files = ["-keyout", str(folder / f"{name}.key"), "-out", str(folder / f"{name}.pem")]
+        command = ["openssl", "req", "-x509", *curve, *files, "-days", str(days), "-subj", f"/CN={name}"]
+        subprocess.run(command, check=True, capture_output=True)
+        (folder / f"{name}.key").chmod(0o600)
+    return folder
+
+
+class Checked:
+    """Runs the command on a configuration and keeps its findings."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+        self.file = folder / "agent.toml"
+
+    def run(self, text: str, *options: str) -> tuple[int, list[dict[str, Any]]]:
+        self.file.write_text(text)
+        status = cli.main(["check", "--config", str(self.file), "--json", *options])
+        document = json.loads(self.capsys.readouterr().out)
+        assert document["errors"] == sum(finding["level"] == "error" for finding in document["findings"])
+        return status, document["findings"]
+
+    def only(self, text: str, level: str, *options: str) -> str:
+        """The one finding of a level, as text."""
+        _, findings = self.run(text, *options)
+        (found,) = [finding for finding in findings if finding["level"] == level]
+        return f"{found['subject']}: {found['text']}"
+
+
+@pytest.fixture
+def checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Checked:
+    return Checked(tmp_path, capsys)
+
+
+def offline(text: str = CONFIG) -> str:
+    return text.format(port=1883)
+
+
+def test_a_sound_configuration_with_a_broker_has_no_findings(checked: Checked, broker: int) -> None:
+    status, findings = checked.run(CONFIG.format(port=broker))
+    assert status == 0
+    assert {finding["level"] for finding in findings} == {"ok"}
+    subjects = [finding["subject"] for finding in findings]
+    expected = [str(checked.file), f"{demo_car_dbc()} on car", "bus car", "spool.path", "spool.limit", "mqtt.broker"]
+    assert subjects == expected
+    assert not (checked.folder / "spool").exists()
+
+
+def test_a_broker_that_does_not_answer_is_only_a_warning(checked: Checked) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    status, findings = checked.run(CONFIG.format(port=port))
+    assert status == 0
+    assert [f["subject"] for f in findings if f["level"] == "warning"] == ["mqtt.broker"]
+
+
+def test_offline_leaves_the_broker_alone(checked: Checked) -> None:
+    _, findings = checked.run(offline(), "--offline")
+    assert "mqtt.broker" not in {finding["subject"] for finding in findings}
+
+
+def test_a_wrong_configuration_tells_all_that_is_wrong_with_it(checked: Checked) -> None:
+    status, findings = checked.run(offline() + 'keepalive = "30"\nkeepalve = 1\n')
+    assert status == 2
+    assert [finding["text"].split(":")[0] for finding in findings] == ["mqtt.keepalve", "mqtt.keepalive"]
+
+
+def test_the_report_is_readable(checked: Checked, capsys: pytest.CaptureFixture[str]) -> None:
+    checked.file.write_text(offline())
+    assert cli.main(["check", "--config", str(checked.file), "--offline"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"ok       {checked.file}: vehicle demo-0001, buses car (simulator)"
+    assert lines[-1] == "0 errors, 0 warnings: canferry run would start"
+
+
+def test_a_missing_file_is_an_error_on_its_own(checked: Checked, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--config", "/nowhere/agent.toml"]) == 2
+    assert "error    /nowhere/agent.toml: cannot be read: No such file or directory" in capsys.readouterr().out
+
+
+def test_every_dbc_file_that_cannot_be_read_is_named(checked: Checked) -> None:
+    (checked.folder / "not.dbc").write_text("nothing of a DBC")
+    text = offline().replace('"simulator"', f'"simulator"\ndbc = ["gone.dbc", "not.dbc", "{demo_car_dbc()}"]')
+    status, findings = checked.run(text, "--offline")
+    assert status == 2
+    errors = [finding["subject"] for finding in findings if finding["level"] == "error"]
+    assert errors == [str(checked.folder / "gone.dbc"), str(checked.folder / "not.dbc")]
+    assert any(finding["subject"].startswith(str(demo_car_dbc())) for finding in findings)
+
+
+def test_a_broken_line_of_a_dbc_file_is_a_warning_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "some.dbc"
+    lines = ["BU_: X", "BO_ 1 GOOD: 8 X", ' SG_ A : 0|8@1+ (1,0) [0|0] "" X', ' SG_ B : broken "" X', ""]
+    file.write_text("\n".join(lines))
+    assert cli.main(["check", "--dbc", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert f"warning  {file}: 1 messages, 1 signals, loaded in part" in out
+    assert f"           {file}:4: skipped: " in out
+    assert out.endswith("0 errors, 1 warning: all are usable\n")
+
+
+def test_dbc_files_are_checked_each_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "copy.dbc"
+    copy.write_bytes(demo_car_dbc().read_bytes())
+    assert cli.main(["check", "--dbc", str(demo_car_dbc()), str(copy), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [(file["messages"], file["problems"]) for file in document["databases"]] == [(24, []), (24, [])]
+
+
+@pytest.mark.parametrize(
+    ("interface", "level", "expected"),
+    [
+        ('"slcann"\nchannel = "x"', "error", 'bus car: "slcann" is not an interface that python-can knows (did you'),
+        ('"slcan"\nchannel = "/dev/ttyNOWHERE9"', "warning", "bus car: /dev/ttyNOWHERE9 is not there"),
+        ('"replay"\nchannel = "gone.log"', "error", "bus car: {folder}/gone.log: no such file; accepted: a recorded"),
+    ],
+)
+def test_a_bus_that_cannot_be_opened_is_named(checked: Checked, interface: str, level: str, expected: str) -> None:
+    text = offline().replace('"simulator"', f'{interface}\ndbc = ["{demo_car_dbc()}"]')
+    assert checked.only(text, level, "--offline").startswith(expected.format(folder=checked.folder))
+
+
+def test_a_known_interface_and_a_present_log_are_sound(checked: Checked) -> None:
+    (checked.folder / "drive.log").write_text("(0.0) can0 1#00\n")
+    bus = f'[[bus]]\nname = "b{{n}}"\ndbc = ["{demo_car_dbc()}"]\n'
+    buses = bus.format(n=1) + 'interface = "virtual"\nchannel = "v"\n'
+    buses += bus.format(n=2) + 'interface = "replay"\nchannel = "drive.log"\n'
+    status, findings = checked.run(offline() + buses, "--offline")
+    assert status == 0
+    assert {finding["level"] for finding in findings} == {"ok"}
+
+
+def test_a_missing_network_interface_is_a_warning_where_the_kernel_knows_can(checked: Checked) -> None:
+    text = offline().replace('"simulator"', f'"socketcan"\nchannel = "can97"\ndbc = ["{demo_car_dbc()}"]')
+    try:
+        socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW).close()
+    except OSError:
+        assert checked.only(text, "error", "--offline").startswith("bus car: this kernel has no SocketCAN")
+    else:
+        assert "no network interface can97" in checked.only(text, "warning", "--offline")
+
+
+def test_a_spool_that_is_no_directory_is_an_error(checked: Checked) -> None:
+    (checked.folder / "spool").write_text("a file")
+    assert checked.only(offline(), "error", "--offline") == (
+        f"spool.path: {checked.folder / 'spool'} is not a directory"
+    )
+
+
+def test_a_spool_that_may_not_be_written_is_an_error(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    assert "may not be written to by" in checked.only(offline(), "error", "--offline")
+
+
+def test_a_limit_beyond_the_disk_is_a_warning(checked: Checked) -> None:
+    text = offline().replace('"8MiB"', '"1024GiB"').replace('"0B"', '"1024GiB"')
+    assert checked.only(text, "warning", "--offline") == (
+        "spool.limit: 1024GiB, and the disk has 0MiB for it: batches are evicted earlier"
+    )
+
+
+def with_credentials(folder: Path, certificate: str, key: str) -> str:
+    return offline().replace("mqtt:", "mqtts:") + f'certificate = "{folder / certificate}"\nkey = "{folder / key}"\n'
+
+
+def test_certificate_and_key_that_fit_are_sound(checked: Checked, credentials: Path) -> None:
+    status, findings = checked.run(with_credentials(credentials, "good.pem", "good.key"), "--offline")
+    assert status == 0
+    (found,) = [finding for finding in findings if finding["subject"] == "mqtt.certificate"]
+    assert found["level"] == "ok"
+    assert "holds for 1000 days" in found["text"]
+
+
+def test_a_certificate_about_to_expire_is_a_warning(checked: Checked, credentials: Path) -> None:
+    text = with_credentials(credentials, "short.pem", "short.key")
+    assert checked.only(text, "warning", "--offline").endswith("short.pem: holds for 7 days")
+
+
+def test_an_expired_certificate_is_a_warning(
+    checked: Checked, credentials: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later_s = expiry_s((credentials / "good.pem").read_text()) + 3 * 86_400
+    monkeypatch.setattr("agent.preflight.time", SimpleNamespace(time=lambda: later_s))
+    text = with_credentials(credentials, "good.pem", "good.key")
+    assert "expired 3 days ago; the broker will refuse it" in checked.only(text, "warning", "--offline")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "expected"),
+    [
+        ("good.pem", "other.key", "they do not belong together"),
+        ("good.pem", "gone.key", "mqtt.key"),
+        ("gone.pem", "good.key", "mqtt.certificate"),
+        ("good.key", "good.key", "not PEM"),
+    ],
+)
+def test_credentials_that_do_not_fit_are_an_error(
+    checked: Checked, credentials: Path, certificate: str, key: str, expected: str
+) -> None:
+    text = with_credentials(credentials, certificate, key)
+    assert expected in checked.only(text, "error", "--offline")
+    assert checked.run(text, "--offline")[0] == 2
+
+
+def test_a_key_that_everybody_may_read_is_a_warning(checked: Checked, credentials: Path) -> None:
+    key = checked.folder / "open.key"
+    key.write_bytes((credentials / "good.key").read_bytes())
+    key.chmod(0o644)
+    text = with_credentials(credentials, "good.pem", str(key))
+    assert checked.only(text, "warning", "--offline") == f"mqtt.key: {key}: every user may read it (chmod o-r)"
+
+
+def test_a_missing_or_empty_password_file_is_named(checked: Checked) -> None:
+    text = offline() + 'username = "u"\npassword_file = "pw"\n'
+    assert str(checked.folder / "pw") in checked.only(text, "error", "--offline")
+    (checked.folder / "pw").write_text("")
+    (checked.folder / "pw").chmod(0o600)
+    assert "the first line is empty" in checked.only(text, "warning", "--offline")
+
+
+def test_the_expiry_date_is_the_certificates(credentials: Path) -> None:
+    printed = subprocess.run(
+        ["openssl", "x509", "-noout", "-enddate", "-in", str(credentials / "good.pem")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    date = dt.datetime.strptime(printed.strip(), "notAfter=%b %d %H:%M:%S %Y GMT").replace(tzinfo=dt.UTC)
+    assert expiry_s((credentials / "good.pem").read_text()) == date.timestamp()
+
+
+def test_what_is_no_certificate_has_no_expiry_date(credentials: Path) -> None:
+    pem = (credentials / "good.pem").read_text().splitlines()
+    for text in ("", "\n".join(pem[:3] + pem[-1:]), "\n".join([pem[0], pem[-1]])):
+        with pytest.raises(ValueError, match="its expiry date cannot be read"):
+            expiry_s(text)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What arrives is stored once, whatever it is called and however often it comes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.batch.batch_pb2 import Batch as BatchMessage
+from agent.errors import BatchError, SpoolError
+from agent.model import Gap, GapKind
+from agent.receiver import inbox as module
+from agent.receiver.inbox import PAYLOAD_MAX, Inbox, Verdict, safe_name
+from agent.receiver.ledger import RECEIVED
+from tests.unit.receiver.samples import CATALOG, START, batch, catalog, steer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FRAMES = [steer(START, 1)]
+
+
+def files(out: Path) -> list[str]:
+    return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+
+
+def test_batches_and_catalogs_get_the_names_that_the_layout_says(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+
+    verdicts = [inbox.accept(payload, vehicle="car-1").verdict for payload in (batch(7, FRAMES), catalog(), catalog())]
+
+    assert verdicts == [Verdict.BATCH, Verdict.CATALOG, Verdict.CATALOG]
+    assert files(tmp_path) == [
+        f"car-1/catalogs/{CATALOG.hash}.catalog.zst",
+        "car-1/normal-1/000000000007.batch.zst",
+        "car-1/normal-1/received.log",
+    ]
+    assert (tmp_path / "car-1/normal-1/000000000007.batch.zst").read_bytes() == batch(7, FRAMES)
+
+
+def test_a_duplicate_changes_nothing(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    inbox.accept(batch(0, FRAMES))
+    before = files(tmp_path)
+
+    assert inbox.accept(batch(0, FRAMES)).verdict is Verdict.DUPLICATE
+    assert files(tmp_path) == before
+    assert inbox.counts[Verdict.DUPLICATE] == 1
+
+
+def test_a_restart_still_knows_what_a_consumer_has_moved_away(tmp_path: Path) -> None:
+    for number in (0, 1, 2, 5):
+        Inbox(tmp_path).accept(batch(number, FRAMES))
+    for path in tmp_path.rglob("*.batch.zst"):
+        path.unlink()
+
+    verdicts = [Inbox(tmp_path).accept(batch(number, FRAMES)).verdict.value for number in range(6)]
+
+    assert verdicts == ["duplicate"] * 3 + ["batch"] * 2 + ["duplicate"]
+
+
+def test_a_file_stored_just_before_the_power_went_is_known_without_the_ledger(tmp_path: Path) -> None:
+    Inbox(tmp_path).accept(batch(0, FRAMES))
+    (tmp_path / "car-1/normal-1" / RECEIVED).unlink()
+
+    assert Inbox(tmp_path).accept(batch(0, FRAMES)).verdict is Verdict.DUPLICATE
+
+
+@pytest.mark.parametrize("torn", ["1 1 0", "12", "\x00\x00\x00", "9 1 0 0\n", "a b c d\n", "5\n"])
+def test_a_torn_or_foreign_line_of_the_ledger_is_left_out(torn: str, tmp_path: Path) -> None:
+    Inbox(tmp_path).accept(batch(0, FRAMES))
+    with (tmp_path / "car-1/normal-1" / RECEIVED).open("a") as file:
+        file.write(torn)
+
+    inbox = Inbox(tmp_path)
+
+    assert [inbox.accept(batch(n, FRAMES)).verdict.value for n in (0, 1, 12)] == ["duplicate", "batch", "batch"]
+    assert [Inbox(tmp_path).accept(batch(n, FRAMES)).verdict.value for n in (0, 1, 12)] == ["duplicate"] * 3
+
+
+def test_the_ledger_of_a_stream_without_holes_is_one_line_after_a_restart(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    for number in range(5):
+        inbox.accept(batch(number, FRAMES))
+    path = tmp_path / "car-1/normal-1" / RECEIVED
+    assert len(path.read_text().splitlines()) == 5
+
+    Inbox(tmp_path).accept(batch(0, FRAMES))
+
+    assert path.read_text() == f"0 4 {START} {START}\n"
+
+
+def test_gap_records_survive_a_restart_and_are_written_once(tmp_path: Path) -> None:
+    told = (Gap(GapKind.DROPPED, 1, 2, 3, detail="can0"),)
+    Inbox(tmp_path).accept(batch(0, FRAMES, gaps=told))
+    Inbox(tmp_path).accept(batch(2, FRAMES, gaps=told))
+
+    report = Inbox(tmp_path).report()
+
+    assert [(gap.kind, gap.first_sequence, gap.frames) for gap in report] == [("dropped", -1, 3), ("missing", 1, -1)]
+    assert len((tmp_path / "car-1/gaps.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["../../etc", "/etc/x", "..", ".", "catalogs", "rejected", "a/b", "a\x00b", "ü"])
+def test_no_name_leaves_its_folder_or_meets_another(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    inbox = Inbox(out)
+
+    inbox.accept(batch(0, FRAMES, vehicle=name, stream=name))
+    inbox.accept(catalog(), vehicle=name)
+    inbox.accept(b"rejected")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    assert len(list(out.glob("*/*/*.batch.zst"))) == 1
+    assert [gap for gap in inbox.report() if gap.vehicle != name] == []
+
+
+@given(*[st.sampled_from(["catalogs", "rejected"]) | st.text("./%\\\0 aAü:~\ud800", min_size=1, max_size=5)] * 2)
+def test_safe_names_are_safe_and_differ(one: str, other: str) -> None:
+    try:
+        names = safe_name(one), safe_name(other)
+    except (BatchError, UnicodeEncodeError):
+        return
+    for name in names:
+        assert "/" not in name
+        assert "\0" not in name
+        assert not name.startswith(".")
+        assert name not in ("catalogs", "rejected")
+    assert (names[0] == names[1]) == (one == other)
+
+
+def test_a_batch_on_anothers_topic_is_rejected(tmp_path: Path) -> None:
+    accepted = Inbox(tmp_path).accept(batch(0, FRAMES, vehicle="car-2"), vehicle="car-1")
+
+    assert accepted.verdict is Verdict.REJECTED
+    assert "car-2" in accepted.reason
+    assert files(tmp_path) == ["rejected/000000.payload"]
+
+
+def test_what_is_no_batch_is_set_aside_and_counted_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REJECTED_MAX", 2)
+    inbox = Inbox(tmp_path)
+    payload = batch(0, FRAMES)
+
+    for junk in (b"", b"junk", payload[:-1], bytes(100_000)):
+        assert inbox.accept(junk).verdict is Verdict.REJECTED
+
+    assert inbox.counts[Verdict.REJECTED] == 4
+    assert files(tmp_path) == ["rejected/000000.payload", "rejected/000001.payload"]
+    assert Inbox(tmp_path).accept(b"more").path is None
+
+
+def test_a_payload_that_grows_beyond_all_bounds_is_rejected(tmp_path: Path) -> None:
+    bomb = zstandard.ZstdCompressor(level=3).compress(bytes(200 << 20))
+    assert len(bomb) < 1 << 20
+
+    accepted = Inbox(tmp_path).accept(bomb)
+
+    assert accepted.verdict is Verdict.REJECTED
+
+
+def test_a_payload_that_is_too_long_is_rejected_and_cut_short(tmp_path: Path) -> None:
+    accepted = Inbox(tmp_path).accept(bytes(PAYLOAD_MAX + 1))
+
+    assert accepted.verdict is Verdict.REJECTED
+    assert accepted.path is not None
+    assert accepted.path.stat().st_size < 1 << 20
+
+
+def test_a_sequence_beyond_all_bounds_is_rejected(tmp_path: Path) -> None:
+    payload = zstandard.ZstdDecompressor().decompressobj().decompress(batch(0, FRAMES))
+    message = BatchMessage.FromString(payload)
+    message.sequence = 2**63
+
+    forged = zstandard.ZstdCompressor(write_checksum=True).compress(message.SerializeToString())
+
+    assert Inbox(tmp_path).accept(forged).verdict is Verdict.REJECTED
+
+
+def test_a_disk_that_refuses_raises_and_stores_nothing(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    (tmp_path / "car-1").write_text("a file where a folder should be")
+
+    with pytest.raises(SpoolError, match="cannot store"):
+        inbox.accept(batch(0, FRAMES))
+    (tmp_path / "car-1").unlink()
+
+    assert inbox.accept(batch(0, FRAMES)).verdict is Verdict.BATCH

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A message is acknowledged after it is stored, and decoded as soon as its catalog is there."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.errors import SpoolError
+from agent.receiver.decoded import DecodedOutput
+from agent.receiver.inbox import Accepted, Inbox, Verdict
+from agent.receiver.reception import Reception, filters, vehicle_of
+from tests.unit.receiver.samples import START, batch, catalog, steer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+TOPICS = ("canferry/{vehicle}/batch", "canferry/{vehicle}/catalog")
+
+
+@dataclass
+class FakeMessage:
+    topic: str
+    payload: bytes
+    out: Path
+    stored: list[str] = field(default_factory=list)
+    acknowledged: bool = False
+
+    def acknowledge(self) -> None:
+        self.acknowledged = True
+        self.stored = sorted(path.name for path in self.out.rglob("*.zst"))
+
+
+async def stream(messages: list[FakeMessage]) -> AsyncIterator[FakeMessage]:
+    for message in messages:
+        yield message
+
+
+def message(out: Path, payload: bytes, kind: str = "batch") -> FakeMessage:
+    return FakeMessage(f"canferry/car-1/{kind}", payload, out)
+
+
+async def take(inbox: Inbox, messages: list[FakeMessage], decoded: DecodedOutput | None = None) -> list[Accepted]:
+    told: list[Accepted] = []
+    await Reception(inbox, TOPICS, lambda accepted, size: told.append(accepted), decoded).take(stream(messages))
+    return told
+
+
+async def test_a_message_is_acknowledged_after_it_is_stored(tmp_path: Path) -> None:
+    messages = [message(tmp_path, batch(n, [steer(START, n)])) for n in (0, 0, 1)]
+
+    told = await take(Inbox(tmp_path), [*messages, message(tmp_path, b"junk")])
+
+    assert all(each.acknowledged for each in messages)
+    assert [each.stored for each in messages[:2]] == [["000000000000.batch.zst"]] * 2
+    assert [each.verdict.value for each in told] == ["batch", "duplicate", "batch", "rejected"]
+
+
+async def test_a_message_that_cannot_be_stored_is_not_acknowledged(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    (tmp_path / "car-1").write_text("in the way")
+    refused = message(tmp_path, batch(0, [steer(START, 1)]))
+
+    with pytest.raises(SpoolError):
+        await take(inbox, [refused])
+
+    assert not refused.acknowledged
+
+
+async def test_a_message_at_hand_is_finished_when_the_end_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = Inbox(tmp_path)
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop, accept = asyncio.get_running_loop(), inbox.accept
+
+    def slow(payload: bytes, *, vehicle: str | None = None) -> Accepted:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(10)
+        return accept(payload, vehicle=vehicle)
+
+    monkeypatch.setattr(inbox, "accept", slow)
+    at_hand = message(tmp_path, batch(0, [steer(START, 1)]))
+    task = asyncio.create_task(take(inbox, [at_hand]))
+    await begun.wait()
+    task.cancel()
+    loop.call_soon(go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert at_hand.stored == ["000000000000.batch.zst"]
+
+
+async def test_a_batch_waits_for_its_catalog_to_be_written_decoded(tmp_path: Path) -> None:
+    decoded = DecodedOutput("jsonl")
+    inbox = Inbox(tmp_path)
+    out = tmp_path / "car-1/normal-1/000000000000.jsonl"
+
+    await take(inbox, [message(tmp_path, batch(0, [steer(START, 3)]))], decoded)
+    assert (decoded.waiting, out.exists()) == (1, False)
+    await take(inbox, [message(tmp_path, catalog(), "catalog")], decoded)
+
+    assert decoded.waiting == 0
+    assert json.loads(out.read_text())["signals"]["ANGLE"] == -1.5
+
+
+async def test_lines_on_stdout_name_the_vehicle_and_leave_no_batch_behind(tmp_path: Path) -> None:
+    lines = io.BytesIO()
+    decoded = DecodedOutput("jsonl", lines=lines)
+    payload = batch(0, [steer(START, 3)])
+
+    await take(
+        Inbox(tmp_path),
+        [message(tmp_path, catalog(), "catalog"), message(tmp_path, payload), message(tmp_path, payload)],
+        decoded,
+    )
+
+    assert [json.loads(line)["vehicle"] for line in lines.getvalue().splitlines()] == ["car-1"]
+    assert not list(tmp_path.rglob("*.batch.zst"))
+
+
+async def test_a_duplicate_is_decoded_where_the_power_went_before_it_was(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    payload = batch(0, [steer(START, 3)])
+    await take(inbox, [message(tmp_path, catalog(), "catalog"), message(tmp_path, payload)])
+
+    await take(inbox, [message(tmp_path, payload)], DecodedOutput("csv"))
+
+    assert inbox.counts[Verdict.DUPLICATE] == 1
+    assert (tmp_path / "car-1/normal-1/000000000000.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("topic", "topics", "vehicle"),
+    [
+        ("canferry/car-1/batch", TOPICS, "car-1"),
+        ("canferry/car-1/catalog", TOPICS, "car-1"),
+        ("canferry/car-1/batch", ("canferry/+/batch",), None),
+        ("fleet/a/car-1/x/y", ("fleet/+/{vehicle}/#",), "car-1"),
+        ("other/car-1/batch", TOPICS, None),
+    ],
+)
+def test_the_vehicle_is_read_from_the_topic(topic: str, topics: tuple[str, ...], vehicle: str | None) -> None:
+    assert vehicle_of(topic, topics) == vehicle
+
+
+def test_a_topic_with_vehicle_becomes_a_filter() -> None:
+    assert filters(TOPICS) == ["canferry/+/batch", "canferry/+/catalog"]

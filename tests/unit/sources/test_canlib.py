@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def in_a_fresh_interpreter(code: str) -> str:
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.strip()
+
+
+@pytest.mark.timeout(120)
+def test_python_can_comes_without_asammdf_and_pandas() -> None:
+    code = (
+        "import sys\n"
+        "from agent.sources.canlib import python_can\n"
+        "assert python_can() is python_can()\n"
+        "print(python_can().__name__, sorted({'asammdf', 'pandas', 'numpy'} & set(sys.modules)))\n"
+    )
+    assert in_a_fresh_interpreter(code) == "can []"
+
+
+@pytest.mark.timeout(120)
+def test_asammdf_is_there_for_whoever_asks_for_it_afterwards() -> None:
+    pytest.importorskip("asammdf")
+    code = (
+        "from agent.sources.canlib import mf4_reader, python_can\n"
+        "python_can()\n"
+        "reader = mf4_reader()\n"
+        "import asammdf, can.io.mf4\n"
+        "assert can.io.mf4.asammdf is asammdf\n"
+        "assert reader is can.io.mf4.MF4Reader\n"
+        "print(reader.__name__)\n"
+    )
+    assert in_a_fresh_interpreter(code) == "MF4Reader"
+
+
+@pytest.mark.timeout(120)
+def test_without_asammdf_an_mf4_log_is_one_line_that_says_how_to_install_it() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['asammdf'] = None\n"
+        "from agent.errors import LogFileError\n"
+        "from agent.sources.canlib import mf4_reader\n"
+        "try:\n"
+        "    mf4_reader()\n"
+        "except LogFileError as error:\n"
+        "    print(error)\n"
+    )
+    assert "canferry[export]" in in_a_fresh_interpreter(code)
+
+
+@pytest.mark.timeout(120)
+def test_no_source_imports_python_can_before_it_is_needed() -> None:
+    code = (
+        "import sys\n"
+        "import agent.sources.socketcan, agent.sources.replay, agent.sources.pythoncan\n"
+        "print(sorted({'can', 'asammdf', 'zstandard'} & set(sys.modules)))\n"
+    )
+    assert in_a_fresh_interpreter(code) == "[]"

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import bz2
+import gc
+import gzip
+import io
+import itertools
+import lzma
+import os
+import tracemalloc
+import warnings
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import zstandard
+from structlog.testing import capture_logs
+
+from agent.errors import LogFileError
+from agent.model import EXTENDED, FrameBlock, FrameFlag
+from agent.sources.canlib import python_can
+from agent.sources.logfile import log_channels, read_log
+from agent.sources.messages import BlockBuilder, channel_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECORDINGS = Path(__file__).parents[3].parent / "shared" / "data"
+COLUMNS = ("time_ns", "bus", "can_id", "length", "flags", "data")
+
+
+def candump_text(frames: int, step_s: float = 0.01) -> bytes:
+    return b"".join(b"(%.6f) can0 %03X#%016X\n" % (100 + n * step_s, n % 0x800, n) for n in range(frames))
+
+
+def whole(path: Path) -> FrameBlock:
+    return FrameBlock.concatenate(list(read_log(path)))
+
+
+def log_of(folder: Path, text: bytes, name: str = "drive.log") -> Path:
+    path = folder / name
+    path.write_bytes(text)
+    return path
+
+
+def test_blocks_are_bounded_by_the_log_time_they_span(tmp_path: Path) -> None:
+    blocks = list(read_log(log_of(tmp_path, candump_text(1000)), span_s=1.0))
+    assert [len(block) for block in blocks] == [100] * 10
+    assert all(np.ptp(block.time_ns) < 1e9 for block in blocks)
+
+
+def test_blocks_are_bounded_by_number(tmp_path: Path) -> None:
+    path = log_of(tmp_path, candump_text(1000))
+    assert [len(block) for block in read_log(path, frames_max=300, span_s=100)] == [300, 300, 300, 100]
+
+
+def test_a_step_back_in_time_ends_a_block(tmp_path: Path) -> None:
+    path = log_of(tmp_path, b"(50.0) can0 1#\n(50.1) can0 2#\n(3.0) can0 3#\n(3.1) can0 4#\n")
+    assert [block.can_id.tolist() for block in read_log(path)] == [[1, 2], [3, 4]]
+
+
+def test_pieces_of_the_text_leave_no_seam(tmp_path: Path) -> None:
+    path = log_of(tmp_path, candump_text(1000))
+    reader = read_log(path, piece_bytes=1000)
+    assert [len(block) for block in reader] == [100] * 10
+    assert reader.counters().frames == 1000
+
+
+def test_blocks_are_no_wider_than_their_frames(tmp_path: Path) -> None:
+    path = log_of(tmp_path, b"(1.0) can0 1##1" + b"AA" * 64 + b"\n(5.0) can0 2#11\n(9.0) can0 3##011\n")
+    assert [block.data.shape for block in read_log(path)] == [(1, 64), (1, 8), (1, 8)]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [
+        (".xz", lzma.compress),
+        (".gz", gzip.compress),
+        (".bz2", bz2.compress),
+        (".zst", zstandard.ZstdCompressor().compress),
+    ],
+)
+def test_compressed_logs_are_read_as_they_are(suffix: str, compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    text = candump_text(500)
+    half = len(text) // 2
+    path = log_of(tmp_path, compress(text[:half]) + compress(text[half:]), f"drive.log{suffix}")
+    assert whole(path).can_id.tolist() == list(range(500))
+
+
+def test_channels_get_indexes_in_order_of_appearance(tmp_path: Path) -> None:
+    path = log_of(tmp_path, b"(1.0) can2 1#\n(1.0) can0 2#\n(1.0) can2 3#\n(1.1) can9 3#R\n")
+    reader = read_log(path)
+    assert [block.bus.tolist() for block in reader] == [[0, 1, 0]]
+    assert reader.buses == {"can2": 0, "can0": 1, "can9": 2}
+    assert reader.counters().remote_frames == {"can9": 1}
+    assert log_channels(path) == {"can2": 2, "can0": 1, "can9": 0}
+
+
+def test_given_buses_are_used_and_other_channels_ignored(tmp_path: Path) -> None:
+    path = log_of(tmp_path, b"(1.0) can2 1#\n(1.0) can0 2#\n(1.0) can2 3#\n")
+    reader = read_log(path, buses={"can0": 7})
+    assert [(block.bus.tolist(), block.can_id.tolist()) for block in reader] == [([7], [2])]
+    assert reader.ignored == 2
+
+
+def test_a_bad_line_costs_itself_is_counted_and_logged_once(tmp_path: Path) -> None:
+    path = log_of(tmp_path, b"(1.0) can0 1#\nrubbish\n(1.0) can0 2#\nmore\n(1.0) can0 3#")
+    reader = read_log(path, piece_bytes=20)
+    with capture_logs() as lines:
+        frames = FrameBlock.concatenate(list(reader))
+    assert frames.can_id.tolist() == [1, 2, 3]
+    assert reader.refused == 2
+    (line,) = [line for line in lines if line["event"] == "log_line_refused"]
+    assert (line["line"], line["text"], line["path"]) == (2, "rubbish", str(path))
+
+
+def test_a_torn_last_line_costs_itself(tmp_path: Path) -> None:
+    path = log_of(tmp_path, b"(1.0) can0 1#11\n(1.1) can0 2#112")
+    reader = read_log(path)
+    assert [block.can_id.tolist() for block in reader] == [[1]]
+    assert reader.refused == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.log", None, "No such file"),
+        ("drive.log", b"no log\nat all\n", "line 1: not a frame: 'no log'"),
+        ("drive.log", b"x" * 200_000, "no line end"),
+        ("drive.xyz", b"whatever", "unknown log format '.xyz'; read are .log .asc"),
+        ("drive.log.gz", b"this is not gzip", "cannot be decompressed: Not a gzipped file"),
+        ("drive.log.xz", b"this is not xz", "cannot be decompressed"),
+        ("drive.log.zst", b"this is not zst", "cannot be decompressed"),
+        ("drive.blf", b"this is not a BLF", "after frame 0"),
+        ("drive.blf", b"", "after frame 0"),
+        ("drive.trc", b"1 2\n4 5\n", "line 1: not a frame: '1 2'"),
+        ("drive.csv", b"timestamp,id\nrubbish\n", "line 2"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_that_says_what_and_where(
+    name: str, content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name if content is None else log_of(tmp_path, content, name)
+    with pytest.raises(LogFileError) as caught:
+        list(read_log(path))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.timeout(60)
+def test_what_is_no_mf4_log_is_one_line_too(tmp_path: Path) -> None:
+    path = log_of(tmp_path, b"this is not MF4", "drive.mf4")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # asammdf leaves the file open
+        with pytest.raises(LogFileError, match="after frame 0") as caught:
+            list(read_log(path))
+        del caught
+        gc.collect()
+
+
+def test_a_bad_line_of_a_trc_log_costs_itself(tmp_path: Path) -> None:
+    text = b"     1)      1841 0001 8 00 00 00 00 00 00 00 00\n  2) 9\n     3)      1843 0002 1 77\n"
+    reader = read_log(log_of(tmp_path, text, "drive.trc"))
+    with capture_logs() as lines:
+        assert [block.can_id.tolist() for block in reader] == [[1, 2]]
+    assert reader.refused == 1
+    assert [(line["event"], line["line"]) for line in lines] == [("log_line_refused", 2)]
+
+
+def test_a_folder_is_no_log(tmp_path: Path) -> None:
+    with pytest.raises(LogFileError, match="directory"):
+        read_log(tmp_path)
+
+
+def test_a_candump_log_of_any_name_is_known_by_its_first_line(tmp_path: Path) -> None:
+    assert len(whole(log_of(tmp_path, candump_text(5), "candump-2026-11-22"))) == 5
+
+
+def test_an_empty_log_has_no_frames(tmp_path: Path) -> None:
+    assert not len(whole(log_of(tmp_path, b"")))
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [(".xz", lzma.compress), (".gz", gzip.compress)])
+def test_a_torn_compressed_log_is_read_to_where_it_is_torn(
+    suffix: str, compress: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    text = b"".join(b"(%d.0) can0 123#%s\n" % (n, os.urandom(8).hex().encode()) for n in range(5000))
+    packed = compress(text)
+    path = log_of(tmp_path, packed[: len(packed) // 2], f"drive.log{suffix}")
+    reader = read_log(path)
+    with capture_logs() as lines:
+        frames = sum(map(len, reader))
+    assert 2000 < frames < 3000
+    assert reader.torn
+    assert [line["frames_before"] for line in lines if line["event"] == "log_file_torn"] == [frames]
+
+
+def test_damage_in_the_middle_of_a_compressed_log_is_an_error_after_the_frames_before(tmp_path: Path) -> None:
+    text = b"".join(b"(%d.0) can0 123#%s\n" % (n, os.urandom(8).hex().encode()) for n in range(20_000))
+    packed = bytearray(bz2.compress(text, 1))
+    packed[len(packed) // 2] ^= 0xFF
+    reader = read_log(log_of(tmp_path, bytes(packed), "drive.log.bz2"))
+    with pytest.raises(LogFileError, match=r"after line \d+: cannot be decompressed"):
+        deque(reader, maxlen=0)
+    assert reader.counters().frames > 5000
+
+
+def test_the_file_is_closed_by_the_end_by_an_error_and_on_demand(tmp_path: Path) -> None:
+    path = log_of(tmp_path, candump_text(2000))
+    seen = []
+    with read_log(path, piece_bytes=1000) as reader:
+        next(reader)
+        seen.append(reader._buffered.closed)
+    seen.append(reader._buffered.closed)
+    ended = read_log(path)
+    deque(ended, maxlen=0)
+    seen.append(ended._buffered.closed)
+    assert seen == [False, True, True]
+
+
+def messages() -> list[Any]:
+    can = python_can()
+    made = []
+    for number in range(300):
+        fd = number % 5 == 0
+        made.append(
+            can.Message(
+                timestamp=1_600_000_000 + number * 0.01,
+                arbitration_id=number * 1000 if number % 2 else number,
+                is_extended_id=bool(number % 2),
+                is_fd=fd,
+                bitrate_switch=fd and number % 10 == 0,
+                data=bytes(range(64 if fd else number % 9)),
+                channel=number % 3,
+                is_rx=True,
+            )
+        )
+    made.insert(7, can.Message(timestamp=1_600_000_000.07, is_error_frame=True, channel=0))
+    made.insert(9, can.Message(timestamp=1_600_000_000.08, arbitration_id=5, is_remote_frame=True, channel=1))
+    return made
+
+
+@pytest.mark.parametrize("suffix", [".log", ".asc", ".blf", ".csv", ".trc", ".mf4"])
+@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.timeout(60)
+def test_every_format_gives_what_python_cans_reader_gives(suffix: str, packed: str, tmp_path: Path) -> None:
+    can = python_can()
+    plain = tmp_path / f"drive{suffix}"
+    if suffix == ".mf4":
+        pytest.importorskip("asammdf")
+        from agent.sources.canlib import mf4_reader
+
+        reader_class = mf4_reader()
+        writer = can.io.mf4.MF4Writer(str(plain))
+    else:
+        reader_class = can.io.player.MESSAGE_READERS[suffix]
+        writer = can.Logger(str(plain))
+    with writer:
+        for message in messages():
+            if suffix != ".trc" or not (message.is_fd or message.is_error_frame):
+                writer.on_message_received(message)
+    builder = BlockBuilder()
+    channels: dict[str, int] = {}
+    with reader_class(str(plain)) as reader:
+        for message in reader:
+            name = channel_name(message.channel)
+            builder.add(message, channels.setdefault(name, len(channels)))
+    expected = builder.take()
+    assert len(expected) > 200
+    path = plain
+    if packed:
+        path = log_of(tmp_path, gzip.compress(plain.read_bytes()), plain.name + packed)
+    log = read_log(path)
+    seen = FrameBlock.concatenate(list(log))
+    for column in COLUMNS:
+        np.testing.assert_array_equal(getattr(seen, column), getattr(expected, column), column)
+    assert log.buses == channels
+    assert sum(log.counters().remote_frames.values()) == sum(builder.remote_frames.values())
+    assert sum(log.counters().error_frames.values()) == sum(builder.error_frames.values())
+
+
+def test_a_bad_line_in_the_middle_of_an_asc_log_is_named_after_the_frames_before(tmp_path: Path) -> None:
+    text = (
+        "date Mon Nov 22 10:00:00.000 am 2026\nbase hex  timestamps absolute\ninternal events logged\n"
+        "   0.100000 1  123             Rx   d 2 11 22\n"
+        "   0.200000 1  124             Rx   d 2 11 2Z\n"
+        "   0.300000 1  125             Rx   d 2 11 22\n"
+    )
+    reader = read_log(log_of(tmp_path, text.encode(), "drive.asc"))
+    with pytest.raises(LogFileError, match="line 5"):
+        deque(reader, maxlen=0)
+    assert reader.counters().frames == 1
+    torn = log_of(tmp_path, text.encode()[: text.index("2Z") + 2], "torn.asc")
+    reader = read_log(torn)
+    assert len(FrameBlock.concatenate(list(reader))) == 1
+    assert reader.torn
+
+
+def test_a_large_log_is_never_held_as_a_whole(tmp_path: Path) -> None:
+    path = log_of(tmp_path, candump_text(100_000, 0.001))
+    tracemalloc.start()
+    frames = sum(len(block) for block in read_log(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert frames == 100_000
+    assert peak < path.stat().st_size
+
+
+def test_identifiers_and_flags_survive(tmp_path: Path) -> None:
+    block = whole(log_of(tmp_path, b"(1.0) can0 00000007#01\n(1.0) can0 007##302\n"))
+    assert block.can_id.tolist() == [7 | EXTENDED, 7]
+    assert block.flags.tolist() == [0, FrameFlag.FD | FrameFlag.BRS | FrameFlag.ESI]
+
+
+@pytest.mark.recordings
+@pytest.mark.parametrize(
+    "name", ["rav4_highway.log.xz", "mustang_drive.log.xz", "obd2_gnss_drive.log.xz", "j1939_truck.log.xz"]
+)
+def test_a_recording_is_what_python_can_reads(name: str, tmp_path: Path) -> None:
+    recording = RECORDINGS / name
+    if not recording.exists():
+        reason = f"no recording {recording}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with lzma.open(recording) as packed:
+        text = b"".join(itertools.islice(packed, 10_000))
+    builder = BlockBuilder()
+    channels: dict[str, int] = {}
+    for message in python_can().CanutilsLogReader(io.StringIO(text.decode())):
+        channel = channel_name(message.channel)
+        builder.add(message, channels.setdefault(channel, len(channels)))
+    expected = builder.take()
+    reader = read_log(log_of(tmp_path, text))
+    seen = FrameBlock.concatenate(list(reader))
+    assert reader.buses == channels
+    assert not reader.refused
+    for column in COLUMNS:
+        np.testing.assert_array_equal(getattr(seen, column), getattr(expected, column), column)

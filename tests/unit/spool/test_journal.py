@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal on a healthy disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.spool.journal import Journal, Recovery
+from tests.unit.spool.memorydisk import MemoryDisk
+
+PATH = Path("/spool/journal")
+
+
+def opened(disk: MemoryDisk) -> Journal:
+    disk.kill()
+    return Journal.open(PATH, 64 * 1024, disk=disk, clock=lambda: 1000 + len(disk.trace))
+
+
+def test_what_was_journaled_for_the_open_batch_is_recovered_in_order() -> None:
+    disk = MemoryDisk()
+    journal = opened(disk)
+    parts = [bytes([number]) * number * 1000 for number in range(5)]
+    assert all(journal.append(3, part) for part in parts)
+    recovery = opened(disk).recover(3)
+    assert recovery.payloads == tuple(parts)
+    assert not recovery.clean
+    assert recovery.last_written_ns > 1000
+
+
+def test_a_sealed_batch_is_not_recovered_even_if_the_process_died_before_recycling() -> None:
+    disk = MemoryDisk()
+    opened(disk).append(3, b"three")
+    assert opened(disk).recover(4).payloads == ()
+
+
+def test_after_recycling_what_an_earlier_batch_left_is_not_recovered() -> None:
+    disk = MemoryDisk()
+    journal = opened(disk)
+    for _ in range(9):
+        journal.append(3, bytes(4500))
+    journal.recycle()
+    journal.append(4, b"four")
+    assert opened(disk).recover(4).payloads == (b"four",)
+
+
+def test_a_skipped_number_keeps_the_batch_alive_under_the_next() -> None:
+    disk = MemoryDisk()
+    opened(disk).append(3, b"a")
+    journal = opened(disk)
+    assert journal.recover(3).payloads == (b"a",)
+    journal.append(4, b"b")
+    journal = opened(disk)
+    assert journal.recover(3).payloads == (b"a", b"b")
+    assert opened(disk).recover(5).payloads == ()
+
+
+def test_a_full_journal_says_so_and_goes_on_after_recycling() -> None:
+    disk = MemoryDisk()
+    journal = opened(disk)
+    count = 0
+    while journal.append(0, bytes(3900)):
+        count += 1
+    assert count == 15
+    assert not journal.append(0, b"x")
+    assert not journal.append(0, bytes(1 << 20))
+    journal.recycle()
+    assert journal.append(1, b"x")
+    assert len(disk.inodes[str(PATH)].cached) == 64 * 1024
+
+
+def test_a_clean_stop_is_told_from_a_kill() -> None:
+    disk = MemoryDisk()
+    journal = opened(disk)
+    assert journal.recover(0) == Recovery()
+    journal.start()
+    journal = opened(disk)
+    assert not journal.recover(0).clean
+    journal.close(clean=True)
+    journal = opened(disk)
+    assert journal.recover(0).clean
+    journal.close()
+    journal = opened(disk)
+    assert journal.recover(0).clean  # it never started to keep anything
+    journal.append(0, b"x")
+    assert not opened(disk).recover(0).clean
+
+
+def test_an_append_costs_one_sync() -> None:
+    disk = MemoryDisk()
+    journal = opened(disk)
+    journal.start()
+    before = disk.syncs
+    journal.append(0, bytes(10_000))
+    assert disk.syncs == before + 1

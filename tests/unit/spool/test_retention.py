@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to keep when there is not room for everything."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.errors import SpoolError
+from agent.spool.disk import PAGE
+from agent.spool.retention import SEGMENTS_MIN, Layout, Step, excess, layout, next_step
+from agent.spool.state import STATE_BYTES
+
+ROOM = Layout(segment_bytes=100, segments_bytes=800, aside_bytes=10)
+
+
+@settings(deadline=None)
+@given(st.integers(1 << 20, 1 << 40), st.integers(PAGE, 1 << 30))
+def test_the_parts_of_the_limit_add_up_to_no_more_than_it(limit: int, segment: int) -> None:
+    room = layout(limit, segment)
+    assert room.segments_bytes + 2 * room.aside_bytes + STATE_BYTES <= limit
+    assert room.segments_bytes >= SEGMENTS_MIN * room.segment_bytes
+    assert room.segment_bytes % PAGE == 0
+
+
+def test_a_limit_that_cannot_work_is_refused_with_one_that_does() -> None:
+    with pytest.raises(SpoolError, match="1 MiB"):
+        layout(100_000, 1 << 20)
+    layout(1 << 20, 1 << 22)
+
+
+@pytest.mark.parametrize(
+    ("spare", "used", "evictable", "free", "reserve", "step"),
+    [
+        (True, 800, True, 0, 50, Step.RECYCLE),
+        (False, 700, True, 1000, 0, Step.CREATE),
+        (False, 701, True, 1000, 0, Step.EVICT),
+        (False, 0, True, 149, 50, Step.EVICT),
+        (False, 0, False, 150, 50, Step.CREATE),
+        (False, 0, False, 149, 50, Step.GIVE_UP),
+    ],
+)
+def test_the_next_step(spare: bool, used: int, evictable: bool, free: int, reserve: int, step: Step) -> None:
+    assert (
+        next_step(ROOM, spare=spare, used_bytes=used, evictable=evictable, free_bytes=free, min_free_bytes=reserve)
+        is step
+    )
+
+
+def test_the_oldest_segments_exceed_a_smaller_limit() -> None:
+    assert excess([(3, 10), (1, 10), (2, 5)], 12) == (1, 2)
+    assert excess([(1, 10)], 10) == ()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state file."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from agent.model import Gap, GapKind
+from agent.spool.ledger import DETAIL_BYTES_MAX, GAPS_MAX, STREAM_BYTES_MAX, Entry
+from agent.spool.state import RANGES_MAX, STATE_BYTES, State, StateFile
+from tests.unit.spool.memorydisk import MemoryDisk, PowerCutError
+
+PATH = Path("/spool/state")
+
+
+def state(number: int) -> State:
+    return State(
+        (("s", 0),), number, number, number, ((number + 2, number + 3),), (Entry(Gap(GapKind.DROPPED), number),)
+    )
+
+
+def test_the_newest_state_is_found_again() -> None:
+    disk = MemoryDisk()
+    file = StateFile(disk, PATH)
+    assert file.state is None
+    for number in range(5):
+        file.save(state(number))
+        assert StateFile(disk, PATH).state == state(number)
+
+
+def test_a_torn_save_leaves_the_state_before_it() -> None:
+    found = set()
+    for seed in range(40):
+        disk = MemoryDisk()
+        file = StateFile(disk, PATH)
+        file.save(state(1))
+        file.save(state(2))
+        disk.cut_after = 2
+        with pytest.raises(PowerCutError):
+            file.save(state(3))
+        disk.crash(random.Random(seed))
+        found.add(StateFile(disk, PATH).state)
+    assert found == {state(2), state(3)}
+
+
+def test_the_largest_state_fits_its_copy() -> None:
+    big = 2**63 - 1
+    gap = Gap(GapKind.INTERRUPTED, big, big, big, "s" * STREAM_BYTES_MAX, big, big, "d" * DETAIL_BYTES_MAX)
+    largest = State(
+        (("s" * 32, big),) * 8,
+        big,
+        big,
+        big,
+        tuple((big - 2 * n, big - 2 * n) for n in range(RANGES_MAX)),
+        (Entry(gap, big),) * GAPS_MAX,
+    )
+    disk = MemoryDisk()
+    StateFile(disk, PATH).save(largest)
+    assert StateFile(disk, PATH).state == largest
+
+
+def test_noise_is_no_state() -> None:
+    for size in (1, 100, 4096, STATE_BYTES, STATE_BYTES + 5):
+        disk = MemoryDisk()
+        disk.write(disk.open(PATH, create=True), 0, random.Random(size).randbytes(size))
+        assert StateFile(disk, PATH).state is None

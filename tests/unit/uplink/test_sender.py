@@ -1,0 +1,487 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sender against a broker and a spool in memory, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.errors import SpoolError
+from agent.uplink.catalogs import CatalogShelf
+from agent.uplink.sender import Sender, SenderOptions
+from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, RefusedError, Trouble
+from tests.unit.uplink.fakes import ACCEPTED, FakeBroker, FakeLink, MemoryQueue, call_inline, run_virtual
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+BUSY = Answer(Outcome.BUSY, 0x97, "quota exceeded (0x97)")
+UNAUTHORIZED = Answer(Outcome.UNAUTHORIZED, 0x87, "not authorized (0x87)")
+TOO_LARGE = Answer(Outcome.UNACCEPTABLE, 0x95, "packet too large (0x95)")
+HALF = 0.5
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> CatalogShelf:
+    return CatalogShelf(tmp_path / "catalogs")
+
+
+def build(
+    broker: FakeBroker, shelf: CatalogShelf, *queues: MemoryQueue, roll: float = HALF, **options: object
+) -> Sender:
+    chosen = SenderOptions(vehicle="car-1", **options)  # type: ignore[arg-type]
+    return Sender(broker, queues, shelf, call_inline, chosen, roll=lambda: roll)
+
+
+@contextlib.asynccontextmanager
+async def running(sender: Sender) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(sender.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool], limit_s: float = 3600.0) -> None:
+    """In virtual time."""
+    async with asyncio.timeout(limit_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_a_batch_is_deleted_after_its_acknowledgement_and_not_before(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker()
+        queue.append(b"one")
+        async with running(build(broker, shelf, queue)):
+            await until(lambda: broker.sent() == [b"one"])
+            assert queue.acknowledged == []
+            await until(lambda: queue.acknowledged == [0])
+
+    run_virtual(main())
+
+
+def test_batches_sealed_since_the_link_came_up_go_before_the_backlog(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker()
+        for number in range(50):
+            queue.append(b"old %d" % number)
+        sender = build(broker, shelf, queue)
+        async with running(sender):
+            await until(lambda: len(queue.acknowledged) > 10)
+            before = len(broker.sent())
+            queue.append(b"new")
+            sender.batch_available.set()
+            await until(lambda: b"new" in broker.sent())
+            assert broker.sent().index(b"new") <= before
+            await until(lambda: not queue.records)
+        old = [payload for payload in broker.sent() if payload != b"new"]
+        assert old == [b"old %d" % number for number in range(50)]
+
+    run_virtual(main())
+
+
+def test_a_live_batch_never_waits_for_a_window_full_of_backlog(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: None)
+        for _ in range(10):
+            queue.append(bytes(50_000))
+        sender = build(broker, shelf, queue)
+        async with running(sender):
+            await until(lambda: len(broker.sent()) == 2)
+            queue.append(b"new")
+            sender.batch_available.set()
+            await until(lambda: b"new" in broker.sent(), limit_s=1)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("limits", "most"), [(LinkLimits(), 3), (LinkLimits(receive_maximum=2), 1)])
+def test_no_more_is_on_the_way_than_the_window_and_the_broker_allow(
+    shelf: CatalogShelf, limits: LinkLimits, most: int
+) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(limits=limits)
+        for _ in range(20):
+            queue.append()
+        async with running(build(broker, shelf, queue)):
+            await until(lambda: not queue.records)
+        assert broker.in_flight_max == most
+
+    run_virtual(main())
+
+
+def test_the_window_counts_bytes_and_lets_one_giant_through(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker()
+        for size in (60, 60, 500, 60):
+            queue.append(bytes(size))
+        async with running(build(broker, shelf, queue, window_bytes=100)):
+            await until(lambda: not queue.records)
+        assert broker.in_flight_max == 1
+
+    run_virtual(main())
+
+
+def test_a_paced_backlog_takes_its_time_and_live_batches_do_not(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker()
+        for _ in range(10):
+            queue.append(bytes(1000))
+        sender = build(broker, shelf, queue, backlog_rate=100.0)
+        loop = asyncio.get_running_loop()
+        async with running(sender):
+            await until(lambda: len(queue.acknowledged) == 3)
+            asked_at = loop.time()
+            queue.append(b"new")
+            sender.batch_available.set()
+            await until(lambda: 10 in queue.acknowledged)
+            assert loop.time() - asked_at < 1
+            await until(lambda: not queue.records)
+        assert 90 <= loop.time() <= 92
+
+    run_virtual(main())
+
+
+def test_quota_exceeded_keeps_the_batch_and_waits_longer_each_time(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: BUSY)
+        for _ in range(10):
+            queue.append()
+        sender = build(broker, shelf, queue)
+        async with running(sender):
+            await asyncio.sleep(3600)
+            assert len(queue.records) == 10
+            assert "quota" in sender.state().last_error
+            times = [publish.at for publish in broker.publishes if publish.topic.endswith("/batch")]
+            assert len(broker.links) == 1
+            assert len(times) <= 25
+            singles = times[3:]
+            waits = [round(later - earlier, 3) for earlier, later in itertools.pairwise(singles)]
+            assert waits == sorted(waits)
+            assert waits[-1] > 100
+            broker.answers = lambda link, topic, payload: ACCEPTED
+            await until(lambda: not queue.records)
+        assert sorted(queue.acknowledged) == list(range(10))
+
+    run_virtual(main())
+
+
+def test_not_authorized_keeps_everything_and_says_what_to_do(
+    shelf: CatalogShelf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: UNAUTHORIZED)
+        for _ in range(3):
+            queue.append()
+        sender = build(broker, shelf, queue)
+        async with running(sender):
+            await asyncio.sleep(600)
+            assert len(queue.records) == 3
+            assert len(broker.sent()) < 12
+            broker.answers = lambda link, topic, payload: ACCEPTED
+            await until(lambda: not queue.records, limit_s=301)
+
+    run_virtual(main())
+    assert "access rules" in capsys.readouterr().out
+
+
+def test_an_unacceptable_batch_is_set_aside_and_the_others_go_on(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue = MemoryQueue()
+        broker = FakeBroker(answers=lambda link, topic, payload: TOO_LARGE if payload == b"bad" else ACCEPTED)
+        for payload in (b"one", b"bad", b"two"):
+            queue.append(payload)
+        async with running(build(broker, shelf, queue)) as _:
+            await until(lambda: not queue.records)
+        assert sorted(queue.acknowledged) == [0, 2]
+        assert "packet too large (0x95)" in queue.set_aside_reasons[1]
+
+    run_virtual(main())
+
+
+def test_batches_in_flight_when_the_link_is_lost_are_sent_again_from_the_spool(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: None)
+        for number in range(5):
+            queue.append(b"%d" % number)
+        async with running(build(broker, shelf, queue)):
+            await until(lambda: len(broker.sent()) == 3)
+            broker.answers = lambda link, topic, payload: ACCEPTED
+            broker.links[0].lose()
+            await until(lambda: not queue.records)
+        assert len(broker.links) == 2
+        assert sorted(queue.acknowledged) == list(range(5))
+        assert sorted(broker.sent()) == sorted([b"0", b"1", b"2", b"0", b"1", b"2", b"3", b"4"])
+
+    run_virtual(main())
+
+
+def test_the_next_try_waits_longer_until_a_link_has_proved_itself(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue = MemoryQueue()
+        refused = [RefusedError("broker b:1: nothing listens there", Trouble.UNREACHABLE) for _ in range(12)]
+        broker = FakeBroker(refusals=list(refused))
+        queue.append()
+        sender = build(broker, shelf, queue, roll=0.999)
+        async with running(sender):
+            await until(lambda: not queue.records)
+            waits = [
+                later - earlier for earlier, later in zip(broker.connected_at, broker.connected_at[1:], strict=False)
+            ]
+            assert waits == pytest.approx([min(300, 0.999 * 2**n) for n in range(9)] + [299.7] * 3)
+            broker.links[-1].lose()
+            await until(lambda: len(broker.links) == 2)
+            assert broker.connected_at[-1] - broker.connected_at[-2] < 5
+
+    run_virtual(main())
+
+
+def test_a_link_that_comes_up_and_falls_without_an_acknowledgement_is_not_tried_in_a_busy_loop(
+    shelf: CatalogShelf,
+) -> None:
+    def drop(link: FakeLink, topic: str, payload: bytes) -> Answer | None:
+        link.lose()
+        return None
+
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(answers=drop)
+        queue.append()
+        async with running(build(broker, shelf, queue)):
+            await asyncio.sleep(3600)
+        assert len(broker.links) < 40
+        assert len(queue.records) == 1
+
+    run_virtual(main())
+
+
+def test_a_session_that_is_taken_over_waits_long(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker()
+        async with running(build(broker, shelf, queue, roll=0.0)):
+            await until(lambda: len(broker.links) == 1)
+            broker.links[0].lose(LinkLoss(Trouble.TAKEN_OVER, "session taken over", 0x8E, by_peer=True))
+            await until(lambda: len(broker.links) == 2)
+        assert broker.connected_at[1] - broker.connected_at[0] >= 8
+
+    run_virtual(main())
+
+
+def test_a_batch_over_which_the_broker_closes_does_not_hold_up_the_others(shelf: CatalogShelf) -> None:
+    def close_over_bad(link: FakeLink, topic: str, payload: bytes) -> Answer | None:
+        if payload != b"bad":
+            return ACCEPTED
+        link.lose()
+        return None
+
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(answers=close_over_bad)
+        for payload in (b"bad", *(b"%d" % number for number in range(8))):
+            queue.append(payload)
+        async with running(build(broker, shelf, queue)):
+            await until(lambda: sorted(queue.acknowledged) == list(range(1, 9)), limit_s=60)
+            await asyncio.sleep(3600)
+            assert list(queue.records) == [0]
+            assert broker.sent().count(b"bad") < 20
+            broker.answers = lambda link, topic, payload: ACCEPTED
+            await until(lambda: not queue.records, limit_s=6 * 3600)
+
+    run_virtual(main())
+
+
+def test_a_batch_that_the_broker_names_when_it_disconnects_is_set_aside(shelf: CatalogShelf) -> None:
+    def disconnect_over_bad(link: FakeLink, topic: str, payload: bytes) -> Answer | None:
+        if payload != b"bad":
+            return ACCEPTED
+        link.lose(
+            LinkLoss(Trouble.UNACCEPTABLE, "the broker disconnected: packet too large (0x95)", 0x95, by_peer=True)
+        )
+        return None
+
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(answers=disconnect_over_bad)
+        for payload in (b"1", b"bad", b"2", b"3"):
+            queue.append(payload)
+        async with running(build(broker, shelf, queue)):
+            await until(lambda: not queue.records)
+        assert sorted(queue.acknowledged) == [0, 2, 3]
+        assert list(queue.set_aside_reasons) == [1]
+
+    run_virtual(main())
+
+
+def test_a_catalog_is_acknowledged_before_the_first_batch_that_names_it(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        shelf.put("old", b"OLD")
+        shelf.put("new", b"NEW")
+        queue, broker = MemoryQueue(), FakeBroker()
+        for name in ("old", "old", "new", "new"):
+            queue.append(name.encode(), name)
+        async with running(build(broker, shelf, queue)):
+            await until(lambda: not queue.records)
+        data = [publish for publish in broker.publishes if not publish.topic.endswith("/status")]
+        order = [publish.payload for publish in data]
+        assert order.index(b"OLD") < order.index(b"old")
+        assert order.index(b"NEW") < order.index(b"new")
+        assert order.count(b"OLD") == order.count(b"NEW") == 1
+        assert {p.payload: p.retain for p in data} == {b"OLD": False, b"old": False, b"NEW": True, b"new": False}
+
+    run_virtual(main())
+
+
+def test_a_catalog_that_was_acknowledged_is_not_sent_again_after_a_restart(shelf: CatalogShelf, tmp_path: Path) -> None:
+    async def main(shelf: CatalogShelf, expected: list[bytes]) -> None:
+        shelf.put("hash", b"CATALOG")
+        queue, broker = MemoryQueue(), FakeBroker()
+        queue.append(b"payload", "hash")
+        async with running(build(broker, shelf, queue)):
+            await until(lambda: not queue.records)
+        assert broker.sent("/catalog") == expected
+
+    run_virtual(main(shelf, [b"CATALOG"]))
+    run_virtual(main(CatalogShelf(tmp_path / "catalogs"), []))
+
+
+@pytest.mark.parametrize("answer", [BUSY, UNAUTHORIZED])
+def test_a_batch_waits_while_its_catalog_is_not_acknowledged(shelf: CatalogShelf, answer: Answer) -> None:
+    async def main() -> None:
+        shelf.put("hash", b"CATALOG")
+        queue = MemoryQueue()
+        broker = FakeBroker(answers=lambda link, topic, payload: answer if payload == b"CATALOG" else ACCEPTED)
+        queue.append(b"one", "hash")
+        queue.append(b"two", "hash")
+        async with running(build(broker, shelf, queue)):
+            await asyncio.sleep(600)
+            assert broker.sent() == []
+            assert 1 < len(broker.sent("/catalog")) < 12
+            broker.answers = lambda link, topic, payload: ACCEPTED
+            await until(lambda: not queue.records)
+
+    run_virtual(main())
+
+
+def test_a_catalog_that_is_missing_or_refused_does_not_hold_up_its_batches(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        shelf.put("large", b"LARGE")
+        queue = MemoryQueue()
+        broker = FakeBroker(answers=lambda link, topic, payload: TOO_LARGE if payload == b"LARGE" else ACCEPTED)
+        for name in ("large", "missing", "large", "missing"):
+            queue.append(b"payload", name)
+        async with running(build(broker, shelf, queue)):
+            await until(lambda: not queue.records)
+        assert len(broker.sent("/catalog")) == 1
+
+    run_virtual(main())
+
+
+def test_old_catalogs_go_when_no_batch_is_left(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        shelf.put("old", b"OLD")
+        shelf.put("new", b"NEW")
+        queue, broker = MemoryQueue(), FakeBroker()
+        queue.append(b"payload", "old")
+        async with running(build(broker, shelf, queue)):
+            await until(lambda: not queue.records)
+            await until(lambda: shelf.get("old") is None)
+        assert shelf.get("new") == b"NEW"
+
+    run_virtual(main())
+
+
+def test_queues_are_served_by_priority(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        first, second, broker = MemoryQueue("first-1"), MemoryQueue("second-1"), FakeBroker()
+        for number in range(5):
+            second.append(b"second %d" % number)
+            first.append(b"first %d" % number)
+        async with running(build(broker, shelf, first, second, window_batches=1)):
+            await until(lambda: not first.records and not second.records)
+        assert [payload.split()[0] for payload in broker.sent()] == [b"first"] * 5 + [b"second"] * 5
+
+    run_virtual(main())
+
+
+def test_draining_sends_what_is_left_and_says_goodbye(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker()
+        for _ in range(10):
+            queue.append()
+        sender = build(broker, shelf, queue)
+        task = asyncio.create_task(sender.run())
+        await sender.drain(5.0)
+        await task
+        assert not queue.records
+        assert b'"online":false' in broker.publishes[-1].payload
+        assert broker.publishes[-1].retain
+
+    run_virtual(main())
+
+
+def test_draining_ends_with_the_grace_when_the_broker_does_not_answer(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: None)
+        queue.append()
+        sender = build(broker, shelf, queue)
+        task = asyncio.create_task(sender.run())
+        await sender.drain(5.0)
+        await task
+        assert asyncio.get_running_loop().time() < 7
+        assert list(queue.records) == [0]
+
+    run_virtual(main())
+
+
+def test_draining_in_a_long_wait_tries_once_more_and_ends(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        refused = [RefusedError("broker b:1: busy", Trouble.BUSY) for _ in range(100)]
+        queue, broker = MemoryQueue(), FakeBroker(refusals=list(refused))
+        queue.append()
+        sender = build(broker, shelf, queue)
+        task = asyncio.create_task(sender.run())
+        await asyncio.sleep(1000)
+        tries, began = len(broker.connected_at), asyncio.get_running_loop().time()
+        await sender.drain(5.0)
+        await task
+        assert len(broker.connected_at) == tries + 1
+        assert asyncio.get_running_loop().time() - began < 1
+
+    run_virtual(main())
+
+
+def test_a_disk_that_refuses_ends_the_run(shelf: CatalogShelf) -> None:
+    class Broken(MemoryQueue):
+        def acknowledge(self, sequence: int) -> None:
+            raise SpoolError("cannot acknowledge")
+
+    async def main() -> None:
+        queue = Broken()
+        queue.append()
+        with pytest.raises(ExceptionGroup) as caught:
+            await build(FakeBroker(), shelf, queue).run()
+        assert caught.value.subgroup(SpoolError) is not None
+
+    run_virtual(main())
+
+
+def test_the_state_tells_what_is_going_on(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker()
+        queue.append(b"12345")
+        sender = build(broker, shelf, queue)
+        assert not sender.state().connected
+        async with running(sender):
+            await until(lambda: sender.state().in_flight_bytes == 5)
+            await until(lambda: not queue.records)
+            state = sender.state()
+            assert (state.connected, state.acknowledged_batches, state.acknowledged_bytes) == (True, 1, 5)
+            broker.links[0].lose()
+            await until(lambda: not sender.state().connected)
+            assert "closed the connection" in sender.state().last_error
+
+    run_virtual(main())
