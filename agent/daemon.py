@@ -54,7 +54,9 @@ if TYPE_CHECKING:
 
     from agent.config import BusConfig, Config
     from agent.model import FrameBlock
+    from agent.packer import PackerCounters
     from agent.pipeline import Source
+    from agent.uplink.status import LinkState
 
 log = structlog.get_logger()
 
@@ -78,10 +80,13 @@ class Decoding:
     content: bytes
 
 
-def load_decoding(config: Config) -> Decoding:
-    """Load and compile the DBC files; problems within them are logged, an unreadable one is a DatabaseError."""
+def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
+    """Load and compile the DBC files; problems within them are logged, an unreadable one is a DatabaseError.
+
+    cache   a folder where loaded definitions are kept for the next start
+    """
     files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
-    loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses})
+    loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses}, cache=cache)
     for report in loaded.files:
         log.info(
             "dbc_loaded",
@@ -295,8 +300,28 @@ class _Agent:
     sender: Sender
 
 
-async def run(config: Config, *, clock: Clock | None = None, stop: asyncio.Event | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What a running agent shows of itself: look at any time, on the event loop, and change nothing."""
+
+    counters: PackerCounters
+    link: Callable[[], LinkState]
+
+
+async def run(
+    config: Config,
+    *,
+    clock: Clock | None = None,
+    stop: asyncio.Event | None = None,
+    observe: Callable[[Gauges], None] | None = None,
+) -> None:
     """The daemon: until SIGTERM, SIGINT or `stop`, or until every bus is a recorded log that has ended.
+
+    Args:
+        config: what to run.
+        clock: the system's unless given.
+        stop: ends it when set; signals are the caller's matter then.
+        observe: called once, when the sources are open and before the first frame is taken.
 
     Raises:
         AgentError: something that it cannot do without is unusable; nothing has been started then, or all that
@@ -304,9 +329,10 @@ async def run(config: Config, *, clock: Clock | None = None, stop: asyncio.Event
 
     """
     clock = clock or SystemClock()
+    own_signals = stop is None
     stop = stop or asyncio.Event()
     decoding = load_decoding(config)
-    with _stopped_by_signals(stop):
+    with _stopped_by_signals(stop) if own_signals else contextlib.nullcontext():
         async with _agent(config, decoding, clock) as agent, contextlib.AsyncExitStack() as opened:
             sources = [await opened.enter_async_context(source) for source in make_sources(config, clock)]
             pipeline = Pipeline(
@@ -319,6 +345,8 @@ async def run(config: Config, *, clock: Clock | None = None, stop: asyncio.Event
                 stored=agent.sender.batch_available.set,
             )
             log.info("agent_started", vehicle=config.vehicle.id, stream=agent.storage.spool.stream)
+            if observe is not None:
+                observe(Gauges(agent.packer.counters, agent.sender.state))
             async with asyncio.TaskGroup() as tasks:
                 sending = tasks.create_task(agent.sender.run(), name="uplink")
                 tasks.create_task(_stop_when(stop, pipeline), name="stop")

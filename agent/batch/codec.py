@@ -13,7 +13,7 @@ Times are written in units of the resolution: row i of a group was received at
 
     (base + begin + (i * period >> 8) + column[i]) * time_unit_ns
 
-where `column` is the group's first column, read like any other (`columns.py`); the period is the group's own
+where `column` is the group's column of times, read like any other (`columns.py`); the period is the group's own
 average, in 1/256 units, so that for a message sent on time the column is constant and costs nothing. A time is
 off by at most half a unit. All other numbers are lossless.
 """

@@ -98,15 +98,13 @@ def encode_columns(values: NDArray[np.uint64], start: NDArray[np.int64], bits: N
 
 
 def _encode(values: NDArray[np.uint64], start: NDArray[np.int64], bits: NDArray[np.uint8]) -> EncodedColumns:
-    counts = np.diff(start)
-    half, mask = _moduli(bits)
-    difference = np.empty_like(values)
-    difference[1:] = values[1:] - values[:-1]
-    difference[start[:-1]] = 0
-    delta = _centred(difference, np.repeat(half, counts), np.repeat(mask, counts))
-    kind = np.full(len(counts), Kind.CONSTANT, np.uint8)
-    changing = np.flatnonzero(np.add.reduceat(delta != 0, start[:-1], dtype=np.int64))
-    columns = _Changing.of(values, delta, start, bits, changing)
+    # Most columns of a car are constant: find them by the cheapest means, and do the rest for the others only.
+    differs = np.empty(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=differs[1:])
+    differs[start[:-1]] = False
+    changing = np.flatnonzero(np.logical_or.reduceat(differs, start[:-1]))
+    columns = _Changing.of(values, start, bits, changing)
+    kind = np.full(len(bits), Kind.CONSTANT, np.uint8)
     kind[changing] = columns.kind | columns.pool << 4
     return EncodedColumns(
         kind,
@@ -132,7 +130,6 @@ class _Changing:
     def of(
         cls,
         values: NDArray[np.uint64],
-        delta: NDArray[np.int64],
         start: NDArray[np.int64],
         bits: NDArray[np.uint8],
         changing: NDArray[np.intp],
@@ -141,16 +138,14 @@ class _Changing:
         counts = np.diff(start)[changing]
         begin = np.zeros(len(counts) + 1, np.int64)
         np.cumsum(counts, out=begin[1:])
-        at = np.arange(begin[-1]) + np.repeat(start[changing] - begin[:-1], counts)
-        values, delta, bits = values.take(at), delta.take(at), bits[changing]
+        values = values.take(np.arange(begin[-1]) + np.repeat(start[changing] - begin[:-1], counts))
         if not len(changing):
-            return cls(values, delta, delta, begin, np.empty(0, np.uint8), np.empty(0, np.uint8))
-        half, mask = _moduli(bits)
-        delta2 = delta.copy()
-        delta2[1:] -= delta[:-1]
-        delta2[begin[:-1]] = 0
-        delta2 = _centred(delta2.view(np.uint64), np.repeat(half, counts), np.repeat(mask, counts))
-        kind, cost, largest = _choose(values, delta, delta2, begin, bits)
+            none = np.empty(0, np.uint8)
+            return cls(values, values.view(np.int64), values.view(np.int64), begin, none, none)
+        half, mask = (np.repeat(modulus, counts) for modulus in _moduli(bits[changing]))
+        delta = _differences(values, begin, half, mask)
+        delta2 = _differences(delta.view(np.uint64), begin, half, mask)
+        kind, cost, largest = _choose(values, delta, delta2, begin, bits[changing])
         pool = np.searchsorted(_POOL_BITS, cost / counts).astype(np.uint8)
         pool[largest > 0xFF] = _WIDE
         pool[kind < Kind.DELTA] = 0
@@ -171,15 +166,14 @@ class _Changing:
     def pools(self) -> tuple[NDArray[np.uint64], ...]:
         """The numbers of all delta, delta2 and direct columns, by pool."""
         counts = np.diff(self.start)
-        kind = np.repeat(self.kind, counts)
-        pool = np.repeat(np.where(self.kind >= Kind.DELTA, self.pool, POOLS), counts)
-        differences = np.repeat((self.kind == Kind.DELTA) | (self.kind == Kind.DELTA2), counts)
-        numbers = zigzag(np.where(kind == Kind.DELTA2, self.delta2, self.delta))
-        numbers = np.where(kind == Kind.DIRECT, self.values, numbers)
+        twice = np.repeat(self.kind == Kind.DELTA2, counts)
+        direct = np.repeat(self.kind == Kind.DIRECT, counts)
+        numbers = np.where(direct, self.values, zigzag(np.where(twice, self.delta2, self.delta)))
+        pool = np.repeat(np.where(self.kind >= Kind.DELTA, self.pool, np.uint8(POOLS)), counts)
         # A column of differences has one number fewer than rows: its first value is written apart.
-        written = np.ones(len(kind), np.bool_)
-        written[self.start[:-1]] = ~differences[self.start[:-1]]
-        return tuple(numbers[written & (pool == number)] for number in range(POOLS))
+        first = self.start[:-1][self.kind != Kind.DIRECT]
+        pool[first] = POOLS
+        return tuple(numbers[pool == number] for number in range(POOLS))
 
 
 def _choose(
@@ -193,16 +187,17 @@ def _choose(
     first = start[:-1]
     counts = np.diff(start)
     column = np.repeat(np.arange(len(counts)), counts)
-    size = _magnitude(zigzag(delta))
+    size = _magnitude(delta)
     changes = np.add.reduceat(delta != 0, first, dtype=np.int64)
-    gap_bits = np.log2(counts / changes) + 1.5
+    written = np.add.reduceat(size, first) + changes
     costs = np.stack(
         [
-            (changes * gap_bits + np.add.reduceat(np.where(delta != 0, size + 1, 0), first)) * _SPARSE_OVERHEAD,
-            _entropy(size, column, len(counts)),
-            _entropy(_magnitude(zigzag(delta2)), column, len(counts)),
+            (changes * (np.log2(counts / changes) + 1.5) + written) * _SPARSE_OVERHEAD,
+            _entropy(size, column, len(counts), signs=True),
+            _entropy(_magnitude(delta2), column, len(counts), signs=True),
             np.minimum(
-                _direct_cost(values, column, counts, bits), _entropy(_magnitude(values), column, len(counts))
+                _direct_cost(values, column, counts, bits),
+                _entropy(_magnitude(values), column, len(counts), signs=False),
             ),
         ]
     )
@@ -212,10 +207,9 @@ def _choose(
     bent = delta2 != 0
     bent[np.minimum(first + 1, start[1:] - 1)] = False
     kind[~np.logical_or.reduceat(bent, first)] = Kind.LINEAR
+    numbers = np.where(np.repeat(kind, counts) == Kind.DELTA2, delta2, delta)
     largest: NDArray[np.uint64] = np.where(
-        kind == Kind.DIRECT,
-        np.maximum.reduceat(values, first),
-        np.maximum.reduceat(zigzag(np.where(np.repeat(kind, counts) == Kind.DELTA2, delta2, delta)), first),
+        kind == Kind.DIRECT, np.maximum.reduceat(values, first), np.maximum.reduceat(zigzag(numbers), first)
     )
     return kind, cost, largest
 
@@ -235,10 +229,10 @@ def _direct_cost(
     return cost
 
 
-def _entropy(size: NDArray[np.int64], column: NDArray[np.intp], columns: int) -> NDArray[np.float64]:
-    """Bits for numbers of these magnitudes: the magnitudes' entropy and what is below the leading one."""
+def _entropy(size: NDArray[np.int64], column: NDArray[np.intp], columns: int, *, signs: bool) -> NDArray[np.float64]:
+    """Bits for numbers of these magnitudes: the magnitudes' entropy, what is below the leading one, and a sign."""
     histogram = np.bincount(column * _CLASSES + size, minlength=columns * _CLASSES).reshape(columns, _CLASSES)
-    below: NDArray[np.float64] = histogram @ np.maximum(np.arange(_CLASSES) - 1.0, 0.0)
+    below: NDArray[np.float64] = histogram @ np.maximum(np.arange(_CLASSES) - (0.0 if signs else 1.0), 0.0)
     return _histogram_entropy(histogram) + below
 
 
@@ -250,9 +244,13 @@ def _histogram_entropy(histogram: NDArray[np.int64]) -> NDArray[np.float64]:
     return entropy
 
 
-def _magnitude(numbers: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Bits up to the leading one: 0 for 0, 1 for 1, 2 for 2 and 3; 64 where rounding reaches it."""
-    return np.minimum(np.frexp(numbers.astype(np.float64))[1], 64).astype(np.int64)
+def _magnitude(numbers: NDArray[np.int64] | NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Bits of the absolute value up to the leading one: 0 for 0, 1 for 1, 2 for 2 and 3; at most 64.
+
+    Read off the exponent of a float64 (IEEE 754), whose rounding may make 2**k of numbers just below it.
+    """
+    exponent = (numbers.astype(np.float64).view(np.int64) >> 52 & 0x7FF) - 1022
+    return np.clip(exponent, 0, 64, out=exponent)
 
 
 def _moduli(bits: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
@@ -261,12 +259,17 @@ def _moduli(bits: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uin
     return half, half - np.uint64(1) + half
 
 
-def _centred(numbers: NDArray[np.uint64], half: NDArray[np.uint64], mask: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Numbers modulo (mask + 1), from -half to half - 1."""
-    numbers += half
-    numbers &= mask
-    numbers -= half
-    return numbers.view(np.int64)
+def _differences(
+    numbers: NDArray[np.uint64], start: NDArray[np.int64], half: NDArray[np.uint64], mask: NDArray[np.uint64]
+) -> NDArray[np.int64]:
+    """Each number less the one before it in its column (of the first: 0), modulo (mask + 1), around zero."""
+    difference = np.empty_like(numbers)
+    np.subtract(numbers[1:], numbers[:-1], out=difference[1:])
+    difference[start[:-1]] = 0
+    difference += half
+    difference &= mask
+    difference -= half
+    return difference.view(np.int64)
 
 
 def _join(parts: list[EncodedColumns]) -> EncodedColumns:

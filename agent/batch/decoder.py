@@ -25,13 +25,16 @@ from agent.model import RAW_SIGNALS, BatchId, Gap, GapKind, group_key
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from agent.batch.catalog import Catalog
     from agent.model import SignalDefinition
 
 BATCH_BYTES_MAX = 64 << 20
 """A batch that claims to be longer, uncompressed, is refused."""
 ROWS_MAX = 8 << 20
-"""A batch that claims to have more rows, or more values, is refused: a few bytes can claim a lot."""
+VALUES_MAX = 64 << 20
+"""A batch that claims to have more rows or values is refused: a few bytes can claim a lot."""
 
 
 def decode_batch(payload: bytes, catalog: Catalog | None = None) -> Batch:
@@ -121,23 +124,33 @@ def _groups(message: batch_pb2.Batch, catalog: Catalog) -> Iterator[Group]:
     if sum(layout.rows for layout in layouts) > ROWS_MAX:
         raise BatchError(f"claims more than {ROWS_MAX} rows")
     reader = ColumnReader(_columns(message))
+    times = [_times(message, layout, reader.read(layout.rows, 64).view(np.int64)) for layout in layouts]
+    shapes = [_row_shapes(layout, reader) for layout in layouts]
     values = 0
-    for layout in layouts:
-        late = reader.read(layout.rows, 64).view(np.int64)
-        shape = reader.read(layout.rows, 32).astype(np.uint32) if layout.told else np.zeros(layout.rows, np.uint32)
-        rows_of_shape = np.bincount(shape, minlength=len(layout.shapes))
-        if len(rows_of_shape) > len(layout.shapes):
-            raise BatchError("a row names a shape that its group does not have")
+    for layout, time_ns, shape in zip(layouts, times, shapes, strict=True):
+        rows_of_shape = np.bincount(shape, minlength=len(layout.shapes)).tolist()
         columns = {}
-        for signal, rows in _rows_of_signal(layout.shapes, rows_of_shape.tolist()).items():
+        for signal, rows in _rows_of_signal(layout.shapes, rows_of_shape).items():
             values += rows
-            if values > ROWS_MAX * 8:
-                raise BatchError(f"claims more than {ROWS_MAX * 8} values")
+            if values > VALUES_MAX:
+                raise BatchError(f"claims more than {VALUES_MAX} values")
             columns[signal] = reader.read(rows, layout.signals[signal].length)
-        expected = layout.begin + (np.arange(layout.rows) * layout.period >> PERIOD_FRACTION)
-        time_ns = (message.base + expected + late) * np.int64(message.time_unit_ns)
         yield Group(layout.message, layout.bus, layout.can_id, time_ns, shape, layout.shapes, columns)
     reader.expect_nothing_left()
+
+
+def _times(message: batch_pb2.Batch, layout: _Layout, late: NDArray[np.int64]) -> NDArray[np.int64]:
+    expected = layout.begin + (np.arange(layout.rows) * layout.period >> PERIOD_FRACTION)
+    return (message.base + expected + late) * np.int64(message.time_unit_ns)
+
+
+def _row_shapes(layout: _Layout, reader: ColumnReader) -> NDArray[np.uint32]:
+    if not layout.told:
+        return np.zeros(layout.rows, np.uint32)
+    shape = reader.read(layout.rows, 32).astype(np.uint32)
+    if int(shape.max()) >= len(layout.shapes):
+        raise BatchError("a row names a shape that its group does not have")
+    return shape
 
 
 def _rows_of_signal(shapes: Sequence[Sequence[int]], rows_of_shape: Sequence[int]) -> dict[int, int]:

@@ -136,8 +136,7 @@ def _expect_times(
     periods = typical << PERIOD_FRACTION, _average_period(delta, span, typical, start)
     row = np.arange(len(time)) - np.repeat(start[:-1], counts)
     late = [
-        time - np.repeat(begin, counts) - (row * np.repeat(period, counts) >> PERIOD_FRACTION)
-        for period in periods
+        time - np.repeat(begin, counts) - (row * np.repeat(period, counts) >> PERIOD_FRACTION) for period in periods
     ]
     # Whole units fit most messages; a period such as 33.3 ms wants its fraction. Take what changes less often.
     changes = [np.add.reduceat(np.diff(column, prepend=0) != 0, start[:-1], dtype=np.int64) for column in late]
@@ -201,21 +200,14 @@ class _Shapes:
 def _lay_columns(
     block: SignalBlock, late: NDArray[np.int64], shapes: _Shapes
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Values, starts and bits of all columns: of each group its times, its shapes if told, its signals."""
-    groups = len(block.group_key)
-    rows = np.diff(block.row_start)
-    told = np.array(sorted(shapes.local), np.int64)
-    # Columns are sorted by group, and within it times (-2), shapes (-1), signals (0 and up).
-    owner = np.concatenate([np.arange(groups), told, block.column_group])
-    rank = np.concatenate([np.full(groups, -2), np.full(len(told), -1), block.column_signal])
-    counts = np.concatenate([rows, rows[told], np.diff(block.column_start)])
-    bits = np.concatenate([np.full(groups, 64), np.full(len(told), 32), block.bits]).astype(np.uint8)
-    local = [shapes.local[group].astype(np.uint64) for group in told.tolist()]
-    values = np.concatenate([late.view(np.uint64), *local, block.values])
-    order = np.argsort(owner * (1 << 17) + rank + 2, kind="stable")
-    begin = np.cumsum(counts) - counts
-    counts, begin = counts[order], begin[order]
-    start = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=start[1:])
-    values = values.take(np.arange(start[-1]) + np.repeat(begin - start[:-1], counts))
-    return values, start, bits[order]
+    """Values, starts and bits of all columns: the groups' times, the shapes of those that tell them, the signals."""
+    told = [shapes.local[group].astype(np.uint64) for group in sorted(shapes.local)]
+    counts = [
+        np.diff(block.row_start),
+        np.array([len(column) for column in told], np.int64),
+        np.diff(block.column_start),
+    ]
+    start = np.zeros(sum(map(len, counts)) + 1, np.int64)
+    np.cumsum(np.concatenate(counts), out=start[1:])
+    bits = [np.full(len(counts[0]), 64, np.uint8), np.full(len(told), 32, np.uint8), block.bits]
+    return np.concatenate([late.view(np.uint64), *told, block.values]), start, np.concatenate(bits)

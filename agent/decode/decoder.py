@@ -172,7 +172,8 @@ class _Words:
 
     def ninth_bytes(self, rows: NDArray[np.intp], byte: NDArray[np.int64]) -> NDArray[np.uint64]:
         """The byte after each window."""
-        return self._bytes[rows * self._width + byte + 8].astype(np.uint64)
+        ninth: NDArray[np.uint64] = self._bytes[rows * self._width + byte + 8].astype(np.uint64)
+        return ninth
 
 
 def _sort(plan: Plan, slots: NDArray[np.uint16], shapes: NDArray[np.int32]) -> _Sorted:

@@ -125,7 +125,7 @@ class _Bus:
                 return problem(f"message is declared in {other_file} too, with the same signals", Severity.NOTE)
             reason = f"message left out, its id is that of {other.name} in {other_file}, which counts"
             return problem(reason, Severity.SKIPPED)
-        self._messages.setdefault(message.can_id + 0, (file, message))
+        self._messages[message.can_id] = (file, message)
         other_file = self._file_of_name.setdefault(message.name, file)
         if other_file != file:
             return problem(f"message of the same name in {other_file}, with another id", Severity.NOTE)

@@ -257,7 +257,8 @@ class Plan:
     def truncate(self, shapes: NDArray[np.int32], lengths: NDArray[np.uint8]) -> NDArray[np.int32]:
         """The shape that is left of each `shapes[i]` in a frame of only `lengths[i]` bytes."""
         keys = np.uint64(1 << 63) | (shapes.astype(np.uint64) << np.uint64(MULTIPLEXOR_BITS_MAX)) | lengths
-        return self.walk.shape.take(self._follow(keys))
+        states = self._follow(keys)  # may make new tables
+        return self.walk.shape.take(states)
 
     def _follow(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
         at, known = _find(self._transition_key, keys)

@@ -144,13 +144,13 @@ class Account:
         return (*used, self.streams[-1])[-STREAMS_MAX:]
 
     def _needed(self, ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-        """Ranges that may name deleted records. Others may be forgotten: those are sent again at worst."""
-        needed = []
+        """As many as fit: those that may name deleted records, then others, which at worst are sent again."""
+        needed, others = [], []
         for first, last in ranges:
             begin, end = self.shelf.find(first), self.shelf.find(last)
-            if begin is None or end is None or begin[0] is not end[0]:
-                needed.append((first, last))
-        return tuple(needed[:RANGES_MAX])
+            inside = begin is not None and end is not None and begin[0] is end[0]
+            (others if inside else needed).append((first, last))
+        return tuple(sorted([*needed, *others][:RANGES_MAX]))
 
 
 def gaps_between(numbers: list[int], end: int) -> list[tuple[int, int]]:

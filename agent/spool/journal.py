@@ -6,6 +6,8 @@ batch that it belongs to is spooled. What an earlier batch left in the file is n
 told twice:
 
 - Payloads belong to an *epoch*; `recycle` begins the next one. Only the highest epoch found is recovered.
+- A batch that is stored as several is first `replace`d by them: one record, an epoch of its own, beside the ones
+  that it replaces. Whole, it counts, and each batch in it until that is spooled; torn, the epoch before it does.
 - Each is labelled with the sequence of its batch. A process that dies between spooling batch s and `recycle`
   leaves an epoch whose labels are below the spool's `unsealed_sequence`: obsolete, because the spool itself
   holds that data.
@@ -13,11 +15,13 @@ told twice:
   alive, and continues with the label s + 1. An epoch is alive if its highest label is at or above
   `unsealed_sequence`.
 
-Use, at start: `recover(spool.unsealed_sequence)`, record an INTERRUPTED gap unless `clean`, then `start()`.
-Then `append` each interval, `recycle` after each `Spool.append`, `close(clean=True)` after a clean stop.
+Use, at start: `recover(spool.unsealed_sequence)`, record an INTERRUPTED gap unless `clean`, store what was
+recovered, then `start()`. Then `append` each interval, `recycle` after each `Spool.append`, `close(clean=True)`
+after a clean stop.
 
-Limits: the file's size, all allocated when it is made; `append` returns False when the payload does not fit,
-and the caller seals its batch. One sync an append. Payloads of one whole file are read at once in `recover`.
+Limits: the file's size, all allocated when it is made; `append` returns False when the payload does not fit in
+three quarters of it, and the caller seals its batch; the rest is for `replace`. One sync an append. Payloads of one
+whole file are read at once in `recover`.
 
 Failure: a truncated file yields a clean prefix. A damaged payload costs itself and is counted in `lost`; a
 torn last one was never promised. A failed write or sync is repeated on the next pages and read back from the
@@ -28,14 +32,16 @@ Bytes, little endian; page 0 is the mark, records follow, each of whole pages of
     | mark | zeros | head | payload … | zeros | head | next record …
 
     head, at both ends of its record:           mark:
-      0   4  magic "CFJR"                         0   4  magic "CFJM"
+      0   4  magic "CFJR", of a set "CFJS"        0   4  magic "CFJM"
       4   4  version, 1                           4   4  version, 1
       8   8  epoch                                8   8  1 after a clean stop, 0 while running
-      16  8  sequence of the batch                16  8  zero
+      16  8  sequence of the (first) batch        16  8  zero
       24  8  written, ns since the epoch          24  8  written, ns since the epoch
       32  4  offset of the record in the file     32  …  zero
-      36  4  index within the epoch, from 0
-      40  4  payload length
+      36  4  index within the epoch, from 0;
+             of a set: how many batches
+      40  4  payload length; that of a set is
+             a MessagePack array of batches
       44  4  CRC-32 of the payload
       48  4  CRC-32 of the 48 bytes before        48  4  CRC-32 of the 48 bytes before
 """
@@ -48,12 +54,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 from zlib import crc32
 
+import msgspec
 import structlog
 
 from agent.spool.disk import PAGE, Disk, naming, padded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 log = structlog.get_logger()
@@ -61,7 +68,7 @@ log = structlog.get_logger()
 JOURNAL_BYTES = 4 << 20
 _HEAD = struct.Struct("<4sIQQqIIII")
 _HEAD_BYTES = _HEAD.size + 4
-_RECORD_MAGIC, _MARK_MAGIC = b"CFJR", b"CFJM"
+_RECORD_MAGIC, _SET_MAGIC, _MARK_MAGIC = b"CFJR", b"CFJS", b"CFJM"
 _VERSION = 1
 
 
@@ -113,8 +120,9 @@ class Journal:
         content = disk.read(self._file, 0, disk.size(self._file))
         self._mark = _unpacked(content[:_HEAD_BYTES], _MARK_MAGIC)
         self._found = list(_records(content))
-        self._epoch = max((head.epoch for head, _ in self._found), default=0) + 1
+        self._newest = self._epoch = max((head.epoch for head, _ in self._found), default=0) + 1
         self._index = 0
+        self._begin = PAGE
         self._end = PAGE
         self._started = False
 
@@ -139,63 +147,60 @@ class Journal:
             times.append(self._mark.written_ns)
         clean = self._mark.epoch == 1 if self._mark is not None else not found
         last_ns = max(times, default=0)
-        epoch = self._epoch - 1
-        alive = {}
-        for head, payload in found:
-            if head.epoch == epoch and (payload is not None or head.number not in alive):
-                alive[head.number] = head, payload
-        if not alive or max(head.sequence for head, _ in alive.values()) < unsealed_sequence:
-            return Recovery(clean=clean, last_written_ns=last_ns)
-        self._epoch, self._index = epoch, max(alive) + 1
-        self._end = max(head.end for head, _ in alive.values())
-        return self._recovered(alive, clean=clean, last_ns=last_ns)
+        for epoch, records in _by_epoch(found):
+            head, payload = records[min(records)]
+            is_set = head.magic == _SET_MAGIC
+            if max(head.sequence for head, _ in records.values()) + (head.number if is_set else 1) <= unsealed_sequence:
+                break
+            if is_set and payload is None and head.sequence >= unsealed_sequence:
+                continue  # cut off: what it was to replace still counts
+            self._epoch, self._index = epoch, max(records) + 1
+            self._begin, self._end = head.offset, max(head.end for head, _ in records.values())
+            if is_set:
+                return self._recovered_set(head, payload, unsealed_sequence, clean=clean, last_ns=last_ns)
+            return self._recovered(records, clean=clean, last_ns=last_ns)
+        return Recovery(clean=clean, last_written_ns=last_ns)
 
-    def start(self) -> None:
-        """Mark the file as in use: from now on an end without `close(clean=True)` is an interruption."""
+    def start(self, since_ns: int | None = None) -> None:
+        """Mark the file as in use, since then or now: an end without `close(clean=True)` is an interruption."""
         with naming("start the journal", self._path):
             if self._disk.size(self._file) < self._size:
                 self._disk.allocate(self._file, self._size)
                 self._disk.sync_directory(self._path.parent)
-            self._write_mark(clean=False)
+            self._write_mark(clean=False, at_ns=since_ns)
         self._started = True
 
     def append(self, sequence: int, payload: bytes) -> bool:
         """Keep a part of the batch to be sealed as `sequence`; durable on return. False: full, seal now."""
         if not self._started:
             self.start()
-        with naming("append to the journal", self._path):
-            for verify in (False, True):
-                offset, length = self._end, _extent(len(payload))
-                if offset + length > self._size:
-                    return False
-                self._end += length
-                head = _packed(
-                    _RECORD_MAGIC,
-                    self._epoch,
-                    sequence,
-                    self._clock(),
-                    offset,
-                    self._index,
-                    len(payload),
-                    crc32(payload),
-                )
-                data = b"".join((head, payload, bytes(length - 2 * _HEAD_BYTES - len(payload)), head))
-                try:
-                    self._write(offset, data, verify=verify)
-                except OSError as error:
-                    if verify:
-                        raise
-                    log.warning("journal_write_failed", file=str(self._path), offset=offset, error=error.strerror)
-                else:
-                    break
+        limit = PAGE + (self._size - PAGE) * 3 // 4
+        place = self._put(_RECORD_MAGIC, self._epoch, sequence, self._index, payload, self._end, limit)
+        if place is None:
+            return False
+        self._end = place + _extent(len(payload))
         self._index += 1
         return True
 
+    def replace(self, sequence: int, batches: Sequence[bytes]) -> bool:
+        """What was kept has become these batches, numbered from `sequence` on; all of them, or what was kept, are
+        recovered. Durable on return. False: no room, nothing was done."""
+        if not self._started:
+            self.start()
+        payload = msgspec.msgpack.encode(batches)
+        for begin, limit in ((self._end, self._size), (PAGE, self._begin)):
+            place = self._put(_SET_MAGIC, self._newest + 1, sequence, len(batches), payload, begin, limit)
+            if place is not None:
+                self._newest = self._epoch = self._newest + 1
+                self._begin, self._end = place, place + _extent(len(payload))
+                return True
+        return False
+
     def recycle(self) -> None:
         """The batch is spooled, or dropped and reported: begin again at the front. Writes nothing."""
-        self._epoch += 1
+        self._newest = self._epoch = self._newest + 1
         self._index = 0
-        self._end = PAGE
+        self._begin = self._end = PAGE
 
     def close(self, *, clean: bool = False) -> None:
         """Close; `clean` says that no batch is open any more: the next start reports no interruption."""
@@ -207,6 +212,40 @@ class Journal:
                     self._write_mark(clean=True)
         finally:
             self._disk.close(self._file)
+
+    def _put(
+        self, magic: bytes, epoch: int, sequence: int, number: int, payload: bytes, offset: int, limit: int
+    ) -> int | None:
+        """Write a record at or, where that fails, behind the offset: where it is. None: no room below the limit."""
+        length = _extent(len(payload))
+        with naming("append to the journal", self._path):
+            for verify in (False, True):
+                if offset + length > limit:
+                    return None
+                head = _packed(magic, epoch, sequence, self._clock(), offset, number, len(payload), crc32(payload))
+                data = b"".join((head, payload, bytes(length - 2 * _HEAD_BYTES - len(payload)), head))
+                try:
+                    self._write(offset, data, verify=verify)
+                except OSError as error:
+                    if verify:
+                        raise
+                    log.warning("journal_write_failed", file=str(self._path), offset=offset, error=error.strerror)
+                    offset += length
+                else:
+                    break
+        return offset
+
+    def _recovered_set(
+        self, head: _Head, payload: bytes | None, unsealed_sequence: int, *, clean: bool, last_ns: int
+    ) -> Recovery:
+        """Those of its batches that are not spooled yet."""
+        spooled = max(unsealed_sequence - head.sequence, 0)
+        if payload is None:
+            lost = head.number - spooled
+            log.warning("journal_damaged", file=str(self._path), lost=lost, torn=False, recovered=0)
+            return Recovery((), lost, 0, head.written_ns, clean, last_ns)
+        batches = msgspec.msgpack.decode(payload, type=tuple[bytes, ...])
+        return Recovery(batches[spooled:], clean=clean, last_written_ns=last_ns)
 
     def _recovered(self, alive: dict[int, tuple[_Head, bytes | None]], *, clean: bool, last_ns: int) -> Recovery:
         """Payloads in order, and what is missing between them. A torn last one was never promised."""
@@ -226,8 +265,9 @@ class Journal:
             last_ns,
         )
 
-    def _write_mark(self, *, clean: bool) -> None:
-        mark = _packed(_MARK_MAGIC, int(clean), 0, self._clock(), 0, 0, 0, 0).ljust(PAGE, b"\0")
+    def _write_mark(self, *, clean: bool, at_ns: int | None = None) -> None:
+        written_ns = self._clock() if at_ns is None else at_ns
+        mark = _packed(_MARK_MAGIC, int(clean), 0, written_ns, 0, 0, 0, 0).ljust(PAGE, b"\0")
         try:
             self._write(0, mark)
         except OSError:
@@ -247,9 +287,9 @@ def _records(content: bytes) -> Iterator[tuple[_Head, bytes | None]]:
     offset = PAGE
     while offset + PAGE <= len(content):
         page = content[offset : offset + PAGE]
-        head = _unpacked(page[:_HEAD_BYTES], _RECORD_MAGIC)
+        head = _unpacked(page[:_HEAD_BYTES], _RECORD_MAGIC, _SET_MAGIC)
         if head is None or head.offset != offset:
-            head = _unpacked(page[-_HEAD_BYTES:], _RECORD_MAGIC)
+            head = _unpacked(page[-_HEAD_BYTES:], _RECORD_MAGIC, _SET_MAGIC)
             if head is None or head.end != offset + PAGE:
                 offset += PAGE
                 continue
@@ -259,14 +299,26 @@ def _records(content: bytes) -> Iterator[tuple[_Head, bytes | None]]:
         offset = min(head.end, offset + PAGE) if head.end > len(content) else head.end
 
 
+def _by_epoch(
+    found: Iterable[tuple[_Head, bytes | None]],
+) -> Iterator[tuple[int, dict[int, tuple[_Head, bytes | None]]]]:
+    """The records of each epoch by number, newest epoch first; of two with one number, an intact one."""
+    epochs: dict[int, dict[int, tuple[_Head, bytes | None]]] = {}
+    for head, payload in found:
+        records = epochs.setdefault(head.epoch, {})
+        if payload is not None or head.number not in records:
+            records[head.number] = head, payload
+    yield from sorted(epochs.items(), reverse=True)
+
+
 def _packed(magic: bytes, *fields: int) -> bytes:
     body = _HEAD.pack(magic, _VERSION, *fields)
     return body + crc32(body).to_bytes(4, "little")
 
 
-def _unpacked(data: bytes, magic: bytes) -> _Head | None:
+def _unpacked(data: bytes, *magics: bytes) -> _Head | None:
     body, checksum = data[: _HEAD.size], int.from_bytes(data[_HEAD.size :], "little")
-    if len(data) != _HEAD_BYTES or body[:4] != magic or crc32(body) != checksum:
+    if len(data) != _HEAD_BYTES or body[:4] not in magics or crc32(body) != checksum:
         return None
     head = _Head(*_HEAD.unpack(body))
     return head if head.version == _VERSION else None

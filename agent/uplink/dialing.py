@@ -201,9 +201,9 @@ async def _resolve(host: str, port: int) -> list[Any]:
 
 
 def _tune(sock: socket.socket, options: MqttOptions) -> None:
-    """No Nagle delay; the kernel gives up on a peer that acknowledges nothing before our own watch must."""
+    """No Nagle delay; should our own watch fail, the kernel gives up on a peer that takes nothing in."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    timeout_ms = int(1000 * max(options.acknowledge_timeout_s, options.answer_timeout_s))
+    timeout_ms = int(2000 * max(options.acknowledge_timeout_s, options.answer_timeout_s))
     with contextlib.suppress(AttributeError, OSError):  # Linux only
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
 

@@ -17,9 +17,9 @@ pinned to a narrow range.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -37,6 +37,7 @@ from agent.uplink.transport import (
     LinkLimits,
     LinkLoss,
     Outcome,
+    Received,
     RefusedError,
     Trouble,
     outcome_of_acknowledgement,
@@ -67,25 +68,6 @@ _PUBLISH_OVERHEAD = 1 + 4 + 2 + 2 + 4
 """Bytes of a PUBLISH beside topic and payload: type, length, topic's length, packet id, alias."""
 _GOODBYE_S = 2.0
 _SILENT = logging.Logger("canferry.mqtt", logging.CRITICAL + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One message that has come in; not acknowledged until `acknowledge` is called.
-
-    retain   the broker had kept it: it is not fresh
-    """
-
-    topic: str
-    payload: bytes
-    retain: bool
-    _connection: MqttConnection
-    _packet_id: int
-    _qos: int
-
-    def acknowledge(self) -> None:
-        """Tell the broker that the message is safe here; where the link has ended it will come again."""
-        self._connection.acknowledge(self._packet_id, self._qos)
 
 
 class VersionRefusedError(RefusedError):
@@ -193,11 +175,6 @@ class MqttConnection(aiomqtt.Client):
         if self._received.empty() and self._loss.done():
             return None
         return await self._received.get()
-
-    def acknowledge(self, packet_id: int, qos: int) -> None:
-        """PUBACK of a received message; nothing where the link has ended."""
-        if qos and not self._loss.done():
-            self._client.ack(packet_id, qos)
 
     async def subscribe_all(self, filters: Sequence[str], qos: int) -> None:
         """Subscribe; messages then wait for `acknowledge`. Raises RefusedError where one is not granted."""
@@ -333,9 +310,12 @@ class MqttConnection(aiomqtt.Client):
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
-        self._received.put_nowait(
-            Received(message.topic, bytes(message.payload), message.retain, self, message.mid, message.qos)
-        )
+        done = functools.partial(self._acknowledge, message.mid, message.qos)
+        self._received.put_nowait(Received(message.topic, bytes(message.payload), bool(message.retain), done))
+
+    def _acknowledge(self, packet_id: int, qos: int) -> None:
+        if qos and not self._loss.done():
+            self._client.ack(packet_id, qos)
 
     async def _misc_loop(self) -> None:
         """Keep-alive, and the end of a link on which nothing moves although something should."""

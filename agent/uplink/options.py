@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the broker is and how to speak to it: plain, frozen, already validated where it was read."""
+"""Where the broker is, how to speak to it and how to send: plain, frozen, validated where it was read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from agent.errors import ConfigError
+from agent.uplink.topics import TopicTemplate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Version = Literal["auto", "5", "3.1.1"]
+BATCH_TOPIC = TopicTemplate("canferry/{vehicle}/batch")
+CATALOG_TOPIC = TopicTemplate("canferry/{vehicle}/catalog")
+STATUS_TOPIC = TopicTemplate("canferry/{vehicle}/status")
 SCHEMES = {"mqtt": (False, 1883), "mqtts": (True, 8883)}
 
 
@@ -53,6 +57,27 @@ class MqttOptions:
     def address(self) -> str:
         """host:port, an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class SenderOptions:
+    """How to send.
+
+    window_batches, window_bytes   published and not yet answered, at most; payload bytes
+    backlog_rate                   bytes a second for the backlog, None: as fast as it goes
+    backoff_base_s, backoff_max_s  see `backoff`
+    status                         None: no status messages
+    """
+
+    vehicle: str
+    batch: TopicTemplate = BATCH_TOPIC
+    catalog: TopicTemplate = CATALOG_TOPIC
+    status: TopicTemplate | None = STATUS_TOPIC
+    window_batches: int = 4
+    window_bytes: int = 192 << 10
+    backlog_rate: float | None = None
+    backoff_base_s: float = 1.0
+    backoff_max_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)

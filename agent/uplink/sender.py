@@ -20,16 +20,16 @@ import asyncio
 import contextlib
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from agent.uplink.backoff import Backoff
 from agent.uplink.lane import BatchQueue, Lane, Record, Worker
+from agent.uplink.options import SenderOptions
 from agent.uplink.status import LinkState, status_payload
 from agent.uplink.suspects import Suspects
-from agent.uplink.topics import TopicTemplate
 from agent.uplink.transport import Answer, Link, LinkLoss, Outcome, RefusedError, Transport, Trouble
 from agent.uplink.window import Pace, Window
 
@@ -42,37 +42,12 @@ __all__ = ["BatchQueue", "Record", "Sender", "SenderOptions", "Worker"]
 
 log = structlog.get_logger()
 
-BATCH_TOPIC = TopicTemplate("canferry/{vehicle}/batch")
-CATALOG_TOPIC = TopicTemplate("canferry/{vehicle}/catalog")
-STATUS_TOPIC = TopicTemplate("canferry/{vehicle}/status")
-
 _GOODBYE_S = 1.0
 _ADVICE = {
     Trouble.UNAUTHORIZED: "nothing is lost: allow this client to publish to the topic in the broker's access rules",
     Trouble.BUSY: "nothing is lost: the broker asks for patience; look at its quota if this lasts",
     Trouble.TAKEN_OVER: "another client connects with the same client id: give each unit its own mqtt.client_id",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SenderOptions:
-    """How to send.
-
-    window_batches, window_bytes   published and not yet answered, at most; payload bytes
-    backlog_rate                   bytes a second for the backlog, None: as fast as it goes
-    backoff_base_s, backoff_max_s  see `backoff`
-    status                         None: no status messages
-    """
-
-    vehicle: str
-    batch: TopicTemplate = BATCH_TOPIC
-    catalog: TopicTemplate = CATALOG_TOPIC
-    status: TopicTemplate | None = STATUS_TOPIC
-    window_batches: int = 4
-    window_bytes: int = 192 << 10
-    backlog_rate: float | None = None
-    backoff_base_s: float = 1.0
-    backoff_max_s: float = 300.0
 
 
 class Sender:

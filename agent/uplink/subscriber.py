@@ -27,9 +27,8 @@ import structlog
 
 from agent.uplink.backoff import Backoff
 from agent.uplink.link import Dialer
-from agent.uplink.mqtt import Received
 from agent.uplink.options import Session
-from agent.uplink.transport import RefusedError
+from agent.uplink.transport import Received, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

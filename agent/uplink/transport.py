@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 from agent.errors import UplinkError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
 RECEIVE_MAXIMUM = 65_535
@@ -73,6 +74,20 @@ class LinkLoss:
     reason: str
     code: int = -1
     by_peer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message that has come in, for whoever subscribes.
+
+    retain       the broker had kept it: it is not fresh
+    acknowledge  to be called once the message is safe; where its link has ended, it comes again
+    """
+
+    topic: str
+    payload: bytes
+    retain: bool
+    acknowledge: Callable[[], None]
 
 
 class RefusedError(UplinkError):

@@ -3,10 +3,14 @@
 
     python tests/benchmarks/spool_write_amplification.py [--directory DIR] [--megabytes 8] [--json]
 
-`written` is bytes per byte of payload: `asked` of the file system by the spool itself; `process` as the kernel accounts to the
-process (/proc/self/io, whole pages, without the file system's journal); `device` as the whole block device counts
-(/proc/diskstats, everything included, other processes too: run it on a quiet machine). The spool is measured while it
-lives, each batch acknowledged after the next one, after its first segments were made.
+Bytes per byte of payload: `asked` of the file system by the spool itself; `process` as the kernel accounts to the
+process (/proc/self/io: the pages made dirty; on kernels with large folios an overwrite in place counts the whole
+folio, up to 1 MiB, although one block is written); `device` as the block device counts (/proc/diskstats: everything,
+the file system's journal and other processes too). For a quiet device, as root:
+
+    truncate -s 256M disk.img; mkfs.ext4 -q disk.img; mount -o loop disk.img /mnt; … --directory /mnt
+
+The spool is measured while it lives, each batch acknowledged after the next one, after its first segments were made.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ def process_bytes() -> int:
 
 
 def device_bytes(directory: Path) -> int:
-    device = os.stat(directory).st_dev
+    device = directory.stat().st_dev
     for line in Path("/proc/diskstats").read_text().splitlines():
         fields = line.split()
         if (int(fields[0]), int(fields[1])) == (os.major(device), os.minor(device)):

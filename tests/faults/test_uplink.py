@@ -73,6 +73,8 @@ async def test_a_broker_killed_and_started_again_and_again_loses_nothing(tmp_pat
         with rig(tmp_path, options(broker.port)) as made:
             async with made.running():
                 for number in range(4):
+                    while not made.sender.state().connected:
+                        await asyncio.sleep(0.01)
                     await fill(made, 10, 5000)
                     await asyncio.sleep(0.05 * number)
                     await (broker.kill() if number % 2 else broker.stop())
@@ -87,52 +89,61 @@ async def test_a_broker_killed_and_started_again_and_again_loses_nothing(tmp_pat
 async def test_a_connection_cut_mid_publish_loses_nothing_and_repeats_only_what_was_in_flight(
     tmp_path: Path, version: Any
 ) -> None:
-    async with running(tmp_path / "broker") as broker, TcpProxy("127.0.0.1", broker.port) as proxy:
-        async with Listener(broker.port) as listener:
-            with rig(tmp_path, options(proxy.port, version=version)) as made:
-                expected = await fill(made, 40, 20_000)
-                async with made.running():
-                    for cut in range(1, 6):
-                        proxy.cut_after = proxy.bytes_to_broker + 70_001 * cut
-                        while proxy.cut_after is not None and await made.stored():
-                            await asyncio.sleep(0.01)
-                    await made.emptied()
-                    await listener.has(expected)
-                assert made.sender.state().links >= 4
-            repeats = len(listener.payloads) - len(expected)
-            assert 0 <= repeats <= 4 * made.sender.state().links
+    async with (
+        running(tmp_path / "broker") as broker,
+        TcpProxy("127.0.0.1", broker.port) as proxy,
+        Listener(broker.port) as listener,
+    ):
+        with rig(tmp_path, options(proxy.port, version=version)) as made:
+            expected = await fill(made, 40, 20_000)
+            async with made.running():
+                for cut in range(1, 6):
+                    proxy.cut_after = proxy.bytes_to_broker + 70_001 * cut
+                    while proxy.is_armed and await made.stored():
+                        await asyncio.sleep(0.01)
+                await made.emptied()
+                await listener.has(expected)
+            assert made.sender.state().links >= 4
+        repeats = len(listener.payloads) - len(expected)
+        assert 0 <= repeats <= 4 * made.sender.state().links
 
 
 async def test_withheld_acknowledgements_end_the_link_and_the_batches_go_again(tmp_path: Path) -> None:
-    async with running(tmp_path / "broker") as broker, TcpProxy("127.0.0.1", broker.port) as proxy:
-        async with Listener(broker.port) as listener:
-            with rig(tmp_path, options(proxy.port, **QUICK)) as made:
-                async with made.running():
-                    while not made.sender.state().connected:
-                        await asyncio.sleep(0.01)
-                    await proxy.stall(to_client=True)
-                    expected = await fill(made, 10)
-                    began = asyncio.get_running_loop().time()
-                    await listener.has({b"0.", b"1.", b"2.", b"3."})
-                    assert len(await made.stored()) == 10
-                    while made.sender.state().connected:
-                        await asyncio.sleep(0.01)
-                    assert asyncio.get_running_loop().time() - began < 3
-                    assert "no acknowledgement for 0.6 s" in made.sender.state().last_error
-                    await proxy.stall()
-                    await made.emptied()
-                    await listener.has(expected)
-            assert len(listener.payloads) == 10 + 4
+    async with (
+        running(tmp_path / "broker") as broker,
+        TcpProxy("127.0.0.1", broker.port) as proxy,
+        Listener(broker.port) as listener,
+    ):
+        with rig(tmp_path, options(proxy.port, **QUICK)) as made:
+            async with made.running():
+                await made.append(b"first")
+                await made.emptied()
+                await proxy.stall(to_client=True)
+                began = asyncio.get_running_loop().time()
+                expected = await fill(made, 10)
+                while made.sender.state().connected:
+                    await asyncio.sleep(0.005)
+                assert "no acknowledgement for 0.6 s" in made.sender.state().last_error
+                assert len(await made.stored()) == 10
+                assert asyncio.get_running_loop().time() - began < 10
+                await proxy.stall()
+                await made.emptied()
+                await listener.has(expected)
+                repeats = len(listener.payloads) - 11
+                assert 1 <= repeats <= 4
 
 
 @pytest.mark.parametrize("stalled", ["to_broker", "to_client"])
 async def test_an_idle_link_that_died_is_found(tmp_path: Path, stalled: str) -> None:
-    async with running(tmp_path / "broker") as broker, TcpProxy("127.0.0.1", broker.port) as proxy:
-        async with MqttTransport(options(proxy.port, **QUICK)).connect() as link:
-            await proxy.stall(**{stalled: True})
-            loss = await asyncio.wait_for(link.lost(), 8)
-            assert loss.trouble is Trouble.DROPPED
-            assert "no answer to a ping" in loss.reason
+    async with (
+        running(tmp_path / "broker") as broker,
+        TcpProxy("127.0.0.1", broker.port) as proxy,
+        MqttTransport(options(proxy.port, **QUICK)).connect() as link,
+    ):
+        await proxy.stall(**{stalled: True})
+        loss = await asyncio.wait_for(link.lost(), 8)
+        assert loss.trouble is Trouble.DROPPED
+        assert "no answer to a ping" in loss.reason
 
 
 async def test_a_frozen_broker_is_found_and_the_batches_arrive_when_it_thaws(tmp_path: Path) -> None:
@@ -154,18 +165,16 @@ async def test_a_frozen_broker_is_found_and_the_batches_arrive_when_it_thaws(tmp
                 await made.emptied()
 
 
-def slow_proxy(port: int) -> TcpProxy:
-    return TcpProxy("127.0.0.1", port, buffer_bytes=4096)
-
-
 async def test_a_slow_link_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
-    async with running(tmp_path / "broker") as broker, slow_proxy(broker.port) as proxy:
-        proxy.bytes_per_s = 60_000
-        with rig(tmp_path, options(proxy.port, **QUICK)) as made:
-            await fill(made, 3, 60_000)
+    async with running(tmp_path / "broker") as broker, TcpProxy("127.0.0.1", broker.port, buffer_bytes=4096) as proxy:
+        proxy.bytes_per_s = 100_000
+        with rig(tmp_path, options(proxy.port, acknowledge_timeout_s=1.5)) as made:
+            await made.append(bytes(150_000))
+            began = asyncio.get_running_loop().time()
             async with made.running():
                 await made.emptied()
                 assert made.sender.state().links == 1
+            assert asyncio.get_running_loop().time() - began > 1.5
 
 
 @pytest.mark.parametrize(
@@ -211,10 +220,12 @@ async def test_each_acknowledgement_does_to_the_batch_what_the_table_says(
     ],
 )
 async def test_each_disconnect_is_told_and_leaves_the_publish_unanswered(code: int, trouble: Trouble) -> None:
-    async with ScriptedBroker(answer=lambda publish: disconnect(code)) as broker:
-        async with MqttTransport(options(broker.port)).connect() as link:
-            answer = await link.publish("x/batch", b"payload")
-            loss = await link.lost()
+    async with (
+        ScriptedBroker(answer=lambda publish: disconnect(code)) as broker,
+        MqttTransport(options(broker.port)).connect() as link,
+    ):
+        answer = await link.publish("x/batch", b"payload")
+        loss = await link.lost()
     assert answer.outcome is Outcome.LOST
     assert (loss.trouble, loss.code, loss.by_peer) == (trouble, code, True)
     assert f"0x{code:02X}" in loss.reason
@@ -270,19 +281,23 @@ async def test_a_cancelled_publish_still_counts_for_receive_maximum() -> None:
 
 
 async def test_topic_aliases_save_the_topic_and_stay_within_the_brokers_maximum(tmp_path: Path) -> None:
-    async with ScriptedBroker(connack=lambda level: connack(0, b"\x22\x00\x02")) as broker:
-        async with MqttTransport(options(broker.port)).connect() as link:
-            for topic in ("long/a", "long/b", "long/c") * 3:
-                await link.publish(topic, b"payload")
+    async with (
+        ScriptedBroker(connack=lambda level: connack(0, b"\x22\x00\x02")) as broker,
+        MqttTransport(options(broker.port)).connect() as link,
+    ):
+        for topic in ("long/a", "long/b", "long/c") * 3:
+            await link.publish(topic, b"payload")
     assert [publish.topic for publish in broker.publishes] == ["long/a", "long/b", "long/c"] * 3
     assert [publish.size_bytes for publish in broker.publishes] == [21, 21, 18] + [15, 15, 18] * 2
     assert broker.violations == []
 
 
 async def test_a_retained_message_is_not_asked_of_a_broker_that_keeps_none() -> None:
-    async with ScriptedBroker(connack=lambda level: connack(0, b"\x25\x00")) as broker:
-        async with MqttTransport(options(broker.port, will_topic="")).connect() as link:
-            await link.publish("x/batch", b"payload", retain=True)
+    async with (
+        ScriptedBroker(connack=lambda level: connack(0, b"\x25\x00")) as broker,
+        MqttTransport(options(broker.port, will_topic="")).connect() as link,
+    ):
+        await link.publish("x/batch", b"payload", retain=True)
     assert not broker.publishes[0].retain
 
 
@@ -344,10 +359,12 @@ async def test_a_server_that_is_no_broker_is_refused_in_time(noise: bytes) -> No
 
 
 async def test_noise_in_a_running_link_ends_it(tmp_path: Path) -> None:
-    async with ScriptedBroker(answer=lambda publish: b"\x40\x00" + b"\xff" * 32) as broker:
-        async with MqttTransport(options(broker.port)).connect() as link:
-            assert (await link.publish("x/batch", b"payload")).outcome is Outcome.LOST
-            assert isinstance(await link.lost(), LinkLoss)
+    async with (
+        ScriptedBroker(answer=lambda publish: b"\x40\x00" + b"\xff" * 32) as broker,
+        MqttTransport(options(broker.port)).connect() as link,
+    ):
+        assert (await link.publish("x/batch", b"payload")).outcome is Outcome.LOST
+        assert isinstance(await link.lost(), LinkLoss)
 
 
 async def test_closing_does_not_wait_for_a_name_that_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:

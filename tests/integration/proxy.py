@@ -52,6 +52,7 @@ class TcpProxy:
         listener = socket.create_server(("127.0.0.1", 0))
         if self._buffer_bytes is not None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer_bytes)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
         limit = self._buffer_bytes or _CHUNK
         self._server = await asyncio.start_server(self._accept, sock=listener, limit=limit)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -66,6 +67,11 @@ class TcpProxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def is_armed(self) -> bool:
+        """`cut_after` has still to happen."""
+        return self.cut_after is not None
 
     def cut(self) -> None:
         """Reset every connection: nothing more gets through, in neither direction."""

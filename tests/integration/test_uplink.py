@@ -103,19 +103,22 @@ async def test_a_publish_that_is_not_allowed_keeps_the_batch_until_it_is(tmp_pat
 
 
 async def test_status_is_online_while_the_link_is_up_and_offline_after_it_was_cut(tmp_path: Path) -> None:
-    async with running(tmp_path / "broker") as broker, TcpProxy("127.0.0.1", broker.port) as proxy:
-        async with subscriber(broker.port, "canferry/+/status") as source:
-            with rig(tmp_path, options(proxy.port)) as made:
-                async with made.running():
-                    first = json.loads((await receive(source, 1))[0])
-                    assert first == {"online": True, "version": first["version"], "stream": made.spool.stream}
-                    proxy.refuse = True
-                    proxy.cut()
-                    assert json.loads((await receive(source, 1))[0])["online"] is False
-                    proxy.refuse = False
-                    assert json.loads((await receive(source, 1))[0])["online"] is True
-                    await made.sender.drain(5.0)
-                    assert json.loads((await receive(source, 1))[0])["online"] is False
+    async with (
+        running(tmp_path / "broker") as broker,
+        TcpProxy("127.0.0.1", broker.port) as proxy,
+        subscriber(broker.port, "canferry/+/status") as source,
+    ):
+        with rig(tmp_path, options(proxy.port)) as made:
+            async with made.running():
+                first = json.loads((await receive(source, 1))[0])
+                assert first == {"online": True, "version": first["version"], "stream": made.spool.stream}
+                proxy.refuse = True
+                proxy.cut()
+                assert json.loads((await receive(source, 1))[0])["online"] is False
+                proxy.refuse = False
+                assert json.loads((await receive(source, 1))[0])["online"] is True
+                await made.sender.drain(5.0)
+                assert json.loads((await receive(source, 1))[0])["online"] is False
 
 
 async def test_a_receiver_that_comes_later_finds_the_catalog(tmp_path: Path) -> None:
@@ -203,14 +206,8 @@ async def test_a_broker_certificate_that_does_not_fit_is_refused(
 ) -> None:
     made = await asyncio.to_thread(lambda: Certificates.make(tmp_path / "made", **changes))
     async with running(tmp_path / "broker", tls=made) as broker:
-        while True:
-            transport = MqttTransport(options(broker.port, tls=True, ca=made.ca))
-            try:
-                async with transport.connect():
-                    pass  # the second in which it expires is not over
-            except RefusedError as error:
-                assert text in str(error)
-                break
+        await asyncio.sleep(1.1 if changes.get("days") == 0 else 0.0)  # its last second has to pass
+        assert text in str(await refusal(port=broker.port, tls=True, ca=made.ca))
 
 
 async def test_a_port_that_speaks_no_tls_is_told(tmp_path: Path) -> None:
@@ -249,18 +246,21 @@ async def test_a_message_that_was_not_acknowledged_comes_again(tmp_path: Path) -
 
 async def test_a_subscriber_comes_back_by_itself_and_misses_nothing(tmp_path: Path) -> None:
     config = ["persistence true", f"persistence_location {tmp_path}/"]
-    async with running(tmp_path / "broker", config=config) as broker, TcpProxy("127.0.0.1", broker.port) as proxy:
-        async with subscriber(proxy.port) as source:
-            with rig(tmp_path, options(broker.port)) as made:
-                async with made.running():
-                    await made.append(b"one")
-                    assert await receive(source, 1) == [b"one"]
-                    proxy.cut()
-                    await made.append(b"two")
-                    await receive_until(source, b"two")
-                    await broker.restart()
-                    await made.append(b"three")
-                    await receive_until(source, b"three")
+    async with (
+        running(tmp_path / "broker", config=config) as broker,
+        TcpProxy("127.0.0.1", broker.port) as proxy,
+        subscriber(proxy.port) as source,
+    ):
+        with rig(tmp_path, options(broker.port)) as made:
+            async with made.running():
+                await made.append(b"one")
+                assert await receive(source, 1) == [b"one"]
+                proxy.cut()
+                await made.append(b"two")
+                await receive_until(source, b"two")
+                await broker.restart()
+                await made.append(b"three")
+                await receive_until(source, b"three")
 
 
 async def test_a_shared_group_divides_the_batches(tmp_path: Path) -> None:

@@ -63,9 +63,7 @@ def same(left: Any, right: Any) -> bool:
 @example(SignalDefinition("S", 0, 64, scale=1, offset=0.5), [2**64 - 1, 2**53 + 1])
 @example(SignalDefinition("S", 0, 64, scale=3, offset=0.5), [2**64 - 1, 2**53 + 1])
 @example(SignalDefinition("S", 0, 32, is_float=True, scale=2, offset=1), [0x7F800000, 0x7FC00000, 0x00000001])
-def test_values_equal_cantools_for_any_signal_and_any_raw_bits(
-    signal: SignalDefinition, raw: list[int]
-) -> None:
+def test_values_equal_cantools_for_any_signal_and_any_raw_bits(signal: SignalDefinition, raw: list[int]) -> None:
     field = [value & (2**signal.length - 1) for value in raw]
 
     ours = physical(signal, np.array(field, np.uint64)).tolist()

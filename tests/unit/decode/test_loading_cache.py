@@ -45,6 +45,7 @@ def kept(dbc: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.timeout(90)
 def test_definitions_are_kept_and_used_again(dbc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "new" / "cache"
     first = load_databases([("can0", dbc)], cache=folder)

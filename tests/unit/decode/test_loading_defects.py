@@ -123,7 +123,7 @@ DEFECTS = {
         {"M": ["b"]},
     ),
     "a Motorola signal past the message's length": (
-        message(1, "M", signal("a", "23|9@0+"), signal("b"), length=3),
+        message(1, "M", signal("a", "16|2@0+"), signal("b"), length=3),
         *(9, NOTE, SIGNAL, "M", "a", "past the message's 3 bytes"),
         {"M": ["b", "a"]},
     ),
@@ -171,6 +171,17 @@ DEFECTS = {
         message(1, "M", signal("p M"), signal("q M", "8|8@1+"), signal("a m1", "16|8@1+"))
         + "SG_MUL_VAL_ 1 a gone 1-1;\n",
         *(11, SKIPPED, SIGNAL, "M", "a", "gone, which is to select it, is not a multiplexor"),
+        {"M": ["p", "q"]},
+    ),
+    "multiplexors that select each other": (
+        message(1, "M", signal("p m1M"), signal("q m1M", "8|8@1+"), signal("a", "16|8@1+"))
+        + "SG_MUL_VAL_ 1 p q 1-1;\nSG_MUL_VAL_ 1 q p 1-1;\n",
+        *(10, SKIPPED, SIGNAL, "M", "q", "its multiplexor q is selected by itself"),
+        {"M": ["a"]},
+    ),
+    "a range of multiplexor values that is empty": (
+        message(1, "M", signal("p M"), signal("q M", "8|8@1+"), signal("a m1", "16|8@1+")) + "SG_MUL_VAL_ 1 a p 3-1;\n",
+        *(11, SKIPPED, SIGNAL, "M", "a", "is empty"),
         {"M": ["p", "q"]},
     ),
     "a multiplexor that cannot be read": (

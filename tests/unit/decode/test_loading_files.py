@@ -89,23 +89,27 @@ def test_no_file_is_no_message() -> None:
     assert load_databases([]).messages == ()
 
 
+@pytest.mark.timeout(90)
 def test_a_child_process_loads_what_this_process_would(tmp_path: Path) -> None:
     path = tmp_path / "car.dbc"
     path.write_text(SOUND + "hello\n")
     assert load_databases([("can0", path)]) == load_databases([("can0", path)], isolated=False)
 
 
+@pytest.mark.timeout(90)
 def test_a_child_process_tells_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match="there is no such file"):
         load_databases([("can0", tmp_path / "gone.dbc")])
 
 
+@pytest.mark.timeout(90)
 def test_a_child_process_that_dies_is_an_error_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "_CHILD", "import sys; print('why\\nso', file=sys.stderr); sys.exit(3)")
     with pytest.raises(DatabaseError, match=r"car\.dbc: loading ended with status 3: so$"):
         load_databases([("can0", tmp_path / "car.dbc")])
 
 
+@pytest.mark.timeout(90)
 def test_loading_leaves_cantools_and_python_can_out_of_this_process(tmp_path: Path) -> None:
     path = tmp_path / "car.dbc"
     path.write_text(SOUND)

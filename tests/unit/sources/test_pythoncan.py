@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pty
-import threading
 import time
 import tty
 from typing import TYPE_CHECKING, Any
@@ -123,20 +123,19 @@ class Adapter:
     """A serial CAN adapter (slcan) on a pseudo-terminal."""
 
     def __init__(self) -> None:
-        self._end, far = pty.openpty()
-        tty.setraw(far)
-        self.path = os.ttyname(far)
-        self._far = far
-        self.commands = b""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._end, self._far = pty.openpty()
+        tty.setraw(self._far)
+        os.set_blocking(self._end, False)
+        self.path = os.ttyname(self._far)
+        self._commands = b""
 
-    def _read(self) -> None:
-        try:
+    @property
+    def commands(self) -> bytes:
+        """What it has been told so far."""
+        with contextlib.suppress(BlockingIOError):
             while heard := os.read(self._end, 100):
-                self.commands += heard
-        except OSError:
-            return
+                self._commands += heard
+        return self._commands
 
     def say(self, text: str) -> None:
         os.write(self._end, text.encode())

@@ -17,9 +17,9 @@ PATH = Path("/spool/state")
 
 
 def state(number: int) -> State:
-    return State(
-        (("s", 0),), number, number, number, ((number + 2, number + 3),), (Entry(Gap(GapKind.DROPPED), number),)
-    )
+    """Longer than a sector, so that it can be torn."""
+    gaps = tuple(Entry(Gap(GapKind.DROPPED, number, detail="d" * 100), number) for _ in range(10))
+    return State((("s", 0),), number, number, number, ((number + 2, number + 3),), gaps)
 
 
 def test_the_newest_state_is_found_again() -> None:

@@ -97,7 +97,8 @@ class FakeLink:
         broker.in_flight_max = max(broker.in_flight_max, broker.in_flight)
         answer = asyncio.ensure_future(broker.answer(self, topic, payload))
         try:
-            await asyncio.wait([answer, self.loss], return_when=asyncio.FIRST_COMPLETED)
+            waiting: list[asyncio.Future[Any]] = [answer, self.loss]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
             broker.in_flight -= 1
             if not answer.done():

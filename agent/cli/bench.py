@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``canferry bench``: what this traffic costs on this unit."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from argparse import Namespace, _SubParsersAction
+
+_EPILOG = """\
+example:
+  canferry bench drive.log --dbc can0=car.dbc
+
+Processor time and bytes for each frame that the DBC files know, ours beside the plain way (cantools for each frame,
+JSON, gzip), medians of five passes over the same frames in one run.
+"""
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="what a log's traffic costs on this unit, beside the plain way",
+        description="Measures what the traffic of a recorded log costs on this unit.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("log", metavar="LOG", type=Path)
+    parser.add_argument(
+        "--dbc", metavar="[BUS=]FILE", action="append", required=True, help="may be given several times"
+    )
+    parser.add_argument(
+        "--bus", metavar="BUS", action="append", help="only this bus of the log; may be given several times"
+    )
+    parser.add_argument("--frames", metavar="N", type=int, default=100_000, help="of the log's beginning: %(default)s")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> int:
+    """Measure and print."""
+    from agent import benchmark
+    from agent.config import config_from_arguments
+    from agent.decode.loading import load_databases
+    from agent.sources.replay import log_channels
+
+    channels = [name for name in log_channels(args.log) if args.bus is None or name in args.bus]
+    config = config_from_arguments(args.log, args.dbc, buses=channels)
+    loaded = load_databases([(bus.name, path) for bus in config.buses for path in bus.dbc])
+    figures = benchmark.run(args.log, config, loaded.messages, max(1, args.frames))
+    print(json.dumps(figures) if args.json else "\n".join(_table(figures)))
+    return 0
+
+
+def _table(figures: dict[str, Any]) -> list[str]:
+    us, size, ratios = figures["us_per_frame"], figures["bytes_per_frame"], figures["ratios"]
+    return [
+        (
+            f"frames {figures['frames']:,}, decoded {figures['frames_decoded']:,}, "
+            f"{figures['signals_per_frame']:.1f} signals each; resident {figures['rss_bytes'] / 2**20:.0f} MiB"
+        ),
+        "",
+        f"{'':<34}{'canferry':>10}{'plain way':>12}{'times':>9}",
+        _row("decode, µs/frame", us["decode"], us["cantools"], ratios["decode_vs_cantools"]),
+        _row(
+            "decode + collect + encode, µs/frame",
+            us["decode_raw"] + us["collect"] + us["encode"],
+            us["cantools"],
+            ratios["pipeline_vs_cantools"],
+        ),
+        _row("bytes/frame, beside JSON", size["batch"], size["json"], ratios["bytes_vs_json"]),
+        _row("bytes/frame, beside JSON + gzip", size["batch"], size["json_gzip"], ratios["bytes_vs_json_gzip"]),
+        "",
+        "µs/frame    " + "  ".join(f"{name} {value:.3f}" for name, value in us.items()),
+        "bytes/frame " + "  ".join(f"{name} {value:.3f}" for name, value in figures["streams"].items()),
+    ]
+
+
+def _row(name: str, ours: float, plain: float, times: float) -> str:
+    return f"{name:<36}{ours:>8.3f}{plain:>12.2f}{times:>8.1f}x"

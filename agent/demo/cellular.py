@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cellular link: a TCP relay in front of the broker that goes away and comes back.
+
+An outage begins as on the road: first the answers no longer arrive, while what is being sent may still get
+through; then nothing does. So a batch can be at the broker without the agent knowing, is sent again, and has to
+be dropped as a duplicate at the other end. While the link is cut, connections end and new ones end at once.
+
+The port is the operating system's choice and stays taken from beginning to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+_CHUNK = 65_536
+_PUBLISH_BYTES = 256
+"""More than any packet but a publish of data."""
+_SETTLE_S = 0.2
+
+
+class CellularLink:
+    """Relays connections to `port` on to the broker's; `up` until `cut`, and again from `restore` on."""
+
+    def __init__(self, broker_port: int) -> None:
+        self._broker_port = broker_port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._answers = asyncio.Event()
+        self._answers.set()
+        self._passed = asyncio.Event()
+        self.up = True
+        self.port = 0
+        self.bytes_sent = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._server.close()
+        self._end_connections()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def cut(self, fading_s: float = 0.0) -> None:
+        """End it. Before that answers are lost until one more batch has got through, or for so long."""
+        self.up = False
+        self._answers.clear()
+        self._passed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(fading_s):
+                await self._passed.wait()
+                await asyncio.sleep(_SETTLE_S)
+        self._end_connections()
+
+    def restore(self) -> None:
+        """New connections get through from now on."""
+        self._answers.set()
+        self.up = True
+
+    def _end_connections(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            if self.up:
+                await self._relay(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass  # the end of a link is this relay's business
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        broker_reader, broker_writer = await asyncio.open_connection("127.0.0.1", self._broker_port)
+        try:
+            async with asyncio.TaskGroup() as directions:
+                up = directions.create_task(self._send(reader, broker_writer), name="link-up")
+                down = directions.create_task(self._answer(broker_reader, writer), name="link-down")
+                await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
+                up.cancel()
+                down.cancel()
+        except* OSError:
+            pass
+        finally:
+            broker_writer.transport.abort()
+
+    async def _send(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(_CHUNK):
+            self.bytes_sent += len(data)
+            writer.write(data)
+            await writer.drain()
+            if len(data) > _PUBLISH_BYTES:
+                self._passed.set()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(_CHUNK):
+            await self._answers.wait()
+            writer.write(data)
+            await writer.drain()

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The uplink's pure decisions: how long to wait, what may go, what a code means, when a link is dead."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.errors import ConfigError
+from agent.uplink.backoff import Backoff
+from agent.uplink.options import MqttOptions, parse_broker
+from agent.uplink.reasons import acknowledgement_text
+from agent.uplink.suspects import FIRST_WAIT_S, LONGEST_WAIT_S, SUSPECTS_MAX, Suspects
+from agent.uplink.topics import TopicTemplate, check_vehicle
+from agent.uplink.transport import (
+    Outcome,
+    Trouble,
+    outcome_of_acknowledgement,
+    trouble_of_disconnect,
+    trouble_of_refusal,
+)
+from agent.uplink.watch import Traffic, Watch
+from agent.uplink.window import Pace, Window
+
+
+def after(failures: int, trouble: Trouble = Trouble.UNREACHABLE) -> Backoff:
+    backoff = Backoff()
+    for _ in range(failures):
+        backoff = backoff.failed(trouble)
+    return backoff
+
+
+def test_nothing_is_waited_for_before_the_first_failure_and_after_a_proof() -> None:
+    assert Backoff().wait_s(0.9) == 0
+    assert after(7).proved().wait_s(0.9) == 0
+
+
+@pytest.mark.parametrize(("failures", "ceiling"), [(1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (1000, 300)])
+def test_the_ceiling_doubles_up_to_the_maximum(failures: int, ceiling: float) -> None:
+    assert after(failures).wait_s(0.5) == ceiling / 2
+    assert after(failures).wait_s(0.0) == 0.1
+
+
+@pytest.mark.parametrize("trouble", [Trouble.BUSY, Trouble.UNAUTHORIZED, Trouble.TAKEN_OVER])
+def test_patience_has_a_certain_half(trouble: Trouble) -> None:
+    assert after(1, trouble).wait_s(0.0) == 8
+    assert after(20, trouble).wait_s(0.0) == 150
+    assert after(20, trouble).failed(Trouble.DROPPED).wait_s(0.5) == 150
+
+
+@given(st.integers(0, 10_000), st.sampled_from(Trouble), st.floats(0, 1, exclude_max=True))
+def test_every_wait_is_bounded(failures: int, trouble: Trouble, roll: float) -> None:
+    wait_s = Backoff(failures=failures, patient=trouble is Trouble.BUSY).failed(trouble).wait_s(roll)
+    assert 0.1 <= wait_s <= 300
+
+
+def test_acknowledgement_codes_mean_what_the_table_says() -> None:
+    meaning = {code: outcome_of_acknowledgement(code) for code in range(256)}
+    named = {
+        Outcome.ACCEPTED: {0x00, 0x10},
+        Outcome.UNAUTHORIZED: {0x87},
+        Outcome.UNACCEPTABLE: {0x90, 0x95, 0x99},
+    }
+    for outcome, codes in named.items():
+        assert {code for code, found in meaning.items() if found is outcome} == codes
+    assert sum(found is Outcome.BUSY for found in meaning.values()) == 256 - 6
+
+
+def test_disconnect_and_refusal_codes_mean_what_the_table_says() -> None:
+    assert {code for code in range(256) if trouble_of_disconnect(code) is Trouble.BUSY} == {
+        0x88,
+        0x89,
+        0x93,
+        0x96,
+        0x97,
+        0x9F,
+    }
+    assert trouble_of_disconnect(0x8E) is Trouble.TAKEN_OVER
+    assert trouble_of_disconnect(0x87) is Trouble.UNAUTHORIZED
+    assert trouble_of_disconnect(0x95) is Trouble.UNACCEPTABLE
+    assert trouble_of_disconnect(0x8B) is Trouble.DROPPED
+    assert {code for code in range(256) if trouble_of_refusal(code) is Trouble.UNAUTHORIZED} == {
+        0x85,
+        0x86,
+        0x87,
+        0x8A,
+        0x8C,
+    }
+    assert trouble_of_refusal(0x84) is Trouble.UNREACHABLE
+
+
+def test_the_brokers_words_are_one_short_line() -> None:
+    words = b"first\nsecond  " + b"x" * 100
+    properties = bytes([len(words) + 3]) + b"\x1f" + len(words).to_bytes(2, "big") + words
+    text = acknowledgement_text(0x97, properties)
+    assert text.startswith("quota exceeded (0x97): first second xxx")
+    assert "\n" not in text
+    assert acknowledgement_text(0, properties) == ""
+
+
+@given(st.binary(max_size=300))
+def test_properties_of_any_content_yield_a_text(properties: bytes) -> None:
+    assert acknowledgement_text(0x87, properties).startswith("not authorized (0x87)")
+
+
+def test_the_backlog_leaves_room_for_a_live_batch() -> None:
+    window = Window(4, 100)
+    for _ in range(3):
+        assert window.fits(20, live=False)
+        window.add(20)
+    assert not window.fits(20, live=False)
+    assert window.fits(40, live=True)
+    assert not window.fits(41, live=True)
+    window.add(20)
+    assert not window.fits(1, live=True)
+
+
+def test_an_empty_window_takes_anything_and_one_of_one_serves_both() -> None:
+    window = Window(1, 100)
+    assert window.fits(10**9, live=False)
+    window.add(10)
+    assert not window.fits(1, live=True)
+    window.remove(10)
+    assert (window.batches, window.size_bytes) == (0, 0)
+    assert window.fits(1, live=False)
+
+
+def test_a_pace_spreads_bytes_and_saves_nothing_up() -> None:
+    pace = Pace(100.0)
+    assert pace.wait_s(1000) == 0
+    pace.spend(1000, 500)
+    assert pace.wait_s(1000) == 5
+    assert pace.wait_s(1004) == 1
+    assert pace.wait_s(2000) == 0
+    pace.spend(2000, 100)
+    assert pace.wait_s(2000) == 1
+    unpaced = Pace(None)
+    unpaced.spend(0, 10**9)
+    assert unpaced.wait_s(0) == 0
+
+
+def test_the_third_strike_makes_a_suspect_wait_and_each_more_longer() -> None:
+    suspects, key, now = Suspects(), ("s", 1), 0.0
+    assert [suspects.strike(key, now) for _ in range(2)] == [False, False]
+    assert not suspects.waits(key, now)
+    waits = []
+    for _ in range(12):
+        assert suspects.strike(key, now)
+        assert suspects.waits(key, now)
+        due = suspects.next_at()
+        assert due is not None
+        waits.append(due - now)
+        now = due
+        assert not suspects.waits(key, now)
+        assert suspects.release(now)
+        assert not suspects.release(now)
+    assert waits[:3] == [FIRST_WAIT_S, 2 * FIRST_WAIT_S, 4 * FIRST_WAIT_S]
+    assert waits[-1] == LONGEST_WAIT_S
+    suspects.clear(key)
+    assert not suspects.strike(key, now)
+
+
+def test_suspects_are_bounded() -> None:
+    suspects = Suspects()
+    for number in range(10 * SUSPECTS_MAX):
+        for _ in range(3):
+            suspects.strike(("s", number), 0.0)
+    assert sum(suspects.waits(("s", number), 1.0) for number in range(10 * SUSPECTS_MAX)) == SUSPECTS_MAX
+
+
+def test_an_upload_that_arrives_slowly_keeps_a_link_alive_and_a_ping_does_not() -> None:
+    watch = Watch(published_at=100.0)
+    watch.look(101, Traffic(1000, 0, 5000))
+    watch.look(110, Traffic(2000, 0, 4000))
+    assert watch.unacknowledged_s(110) == 0
+    watch.look(120, Traffic(6000, 0, 0))
+    assert watch.unacknowledged_s(120) == 0
+    watch.look(130, Traffic(6002, 2, 0))
+    watch.look(150, Traffic(6004, 4, 0))
+    assert watch.unacknowledged_s(150) == 30
+
+
+def test_a_ping_waits_for_its_answer_while_nothing_moves() -> None:
+    watch = Watch()
+    watch.look(10, Traffic(100, 100, 0))
+    assert watch.unanswered_s(50, pinged_at=0) == 0
+    assert watch.unanswered_s(50, pinged_at=40) == 10
+    watch.look(55, Traffic(100, 5000, 0))
+    assert watch.unanswered_s(60, pinged_at=40) == 5
+
+
+def test_a_template_makes_topics_filters_and_finds_its_values_again() -> None:
+    template = TopicTemplate("fleet/{vehicle}/{stream}-{sequence}/{hash}")
+    topic = template.expand(vehicle="car-1", stream="normal-1", sequence=7, catalog="abc")
+    assert topic == "fleet/car-1/normal-1-7/abc"
+    assert template.filter() == "fleet/+/+/+"
+    assert template.values(topic) == {"vehicle": "car-1", "stream": "normal-1", "sequence": "7", "hash": "abc"}
+    assert template.values("fleet/car-1") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a/+/b", "'+'"),
+        ("a/#", "'#'"),
+        ("a\0b", "may not stand"),
+        ("{car}/b", "{car} is not one of {vehicle}"),
+        ("{vehicle!r}", "not one of"),
+        ("{0}", "not one of"),
+        ("{vehicle.__class__}", "not one of"),
+        ("{vehicle", "topic '{vehicle'"),
+        ("x" * 65_536, "65535 bytes"),
+    ],
+)
+def test_a_template_that_cannot_work_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TopicTemplate(text)
+    assert complaint in str(caught.value)
+
+
+def test_a_topic_that_got_too_long_or_empty_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        TopicTemplate("{vehicle}").expand(vehicle="x" * 65_536)
+    with pytest.raises(ConfigError):
+        TopicTemplate("{hash}").expand(vehicle="car")
+
+
+@pytest.mark.parametrize("vehicle", ["", "a/b", "a+", "#", "a\0"])
+def test_a_vehicle_that_cannot_be_a_level_of_a_topic_is_refused(vehicle: str) -> None:
+    with pytest.raises(ConfigError, match="vehicle id"):
+        check_vehicle(vehicle)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("mqtts://b.example", ("b.example", 8883, True)),
+        ("mqtt://b.example", ("b.example", 1883, False)),
+        ("mqtts://b.example:443/", ("b.example", 443, True)),
+        ("mqtt://[::1]:1884", ("::1", 1884, False)),
+    ],
+)
+def test_a_broker_address_is_taken_apart(url: str, expected: tuple[str, int, bool]) -> None:
+    assert parse_broker(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["b.example:8883", "http://b", "mqtts://", "mqtts://b:99999", "mqtts://u:p@b", "mqtts://b/path", "mqtt://[::1"],
+)
+def test_a_broker_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="broker"):
+        parse_broker(url)
+
+
+def test_options_name_their_address_and_hide_their_password() -> None:
+    assert MqttOptions("::1", 1883).address == "[::1]:1883"
+    assert "hidden" not in repr(MqttOptions("b", password="hidden"))
