@@ -28,20 +28,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import structlog
 
-from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
-from agent.batch.codec import decode_batch
+from agent.batch.catalog import Catalog, encode_catalog
 from agent.clock import Clock, SystemClock
 from agent.collect.open_batch import SealLimits
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_databases
 from agent.decode.plan import Plan
-from agent.errors import BatchError, UplinkError
-from agent.model import Gap, GapKind
+from agent.errors import UplinkError
 from agent.packer import Packer, PackerSettings
 from agent.pipeline import Pipeline
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
 from agent.spool.vault import Vault
+from agent.takeover import take_over
 from agent.uplink.catalogs import CatalogShelf
 from agent.uplink.link import MqttTransport
 from agent.uplink.options import MqttOptions
@@ -63,6 +62,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 STREAM = "normal"
+DEFINITIONS = "definitions"
 JOURNAL_SHARE = 0.7
 """Of the journal's interval: after this much of it a block is handed over; the rest is for writing it down."""
 SILENCE_MARGIN_S = 1.0
@@ -150,33 +150,6 @@ class Storage:
         )
         journal = Journal.open(path / "journal")
         return cls(spool, journal, CatalogShelf(path / "catalogs"), Vault(spool, journal))
-
-    def recover(self, packer: Packer, clock: Clock) -> None:
-        """Seal what the process before had written down, and tell what it may have lost."""
-        found = self.journal.recover(self.spool.unsealed_sequence)
-        if not found.clean:
-            begin_ns, end_ns = found.last_written_ns, clock.wall_ns()
-            log.warning("interruption_found", seconds=round((end_ns - begin_ns) / 1e9, 3), parts=len(found.payloads))
-            packer.lose(Gap(GapKind.INTERRUPTED, begin_ns, end_ns, detail="the agent ended without sealing"))
-        if found.lost:
-            packer.lose(
-                Gap(GapKind.CORRUPT, found.lost_begin_ns, found.lost_end_ns, detail=f"{found.lost} journal records")
-            )
-        if found.payloads:
-            self._recover_parts(packer, found.payloads)
-        self.journal.recycle()
-        self.journal.start()
-
-    def _recover_parts(self, packer: Packer, parts: tuple[bytes, ...]) -> None:
-        try:
-            name = decode_batch(parts[0]).catalog
-            content = self.shelf.get(name)
-            if content is None:
-                raise BatchError(f"their catalog {name} is not stored")
-            packer.recover(parts, decode_catalog(content))
-        except BatchError as error:
-            log.error("recovery_failed", reason=str(error), parts=len(parts))  # noqa: TRY400
-            packer.lose(Gap(GapKind.CORRUPT, detail=f"{len(parts)} journal records: {error}"))
 
     def close(self, *, clean: bool) -> None:
         """Make everything last."""
@@ -270,11 +243,9 @@ async def _agent(config: Config, decoding: Decoding, clock: Clock) -> AsyncItera
     worker = Worker()
     try:
         storage = await worker.call(Storage.open, config)
+        packer = Packer(decoding.decoder, decoding.catalog, storage.vault, packer_settings(config), clock)
         clean = False
         try:
-            packer = Packer(decoding.decoder, decoding.catalog, storage.vault, packer_settings(config), clock)
-            await worker.call(storage.recover, packer, clock)
-            await worker.call(storage.shelf.put, decoding.catalog.hash, decoding.content)
             sender = Sender(
                 MqttTransport(mqtt_options(config, storage.spool.stream)),
                 [storage.spool],
@@ -298,6 +269,20 @@ class _Agent:
     storage: Storage
     packer: Packer
     sender: Sender
+
+    async def take_over(self, config: Config, decoding: Decoding, clock: Clock) -> None:
+        """What the process before left behind; to be called when the sources listen and nothing is taken yet."""
+        storage = self.storage
+        await self.worker.call(
+            take_over,
+            storage.spool,
+            storage.journal,
+            storage.shelf,
+            self.packer,
+            listening_ns=clock.wall_ns(),
+            interval_ns=config.spool.journal_interval,
+        )
+        await self.worker.call(storage.shelf.put, decoding.catalog.hash, decoding.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,10 +316,11 @@ async def run(
     clock = clock or SystemClock()
     own_signals = stop is None
     stop = stop or asyncio.Event()
-    decoding = load_decoding(config)
     with _stopped_by_signals(stop) if own_signals else contextlib.nullcontext():
+        decoding = load_decoding(config, config.spool.path / DEFINITIONS)
         async with _agent(config, decoding, clock) as agent, contextlib.AsyncExitStack() as opened:
             sources = [await opened.enter_async_context(source) for source in make_sources(config, clock)]
+            await agent.take_over(config, decoding, clock)
             pipeline = Pipeline(
                 sources,
                 agent.packer,
@@ -388,6 +374,7 @@ async def replay(
     with tempfile.TemporaryDirectory(prefix="canferry-replay-") as folder:
         config = _stored_at(config, Path(folder))
         async with _agent(config, decoding, clock) as agent, asyncio.TaskGroup() as tasks:
+            await agent.take_over(config, decoding, clock)
             sending = tasks.create_task(agent.sender.run(), name="uplink")
             async for block in _paced(blocks, speed):
                 await agent.worker.call(agent.packer.take, block)

@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import structlog
 
-from agent.batch.codec import ClockReading, Header, UnknownCount, decode_batch, encode_batch
+from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
 from agent.collect.merging import merge_blocks
 from agent.collect.open_batch import (
     FIRST_BYTES_PER_VALUE,
     OpenBatch,
     Part,
     SealLimits,
+    cut_evenly,
     learn_bytes_per_value,
     must_seal,
     must_seal_before,
@@ -40,9 +41,10 @@ from agent.collect.recovered import signal_block
 from agent.model import BatchId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from agent.batch.catalog import Catalog
+    from agent.batch.codec import Batch
     from agent.clock import Clock
     from agent.decode.decoder import Decoder
     from agent.model import FrameBlock, Gap
@@ -184,15 +186,13 @@ class Packer:
         if not batch.frames:
             return
         gaps = self._store.pending_gaps()
-        pieces = 1
-        while True:
-            sealed = [
+
+        def divided(pieces: int) -> list[SealedBatch]:
+            return [
                 self._sealed(piece, index, () if index else gaps) for index, piece in enumerate(batch.split(pieces))
             ]
-            largest = max(len(piece.payload) for piece in sealed)
-            if largest <= self._settings.limits.payload_bytes or len(sealed) < pieces:
-                break
-            pieces *= 2
+
+        sealed = self._as_few_as_fit(divided)
         self._append(sealed)
         size = sum(len(piece.payload) for piece in sealed)
         self._bytes_per_value = learn_bytes_per_value(self._bytes_per_value, size, batch.values)
@@ -216,37 +216,52 @@ class Packer:
                 seconds=round((batch.end_ns - batch.begin_ns) / 1e9, 3),
             )
 
-    def recover(self, parts: Sequence[bytes], catalog: Catalog) -> None:
-        """Seal what an earlier process had written down of its open batch, of the catalog that it used.
+    def recover(self, parts: Sequence[Batch], catalog: Catalog) -> None:
+        """Seal what an earlier process had written down of its open batch, of the catalog that it used."""
+        gaps = self._store.pending_gaps()
 
-        Raises:
-            BatchError: a part is not of that catalog.
+        def divided(pieces: int) -> list[SealedBatch]:
+            cuts = cut_evenly(len(parts), pieces)
+            return [
+                self._recovered(parts[begin:end], catalog, index, () if index else gaps)
+                for index, (begin, end) in enumerate(cuts)
+            ]
 
-        """
-        batches = [decode_batch(part, catalog) for part in parts]
-        if not batches:
-            return
-        block = merge_blocks([signal_block(batch, catalog) for batch in batches])
+        sealed = self._as_few_as_fit(divided)
+        self._append(sealed)
+        frames = sum(batch.frames for batch in sealed)
+        log.info("batch_recovered", stream=self._store.stream, frames=frames, notes=len(parts), batches=len(sealed))
+
+    def _recovered(self, parts: Sequence[Batch], catalog: Catalog, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
         unknown: Counter[tuple[int, int]] = Counter()
         partial: Counter[tuple[int, int]] = Counter()
-        for batch in batches:
-            unknown.update({(count.bus, count.can_id): count.frames for count in batch.unknown})
-            partial.update(batch.partial)
-        gaps = self._store.pending_gaps()
+        for part in parts:
+            unknown.update({(count.bus, count.can_id): count.frames for count in part.unknown})
+            partial.update(part.partial)
         header = replace(
-            self._header(self._store.next_sequence, gaps),
+            self._header(self._store.next_sequence + index, gaps),
             catalog=catalog.hash,
-            resolution_ns=batches[0].resolution_ns,
-            opened_ns=min(batch.opened_ns for batch in batches),
-            sealed_ns=max(batch.sealed_ns for batch in batches),
-            frames=sum(batch.frames for batch in batches),
-            clock=batches[-1].clock,
+            resolution_ns=parts[0].resolution_ns,
+            opened_ns=min(part.opened_ns for part in parts),
+            sealed_ns=max(part.sealed_ns for part in parts),
+            frames=sum(part.frames for part in parts),
+            clock=parts[-1].clock,
             unknown=_counts(unknown),
             partial=partial,
         )
+        block = merge_blocks([signal_block(part, catalog) for part in parts])
         payload = encode_batch(header, block, catalog.messages, self._settings.level)
-        self._append([SealedBatch(payload, catalog.hash, header.opened_ns, header.sealed_ns, header.frames, gaps)])
-        log.info("batch_recovered", stream=self._store.stream, frames=header.frames, parts=len(parts))
+        return SealedBatch(payload, catalog.hash, header.opened_ns, header.sealed_ns, header.frames, gaps)
+
+    def _as_few_as_fit(self, divided: Callable[[int], list[SealedBatch]]) -> list[SealedBatch]:
+        """One batch, or 2, 4, … until none is too large or they cannot be divided any more."""
+        pieces = 1
+        while True:
+            sealed = divided(pieces)
+            largest = max(len(batch.payload) for batch in sealed)
+            if largest <= self._settings.limits.payload_bytes or len(sealed) < pieces:
+                return sealed
+            pieces *= 2
 
     def _encode(self, batch: OpenBatch, sequence: int, gaps: tuple[Gap, ...], level: int) -> bytes:
         header = replace(

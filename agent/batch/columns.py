@@ -184,8 +184,7 @@ def _choose(
     bits: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.uint64]]:
     """The kind of each column, its estimated cost in bits, and the largest number that it writes."""
-    first = start[:-1]
-    counts = np.diff(start)
+    first, counts = start[:-1], np.diff(start)
     column = np.repeat(np.arange(len(counts)), counts)
     size = _magnitude(delta)
     changes = np.add.reduceat(delta != 0, first, dtype=np.int64)
@@ -202,7 +201,7 @@ def _choose(
         ]
     )
     kind = (np.argmin(costs, axis=0) + Kind.SPARSE).astype(np.uint8)
-    cost = costs.min(axis=0)
+    cost: NDArray[np.float64] = costs.min(axis=0)
     # Linear: the second differences are zero from the third row on.
     bent = delta2 != 0
     bent[np.minimum(first + 1, start[1:] - 1)] = False
@@ -218,7 +217,7 @@ def _direct_cost(
     values: NDArray[np.uint64], column: NDArray[np.intp], counts: NDArray[np.int64], bits: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
     """Bits for the numbers as they are: their entropy for columns of up to 8 bits, all bits for longer ones."""
-    cost: NDArray[np.float64] = counts * bits.astype(np.float64)
+    cost: NDArray[np.float64] = np.multiply(counts, bits, dtype=np.float64)
     short = np.flatnonzero(bits <= 8)
     rank = np.zeros(len(bits), np.int64)
     rank[short] = np.arange(len(short))

@@ -75,7 +75,6 @@ async def _perform(scenario: Scenario, *, as_json: bool) -> Outcome:
     import signal
     from tempfile import TemporaryDirectory
 
-    from agent.demo.stage import play
     from agent.demo.voice import Voice
     from agent.log import configure_logging
 
@@ -86,6 +85,9 @@ async def _perform(scenario: Scenario, *, as_json: bool) -> Outcome:
     configure_logging("info", "json", voice)
     try:
         with TemporaryDirectory(prefix="canferry-demo-") as folder, _show() as show:
+            show.tell(0, "car, agent, broker and cloud are starting on this machine")
+            from agent.demo.stage import play  # a second of imports
+
             outcome, gaps = await play(scenario, show, voice, Path(folder))
     finally:
         configure_logging("warning")

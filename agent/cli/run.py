@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
 
+    from agent.config import Config
+
 DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
 _EPILOG = """\
 examples:
@@ -43,7 +45,19 @@ def run(args: Namespace) -> int:
 
     config = load_config(args.config)
     configure_logging(config.log.level, config.log.format)
+    _refuse_what_check_refuses(args.config, config)
     from agent import daemon
 
     asyncio.run(daemon.run(config))
     return 0
+
+
+def _refuse_what_check_refuses(file: Path, config: Config) -> None:
+    """Before anything is started; DBC files are loaded, and refused, by the daemon itself."""
+    from agent.errors import ConfigError
+    from agent.preflight import Level, check_buses, check_credentials, check_spool
+
+    credentials = check_credentials(config.mqtt) if config.mqtt else ()
+    for finding in (*check_buses(config.buses), *check_spool(config), *credentials):
+        if finding.level is Level.ERROR:
+            raise ConfigError(f"{file}: {finding.subject}: {finding.text}")

@@ -96,9 +96,13 @@ class OpenBatch:
 
     def split(self, pieces: int) -> list[OpenBatch]:
         """The batch in this many, or as many as it has parts, one after the other in time."""
-        pieces = min(pieces, len(self.parts))
-        cuts = [len(self.parts) * piece // pieces for piece in range(pieces + 1)]
-        return [OpenBatch.of(self.parts[begin:end]) for begin, end in pairwise(cuts)]
+        return [OpenBatch.of(self.parts[begin:end]) for begin, end in cut_evenly(len(self.parts), pieces)]
+
+
+def cut_evenly(parts: int, pieces: int) -> list[tuple[int, int]]:
+    """Begin and end of this many pieces of so many parts, or of one a part."""
+    pieces = min(pieces, parts)
+    return list(pairwise(parts * piece // pieces for piece in range(pieces + 1)))
 
 
 def _total(counts: Iterable[Mapping[tuple[int, int], int]]) -> Counter[tuple[int, int]]:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH_MAX = 88
 _GAPS_SHOWN = 5
-NEXT = "Next: a drive of your own:  canferry replay drive.log --dbc car.dbc --out batches"
-SLOW_LATENCY_S = 0.01
+NEXT = "Next, a drive of your own: canferry replay drive.log --dbc car.dbc --out batches"
 
 
 def print_closing(console: Console, outcome: Outcome, gaps: Sequence[str], warnings: Sequence[str]) -> None:
@@ -55,14 +54,14 @@ def rows(outcome: Outcome) -> Iterator[tuple[str, str]]:
     yield "received", f"{outcome.samples_received:,} samples in {outcome.frames_received:,} frames"
     yield "lost", f"{outcome.samples_lost:,}"
     if outcome.outage_s:
-        yield "link cut", f"for {outcome.outage_s:.1f} s; {_return(outcome)}"
+        yield "link cut", f"{outcome.outage_s:.1f} s; {_return(outcome)}"
         yield "backlog", f"{outcome.backlog_bytes_max / 1000:.1f} kB at most, on disk"
     if outcome.duplicates_dropped:
         count = outcome.duplicates_dropped
-        batches = "batch" if count == 1 else "batches"
-        yield "sent twice", f"{count} {batches}, the acknowledgement lost with the link; dropped as duplicate"
+        what = "batch (answer" if count == 1 else "batches (answers"
+        yield "sent twice", f"{count} {what} lost in the cut), dropped on arrival"
     latency = f"{outcome.latency_s:.2f} s usually, {outcome.latency_s_max:.1f} s at most"
-    yield "latency", f"{latency}, from newest sample to cloud"
+    yield "latency", f"{latency}, from the car to the cloud"
     yield (
         "bytes per frame",
         f"{outcome.bytes_per_frame:.2f} in batches of 1 s (10 s, the default, takes fewer)",
@@ -76,6 +75,6 @@ def rows(outcome: Outcome) -> Iterator[tuple[str, str]]:
 
 def _return(outcome: Outcome) -> str:
     if outcome.reconnect_s < 0:
-        return "the agent did not come back before the drive ended"
-    back = f"agent back {outcome.reconnect_s:.1f} s later"
+        return "the agent was not connected again in time"
+    back = f"agent back after {outcome.reconnect_s:.1f} s"
     return back if outcome.drained_s < 0 else f"{back}, backlog gone after {outcome.drained_s:.1f} s"

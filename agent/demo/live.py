@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from agent.demo.show import Snapshot
 
 WIDTH_MAX = 88
-_BAR_CELLS = 34
+_BAR_CELLS_MAX = 34
+_BESIDE_BAR_CELLS = 46
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _STYLES = {
     LinkView.UP: "bold green",
@@ -59,17 +60,18 @@ class LiveShow:
 
 def picture(snapshot: Snapshot, width: int) -> Panel:
     """A moment, drawn."""
+    cells = max(4, min(_BAR_CELLS_MAX, width - _BESIDE_BAR_CELLS))
     rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column(style="dim", no_wrap=True, min_width=len("agent log"))
     rows.add_column(no_wrap=True, overflow="ellipsis")
-    rows.add_row("drive", _drive(snapshot))
+    rows.add_row("drive", _drive(snapshot, cells))
     rows.add_row("car", f"{snapshot.frames_per_s:,.0f} frames/s, {snapshot.frames:,} so far")
     rows.add_row("link", _link(snapshot))
-    rows.add_row("backlog", _backlog(snapshot))
+    rows.add_row("backlog", _backlog(snapshot, cells))
     rows.add_row("sent", f"{snapshot.acknowledged_batches} batches, {_kilobytes(snapshot.acknowledged_bytes)}")
     rows.add_row("received", _received(snapshot))
     rows.add_row("", "")
-    rows.add_row("agent log", Text(snapshot.said or "…", style="dim"))
+    rows.add_row("agent log", Text(snapshot.said or "…", style="dim", no_wrap=True, overflow="ellipsis"))
     return Panel(Group(_way(snapshot.link), Text(), rows), width=min(width, WIDTH_MAX), border_style="dim")
 
 
@@ -89,9 +91,9 @@ def _way(link: LinkView) -> Text:
     )
 
 
-def _drive(snapshot: Snapshot) -> Text:
+def _drive(snapshot: Snapshot, cells: int) -> Text:
     seconds = snapshot.scenario.seconds
-    bar = _bar(snapshot.elapsed_s / seconds)
+    bar = _bar(snapshot.elapsed_s / seconds, cells)
     return Text.assemble((bar, "cyan"), f" {min(snapshot.elapsed_s, seconds):4.1f} of {seconds:g} s")
 
 
@@ -102,13 +104,13 @@ def _link(snapshot: Snapshot) -> Text:
     return text
 
 
-def _backlog(snapshot: Snapshot) -> Text:
+def _backlog(snapshot: Snapshot, cells: int) -> Text:
     """Full is what the outage is expected to make, or has made."""
     full = max(snapshot.scenario.backlog_expected_bytes, snapshot.backlog_bytes_max)
     style = "red" if snapshot.link is LinkView.CUT else "yellow"
     size = _kilobytes(snapshot.backlog_bytes)
     where = f"{size} on disk, {snapshot.backlog_batches} batches" if snapshot.backlog_batches else "none"
-    return Text.assemble((_bar(snapshot.backlog_bytes / full), style), f" {where}")
+    return Text.assemble((_bar(snapshot.backlog_bytes / full, cells), style), f" {where}")
 
 
 def _received(snapshot: Snapshot) -> str:
@@ -120,11 +122,11 @@ def _received(snapshot: Snapshot) -> str:
     return text
 
 
-def _bar(share: float) -> str:
-    eighths = round(max(0.0, min(1.0, share)) * _BAR_CELLS * 8)
+def _bar(share: float, cells: int) -> str:
+    eighths = round(max(0.0, min(1.0, share)) * cells * 8)
     whole, rest = divmod(eighths, 8)
     bar = "█" * whole + (_EIGHTHS[rest] if rest else "")
-    return bar.ljust(_BAR_CELLS, "░" if share <= 0 else " ")
+    return bar.ljust(cells, "░" if share <= 0 else " ")
 
 
 def _kilobytes(size: int) -> str:

@@ -46,11 +46,13 @@ class Scenario:
     def of(cls, seconds: float, outage_s: float | None) -> Scenario:
         """Of what the command line says; an outage that is not named fits the drive. Raises ConfigError."""
         if not SECONDS_MIN <= seconds <= SECONDS_MAX:
-            raise ConfigError(f"--seconds {seconds:g}: accepted are {SECONDS_MIN:g} to {SECONDS_MAX:g}")
+            raise ConfigError(f"--seconds {seconds:g}: accepted: {SECONDS_MIN:g} to {SECONDS_MAX:g}")
         if outage_s is None:
             return cls(seconds, min(OUTAGE_S, seconds / 3))
         if not 0 <= outage_s < seconds:
-            raise ConfigError(f"--outage {outage_s:g}: accepted are 0 (none) to less than --seconds, {seconds:g}")
+            raise ConfigError(
+                f"--outage {outage_s:g}: accepted: 0 (none), or more, but less than --seconds {seconds:g}"
+            )
         return cls(seconds, outage_s)
 
     @property
@@ -89,7 +91,7 @@ class Scenario:
                 limit=Size.parse("64MiB"),
                 segment=Size.parse("256KiB"),
                 min_free=Size(0),
-                journal_interval=Duration.parse("200ms"),
+                journal_interval=Duration.parse("500ms"),
             ),
             agent=AgentConfig(shutdown_grace=Duration(GRACE_S * 10**9)),
         )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agent.demo.scenario import Scenario
     from agent.demo.show import Show
     from agent.demo.voice import Voice
+    from agent.uplink.status import LinkState
 
 REFRESH_S = 0.1
 RATE_OVER_S = 1.5
@@ -109,7 +110,7 @@ class Stage:
         backlog_bytes = max(0, counters.batch_bytes - state.acknowledged_bytes)
         backlog_batches = max(0, counters.batches - state.acknowledged_batches)
         self._backlog_max = max(self._backlog_max, backlog_bytes)
-        self._notice(now, connected=state.connected, waiting=backlog_batches)
+        self._notice(now, state, backlog_batches)
         self._show.update(
             Snapshot(
                 scenario=self._scenario,
@@ -157,8 +158,9 @@ class Stage:
             drained_s=self._since_restored(self._drained_at),
         )
 
-    def _notice(self, now: float, *, connected: bool, waiting: int) -> None:
+    def _notice(self, now: float, state: LinkState, backlog_batches: int) -> None:
         """Tell of what has changed since the last look."""
+        connected = state.connected
         view = LinkView.UP if connected else LinkView.CONNECTING
         if self._driven_s and not connected:
             view = LinkView.CLOSED
@@ -170,8 +172,8 @@ class Stage:
             return
         if self._reconnected_at < 0:
             self._reconnected_at = now
-            self._show.tell(now, f"the agent is connected again; {waiting} batches go out beside the live ones")
-        elif self._drained_at < 0 and not waiting:
+            self._show.tell(now, f"the agent is connected again; {backlog_batches} batches are waiting")
+        elif self._drained_at < 0 and backlog_batches <= state.in_flight_batches:
             self._drained_at = now
             self._show.tell(now, "the backlog is gone")
 

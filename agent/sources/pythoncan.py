@@ -66,7 +66,7 @@ class PythonCanSource:
         index: int,
         name: str,
         interface: str,
-        channel: str,
+        channel: str | int,
         *,
         bitrate: int | None = None,
         fd: bool = False,

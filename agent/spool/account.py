@@ -145,7 +145,8 @@ class Account:
 
     def _needed(self, ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
         """As many as fit: those that may name deleted records, then others, which at worst are sent again."""
-        needed, others = [], []
+        needed: list[tuple[int, int]] = []
+        others: list[tuple[int, int]] = []
         for first, last in ranges:
             begin, end = self.shelf.find(first), self.shelf.find(last)
             inside = begin is not None and end is not None and begin[0] is end[0]

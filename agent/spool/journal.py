@@ -108,7 +108,11 @@ class _Head(NamedTuple):
 
 
 class Journal:
-    """The open file. Made by `open`, ended by `close`; one thread, inside the spool's lock."""
+    """The open file. Made by `open`, ended by `close`; one thread, inside the spool's lock.
+
+    is_replaced   it holds batches under numbers of their own: before other ones are spooled instead, they have to
+                  `replace` these
+    """
 
     def __init__(self, path: Path, size_bytes: int, disk: Disk, clock: Callable[[], int]) -> None:
         self._path = path
@@ -125,6 +129,7 @@ class Journal:
         self._begin = PAGE
         self._end = PAGE
         self._started = False
+        self.is_replaced = False
 
     @classmethod
     def open(
@@ -140,7 +145,10 @@ class Journal:
             return cls(path, max(padded(size_bytes), 2 * PAGE), disk or Disk(), clock)
 
     def recover(self, unsealed_sequence: int) -> Recovery:
-        """What belongs to no sealed batch; writes nothing. Call once, after `open`; `append` continues it."""
+        """What belongs to no sealed batch; writes nothing. Call once, after `open`.
+
+        `append` continues what is recovered, unless it `is_replaced`: that is to be spooled first.
+        """
         found, self._found = self._found, []
         times = [head.written_ns for head, payload in found if payload is not None]
         if self._mark is not None:
@@ -156,6 +164,7 @@ class Journal:
                 continue  # cut off: what it was to replace still counts
             self._epoch, self._index = epoch, max(records) + 1
             self._begin, self._end = head.offset, max(head.end for head, _ in records.values())
+            self.is_replaced = is_set
             if is_set:
                 return self._recovered_set(head, payload, unsealed_sequence, clean=clean, last_ns=last_ns)
             return self._recovered(records, clean=clean, last_ns=last_ns)
@@ -193,6 +202,7 @@ class Journal:
             if place is not None:
                 self._newest = self._epoch = self._newest + 1
                 self._begin, self._end = place, place + _extent(len(payload))
+                self.is_replaced = True
                 return True
         return False
 
@@ -201,6 +211,7 @@ class Journal:
         self._newest = self._epoch = self._newest + 1
         self._index = 0
         self._begin = self._end = PAGE
+        self.is_replaced = False
 
     def close(self, *, clean: bool = False) -> None:
         """Close; `clean` says that no batch is open any more: the next start reports no interruption."""
@@ -251,7 +262,8 @@ class Journal:
         """Payloads in order, and what is missing between them. A torn last one was never promised."""
         intact = {index: payload for index, (_, payload) in alive.items() if payload is not None}
         torn = not clean and self._index - 1 not in intact
-        lost = [index for index in range(self._index - torn) if index not in intact]
+        self._index -= torn  # its number is free again: it must not look lost at the next start
+        lost = [index for index in range(self._index) if index not in intact]
         if lost or torn:
             log.warning("journal_damaged", file=str(self._path), lost=len(lost), torn=torn, recovered=len(intact))
         before = [alive[index][0].written_ns for index in intact if lost and index < lost[0]]

@@ -48,7 +48,7 @@ class GapLedger:
         return tuple(entry.gap for entry in self._entries if entry.carrier == PENDING)
 
     def add(self, gap: Gap) -> None:
-        """Record a gap; an eviction next to the pending one before it extends that one."""
+        """Record a gap; one that continues a pending one extends that."""
         gap = replace(
             gap,
             detail=_shortened(gap.detail, DETAIL_BYTES_MAX),
@@ -56,7 +56,7 @@ class GapLedger:
         )
         for place in range(len(self._entries) - 1, -1, -1):
             entry = self._entries[place]
-            if entry.carrier == PENDING and _adjacent(entry.gap, gap):
+            if entry.carrier == PENDING and (_adjacent(entry.gap, gap) or _lasts(entry.gap, gap)):
                 self._entries[place] = Entry(_merged(entry.gap, gap))
                 return
         self._entries.append(Entry(gap))
@@ -102,6 +102,15 @@ def _adjacent(one: Gap, other: Gap) -> bool:
         and one.detail == other.detail
         and one.last_sequence >= 0
         and one.last_sequence + 1 == other.first_sequence
+    )
+
+
+def _lasts(one: Gap, other: Gap) -> bool:
+    """The same interruption: a start that was to end it was interrupted before it had stored anything."""
+    return (
+        one.kind is other.kind is GapKind.INTERRUPTED
+        and bool(one.begin_ns)
+        and replace(one, end_ns=other.end_ns) == other
     )
 
 

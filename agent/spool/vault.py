@@ -5,9 +5,9 @@
     DIRECTORY/journal    the open batch
 
 The journal's notes carry the number that their batch will have, so a batch that has been spooled makes them
-void even if the process ends before the journal is begun anew. Where a batch is stored as several, all but the
-first are noted under their own numbers before the first is spooled: whatever the moment at which the process
-ends, what is not yet in the spool is in the journal, and nothing is in both.
+void even if the process ends before the journal is begun anew. Where a batch is stored as several, these replace
+its notes in one step before the first is spooled: whatever the moment at which the process ends, what is not yet in
+the spool is in the journal, and nothing is recovered that is in the spool.
 
 Failure: SpoolError, see store.py and journal.py.
 """
@@ -74,8 +74,8 @@ class Vault:
 
     def append(self, batches: Sequence[Sealed]) -> None:
         """Spool what the open batch has become; durable on return."""
-        for sequence, batch in enumerate(batches[1:], self.next_sequence + 1):
-            self._journal.append(sequence, batch.payload)
+        if len(batches) > 1 or self._journal.is_replaced:
+            self._journal.replace(self.next_sequence, [batch.payload for batch in batches])
         for batch in batches:
             self._spool.append(
                 batch.payload,

@@ -123,19 +123,17 @@ async def theirs(frames: int, measure: Callable[[Callable[[], Awaitable[int]]], 
     sender, receiver = socket_pair()
     bus = python_can_bus(receiver)
     reader = can.AsyncBufferedReader()
+    notifier = can.Notifier(bus, [reader], loop=asyncio.get_running_loop())
 
     async def once() -> int:
         fill(sender, frames)
-        notifier = can.Notifier(bus, [reader], loop=asyncio.get_running_loop())
         begin = time.thread_time_ns()
         for _ in range(frames):
             await reader.get_message()
-        spent = time.thread_time_ns() - begin
-        notifier.stop()
-        return spent
+        return time.thread_time_ns() - begin
 
     await measure(once)
-    reader.stop()
+    notifier.stop()
     bus.shutdown()
     sender.close()
 

@@ -138,12 +138,12 @@ async def test_an_idle_link_that_died_is_found(tmp_path: Path, stalled: str) -> 
     async with (
         running(tmp_path / "broker") as broker,
         TcpProxy("127.0.0.1", broker.port) as proxy,
-        MqttTransport(options(proxy.port, **QUICK)).connect() as link,
+        MqttTransport(options(proxy.port, **QUICK | {"keepalive_s": 2})).connect() as link,
     ):
         await proxy.stall(**{stalled: True})
         loss = await asyncio.wait_for(link.lost(), 8)
         assert loss.trouble is Trouble.DROPPED
-        assert "no answer to a ping" in loss.reason
+        assert "no answer to a ping for 0.6 s" in loss.reason
 
 
 async def test_a_frozen_broker_is_found_and_the_batches_arrive_when_it_thaws(tmp_path: Path) -> None:

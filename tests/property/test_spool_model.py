@@ -182,8 +182,7 @@ class SpoolMachine(RuleBasedStateMachine):
                 assert record.stream == self.stream
             elif sequence not in self.acknowledged:
                 assert any(
-                    gap.first_sequence <= sequence <= gap.last_sequence and gap.stream == self.stream
-                    for gap in gaps
+                    gap.first_sequence <= sequence <= gap.last_sequence and gap.stream == self.stream for gap in gaps
                 ), f"{sequence} is missing without a word"
 
     @invariant()

@@ -31,8 +31,9 @@ def other_node(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    while not happened():
-        await asyncio.sleep(0.002)
+    async with asyncio.timeout(40):
+        while not happened():
+            await asyncio.sleep(0.002)
 
 
 async def receive(source: PythonCanSource, frames: int) -> FrameBlock:

@@ -129,8 +129,8 @@ class FakeBroker:
     in_flight_max: int = 0
 
     async def answer(self, link: FakeLink, topic: str, payload: bytes) -> Answer:
-        await asyncio.sleep(self.round_trip_s)
         answer = self.answers(link, topic, payload)
+        await asyncio.sleep(self.round_trip_s)
         if answer is None:
             await asyncio.Event().wait()
         assert answer is not None
@@ -159,8 +159,10 @@ class _Jumping(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise AssertionError("everything waits and nothing is due: a deadlock")
-        self.waited_s += max(timeout, 0.0)
-        return super().select(0)
+        events = super().select(0)
+        if not events:
+            self.waited_s += max(timeout, 0.0)
+        return events
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that ends at any step of sealing, and at any step of taking over what an earlier one left behind."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from agent.batch.catalog import Catalog, encode_catalog
+from agent.batch.codec import decode_batch
+from agent.collect.open_batch import SealLimits
+from agent.decode.decoder import Decoder
+from agent.decode.plan import Plan
+from agent.model import FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
+from agent.packer import Packer, PackerSettings
+from agent.spool.journal import Journal
+from agent.spool.store import Spool
+from agent.spool.vault import Vault
+from agent.takeover import take_over
+from agent.uplink.catalogs import CatalogShelf
+from tests.unit.spool.memorydisk import MemoryDisk, PowerCutError
+
+if TYPE_CHECKING:
+    from agent.batch.codec import Batch
+
+HOME = Path("/spool")
+MS = 10**6
+START_NS = 1_700_000_000 * 10**9
+INTERVAL_NS = 1000 * MS
+FRAMES = 20
+PAYLOAD_BYTES = 300
+NOISE = MessageDefinition(
+    "car", 0x100, "NOISE", 8, (SignalDefinition("COUNT", 0, 32), SignalDefinition("NOISE", 32, 32))
+)
+CATALOG = Catalog(("car",), (NOISE,))
+
+
+@dataclass
+class FakeClock:
+    now_ns: int = START_NS
+
+    def wall_ns(self) -> int:
+        return self.now_ns
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def wall_trusted(self) -> bool:
+        return True
+
+    def boot_id(self) -> str:
+        return "00000000-0000-0000-0000-000000000001"
+
+
+@dataclass
+class Car:
+    """Frames with a running count and noise that nothing compresses, one a millisecond.
+
+    fed       the next count
+    stored    all below were noted or sealed when `take` returned
+    """
+
+    folder: Path
+    disk: MemoryDisk = field(default_factory=lambda: MemoryDisk(256 << 20))
+    clock: FakeClock = field(default_factory=FakeClock)
+    random: random.Random = field(default_factory=lambda: random.Random(7))
+    fed: int = 0
+    stored: set[int] = field(default_factory=set)
+
+    def start(self) -> None:
+        self.clock.now_ns += 700 * MS
+        self.spool = Spool.open(HOME / "normal", limit_bytes=16 << 20, segment_bytes=256 << 10, disk=self.disk)
+        journal = Journal.open(HOME / "journal", 256 << 10, disk=self.disk, clock=self.clock.wall_ns)
+        shelf = CatalogShelf(self.folder / "catalogs")
+        limits = SealLimits(3600 * 10**9, PAYLOAD_BYTES)
+        settings = PackerSettings("car-1", MS, 3, limits)
+        decoder = Decoder(Plan(CATALOG.buses, CATALOG.messages))
+        self.packer = Packer(decoder, CATALOG, Vault(self.spool, journal), settings, self.clock)
+        listening_ns = self.clock.wall_ns()
+        take_over(self.spool, journal, shelf, self.packer, listening_ns=listening_ns, interval_ns=INTERVAL_NS)
+        shelf.put(CATALOG.hash, encode_catalog(CATALOG))
+
+    def feed(self) -> None:
+        """One block; stored once this returns."""
+        self.clock.now_ns += FRAMES * MS
+        counts = range(self.fed, self.fed + FRAMES)
+        self.fed += FRAMES
+        data = np.frombuffer(
+            b"".join(number.to_bytes(4, "little") + self.random.randbytes(4) for number in counts), np.uint8
+        )
+        times = self.clock.now_ns - np.arange(FRAMES, 0, -1, np.int64) * MS
+        self.fed_ns[counts[0] : counts[-1] + 1] = times
+        full = np.full(FRAMES, 8, np.uint8)
+        empty = np.zeros(FRAMES, np.uint8)
+        ids = np.full(FRAMES, 0x100, np.uint32)
+        self.packer.take(FrameBlock(times, empty, ids, full, empty, data.reshape(FRAMES, 8)))
+        self.stored.update(counts)
+
+    def __post_init__(self) -> None:
+        self.fed_ns = np.zeros(100_000, np.int64)
+
+    def batches(self) -> list[Batch]:
+        return [decode_batch(record.payload, CATALOG) for record in self.spool.oldest(-1, 10_000)]
+
+
+def numbers(batches: list[Batch]) -> list[int]:
+    return sorted(int(value) for batch in batches for group in batch.groups for value in group.columns[0])
+
+
+def check(car: Car) -> list[Batch]:
+    """Everything stored is spooled once, what is missing lies in a gap, no gap is told twice."""
+    car.packer.seal()
+    batches = car.batches()
+    found = numbers(batches)
+    assert len(found) == len(set(found)), "a sample was spooled twice"
+    assert car.stored <= set(found), "a stored sample was lost"
+    assert set(found) <= set(range(car.fed))
+    gaps = [gap for batch in batches for gap in batch.gaps] + list(car.spool.pending_gaps())
+    assert len(gaps) == len(set(gaps)), "a gap was told twice"
+    interruptions = [gap for gap in gaps if gap.kind is GapKind.INTERRUPTED]
+    for number in set(range(car.fed)) - set(found):
+        assert _told(int(car.fed_ns[number]), interruptions), number
+    assert all(len(batch.groups[0].time_ns) == batch.frames for batch in batches)
+    return batches
+
+
+def _told(time_ns: int, gaps: list[Gap]) -> bool:
+    return any(gap.begin_ns <= time_ns <= gap.end_ns for gap in gaps)
+
+
+def end(car: Car, how: str) -> None:
+    """The process is killed, or the power goes."""
+    if how == "killed":
+        car.disk.kill()
+    else:
+        car.disk.crash(car.random)
+
+
+def feed_until_sealed(car: Car, steps: int) -> bool:
+    """Cut after so many steps; False where a batch was stored before."""
+    batches = car.packer.counters.batches
+    while car.packer.counters.batches == batches:
+        if car.packer.has_open_batch:  # the block that seals it
+            car.disk.cut_after = steps
+        try:
+            car.feed()
+        except PowerCutError:
+            return True
+    car.disk.cut_after = -1
+    return False
+
+
+@pytest.mark.parametrize("how", ["killed", "without power"])
+def test_a_batch_stored_as_several_is_whole_wherever_the_process_ends(tmp_path: Path, how: str) -> None:
+    for steps in count():
+        car = Car(tmp_path)
+        car.start()
+        cut = feed_until_sealed(car, steps)
+        if not cut:
+            assert car.packer.counters.batches >= 4, "it was not stored as several"
+        end(car, how)
+        car.start()
+        car.feed()
+        check(car)
+        if not cut:
+            break
+    assert steps > 10
+
+
+@pytest.mark.parametrize("how", ["killed", "without power"])
+def test_a_take_over_that_is_interrupted_at_any_step_is_finished_by_the_next(tmp_path: Path, how: str) -> None:
+    for first in range(0, 14, 3):
+        for steps in count():
+            car = Car(tmp_path)
+            car.start()
+            feed_until_sealed(car, first)
+            end(car, how)
+            car.disk.cut_after = steps
+            try:
+                car.start()
+                cut = False
+            except PowerCutError:
+                cut = True
+            end(car, how)
+            car.start()
+            car.feed()
+            check(car)
+            if not cut:
+                break
+        assert steps > 10
+
+
+def test_what_is_recovered_is_spooled_as_several_where_one_would_be_too_large(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    car.start()
+    car.packer._bytes_per_value = 0.01  # it has been told that everything compresses
+    for _ in range(8):
+        car.feed()
+    end(car, "killed")
+    car.start()
+    batches = check(car)
+    assert len(batches) > 2
+    assert [batch.id.sequence for batch in batches] == list(range(len(batches)))
+    assert all(len(record.payload) < 2 * PAYLOAD_BYTES for record in car.spool.oldest(-1, 100))
+    assert [bool(batch.gaps) for batch in batches] == [True] + [False] * (len(batches) - 1)
+
+
+def test_an_interruption_is_told_from_the_last_stored_frame_until_the_agent_listens_again(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    car.start()
+    car.feed()
+    last_ns = car.clock.now_ns - MS
+    end(car, "killed")
+    car.start()
+    (gap,) = check(car)[0].gaps
+    assert last_ns - 2 * MS <= gap.begin_ns <= last_ns
+    assert gap.end_ns == car.clock.now_ns
+
+
+def test_a_start_that_stored_nothing_does_not_tell_the_interruption_again(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    car.start()
+    car.feed()
+    car.packer.seal()
+    for _ in range(3):
+        end(car, "killed")
+        car.start()
+    (gap,) = car.spool.pending_gaps()
+    assert gap.kind is GapKind.INTERRUPTED
+    assert gap.end_ns == car.clock.now_ns
+
+
+def test_notes_whose_catalog_is_gone_are_a_gap(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    car.start()
+    car.feed()
+    for path in (tmp_path / "catalogs").glob("*.zst"):
+        path.unlink()
+    for _ in range(2):
+        end(car, "killed")
+        car.start()
+    kinds = [gap.kind for gap in car.spool.pending_gaps()]
+    assert sorted(kinds) == [GapKind.CORRUPT, GapKind.INTERRUPTED]
+
+
+def test_a_clock_that_was_set_back_leaves_the_begin_open(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    car.start()
+    car.feed()
+    end(car, "killed")
+    car.clock.now_ns -= 3600 * 10**9
+    car.start()
+    (gap,) = check(car)[0].gaps
+    assert (gap.begin_ns, gap.end_ns) == (0, car.clock.now_ns)

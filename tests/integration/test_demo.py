@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`canferry demo` as a process, all of it real: car, agent, broker, link, receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+LOSING = """
+import sys
+from agent import cli
+from agent.demo import cloud
+from agent.receiver.inbox import Accepted, Inbox, Verdict
+
+class LosingInbox(Inbox):
+    lost = 0
+    def accept(self, payload, *, vehicle=None):
+        accepted = super().accept(payload, vehicle=vehicle)
+        if accepted.verdict is Verdict.BATCH and not self.lost:
+            self.lost = 1
+            return Accepted(Verdict.REJECTED)
+        return accepted
+
+cloud.Inbox = LosingInbox
+sys.exit(cli.main(["demo", "--seconds", "3", "--outage", "0"]))
+"""
+
+
+async def start(folder: Path, *command: str) -> asyncio.subprocess.Process:
+    """With `folder` for what is temporary."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+
+
+async def test_a_drive_with_an_outage_arrives_whole(tmp_path: Path) -> None:
+    process = await start(tmp_path, "-m", "agent", "demo", "--seconds", "6", "--outage", "2", "--json")
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    result = json.loads(out)
+    assert result["samples_lost"] == 0
+    assert result["samples_sent"] == result["samples_received"] > 10_000
+    assert result["frames"] > 3_000
+    assert result["gaps"] == 0
+    assert 2 <= result["outage_s"] < 5
+    assert 6 <= result["seconds"] < 12
+    assert result["backlog_bytes_max"] > 0
+    assert 0 < result["bytes_per_frame"] < 10
+    assert result["bytes_ratio_json"] > 20
+    lines = err.decode().splitlines()
+    assert all(line.lstrip()[0].isdigit() for line in lines), err.decode()
+    assert any("is cut" in line for line in lines)
+    assert any("is back" in line for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_status_is_1_when_the_receiver_misses_a_batch(tmp_path: Path) -> None:
+    process = await start(tmp_path, "-c", LOSING)
+    out, _ = await process.communicate()
+    assert process.returncode == 1
+    assert "samples are missing" in out.decode()
+
+
+async def test_an_interrupted_demo_ends_quietly_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = await start(tmp_path, "-m", "agent", "demo", "--seconds", "30", "--outage", "28")
+    assert process.stderr is not None
+    while b"is cut" not in (line := await process.stderr.readline()):
+        assert line, "ended early"
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert process.returncode == 130
+    assert out == b""
+    assert b"Traceback" not in err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Columns of any numbers come back as they were, and whatever is done to their bytes is noticed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from agent.batch import columns as room
+from agent.batch.columns import ColumnReader, encode_columns
+from agent.batch.wire import unzigzag, varints, zigzag
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@st.composite
+def a_column(draw: st.DrawFn) -> tuple[int, list[int]]:
+    bits = draw(st.integers(1, 64))
+    top = (1 << bits) - 1
+    rows = draw(st.integers(1, 40))
+    style = draw(st.sampled_from(["any", "constant", "line", "rare changes", "walk"]))
+    first = draw(st.integers(0, top))
+    if style == "any":
+        return bits, draw(st.lists(st.integers(0, top), min_size=rows, max_size=rows))
+    if style == "constant":
+        return bits, [first] * rows
+    if style == "line":
+        step = draw(st.integers(0, top))
+        return bits, [(first + row * step) & top for row in range(rows)]
+    if style == "rare changes":
+        other, at = draw(st.integers(0, top)), draw(st.integers(0, rows))
+        return bits, [first if row < at else other for row in range(rows)]
+    steps = draw(st.lists(st.integers(-3, 3), min_size=rows, max_size=rows))
+    return bits, [int(value) & top for value in np.cumsum([0, *steps])[:rows] + 0] or [first]
+
+
+def flat(drawn: list[tuple[int, list[int]]]) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint8]]:
+    values = np.array([value for _, column in drawn for value in column], np.uint64)
+    start = np.cumsum([0, *(len(column) for _, column in drawn)]).astype(np.int64)
+    return values, start, np.array([bits for bits, _ in drawn], np.uint8)
+
+
+@settings(deadline=None)
+@given(st.lists(a_column(), max_size=12), st.sampled_from([1, 30, room.CHUNK_VALUES]))
+@example([(64, [0, (1 << 64) - 1, 1 << 63, 0])], 1)
+@example([(8, [250, 251, 252, 253, 254, 255, 0, 1])], 30)
+@example([(1, [0, 1, 0, 1, 1])], 30)
+def test_columns_come_back_as_they_were(drawn: list[tuple[int, list[int]]], chunk: int) -> None:
+    whole, room.CHUNK_VALUES = room.CHUNK_VALUES, chunk
+    try:
+        reader = ColumnReader(encode_columns(*flat(drawn)))
+    finally:
+        room.CHUNK_VALUES = whole
+    for bits, column in drawn:
+        assert reader.read(len(column), bits).tolist() == column
+    reader.expect_nothing_left()
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-(1 << 63), (1 << 63) - 1)))
+def test_zigzag_has_an_inverse(numbers: list[int]) -> None:
+    array = np.array(numbers, np.int64)
+    assert unzigzag(zigzag(array)).tolist() == numbers
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, (1 << 64) - 1)))
+def test_varints_are_those_of_the_protobuf_library(numbers: list[int]) -> None:
+    from google.protobuf.internal.encoder import _VarintEncoder  # type: ignore[attr-defined]
+
+    out = bytearray()
+    for number in numbers:
+        _VarintEncoder()(out.extend, number)
+    assert varints(np.array(numbers, np.uint64)) == bytes(out)

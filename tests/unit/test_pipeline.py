@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tick: what is drained reaches the packer, whatever the pace, and ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from agent import pipeline as room
+from agent.model import FrameBlock, Gap, GapKind, SourceCounters
+from agent.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import pytest
+
+    from agent.packer import Packer
+
+
+def frames(rows: int, time_ns: int = 1) -> FrameBlock:
+    empty = np.zeros(rows, np.uint8)
+    times = np.full(rows, time_ns, np.int64)
+    return FrameBlock(times, empty, np.zeros(rows, np.uint32), empty, empty, np.zeros((rows, 8), np.uint8))
+
+
+class Script:
+    """A source that gives one block a drain, and has ended after the last if it is to."""
+
+    def __init__(self, blocks: Iterable[FrameBlock], *, ends: bool = True) -> None:
+        self.blocks = deque(blocks)
+        self.ends = ends
+        self.dropped = 0
+        self.drains = 0
+
+    @property
+    def exhausted(self) -> bool:
+        return self.ends and not self.blocks
+
+    def drain(self) -> FrameBlock:
+        self.drains += 1
+        return self.blocks.popleft() if self.blocks else FrameBlock.empty()
+
+    def counters(self) -> SourceCounters:
+        return SourceCounters(dropped=self.dropped)
+
+
+class Taking:
+    """Stands where the packer does and notes what it is given."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.gaps: list[Gap] = []
+        self.seals = 0
+        self.has_open_batch = False
+        self.counters = type("Counters", (), {"batches": 0})()
+
+    def take(self, block: FrameBlock) -> None:
+        self.frames += len(block)
+        self.has_open_batch = self.has_open_batch or bool(len(block))
+
+    def lose(self, gap: Gap) -> None:
+        self.gaps.append(gap)
+
+    def seal(self) -> None:
+        self.seals += 1
+        self.counters.batches += self.has_open_batch
+        self.has_open_batch = False
+
+
+def build(packer: Taking, *sources: Script, **changes: Any) -> tuple[Pipeline, asyncio.Event]:
+    async def call(function: Callable[..., None], /, *arguments: Any) -> None:
+        function(*arguments)
+
+    stored = asyncio.Event()
+    settings: dict[str, Any] = {"tick_s": 0.001, "block_s": 0.002, "silence_s": 60.0, "call": call} | changes
+    return Pipeline(sources, cast("Packer", packer), stored=stored.set, **settings), stored
+
+
+async def test_everything_of_all_sources_is_taken_and_sealed_when_they_have_ended() -> None:
+    packer = Taking()
+    pipeline, stored = build(packer, Script([frames(5)] * 7), Script([frames(3)] * 2))
+    await pipeline.run()
+    assert packer.frames == 41
+    assert not packer.has_open_batch
+    assert stored.is_set()
+
+
+async def test_stopping_drains_once_more_and_seals() -> None:
+    packer = Taking()
+    source = Script([frames(5)], ends=False)
+    pipeline, _ = build(packer, source, block_s=60.0)
+    running = asyncio.create_task(pipeline.run())
+    while source.drains < 3:
+        await asyncio.sleep(0)
+    source.blocks.append(frames(2))
+    pipeline.stop()
+    await running
+    assert (packer.frames, packer.seals) == (7, 1)
+
+
+async def test_what_sources_drop_is_told_as_a_gap_between_what_came() -> None:
+    packer = Taking()
+    source = Script([frames(2, 100)], ends=False)
+    pipeline, _ = build(packer, source)
+    running = asyncio.create_task(pipeline.run())
+    while not packer.frames:
+        await asyncio.sleep(0.001)
+    source.dropped = 9
+    source.blocks.append(frames(2, 700))
+    while not packer.gaps:
+        await asyncio.sleep(0.001)
+    pipeline.stop()
+    await running
+    assert packer.gaps == [Gap(GapKind.DROPPED, 100, 700, 9, detail="receive buffer full")]
+
+
+async def test_silence_seals_the_open_batch() -> None:
+    packer = Taking()
+    pipeline, stored = build(packer, Script([frames(5)], ends=False), silence_s=0.01)
+    running = asyncio.create_task(pipeline.run())
+    await stored.wait()
+    pipeline.stop()
+    await running
+    assert packer.counters.batches == 1
+
+
+async def test_a_slow_worker_stops_the_draining_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "FRAMES_WAITING_MAX", 20)
+    packer = Taking()
+    source = Script([frames(5)] * 50, ends=False)
+    free = asyncio.Event()
+
+    async def call(function: Callable[..., None], /, *arguments: Any) -> None:
+        await free.wait()
+        function(*arguments)
+
+    pipeline, _ = build(packer, source, block_s=0.0, call=call)
+    running = asyncio.create_task(pipeline.run())
+    while source.drains < 5:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    assert source.drains <= 5 + 1
+    free.set()
+    pipeline.stop()
+    await running
+    assert packer.frames + sum(map(len, source.blocks)) == 250
