@@ -273,6 +273,7 @@ class _Agent:
     async def take_over(self, config: Config, decoding: Decoding, clock: Clock) -> None:
         """What the process before left behind; to be called when the sources listen and nothing is taken yet."""
         storage = self.storage
+        await self.worker.call(storage.shelf.put, decoding.catalog.hash, decoding.content)
         await self.worker.call(
             take_over,
             storage.spool,
@@ -282,7 +283,6 @@ class _Agent:
             listening_ns=clock.wall_ns(),
             interval_ns=config.spool.journal_interval,
         )
-        await self.worker.call(storage.shelf.put, decoding.catalog.hash, decoding.content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ SECONDS_MIN, SECONDS_MAX = 2.0, 3600.0
 CAR_BYTES_PER_S = 4000
 """About what the simulated car comes to in batches of one second; only the screen and the pace rest on it."""
 DRAIN_S_MAX = 4.0
+JOURNAL_INTERVAL = Duration.parse("440ms")
+"""Blocks come every 0.7 of it, and a batch is whole blocks: three of them are just less than a second."""
 GRACE_S = 15
 
 
@@ -91,7 +93,7 @@ class Scenario:
                 limit=Size.parse("64MiB"),
                 segment=Size.parse("256KiB"),
                 min_free=Size(0),
-                journal_interval=Duration.parse("500ms"),
+                journal_interval=JOURNAL_INTERVAL,
             ),
             agent=AgentConfig(shutdown_grace=Duration(GRACE_S * 10**9)),
         )

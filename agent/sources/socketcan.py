@@ -230,7 +230,7 @@ class SocketCanSource:
         """Count one bus' error and remote frames; the latest of bus-off, restart and traffic is its state."""
         words = word[rows]
         error = (words & np.uint32(_ERROR)) != 0
-        remote = ((words & np.uint32(REMOTE)) != 0)
+        remote = ~error & ((words & np.uint32(REMOTE)) != 0)
         bus.errors += int(error.sum())
         bus.remotes += int(remote.sum())
         off = error & ((words & np.uint32(_ERROR_BUS_OFF)) != 0)

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the spool to the broker: a batch leaves the disk only after the broker's successful acknowledgement.
 
-    sender.py      the loop: window, live before backlog, retries from the spool only
-    transport.py   what the sender needs of a link, and what each reason code means
-    mqtt.py        the MQTT library, wrapped; the only module that imports it
-    subscriber.py  the receiving side of the same library, for the cloud's end
-    dialing.py     name, TCP, TLS, without blocking the loop
-    catalogs.py    the catalogs that stored batches name, and which broker has them
-    backoff.py, window.py, suspects.py, topics.py   decisions, pure
+    sender.py       the loop: window, live before backlog, retries from the spool only
+    lane.py         one spool as the sender goes through it
+    transport.py    what the sender needs of a link, and what each reason code means
+    link.py         that, over MQTT: one connection a link, the protocol version found once
+    mqtt.py         the MQTT library, wrapped; the only module that imports it
+    dialing.py      name, TCP, TLS, without blocking the loop
+    subscriber.py   the receiving side, for the cloud's end
+    catalogs.py     the catalogs that stored batches name, and which broker has them
+    options.py, status.py, certificate.py, reasons.py                  what goes in, what is told
+    backoff.py, window.py, suspects.py, watch.py, topics.py            decisions, pure
 
 Nothing here knows what is in a batch.
 """

@@ -14,6 +14,9 @@ Codes (MQTT 5.0, 2.4; MQTT 3.1.1 has none but those of CONNACK):
     0x89, 0x93, 0x96, 0x97, 0x9F   busy           busy            busy (with 0x88)
     0x8E session taken over        -              taken over      -
     any other                      busy           dropped         unreachable
+
+In 3.1.1 a PUBACK cannot refuse: mosquitto acknowledges there what its rules forbid or its limits exclude, and drops
+it. Nobody can see that from here; MQTT 5 is worth having wherever the broker speaks it.
 """
 
 from __future__ import annotations
