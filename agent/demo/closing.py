@@ -61,7 +61,7 @@ def rows(outcome: Outcome) -> Iterator[tuple[str, str]]:
         what = "batch (answer" if count == 1 else "batches (answers"
         yield "sent twice", f"{count} {what} lost in the cut), dropped on arrival"
     latency = f"{outcome.latency_s:.2f} s usually, {outcome.latency_s_max:.1f} s at most"
-    yield "latency", f"{latency}, from the car to the cloud"
+    yield "latency", f"{latency}, car to cloud"
     yield (
         "bytes per frame",
         f"{outcome.bytes_per_frame:.2f} in batches of 1 s (10 s, the default, takes fewer)",

@@ -2,7 +2,8 @@
 """The sender's transport over MQTT: a new connection per link, the protocol version found once.
 
 Under version "auto" MQTT 5 is tried first. A broker that refuses it (0x84, CONNACK 0x01, or closing without a
-word) is asked again in 3.1.1 at once; if that works it is remembered until 3.1.1 is refused as well.
+word) is asked again in 3.1.1 at once. Where it refused in words, that is remembered until 3.1.1 is refused as well;
+where it only closed, the network may have done it, and the next link is asked for MQTT 5 again.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
 from agent.uplink import dialing
-from agent.uplink.mqtt import V5, V311, VERSION_NAMES, MqttConnection, VersionRefusedError
+from agent.uplink.mqtt import V5, V311, VERSION_NAMES, ClosedEarlyError, MqttConnection, VersionRefusedError
 from agent.uplink.transport import RefusedError, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from aiomqtt import ProtocolVersion
 
@@ -32,29 +33,23 @@ class Dialer:
     def __init__(self, options: MqttOptions, session: Session | None = None) -> None:
         self._options = options
         self._session = session
-        self._found: ProtocolVersion | None = None
+        self._only_older = False
 
     async def dial(self) -> MqttConnection:
         """A connection past its CONNACK, to be ended by `async with`. Raises RefusedError in time."""
-        versions = self._versions()
-        for version in versions[:-1]:
-            try:
-                return await self._dial(version)
-            except VersionRefusedError:
-                continue
-        try:
-            connection = await self._dial(versions[-1])
-        except VersionRefusedError:
-            self._found = None
-            raise
-        self._found = versions[-1]
-        return connection
-
-    def _versions(self) -> Sequence[ProtocolVersion]:
         wanted = self._options.version
-        if wanted == "auto":
-            return (V5, V311) if self._found is None else (self._found,)
-        return (V5,) if wanted == "5" else (V311,)
+        if wanted != "auto":
+            return await self._dial(V5 if wanted == "5" else V311)
+        if not self._only_older:
+            try:
+                return await self._dial(V5)
+            except VersionRefusedError as error:
+                self._only_older = not isinstance(error, ClosedEarlyError)
+        try:
+            return await self._dial(V311)
+        except VersionRefusedError:
+            self._only_older = False
+            raise
 
     async def _dial(self, version: ProtocolVersion) -> MqttConnection:
         options = self._options

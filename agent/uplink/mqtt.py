@@ -71,7 +71,11 @@ _SILENT = logging.Logger("canferry.mqtt", logging.CRITICAL + 1)
 
 
 class VersionRefusedError(RefusedError):
-    """The broker does not speak this MQTT version, or closed before CONNACK as if it did not."""
+    """The broker does not speak this MQTT version."""
+
+
+class ClosedEarlyError(VersionRefusedError):
+    """The other end closed before CONNACK, as some brokers do that do not speak the version, and broken networks."""
 
 
 class MqttConnection(aiomqtt.Client):
@@ -370,7 +374,7 @@ class MqttConnection(aiomqtt.Client):
             return RefusedError(f"{where}: {loss.reason}", Trouble.UNREACHABLE)
         hint = "" if self.options.tls else ", whether this port wants mqtts://"
         text = f"{where}: it closed the connection without an answer: check mqtt.version{hint}, and its log"
-        return VersionRefusedError(text, Trouble.UNREACHABLE)
+        return ClosedEarlyError(text, Trouble.UNREACHABLE)
 
     def _lost_answer(self) -> Answer:
         loss = self._loss.result()

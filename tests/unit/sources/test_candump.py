@@ -27,8 +27,8 @@ def test_a_line_is_a_frame() -> None:
 
 
 def test_three_digits_are_a_standard_identifier_and_eight_an_extended_one() -> None:
-    block = parsed("(0.0) can0 123#", "(0.0) can0 00000123#", "(0.0) can0 1FFFFFFF#").block
-    assert block.can_id.tolist() == [0x123, 0x123 | EXTENDED, 0x1FFFFFFF | EXTENDED]
+    block = parsed("(0.0) can0 123#", "(0.0) can0 00000123#", "(0.0) can0 1FFFFFFF#", "(0.0) can0 0123#").block
+    assert block.can_id.tolist() == [0x123, 0x123 | EXTENDED, 0x1FFFFFFF | EXTENDED, 0x123 | EXTENDED]
 
 
 def test_fd_frames_have_a_digit_of_flags() -> None:

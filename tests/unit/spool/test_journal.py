@@ -106,3 +106,79 @@ def test_an_append_costs_one_sync() -> None:
     before = disk.syncs
     journal.append(0, bytes(10_000))
     assert disk.syncs == before + 1
+
+
+def replaced(disk: MemoryDisk) -> Journal:
+    journal = opened(disk)
+    for part in (b"a", b"b"):
+        assert journal.append(3, part)
+    assert journal.replace(3, [b"three", b"four", b"five"])
+    return journal
+
+
+def test_batches_that_replaced_the_parts_are_recovered_until_each_is_spooled() -> None:
+    disk = MemoryDisk()
+    replaced(disk)
+    left = [b"three", b"four", b"five"]
+    for unsealed in (3, 4, 5, 6):
+        journal = opened(disk)
+        recovery = journal.recover(unsealed)
+        assert recovery.payloads == tuple(left)
+        assert journal.is_replaced == bool(left)
+        left = left[1:]
+
+
+def test_a_replacement_that_was_cut_off_leaves_the_parts() -> None:
+    disk = MemoryDisk()
+    journal = opened(disk)
+    journal.append(3, b"a")
+    journal.append(3, b"b")
+    before = bytes(disk.inodes[str(PATH)].cached)
+    journal.replace(3, [bytes(9000), b"four"])
+    after = bytes(disk.inodes[str(PATH)].cached)
+    written = [at for at in range(0, len(after), 512) if before[at : at + 512] != after[at : at + 512]]
+    for missing in written:
+        content = after[:missing] + before[missing : missing + 512] + after[missing + 512 :]
+        disk.inodes[str(PATH)].durable[:] = disk.inodes[str(PATH)].cached[:] = content
+        journal = opened(disk)
+        assert journal.recover(3).payloads == (b"a", b"b")
+        assert journal.append(3, b"c")
+        assert opened(disk).recover(3).payloads == (b"a", b"b", b"c")
+
+
+def test_a_damaged_replacement_is_counted_once_its_first_batch_is_spooled() -> None:
+    disk = MemoryDisk()
+    replaced(disk)
+    payload = bytes(disk.inodes[str(PATH)].cached).index(b"three")
+    disk.damage(str(PATH), payload)
+    assert opened(disk).recover(4).lost == 2
+    assert opened(disk).recover(6).lost == 0
+    assert opened(disk).recover(3).payloads == (b"a", b"b")
+
+
+def test_replacements_go_on_in_turn_at_both_ends_of_the_file() -> None:
+    disk = MemoryDisk()
+    journal = opened(disk)
+    journal.append(3, bytes(20_000))
+    for sequence in range(3, 9):
+        batches = (bytes([sequence]) * 15_000, b"rest")
+        assert journal.replace(sequence, batches)
+        journal = opened(disk)
+        assert journal.recover(sequence).payloads == batches
+    journal.recycle()
+    journal.append(10, b"x")
+    assert opened(disk).recover(10).payloads == (b"x",)
+
+
+def test_a_replacement_without_room_changes_nothing() -> None:
+    disk = MemoryDisk()
+    journal = opened(disk)
+    journal.append(3, b"a")
+    assert not journal.replace(3, [bytes(64 * 1024)])
+    assert opened(disk).recover(3).payloads == (b"a",)
+
+
+def test_the_mark_tells_since_when_the_file_is_in_use() -> None:
+    disk = MemoryDisk()
+    opened(disk).start(since_ns=77)
+    assert opened(disk).recover(0).last_written_ns == 77

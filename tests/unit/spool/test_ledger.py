@@ -91,3 +91,15 @@ def test_more_streams_than_fit_are_still_bounded() -> None:
         ledger.add(Gap(GapKind.CORRUPT, frames=1, stream=f"s{number}", first_sequence=1, last_sequence=1))
     assert len(ledger.entries) == GAPS_MAX
     assert sum(entry.gap.frames for entry in ledger.entries) == 3 * GAPS_MAX
+
+
+def test_an_interruption_that_lasts_extends_the_pending_one() -> None:
+    ledger = GapLedger()
+    ledger.add(Gap(GapKind.INTERRUPTED, 10, 20, detail="d"))
+    ledger.add(Gap(GapKind.INTERRUPTED, 10, 30, detail="d"))
+    assert ledger.pending() == (Gap(GapKind.INTERRUPTED, 10, 30, detail="d"),)
+    ledger.carry(ledger.pending(), 4)
+    ledger.add(Gap(GapKind.INTERRUPTED, 10, 40, detail="d"))
+    ledger.add(Gap(GapKind.INTERRUPTED, 0, 40, detail="d"))
+    ledger.add(Gap(GapKind.INTERRUPTED, 0, 50, detail="d"))
+    assert len(ledger.pending()) == 3

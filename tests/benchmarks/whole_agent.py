@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole agent on a paced bus against the usual way: processor time and memory of one process each.
+
+    python tests/benchmarks/whole_agent.py LOG --dbc FILE [--rate 4000] [--seconds 30] [--json]
+
+Ours is the daemon: socket, decoding, journal, spool, compression, MQTT with QoS 1, batches of ten seconds. Theirs
+is the usual way, with nothing on disk: python-can's Notifier on the event loop, cantools for each frame, a JSON
+object for each, published by paho-mqtt with QoS 0. Both get the same frames, at the same time and pace, over a
+UNIX datagram socket that stands in for the CAN socket (see socket_drain.py), and publish to one mosquitto.
+
+Measured over the last two thirds of the time: user and system time of each process as a share of one core, its
+resident memory at the end, and the payload bytes that it published in all, per frame that the DBC file knows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import psutil
+
+from agent.sources.replay import read_log
+from tests.benchmarks.socket_drain import python_can_bus, socket_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BURST_S = 0.005
+START_S = 10.0
+
+
+def frames_of(log: Path) -> list[bytes]:
+    """The log's classic frames as ``struct can_frame``."""
+    found = []
+    with read_log(log) as blocks:
+        for block in blocks:
+            for can_id, length, data in zip(block.can_id.tolist(), block.length.tolist(), block.data, strict=True):
+                found.append(struct.pack("=IB3x8s", can_id, length, data[:8].tobytes()))
+    return found
+
+
+def run_ours(descriptor: int, port: int, dbc: Path) -> None:
+    """The daemon, its socket replaced."""
+    from agent import daemon
+    from agent.config import load_config
+    from agent.log import configure_logging
+    from agent.sources.interfaces import Interface, InterfaceState
+    from agent.sources.socketcan import SocketCanSource
+
+    def sources(*_: object) -> list[Any]:
+        source = SocketCanSource(
+            [(0, "can0", "can0")],
+            open_socket=lambda: socket.socket(fileno=descriptor),
+            look=lambda *_: Interface(InterfaceState.UP),
+        )
+        source._index_of = {0: 0}  # the stand-in has no interfaces
+        return [source]
+
+    daemon.make_sources = sources  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "agent.toml"
+        file.write_text(
+            f'[vehicle]\nid = "bench"\n[[bus]]\nname = "can0"\ninterface = "socketcan"\nchannel = "can0"\n'
+            f'dbc = ["{dbc}"]\n[mqtt]\nbroker = "mqtt://127.0.0.1:{port}"\n[spool]\npath = "{folder}/spool"\n',
+            encoding="utf-8",
+        )
+        configure_logging("warning")
+        asyncio.run(daemon.run(load_config(file)))
+
+
+def run_theirs(descriptor: int, port: int, dbc: Path) -> None:
+    """The usual way."""
+    asyncio.run(_theirs(python_can_bus(socket.socket(fileno=descriptor)), port, dbc))
+
+
+async def _theirs(bus: Any, port: int, dbc: Path) -> None:
+    import can
+    import cantools
+    from paho.mqtt import client as paho
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    database: Any = cantools.database.load_file(dbc, strict=False)
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    reader = can.AsyncBufferedReader()
+    can.Notifier(bus, [reader], loop=asyncio.get_running_loop())
+    while True:
+        message = await reader.get_message()
+        with contextlib.suppress(KeyError):
+            signals = database.decode_message(message.arbitration_id, message.data, decode_choices=False)
+            payload = {"t": message.timestamp, "id": message.arbitration_id, "signals": signals}
+            client.publish("theirs/bench", json.dumps(payload))
+
+
+@contextlib.contextmanager
+def broker(folder: Path) -> Iterator[int]:
+    """A mosquitto of our own on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    file = folder / "mosquitto.conf"
+    file.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n", encoding="ascii")
+    process = subprocess.Popen(["mosquitto", "-c", str(file)], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: socket.create_connection(("127.0.0.1", port)).close())
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(attempt: Callable[[], object], seconds: float = 60.0) -> None:
+    """Try until it is not refused any more."""
+    begun = time.monotonic()
+    while True:
+        try:
+            attempt()
+        except ConnectionRefusedError:
+            if time.monotonic() - begun > seconds:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def play(frames: list[bytes], senders: list[socket.socket], rate: int, seconds: float) -> None:
+    """Send the frames to both at their pace, over and over."""
+    begun, sent = time.monotonic(), 0
+    while (passed := time.monotonic() - begun) < seconds:
+        due = int(passed * rate)
+        for number in range(sent, due):
+            for sender in senders:
+                with contextlib.suppress(BlockingIOError):  # a reader that is behind loses frames, as on a bus
+                    sender.send(frames[number % len(frames)])
+        sent = due
+        time.sleep(BURST_S)
+
+
+def become(kind: str, receiver: socket.socket, port: int, log: Path, dbc: Path) -> subprocess.Popen[bytes]:
+    """Start one of the two, with its end of the stand-in."""
+    descriptor = receiver.fileno()
+    command = [sys.executable, __file__, str(log), "--dbc", str(dbc), "--be", kind, str(descriptor), str(port)]
+    return subprocess.Popen(command, pass_fds=[descriptor])
+
+
+def measure(log: Path, dbc: Path, rate: int, seconds: float) -> dict[str, float]:
+    """Run both side by side."""
+    frames = frames_of(log)
+    with tempfile.TemporaryDirectory() as folder, broker(Path(folder)) as port:
+        counts = subprocess.Popen(
+            ["mosquitto_sub", "-p", str(port), "-t", "canferry/+/batch", "-t", "theirs/#", "-F", "%t %l"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        kinds = ("ours", "theirs")
+        pairs = {kind: socket_pair() for kind in kinds}
+        processes = {kind: become(kind, pair[1], port, log, dbc) for kind, pair in pairs.items()}
+        senders = [sender for sender, _ in pairs.values()]
+        time.sleep(START_S)
+        for sender in senders:
+            sender.setblocking(False)
+        watched = {kind: psutil.Process(process.pid) for kind, process in processes.items()}
+        play(frames, senders, rate, seconds / 3)
+        before = {kind: process.cpu_times() for kind, process in watched.items()}
+        begun = time.monotonic()
+        play(frames, senders, rate, seconds * 2 / 3)
+        passed = time.monotonic() - begun
+        after = {kind: process.cpu_times() for kind, process in watched.items()}
+        memory = {kind: process.memory_info().rss for kind, process in watched.items()}
+        for process in processes.values():
+            process.terminate()
+            process.wait(30)
+        time.sleep(1)
+        counts.terminate()
+        published = _published(counts.communicate()[0])
+    share = {
+        kind: (after[kind].user + after[kind].system - before[kind].user - before[kind].system) / passed
+        for kind in kinds
+    }
+    return {
+        "frames_per_second": rate,
+        "cpu_percent_ours": round(share["ours"] * 100, 2),
+        "cpu_percent_theirs": round(share["theirs"] * 100, 2),
+        "cpu_ratio": round(share["theirs"] / share["ours"], 1),
+        "rss_mb_ours": round(memory["ours"] / 1e6, 1),
+        "rss_mb_theirs": round(memory["theirs"] / 1e6, 1),
+        "bytes_ours": published["ours"],
+        "bytes_theirs": published["theirs"],
+        "bytes_ratio": round(published["theirs"] / max(published["ours"], 1), 1),
+    }
+
+
+def _published(lines: str) -> dict[str, int]:
+    published = {"ours": 0, "theirs": 0}
+    for line in lines.splitlines():
+        topic, size = line.rsplit(" ", 1)
+        published["theirs" if topic.startswith("theirs") else "ours"] += int(size)
+    return published
+
+
+def main() -> None:
+    """Measure and print; or be one of the two."""
+    parser = argparse.ArgumentParser(description="a whole agent against the usual way, on a paced bus")
+    parser.add_argument("log", type=Path)
+    parser.add_argument("--dbc", type=Path, required=True)
+    parser.add_argument("--rate", type=int, default=4000, help="frames a second")
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--be", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.be:
+        kind, descriptor, port = arguments.be
+        {"ours": run_ours, "theirs": run_theirs}[kind](int(descriptor), int(port), arguments.dbc)
+        return
+    result = measure(arguments.log.absolute(), arguments.dbc.absolute(), arguments.rate, arguments.seconds)
+    print(json.dumps(result) if arguments.json else "\n".join(f"{key:<20}{value:>14}" for key, value in result.items()))
+
+
+if __name__ == "__main__":
+    main()
