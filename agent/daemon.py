@@ -423,7 +423,7 @@ async def _paced(blocks: Iterator[FrameBlock], speed: float | None) -> AsyncIter
 
 async def _until_there_is_room(agent: _Agent, limit_bytes: int) -> None:
     """Wait for the broker where the spool fills: a replay must not evict."""
-    while agent.storage.spool.stats().payload_bytes > limit_bytes * REPLAY_BACKLOG_SHARE:
+    while agent.storage.spool.stats().payload_bytes > limit_bytes * REPLAY_BACKLOG_SHARE:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
 
 

@@ -100,16 +100,9 @@ class Pipeline:
                         handed_over = now
                 if ended:
                     break
-                await self._pause()
+                await asyncio.sleep(self._tick_s)
         self._drain()
         await self._work(seal=True)
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(self._tick_s):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass
 
     def _drain(self) -> None:
         room = FRAMES_WAITING_MAX - sum(map(len, self._waiting))

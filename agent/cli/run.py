@@ -40,11 +40,13 @@ def run(args: Namespace) -> int:
     """Run until stopped."""
     import asyncio
 
+    from agent import allocator
     from agent.config import load_config
     from agent.log import configure_logging
 
     config = load_config(args.config)
     configure_logging(config.log.level, config.log.format)
+    allocator.settle()
     _refuse_what_check_refuses(args.config, config)
     from agent import daemon
 

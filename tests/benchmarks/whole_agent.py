@@ -9,7 +9,7 @@ object for each, published by paho-mqtt with QoS 0. Both get the same frames, at
 UNIX datagram socket that stands in for the CAN socket (see socket_drain.py), and publish to one mosquitto.
 
 Measured over the last two thirds of the time: user and system time of each process as a share of one core, its
-resident memory at the end, and the payload bytes that it published in all, per frame that the DBC file knows.
+resident memory at the end, and how many of the frames sent it has read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
+import signal
 import socket
 import struct
 import subprocess
@@ -37,6 +39,7 @@ from tests.benchmarks.socket_drain import python_can_bus, socket_pair
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+KINDS = ("ours", "theirs")
 BURST_S = 0.005
 START_S = 10.0
 
@@ -53,6 +56,9 @@ def frames_of(log: Path) -> list[bytes]:
 
 def run_ours(descriptor: int, port: int, dbc: Path) -> None:
     """The daemon, its socket replaced."""
+    from agent import allocator
+
+    allocator.settle()  # as `canferry run` does
     from agent import daemon
     from agent.config import load_config
     from agent.log import configure_logging
@@ -77,7 +83,9 @@ def run_ours(descriptor: int, port: int, dbc: Path) -> None:
             encoding="utf-8",
         )
         configure_logging("warning")
-        asyncio.run(daemon.run(load_config(file)))
+        seen: list[daemon.Gauges] = []
+        asyncio.run(daemon.run(load_config(file), observe=seen.append))
+        print(seen[0].counters.frames)
 
 
 def run_theirs(descriptor: int, port: int, dbc: Path) -> None:
@@ -97,12 +105,21 @@ async def _theirs(bus: Any, port: int, dbc: Path) -> None:
     client.loop_start()
     reader = can.AsyncBufferedReader()
     can.Notifier(bus, [reader], loop=asyncio.get_running_loop())
-    while True:
-        message = await reader.get_message()
-        with contextlib.suppress(KeyError):
-            signals = database.decode_message(message.arbitration_id, message.data, decode_choices=False)
-            payload = {"t": message.timestamp, "id": message.arbitration_id, "signals": signals}
-            client.publish("theirs/bench", json.dumps(payload))
+    ended, read = asyncio.Event(), itertools.count()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+
+    async def consume() -> None:
+        async for message in reader:
+            next(read)
+            with contextlib.suppress(KeyError):
+                signals = database.decode_message(message.arbitration_id, message.data, decode_choices=False)
+                payload = {"t": message.timestamp, "id": message.arbitration_id, "signals": signals}
+                client.publish("theirs/bench", json.dumps(payload))
+
+    consuming = asyncio.create_task(consume())
+    await ended.wait()
+    consuming.cancel()
+    print(next(read))
 
 
 @contextlib.contextmanager
@@ -136,8 +153,8 @@ def until(attempt: Callable[[], object], seconds: float = 60.0) -> None:
             return
 
 
-def play(frames: list[bytes], senders: list[socket.socket], rate: int, seconds: float) -> None:
-    """Send the frames to both at their pace, over and over."""
+def play(frames: list[bytes], senders: list[socket.socket], rate: int, seconds: float) -> int:
+    """Send the frames to both at their pace, over and over; how many were sent."""
     begun, sent = time.monotonic(), 0
     while (passed := time.monotonic() - begun) < seconds:
         due = int(passed * rate)
@@ -147,48 +164,41 @@ def play(frames: list[bytes], senders: list[socket.socket], rate: int, seconds: 
                     sender.send(frames[number % len(frames)])
         sent = due
         time.sleep(BURST_S)
+    return sent
 
 
 def become(kind: str, receiver: socket.socket, port: int, log: Path, dbc: Path) -> subprocess.Popen[bytes]:
     """Start one of the two, with its end of the stand-in."""
     descriptor = receiver.fileno()
     command = [sys.executable, __file__, str(log), "--dbc", str(dbc), "--be", kind, str(descriptor), str(port)]
-    return subprocess.Popen(command, pass_fds=[descriptor])
+    return subprocess.Popen(command, pass_fds=[descriptor], stdout=subprocess.PIPE)
 
 
 def measure(log: Path, dbc: Path, rate: int, seconds: float) -> dict[str, float]:
     """Run both side by side."""
     frames = frames_of(log)
     with tempfile.TemporaryDirectory() as folder, broker(Path(folder)) as port:
-        counts = subprocess.Popen(
-            ["mosquitto_sub", "-p", str(port), "-t", "canferry/+/batch", "-t", "theirs/#", "-F", "%t %l"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        kinds = ("ours", "theirs")
-        pairs = {kind: socket_pair() for kind in kinds}
+        pairs = {kind: socket_pair() for kind in KINDS}
         processes = {kind: become(kind, pair[1], port, log, dbc) for kind, pair in pairs.items()}
         senders = [sender for sender, _ in pairs.values()]
         time.sleep(START_S)
         for sender in senders:
             sender.setblocking(False)
         watched = {kind: psutil.Process(process.pid) for kind, process in processes.items()}
-        play(frames, senders, rate, seconds / 3)
+        sent = play(frames, senders, rate, seconds / 3)
         before = {kind: process.cpu_times() for kind, process in watched.items()}
         begun = time.monotonic()
-        play(frames, senders, rate, seconds * 2 / 3)
+        sent += play(frames, senders, rate, seconds * 2 / 3)
         passed = time.monotonic() - begun
         after = {kind: process.cpu_times() for kind, process in watched.items()}
         memory = {kind: process.memory_info().rss for kind, process in watched.items()}
-        for process in processes.values():
+        read = {}
+        for kind, process in processes.items():
             process.terminate()
-            process.wait(30)
-        time.sleep(1)
-        counts.terminate()
-        published = _published(counts.communicate()[0])
+            read[kind] = int(process.communicate(timeout=60)[0].split()[-1])
     share = {
         kind: (after[kind].user + after[kind].system - before[kind].user - before[kind].system) / passed
-        for kind in kinds
+        for kind in KINDS
     }
     return {
         "frames_per_second": rate,
@@ -197,18 +207,10 @@ def measure(log: Path, dbc: Path, rate: int, seconds: float) -> dict[str, float]
         "cpu_ratio": round(share["theirs"] / share["ours"], 1),
         "rss_mb_ours": round(memory["ours"] / 1e6, 1),
         "rss_mb_theirs": round(memory["theirs"] / 1e6, 1),
-        "bytes_ours": published["ours"],
-        "bytes_theirs": published["theirs"],
-        "bytes_ratio": round(published["theirs"] / max(published["ours"], 1), 1),
+        "frames_sent": sent,
+        "frames_ours": read["ours"],
+        "frames_theirs": read["theirs"],
     }
-
-
-def _published(lines: str) -> dict[str, int]:
-    published = {"ours": 0, "theirs": 0}
-    for line in lines.splitlines():
-        topic, size = line.rsplit(" ", 1)
-        published["theirs" if topic.startswith("theirs") else "ours"] += int(size)
-    return published
 
 
 def main() -> None:

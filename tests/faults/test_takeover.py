@@ -73,6 +73,7 @@ class Car:
     disk: MemoryDisk = field(default_factory=lambda: MemoryDisk(256 << 20))
     clock: FakeClock = field(default_factory=FakeClock)
     random: random.Random = field(default_factory=lambda: random.Random(7))
+    payload_bytes: int = PAYLOAD_BYTES
     fed: int = 0
     stored: set[int] = field(default_factory=set)
 
@@ -80,7 +81,7 @@ class Car:
         self.clock.now_ns += 700 * MS
         self.spool = Spool.open(HOME / "normal", limit_bytes=1 << 20, segment_bytes=64 << 10, disk=self.disk)
         journal = Journal.open(HOME / "journal", 64 << 10, disk=self.disk, clock=self.clock.wall_ns)
-        limits = SealLimits(3600 * 10**9, PAYLOAD_BYTES)
+        limits = SealLimits(3600 * 10**9, self.payload_bytes)
         settings = PackerSettings("car-1", MS, 3, limits)
         self.packer = Packer(DECODER, catalog, Vault(self.spool, journal), settings, self.clock)
         listening_ns = self.clock.wall_ns()
@@ -182,15 +183,16 @@ def test_a_batch_stored_as_several_is_whole_wherever_the_process_ends(shelf: Cat
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["killed", "without power"])
-@pytest.mark.parametrize("steps_before", [3, 7])
+@pytest.mark.parametrize(("steps_before", "payload_bytes"), [(3, PAYLOAD_BYTES), (7, 10 * PAYLOAD_BYTES)])
 def test_a_take_over_that_is_interrupted_at_any_step_is_finished_by_the_next(
-    shelf: CatalogShelf, steps_before: int, how: str
+    shelf: CatalogShelf, steps_before: int, payload_bytes: int, how: str
 ) -> None:
     for steps in count():
         car = Car(shelf)
         car.start()
         feed_until_sealed(car, steps_before)
         end(car, how)
+        car.payload_bytes = payload_bytes
         car.disk.cut_after = steps
         try:
             car.start()

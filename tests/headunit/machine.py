@@ -82,9 +82,7 @@ def missing() -> str | None:
     if os.geteuid() != 0:
         return "the machine's root is the host's file system: it needs root"
     if shutil.which("cc") is None and " amx_tile" in Path("/proc/cpuinfo").read_text():
-        return (
-            "this processor has AMX, for which User-Mode Linux needs xstate.c compiled: apt-get install gcc"
-        )
+        return "this processor has AMX, for which User-Mode Linux needs xstate.c compiled: apt-get install gcc"
     return None
 
 
@@ -109,9 +107,7 @@ class Running:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.cut_power()
-            raise MachineError(
-                f"the machine did not end within {timeout_s:g} s\n{self._last_words()}"
-            ) from None
+            raise MachineError(f"the machine did not end within {timeout_s:g} s\n{self._last_words()}") from None
         status = self.folder / "status"
         if not status.exists():
             raise MachineError(f"the machine ended without a result\n{self._last_words()}")

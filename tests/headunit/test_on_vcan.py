@@ -75,9 +75,7 @@ def read_report(report: Path, output: str) -> dict[str, list[str]]:
     outcomes: dict[str, list[str]] = {}
     for case in ET.parse(report).iter("testcase"):
         name = case.get("name", "").partition("[")[0]
-        problems = [
-            f"{part.tag}: {part.get('message')}\n{part.text}" for part in case if part.tag != "properties"
-        ]
+        problems = [f"{part.tag}: {part.get('message')}\n{part.text}" for part in case if part.tag != "properties"]
         outcomes.setdefault(name, []).extend(problems)
     if not outcomes:
         pytest.fail(f"no test ran inside:\n{output}")

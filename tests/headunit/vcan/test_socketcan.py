@@ -50,9 +50,7 @@ async def test_one_socket_delivers_two_buses_in_order_with_every_field_exact(bus
     lengths = block.length.tolist()
     seen = [
         (bus, can_id, bytes(row[:length]))
-        for bus, can_id, row, length in zip(
-            block.bus.tolist(), block.can_id.tolist(), block.data, lengths, strict=True
-        )
+        for bus, can_id, row, length in zip(block.bus.tolist(), block.can_id.tolist(), block.data, lengths, strict=True)
     ]
     assert seen == expected
     assert block.data.shape == (1000, 8)

@@ -134,10 +134,10 @@ def test_a_replacement_that_was_cut_off_leaves_the_parts() -> None:
     journal.append(3, b"a")
     journal.append(3, b"b")
     before = bytes(disk.inodes[str(PATH)].cached)
-    journal.replace(3, [bytes(9000), b"four"])
+    journal.replace(3, [b"three" * 2000, b"four"])
     after = bytes(disk.inodes[str(PATH)].cached)
     written = [at for at in range(0, len(after), 512) if before[at : at + 512] != after[at : at + 512]]
-    for missing in written:
+    for missing in written[:-1]:  # the last one repeats the head
         content = after[:missing] + before[missing : missing + 512] + after[missing + 512 :]
         disk.inodes[str(PATH)].durable[:] = disk.inodes[str(PATH)].cached[:] = content
         journal = opened(disk)

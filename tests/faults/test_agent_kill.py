@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole agent, killed with SIGKILL at random moments: what was sealed arrives once, what is missing is told.
+
+A bus that lives on (feeder.py), the agent as a process, a real broker, the real receiver. CANFERRY_KILLS says how often
+(10 unless set).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.faults import feeder
+from tests.faults.processes import START_S, VEHICLE, Agent, Receiver, holes, spawn
+from tests.integration.mosquitto import Mosquitto, free_port, running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from numpy.typing import NDArray
+
+    from agent.batch.codec import Batch
+
+KILLS = int(os.environ.get("CANFERRY_KILLS", "10"))
+RATE = 1000.0
+INTERVAL_S = 1.0
+CONFIG = """
+[vehicle]
+id = "{vehicle}"
+[[bus]]
+name = "car"
+interface = "udp_multicast"
+channel = "{group}"
+dbc = ["car.dbc"]
+options = {{ port = {port} }}
+[batch]
+interval = "2s"
+[spool]
+path = "spool"
+limit = "64MiB"
+segment = "1MiB"
+min_free = "0B"
+journal_interval = "1s"
+[mqtt]
+broker = "{broker}"
+backoff_base = "50ms"
+backoff_max = "500ms"
+[agent]
+shutdown_grace = "30s"
+[log]
+format = "json"
+"""
+
+
+@dataclass
+class Drive:
+    """What was done to the agent: per start when it listened (ns, 0: never), per kill when it was killed."""
+
+    agent: Agent
+    receiver: Receiver
+    times: NDArray[np.int64]
+    kills: list[tuple[int, int]] = field(default_factory=list)
+    transport_drops: int = 0
+    stopping_ns: int = 0
+
+    def fed(self) -> NDArray[np.int64]:
+        """When each frame was sent, ns."""
+        return self.times[: int(np.count_nonzero(self.times))].copy()
+
+    def missing(self, arrived: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Counts between the first that arrived and the clean stop that did not arrive."""
+        end = int(np.searchsorted(self.fed(), self.stopping_ns))
+        return np.setdiff1d(np.arange(arrived[0], end), arrived)
+
+    def listened_ns(self) -> int:
+        """When the newest process began to listen, 0 if it did not get so far."""
+        times = [line["timestamp"] for line in self.agent.lines() if line["event"] == "interface_up"]
+        return int(datetime.fromisoformat(times[0]).timestamp() * 1e9) if times else 0
+
+
+@asynccontextmanager
+async def driving(folder: Path, broker: Mosquitto) -> AsyncIterator[Drive]:
+    """A bus that is fed, and a receiver; the agent is not started yet."""
+    group, port = f"239.74.{random.randint(1, 254)}.{random.randint(1, 254)}", free_port()
+    (folder / "car.dbc").write_text(feeder.database())
+    agent = Agent(folder, CONFIG.format(vehicle=VEHICLE, group=group, port=port, broker=broker.url()))
+    file = folder / "times"
+    process = await spawn(
+        "-m", "tests.faults.feeder", group, str(port), str(file), str(RATE), log=folder / "feeder.log"
+    )
+    try:
+        async with Receiver(folder).running(broker) as receiver:
+            async with asyncio.timeout(START_S):
+                while not file.exists() or file.stat().st_size < 8 * feeder.FRAMES_MAX:
+                    assert process.returncode is None, (folder / "feeder.log").read_text()
+                    await asyncio.sleep(0.02)
+            yield Drive(agent, receiver, np.memmap(file, np.int64, "r"))
+    finally:
+        await agent.close()
+        process.kill()
+        await process.wait()
+
+
+def udp_drops(pid: int) -> int:
+    """Datagrams that the kernel had no room for in the process's sockets: the test's bus loses them, not the agent."""
+    inodes = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            inodes.add(str(path.readlink()))
+    rows = [row.split() for row in Path("/proc/net/udp").read_text().splitlines()[1:]]
+    return sum(int(row[12]) for row in rows if f"socket:[{row[9]}]" in inodes)
+
+
+async def kill_often(drive: Drive, chance: random.Random) -> None:
+    """Three of four times when it listens, else at any moment of its start."""
+    agent = drive.agent
+    for number in range(KILLS):
+        await agent.start()
+        if number == 0:
+            await agent.said("agent_started")
+        elif chance.random() < 0.75:
+            await agent.said("interface_up")
+        await asyncio.sleep(chance.uniform(0.1, 3.0))
+        assert agent.process is not None
+        assert agent.process.returncode is None, agent.log.read_text()
+        drops = udp_drops(agent.process.pid)
+        killed_ns = await agent.kill()
+        drive.transport_drops += drops
+        drive.kills.append((drive.listened_ns(), killed_ns))
+
+
+async def stop_and_wait(drive: Drive) -> None:
+    """A last process, ended in good order; then all that was ever sealed is to arrive."""
+    agent = drive.agent
+    await agent.start()
+    await agent.said("agent_started")
+    await asyncio.sleep(1.0)
+    drive.stopping_ns = time.time_ns()
+    assert await agent.stop() == 0, agent.log.read_text()
+    stopped = agent.lines()[-1]
+    assert (stopped["event"], stopped["spooled"]) == ("agent_stopped", 0)
+    sealed = {(line["stream"], line["sequence"]) for line in agent.events("batch_sealed")}
+    await drive.receiver.has(lambda arrived: sealed <= arrived)
+
+
+@dataclass
+class Samples:
+    """What the receiver has: counts and values of all frames, in the order of their counts."""
+
+    counts: NDArray[np.int64]
+    values: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, batches: list[Batch]) -> Samples:
+        groups = [group for batch in batches for group in batch.groups]
+        counts = np.concatenate([group.columns[0] for group in groups]).astype(np.int64)
+        values = np.concatenate([group.columns[1] for group in groups]).astype(np.int64)
+        order = np.argsort(counts, kind="stable")
+        return cls(counts[order], values[order])
+
+
+def costs_s(drive: Drive, samples: Samples) -> list[float]:
+    """Of each kill: how old the newest sample that arrived was, beside the newest one that was sent."""
+    fed = drive.fed()
+    costs = []
+    for listened_ns, killed_ns in drive.kills:
+        if listened_ns:
+            sent = int(np.searchsorted(fed, killed_ns)) - 1
+            arrived = int(np.searchsorted(samples.counts, sent, side="right")) - 1
+            newest_ns = int(fed[samples.counts[arrived]]) if arrived >= 0 else 0
+            costs.append((int(fed[sent]) - max(newest_ns, listened_ns)) / 1e9)
+    return costs
+
+
+def untold(drive: Drive, samples: Samples) -> list[int]:
+    """Counts of frames that neither arrived nor lie in a reported gap."""
+    fed = drive.fed()
+    missing = drive.missing(samples.counts)
+    told = np.zeros(len(missing), np.bool_)
+    for gap in drive.receiver.summary["gaps"]:
+        if gap["kind"] == "interrupted":
+            told |= (fed[missing] >= gap["begin_ns"]) & (fed[missing] <= gap["end_ns"])
+    return missing[~told].tolist()
+
+
+@pytest.mark.timeout(120 + 40 * KILLS)
+async def test_a_kill_costs_no_sealed_batch_and_at_most_the_journal_interval(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    config = ["persistence true", f"persistence_location {tmp_path}/", "max_queued_messages 0"]
+    async with running(tmp_path / "broker", config=config) as broker:
+        async with driving(tmp_path, broker) as drive:
+            await kill_often(drive, random.Random(seed))
+            await stop_and_wait(drive)
+
+            await drive.agent.start()
+            await drive.agent.said("agent_started")
+            assert await drive.agent.stop() == 0
+            assert not [line for line in drive.agent.lines() if line["event"] == "interruption_found"]
+        batches = drive.receiver.batches()
+
+    samples = Samples.of(batches)
+    sequences = [batch.id.sequence for batch in batches]
+    gaps = drive.receiver.summary["gaps"]
+    costs = costs_s(drive, samples)
+    listened = sum(listened_ns > 0 for listened_ns, _ in drive.kills)
+    missing = len(drive.missing(samples.counts))
+    print(
+        f"\nseed {seed}: {len(drive.kills)} kills, {listened} of them while it listened; {len(batches)} batches, "
+        f"{drive.receiver.summary['duplicates_dropped']} duplicates dropped, {len(gaps)} gaps; "
+        f"{len(samples.counts)} samples arrived, {missing} lost in all, "
+        f"{drive.transport_drops} of them by the test's own bus; "
+        f"cost of a kill: median {np.median(costs):.3f} s, worst {max(costs):.3f} s"
+    )
+    assert len({batch.id.stream for batch in batches}) == 1
+    told = {gap["first_sequence"] for gap in gaps if gap["first_sequence"] >= 0}
+    assert set(holes(sequences)) <= told, "a batch is missing and nobody says so"
+    assert len(np.unique(samples.counts)) == len(samples.counts), "a sample arrived twice"
+    assert (samples.values == [feeder.value(int(number)) for number in samples.counts]).all()
+    assert len(untold(drive, samples)) <= drive.transport_drops, "samples are missing outside of the gaps"
+    assert max(costs) <= INTERVAL_S

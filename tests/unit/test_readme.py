@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README tells the truth about configuration, log events, commands and the wire format."""
+
+from __future__ import annotations
+
+import ast
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from agent import cli
+from agent.batch.codec import decode_batch
+from agent.config import inspect_config, sections
+from agent.sources.interfaces import InterfaceState
+from tests.unit.receiver.samples import CATALOG, MS, START, batch, catalog, modes, steer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.unit.receiver.samples import Frame
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+SECTIONS = [
+    kind
+    for kind in vars(sections).values()
+    if isinstance(kind, type) and issubclass(kind, sections.Section) and (kind.__doc__ or "").startswith("``[")
+]
+
+
+def in_toml(field: msgspec.structs.FieldInfo) -> str:
+    """A default as the file would write it."""
+    if field.required:
+        return "required"
+    default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if default is None:
+        return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if default in ((), {}):
+        return "`[]`" if default == () else "`{}`"
+    return f"`{default}`" if type(default) is int else f'`"{default}"`'
+
+
+def rows(title: str) -> dict[str, list[str]]:
+    """The table below a line that begins with `title`: its cells by the first one, without backquotes."""
+    table = README.partition(f"\n{title}")[2].partition("|---")[2].partition("\n\n")[0]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()[1:]]
+    return {first.strip().strip("`"): [cell.strip() for cell in others] for first, *others in cells}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_stands_there_with_its_default(section: type[sections.Section]) -> None:
+    title = (section.__doc__ or "").split("``")[1]
+    written = {key: default for key, (default, _) in rows(f"**`{title}`**").items()}
+    assert written == {field.encode_name: in_toml(field) for field in msgspec.structs.fields(section)}
+
+
+def test_the_smallest_file_is_a_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text(README.partition("```toml\n")[2].partition("```")[0])
+    config, problems = inspect_config(file)
+    assert config is not None
+    assert not problems
+
+
+def logged_events() -> Iterator[tuple[str, str]]:
+    """Event and level of each warning and error in the code; a name made at run time as a regular expression."""
+    for path in sorted((ROOT / "agent").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        levels = {
+            target.id: "|".join(sorted({part.attr for part in ast.walk(node.value) if isinstance(part, ast.Attribute)}))
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and "log.warning" in ast.unparse(node.value)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func)
+            level = levels.get(name) or name.removeprefix("log.")
+            if level in ("warning", "error", "exception", "critical") or name in levels:
+                yield pattern(call.args[0]), level
+
+
+def pattern(argument: ast.expr) -> str:
+    if isinstance(argument, ast.JoinedStr):
+        parts = [str(part.value) if isinstance(part, ast.Constant) else ".+" for part in argument.values]
+        return "".join(parts)
+    assert isinstance(argument, ast.Constant)
+    return str(argument.value)
+
+
+def test_every_warning_and_error_has_a_meaning_and_a_next_move() -> None:
+    told = rows("| event |")
+    expected = {event for event, _ in logged_events() if ".+" not in event}
+    expected |= {f"interface_{state}" for state in InterfaceState if state is not InterfaceState.UP}
+    expected |= {"library_logged", "repeats_left_out"}
+    assert set(told) == expected
+    assert all(len(cells) == 3 and all(cells) for cells in told.values())
+
+
+def test_every_level_is_the_one_that_is_logged() -> None:
+    told = rows("| event |")
+    for event, level in logged_events():
+        for name, cells in told.items():
+            if re.fullmatch(event, name):
+                assert set(re.findall("error|warning", level)) <= set(cells[0].split(", ")), name
+
+
+def test_every_command_is_in_the_table() -> None:
+    told = rows("| command | does |")
+    assert [name.split()[1] for name in told] == list(cli.COMMANDS)
+
+
+def test_the_reader_reads_what_the_decoder_reads(tmp_path: Path) -> None:
+    content = batch(0, drive(), keep_unknown=True)
+    path, catalog_path = tmp_path / "batch", tmp_path / "catalog"
+    path.write_bytes(content)
+    catalog_path.write_bytes(catalog())
+    (tmp_path / "read_batch.py").write_text(README.partition("```python\n")[2].partition("```")[0])
+    shutil.copy(ROOT / "agent/batch/batch_pb2.py", tmp_path)
+    command = [sys.executable, str(tmp_path / "read_batch.py"), str(path), str(catalog_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == list(expected_lines(content))
+
+
+def drive() -> list[Frame]:
+    """Frames whose columns are of all kinds, of a multiplexed message and an unknown one as well."""
+    dice = random.Random(1)
+    frames = []
+    for row in range(600):
+        now = START + row * 10 * MS + dice.randrange(3) * MS
+        frames.append(steer(now, row * row % 20_000, torque=7 + 90 * (row in (200, 450)), state=row % 3))
+        frames.append(modes(now + MS, 1 + row % 2, dice.randbytes(4)))
+        frames.append((now + 2 * MS, 0, 0x7FF, bytes((row % 256, 7, dice.randrange(256)))))
+    return frames
+
+
+def expected_lines(content: bytes) -> Iterator[str]:
+    for group in decode_batch(content, CATALOG).groups:
+        for signal, column in group.columns.items():
+            name = f"byte{signal}"
+            if group.message >= 0:
+                message = CATALOG.messages[group.message]
+                name = f"{message.name}.{message.signals[signal].name}"
+            for row, raw in zip(group.rows(signal), column, strict=True):
+                yield f"{group.time_ns[row] / 1e9} {group.can_id:x} {name} {raw}"
