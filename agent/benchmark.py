@@ -96,7 +96,7 @@ def _prepare(log: Path, buses: dict[str, int], plan: Plan, frames_max: int) -> _
     taken, count = [], 0
     with read_log(log, buses=buses) as blocks:
         for block in blocks:
-            taken.append(block.rows(0, frames_max - count))
+            taken.append(block.slice(0, frames_max - count))
             count += len(taken[-1])
             if count >= frames_max:
                 break
@@ -114,7 +114,7 @@ def _cut(frames: FrameBlock, span_ns: int) -> list[FrameBlock]:
         return []
     span = (frames.time_ns - frames.time_ns[0]) // span_ns
     cuts = [0, *(np.flatnonzero(np.diff(span)) + 1).tolist(), len(frames)]
-    return [frames.rows(begin, end) for begin, end in pairwise(cuts)]
+    return [frames.slice(begin, end) for begin, end in pairwise(cuts)]
 
 
 def _our_costs(log: Path, buses: dict[str, int], work: _Work, plan: Plan, config: Config) -> dict[str, Any]:

@@ -54,17 +54,6 @@ class FrameBlock:
     def __len__(self) -> int:
         return len(self.time_ns)
 
-    def rows(self, begin: int, end: int) -> FrameBlock:
-        """The frames from row `begin` up to, not including, row `end`; views, no copies."""
-        return FrameBlock(
-            self.time_ns[begin:end],
-            self.bus[begin:end],
-            self.can_id[begin:end],
-            self.length[begin:end],
-            self.flags[begin:end],
-            self.data[begin:end],
-        )
-
     @classmethod
     def empty(cls) -> FrameBlock:
         """A block of no frames."""

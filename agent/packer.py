@@ -308,4 +308,4 @@ def _bounded(frames: FrameBlock, payload_bytes: int) -> Iterator[FrameBlock]:
     size = np.cumsum(frames.length.astype(np.int64) + _FRAME_OVERHEAD_BYTES)
     cuts = np.searchsorted(size, np.arange(0, int(size[-1]), max(payload_bytes * 3 // 4, 128)), side="right")
     for begin, end in pairwise([*np.unique(cuts).tolist(), len(frames)]):
-        yield frames if end - begin == len(frames) else frames.rows(begin, end)
+        yield frames if end - begin == len(frames) else frames.slice(begin, end)

@@ -86,7 +86,8 @@ class Pipeline:
         """Go on until stopped, or until all sources are exhausted; then seal."""
         working: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
-        handed_over = heard = loop.time()
+        heard = loop.time()
+        handed_over = heard - self._block_s  # what has come since the sources were opened is not kept waiting
         async with asyncio.TaskGroup() as tasks:
             while not self._stopping.is_set():
                 ended = all(source.exhausted for source in self._sources)

@@ -68,8 +68,8 @@ class SimulatorSource:
         due: list[FrameBlock] = []
         while True:
             count = int(np.searchsorted(self._pending.time_ns, now_ns, side="right"))
-            due.append(_part(self._pending, slice(0, count)))
-            self._pending = _part(self._pending, slice(count, None))
+            due.append(self._pending.slice(0, count))
+            self._pending = self._pending.slice(count, len(self._pending))
             if len(self._pending) or self._second * SECOND_NS > now_ns:
                 break
             self._pending = self._compute()
@@ -101,14 +101,3 @@ class SimulatorSource:
         self._dropped += len(self._pending) + given_up
         self._pending = FrameBlock.empty()
         self._second = second
-
-
-def _part(block: FrameBlock, rows: slice) -> FrameBlock:
-    return FrameBlock(
-        block.time_ns[rows],
-        block.bus[rows],
-        block.can_id[rows],
-        block.length[rows],
-        block.flags[rows],
-        block.data[rows],
-    )

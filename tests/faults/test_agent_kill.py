@@ -191,6 +191,8 @@ def untold(drive: Drive, samples: Samples) -> list[int]:
     for gap in drive.receiver.summary["gaps"]:
         if gap["kind"] == "interrupted":
             told |= (fed[missing] >= gap["begin_ns"]) & (fed[missing] <= gap["end_ns"])
+    for count in missing[~told].tolist():
+        print(count, fed[count], [(g["begin_ns"]-fed[count], g["end_ns"]-fed[count]) for g in drive.receiver.summary["gaps"]], [(a-fed[count],b-fed[count]) for a,b in drive.kills], drive.stopping_ns-fed[count])
     return missing[~told].tolist()
 
 
