@@ -63,8 +63,6 @@ T = TypeVar("T")
 
 STREAM = "normal"
 DEFINITIONS = "definitions"
-JOURNAL_SHARE = 0.7
-"""Of the journal's interval: after this much of it a block is handed over; the rest is for writing it down."""
 SILENCE_MARGIN_S = 1.0
 REPLAY_BACKLOG_SHARE = 0.5
 """Of the spool's limit: a replay waits for the broker when this much has come together."""
@@ -325,8 +323,8 @@ async def run(
                 sources,
                 agent.packer,
                 agent.worker.call,
-                tick_s=config.agent.tick.seconds,
-                block_s=config.spool.journal_interval.seconds * JOURNAL_SHARE,
+                tick_s=min(config.agent.tick.seconds, *(source.drain_within_s for source in sources)),
+                interval_s=min(config.spool.journal_interval.seconds, config.batch.interval.seconds),
                 silence_s=config.batch.interval.seconds + SILENCE_MARGIN_S,
                 stored=agent.sender.batch_available.set,
             )

@@ -2,11 +2,11 @@
 """The tick: from the buses to the packer, and so to the store. Where the rooms meet.
 
     sources ─ drain ─► FrameBlock ─ decode ─► SignalBlock ─ collect ─► open batch ─ seal ─► store
-              (here, every tick)    (packer.py, in the worker thread, every `block_s`)
+              (here, every tick)    (packer.py, in the worker thread, in time for the journal)
 
 Waking for every frame costs more than decoding it, so nothing here is done for a single one: the sources are
-drained on a timer, and what has come together is handed over in blocks. `block_s` is chosen so that what has
-been drained is noted within the journal's interval.
+drained on a timer, and what has come together is handed over in blocks, early enough for what has been drained to be
+noted within the journal's interval: after `BLOCK_SHARE` of it, or sooner where writing down took longer of late.
 
 Limits: while the worker is busy at most `FRAMES_WAITING_MAX` frames wait here; then nothing is drained, and what
 the sources' own queues cannot hold is counted there, and told to the cloud as a gap.
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from agent.packer import Packer
 
 FRAMES_WAITING_MAX = 100_000
+BLOCK_SHARE, BLOCK_SHARE_MIN = 0.7, 0.2
+"""Of the interval: after so much of it a block is handed over; the rest is for writing it down."""
+WORK_FORGOTTEN = 0.9
+"""How much of the longest time that writing down took still counts at the next."""
 
 
 class Source(Protocol):
@@ -33,6 +37,10 @@ class Source(Protocol):
     @property
     def exhausted(self) -> bool:
         """No frame will come any more: a recorded log has ended."""
+
+    @property
+    def drain_within_s(self) -> float:
+        """How long what comes in can wait in its queue; infinite where nothing is lost."""
 
     def drain(self) -> FrameBlock:
         """What has come since the last call; bounded, never waits."""
@@ -49,7 +57,7 @@ class Pipeline:
         packer: used only through `call`.
         call: runs a function in the thread that owns the packer, and waits for it.
         tick_s: how often the sources are drained.
-        block_s: how often what was drained is decoded and written down.
+        interval_s: within this time what was drained is decoded and written down.
         silence_s: an open batch is sealed when nothing has come for this long.
         stored: called after each block that stored a batch.
 
@@ -62,7 +70,7 @@ class Pipeline:
         call: Callable[..., Awaitable[None]],
         *,
         tick_s: float,
-        block_s: float,
+        interval_s: float,
         silence_s: float,
         stored: Callable[[], None],
     ) -> None:
@@ -70,7 +78,8 @@ class Pipeline:
         self._packer = packer
         self._call = call
         self._tick_s = tick_s
-        self._block_s = block_s
+        self._interval_s = interval_s
+        self._work_s = 0.0
         self._silence_s = silence_s
         self._stored = stored
         self._waiting: list[FrameBlock] = []
@@ -87,7 +96,7 @@ class Pipeline:
         working: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         heard = loop.time()
-        handed_over = heard - self._block_s  # what has come since the sources were opened is not kept waiting
+        handed_over = heard - self._interval_s  # what has come since the sources were opened is not kept waiting
         async with asyncio.TaskGroup() as tasks:
             while not self._stopping.is_set():
                 ended = all(source.exhausted for source in self._sources)
@@ -95,7 +104,7 @@ class Pipeline:
                 now = loop.time()
                 if working is None or working.done():
                     heard = now if self._waiting else heard
-                    if now - handed_over >= self._block_s or self._is_large() or ended:
+                    if now - handed_over >= self._block_s() or self._is_large() or ended:
                         silent = not self._waiting and now - heard >= self._silence_s
                         working = tasks.create_task(self._work(seal=silent), name="pack")
                         handed_over = now
@@ -115,6 +124,11 @@ class Pipeline:
                 self._waiting.append(block)
                 room -= len(block)
 
+    def _block_s(self) -> float:
+        """After how long a block is handed over."""
+        longest, shortest = self._interval_s * BLOCK_SHARE, self._interval_s * BLOCK_SHARE_MIN
+        return min(longest, max(shortest, self._interval_s - self._work_s))
+
     def _is_large(self) -> bool:
         return sum(map(len, self._waiting)) >= FRAMES_WAITING_MAX // 4
 
@@ -124,7 +138,10 @@ class Pipeline:
         if not len(frames) and gap is None and not (seal and self._packer.has_open_batch):
             return
         before = self._packer.counters.batches
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         await self._call(_pack, self._packer, frames, gap, seal)
+        self._work_s = max(loop.time() - begun, self._work_s * WORK_FORGOTTEN)
         if self._packer.counters.batches > before:
             self._stored()
 

@@ -213,12 +213,13 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     """``[agent]``: the process itself.
 
     shutdown_grace   how long the uplink may go on sending after SIGTERM; what is left stays in the spool
-    tick             how often the buses are drained; longer ticks cost less and need a larger receive_buffer
+    tick             how often the buses are drained, at most; more often where the kernel grants too small a
+                     receive buffer for that; longer ticks cost less
     receive_buffer   asked of the kernel for queued frames; one classic frame takes 768 bytes of it
     """
 
     shutdown_grace: Annotated[Duration, Within("0s", "10m")] = Duration.parse("5s")
-    tick: Annotated[Duration, Within("1ms", "1s")] = Duration.parse("20ms")
+    tick: Annotated[Duration, Within("1ms", "1s")] = Duration.parse("100ms")
     receive_buffer: Annotated[Size, Within("64KiB", "1GiB")] = Size.parse("8MiB")
 
 

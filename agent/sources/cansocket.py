@@ -98,8 +98,8 @@ def _unavailable(error: OSError) -> str:
     return f"a CAN socket cannot be opened: {error.strerror} (errno {error.errno})"
 
 
-def enlarge_receive_buffer(sock: socket.socket, asked_bytes: int) -> None:
-    """As much as asked where we may (CAP_NET_ADMIN), else as much as net.core.rmem_max allows."""
+def enlarge_receive_buffer(sock: socket.socket, asked_bytes: int) -> int:
+    """As much as asked where we may (CAP_NET_ADMIN), else as much as net.core.rmem_max allows; frames it holds."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, asked_bytes)
     except PermissionError:
@@ -113,3 +113,4 @@ def enlarge_receive_buffer(sock: socket.socket, asked_bytes: int) -> None:
     if granted < 2 * asked_bytes:
         fields["hint"] = f"sysctl net.core.rmem_max={asked_bytes} gives the whole"
     log.info("receive_buffer_granted", **fields)
+    return granted // QUEUED_FRAME_BYTES

@@ -21,6 +21,9 @@ _IFF_RUNNING = 0x40
 _ARPHRD_CAN = 280
 _IFREQ = struct.Struct("16sH22x")
 
+FULL_BUS_FRAMES_S = 8000
+"""About what a classic bus of 1 Mbit/s, or one of CAN FD, carries at full load."""
+
 
 class InterfaceState(enum.StrEnum):
     """What an interface can be, as far as an engineer would act differently."""

@@ -27,6 +27,7 @@ import structlog
 
 from agent.model import FrameBlock, SourceCounters
 from agent.sources.canlib import python_can
+from agent.sources.interfaces import FULL_BUS_FRAMES_S
 from agent.sources.messages import BlockBuilder
 
 if TYPE_CHECKING:
@@ -114,6 +115,11 @@ class PythonCanSource:
     def exhausted(self) -> bool:
         """A live bus never ends."""
         return False
+
+    @property
+    def drain_within_s(self) -> float:
+        """The time in which a full bus fills a quarter of the queue."""
+        return self._queue_frames_max / 4 / FULL_BUS_FRAMES_S
 
     def states(self) -> dict[str, str]:
         """By bus name: opening, up or down."""

@@ -14,6 +14,7 @@ unreadable on the way is logged, and ends there: the live buses beside it go on.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -82,6 +83,11 @@ class ReplaySource:
     def exhausted(self) -> bool:
         """True when the log's last frame has been delivered."""
         return self._ended and not len(self._waiting)
+
+    @property
+    def drain_within_s(self) -> float:
+        """What is due waits in the log."""
+        return math.inf
 
     def states(self) -> dict[str, str]:
         """By channel name: up until the log has ended."""

@@ -10,6 +10,7 @@ opening.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -52,6 +53,11 @@ class SimulatorSource:
     def exhausted(self) -> bool:
         """A simulated drive never ends."""
         return False
+
+    @property
+    def drain_within_s(self) -> float:
+        """The car waits."""
+        return math.inf
 
     def states(self) -> dict[str, str]:
         """By bus name: always up."""

@@ -32,7 +32,7 @@ import structlog
 from agent.errors import AgentError
 from agent.model import FrameBlock, FrameFlag, SourceCounters
 from agent.sources.cansocket import REMOTE, can_socket, enlarge_receive_buffer, kernel_filters
-from agent.sources.interfaces import Interface, InterfaceState, advice, is_gone, look_at
+from agent.sources.interfaces import FULL_BUS_FRAMES_S, Interface, InterfaceState, advice, is_gone, look_at
 from agent.sources.recvmmsg import (
     FD_SIZE,
     FrameReceiver,
@@ -119,6 +119,7 @@ class SocketCanSource:
         self._look = look
         self._receiver = FrameReceiver(drain_frames_max)
         self._socket: socket.socket | None = None
+        self._queue_frames = 0
         self._look_at_s = 0.0
         self._index_of: dict[int, int] = {}  # ifindex → bus index; a bus' vanished interface included
         self._ignored: set[int] = set()  # interfaces that are nobody's
@@ -132,7 +133,7 @@ class SocketCanSource:
         self._socket = self._open_socket()
         self._socket.setblocking(False)
         ask_for_ancillary_data(self._socket)
-        enlarge_receive_buffer(self._socket, self._receive_buffer_bytes)
+        self._queue_frames = enlarge_receive_buffer(self._socket, self._receive_buffer_bytes)
         self._dropped_word = 0
         self._look_around(self._socket)
         return self
@@ -149,6 +150,11 @@ class SocketCanSource:
     def exhausted(self) -> bool:
         """A live bus never ends."""
         return False
+
+    @property
+    def drain_within_s(self) -> float:
+        """The time in which all buses at full load fill a quarter of the receive buffer: drain that often."""
+        return self._queue_frames / 4 / (FULL_BUS_FRAMES_S * len(self._buses))
 
     def fileno(self) -> int:
         """The socket's file descriptor; -1 while closed."""

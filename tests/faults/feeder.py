@@ -3,11 +3,16 @@
 
 Frame n goes out over python-can's udp_multicast with the count n in its first four bytes; element n of FILE, int64,
 becomes the time just before, in ns.
+
+Beside it, a witness writes and syncs one page in the same folder again and again: FILE.stalls gets begin and end, ns,
+of every turn that took longer than `TURN_S`, because this machine or its disk was held up.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +23,8 @@ from agent.sources.canlib import python_can
 IDS = (0x100, 0x101, 0x2F0, 0x7E8)
 FRAMES_MAX = 4_000_000
 TICK_S = 0.005
+TURN_S = 0.05
+STALLS_MAX = 100_000
 
 
 def payload(number: int) -> bytes:
@@ -45,6 +52,7 @@ def database() -> str:
 
 def main(group: str, port: int, file: Path, rate: float) -> None:
     can = python_can()
+    threading.Thread(target=witness, args=(file.with_suffix(".stalls"),), daemon=True).start()
     times = np.memmap(file, np.int64, "w+", shape=(FRAMES_MAX,))
     bus = can.Bus(interface="udp_multicast", channel=group, port=port, fd=False, ignore_config=True)
     begun, number = time.monotonic(), 0
@@ -60,6 +68,22 @@ def main(group: str, port: int, file: Path, rate: float) -> None:
             bus.send(frame)
             number += 1
         time.sleep(TICK_S)
+
+
+def witness(file: Path) -> None:
+    """Sync one page every 20 ms, for ever."""
+    stalls = np.memmap(file, np.int64, "w+", shape=(STALLS_MAX, 2))
+    page = os.open(file.with_suffix(".page"), os.O_RDWR | os.O_CREAT, 0o600)
+    number = 0
+    while number < STALLS_MAX:
+        begin_ns = time.time_ns()
+        os.pwrite(page, begin_ns.to_bytes(8, "little") * 512, 0)
+        os.fdatasync(page)
+        time.sleep(0.02)
+        end_ns = time.time_ns()
+        if end_ns - begin_ns > TURN_S * 1e9:
+            stalls[number] = begin_ns, end_ns
+            number += 1
 
 
 if __name__ == "__main__":

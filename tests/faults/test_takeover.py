@@ -96,7 +96,7 @@ class Car:
         data = np.frombuffer(
             b"".join(number.to_bytes(4, "little") + self.random.randbytes(4) for number in counts), np.uint8
         )
-        times = self.clock.now_ns - np.arange(FRAMES, 0, -1, np.int64) * MS
+        times = self.clock.now_ns - np.arange(FRAMES, 0, -1, dtype=np.int64) * MS
         self.fed_ns[counts[0] : counts[-1] + 1] = times
         full = np.full(FRAMES, 8, np.uint8)
         empty = np.zeros(FRAMES, np.uint8)

@@ -40,6 +40,10 @@ class Script:
     def exhausted(self) -> bool:
         return self.ends and not self.blocks
 
+    @property
+    def drain_within_s(self) -> float:
+        return 1.0
+
     def drain(self) -> FrameBlock:
         self.drains += 1
         return self.blocks.popleft() if self.blocks else FrameBlock.empty()
@@ -76,7 +80,7 @@ def build(packer: Taking, *sources: Script, **changes: Any) -> tuple[Pipeline, a
         function(*arguments)
 
     stored = asyncio.Event()
-    settings: dict[str, Any] = {"tick_s": 0.001, "block_s": 0.002, "silence_s": 60.0, "call": call} | changes
+    settings: dict[str, Any] = {"tick_s": 0.001, "interval_s": 0.002, "silence_s": 60.0, "call": call} | changes
     return Pipeline(sources, cast("Packer", packer), stored=stored.set, **settings), stored
 
 
@@ -92,7 +96,7 @@ async def test_everything_of_all_sources_is_taken_and_sealed_when_they_have_ende
 async def test_stopping_drains_once_more_and_seals() -> None:
     packer = Taking()
     source = Script([frames(5)], ends=False)
-    pipeline, _ = build(packer, source, block_s=60.0)
+    pipeline, _ = build(packer, source, interval_s=60.0)
     running = asyncio.create_task(pipeline.run())
     while source.drains < 3:
         await asyncio.sleep(0)
@@ -138,7 +142,7 @@ async def test_a_slow_worker_stops_the_draining_at_the_limit(monkeypatch: pytest
         await free.wait()
         function(*arguments)
 
-    pipeline, _ = build(packer, source, block_s=0.0, call=call)
+    pipeline, _ = build(packer, source, interval_s=0.0, call=call)
     running = asyncio.create_task(pipeline.run())
     while source.drains < 5:
         await asyncio.sleep(0.001)
@@ -148,3 +152,27 @@ async def test_a_slow_worker_stops_the_draining_at_the_limit(monkeypatch: pytest
     pipeline.stop()
     await running
     assert packer.frames + sum(map(len, source.blocks)) == 250
+
+
+async def test_where_writing_down_takes_long_blocks_are_handed_over_sooner() -> None:
+    pipeline, _ = build(Taking(), Script([]), interval_s=1.0)
+    assert pipeline._block_s() == room.BLOCK_SHARE
+    for work_s, expected in ((0.2, room.BLOCK_SHARE), (0.5, 0.5), (5.0, room.BLOCK_SHARE_MIN)):
+        pipeline._work_s = work_s
+        assert pipeline._block_s() == expected
+
+
+async def test_how_long_writing_down_takes_is_remembered_and_fades() -> None:
+    async def call(function: Callable[..., None], /, *arguments: Any) -> None:
+        await asyncio.sleep(0.01)
+        function(*arguments)
+
+    packer = Taking()
+    pipeline, _ = build(packer, Script([frames(5)]), call=call)
+    await pipeline.run()
+    assert pipeline._work_s >= 0.009
+    pipeline._work_s, before = 100.0, packer.frames
+    pipeline._waiting = [frames(1)]
+    await pipeline._work(seal=False)
+    assert packer.frames > before
+    assert pipeline._work_s == 90.0

@@ -122,7 +122,7 @@ def test_every_command_is_in_the_table() -> None:
 
 
 def test_the_reader_reads_what_the_decoder_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "_SPARSE_OVERHEAD", 0.5)  # sparse columns are rare: ask for some
+    monkeypatch.setattr(columns, "_SPARSE_OVERHEAD", 0.7)  # sparse columns are rare: ask for some
     content = batch(0, drive(), keep_unknown=True)
     assert kinds(content) == set(columns.Kind)
     path, catalog_path = tmp_path / "batch", tmp_path / "catalog"

@@ -240,3 +240,20 @@ def test_an_interface_that_does_not_exist_is_missing_and_one_of_another_kind_is_
         assert look_at(sock, "nosuchinterface").state is InterfaceState.MISSING
         assert look_at(sock, "a-name-longer-than-any-interface-has").state is InterfaceState.MISSING
         assert look_at(sock, "lo").state is InterfaceState.NOT_CAN
+
+
+async def test_a_small_receive_buffer_wants_to_be_drained_more_often() -> None:
+    within_s = []
+    for size in (64 << 10, 1 << 20):
+        with StandIn() as machine:
+            machine.set("can0", InterfaceState.UP, 1)
+            source = SocketCanSource(
+                [(0, "bus", "can0")],
+                receive_buffer_bytes=size,
+                open_socket=lambda machine=machine: machine.receiver,  # type: ignore[misc]
+                look=machine.look,
+            )
+            async with source:
+                within_s.append(source.drain_within_s)
+    assert within_s[0] == pytest.approx(2 * (64 << 10) // 768 / 4 / 8000, rel=0.02)
+    assert within_s[1] > 3 * within_s[0]
