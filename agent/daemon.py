@@ -326,6 +326,7 @@ async def run(
                 tick_s=min(config.agent.tick.seconds, *(source.drain_within_s for source in sources)),
                 interval_s=min(config.spool.journal_interval.seconds, config.batch.interval.seconds),
                 silence_s=config.batch.interval.seconds + SILENCE_MARGIN_S,
+                wall_ns=clock.wall_ns,
                 stored=agent.sender.batch_available.set,
             )
             log.info("agent_started", vehicle=config.vehicle.id, stream=agent.storage.spool.stream)

@@ -59,6 +59,7 @@ class Pipeline:
         tick_s: how often the sources are drained.
         interval_s: within this time what was drained is decoded and written down.
         silence_s: an open batch is sealed when nothing has come for this long.
+        wall_ns: the wall clock.
         stored: called after each block that stored a batch.
 
     """
@@ -72,6 +73,7 @@ class Pipeline:
         tick_s: float,
         interval_s: float,
         silence_s: float,
+        wall_ns: Callable[[], int],
         stored: Callable[[], None],
     ) -> None:
         self._sources = sources
@@ -81,10 +83,11 @@ class Pipeline:
         self._interval_s = interval_s
         self._work_s = 0.0
         self._silence_s = silence_s
+        self._wall_ns = wall_ns
         self._stored = stored
         self._waiting: list[FrameBlock] = []
         self._dropped = 0
-        self._last_ns = 0
+        self._counted_ns = 0  # when the sources were asked last; since they were opened it is unknown
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -134,7 +137,7 @@ class Pipeline:
 
     async def _work(self, *, seal: bool) -> None:
         frames, self._waiting = FrameBlock.concatenate(self._waiting), []
-        gap = self._new_gap(frames)
+        gap = self._new_gap()
         if not len(frames) and gap is None and not (seal and self._packer.has_open_batch):
             return
         before = self._packer.counters.batches
@@ -145,17 +148,15 @@ class Pipeline:
         if self._packer.counters.batches > before:
             self._stored()
 
-    def _new_gap(self, frames: FrameBlock) -> Gap | None:
-        """What the sources have lost since the last block."""
+    def _new_gap(self) -> Gap | None:
+        """What the sources have lost since they were asked last, be it after the last frame that was drained."""
         dropped = sum(source.counters().dropped for source in self._sources)
-        begin_ns = self._last_ns
-        if len(frames):
-            self._last_ns = int(frames.time_ns[-1])
-            begin_ns = begin_ns or int(frames.time_ns[0])
+        begin_ns, self._counted_ns = self._counted_ns, self._wall_ns()
         if dropped == self._dropped:
             return None
         lost, self._dropped = dropped - self._dropped, dropped
-        return Gap(GapKind.DROPPED, begin_ns, self._last_ns, lost, detail="receive buffer full")
+        begin_ns = begin_ns if begin_ns <= self._counted_ns else 0  # the clock was set back: nobody knows
+        return Gap(GapKind.DROPPED, begin_ns, self._counted_ns, lost, detail="receive buffer full")
 
 
 def _pack(packer: Packer, frames: FrameBlock, gap: Gap | None, seal: bool) -> None:

@@ -10,7 +10,7 @@ acknowledged. A mark that is lost or unreadable costs sending a catalog twice, n
 Limits: a mark is good for `MARK_DAYS`, because a broker may forget what it kept; marks of 8 brokers are kept.
 Synchronous: for the one thread that owns the disk.
 
-Failure: SpoolError with the path, where the disk refuses.
+Failure: SpoolError with the path, where the disk refuses a catalog; a mark that it refuses is a warning.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SUFFIX = ".catalog.zst"
 MARK_DAYS = 7
 _BROKERS_MAX = 8
+_AGAIN = "after a restart catalogs are sent again"
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 log = structlog.get_logger()
@@ -70,7 +71,7 @@ class CatalogShelf:
         return marked_at is not None and self._clock() - marked_at < MARK_DAYS * 86_400
 
     def mark_sent(self, broker: str, name: str) -> None:
-        """This broker has acknowledged it just now; durable on return."""
+        """This broker has acknowledged it just now; durable on return, if the disk has room for it."""
         marks = self._marks.pop(broker, {})
         marks[name] = self._clock()
         self._marks[broker] = marks
@@ -107,22 +108,29 @@ class CatalogShelf:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, AttributeError, TypeError) as error:
-            log.warning("catalog_marks_lost", path=str(path), reason=str(error), next="catalogs are sent again")
+            log.warning("catalog_marks_lost", path=str(path), reason=str(error), next=_AGAIN)
             return {}
 
     def _write_marks(self) -> None:
         path = self._directory / "sent.json"
-        with _naming("mark a catalog as sent", path):
+        try:
             _replace(path, json.dumps(self._marks).encode())
+        except OSError as error:
+            log.warning("catalog_marks_not_kept", path=str(path), reason=error.strerror, next=_AGAIN)
 
 
 def _replace(path: Path, content: bytes) -> None:
     """Durable on return, and whole: by another name first."""
     draft = path.with_name(f"{path.name}.part")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()  # it would take the room of what matters more
+        raise
     draft.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -34,6 +34,7 @@ id = "car-1"
 [[bus]]
 name = "car"
 interface = "simulator"
+{buses}
 [batch]
 interval = "100ms"
 [spool]
@@ -44,7 +45,7 @@ min_free = "0B"
 journal_interval = "200ms"
 [mqtt]
 broker = "mqtt://127.0.0.1:{port}"
-backoff_base = "{backoff}"
+backoff_base = "20ms"
 backoff_max = "400ms"
 {mqtt}
 [agent]
@@ -89,12 +90,19 @@ class Running:
 
 @asynccontextmanager
 async def agent(
-    folder: Path, port: int, *, limit: str = "16MiB", grace: str = "10s", backoff: str = "20ms", mqtt: str = ""
+    folder: Path,
+    port: int,
+    *,
+    limit: str = "16MiB",
+    grace: str = "10s",
+    mqtt: str = "",
+    buses: str = "",
+    spool: Path | None = None,
 ) -> AsyncIterator[Running]:
     """The daemon, its sources open; stopped at the end where the test has not done so."""
     file = folder / "agent.toml"
-    settings = {"spool": folder / "spool", "port": port, "limit": limit, "grace": grace, "backoff": backoff}
-    file.write_text(CONFIG.format(**settings, mqtt=mqtt))
+    settings = {"spool": spool or folder / "spool", "port": port, "limit": limit, "grace": grace}
+    file.write_text(CONFIG.format(**settings, mqtt=mqtt, buses=buses))
     stop = asyncio.Event()
     started: asyncio.Future[daemon.Gauges] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(daemon.run(load_config(file), stop=stop, observe=started.set_result), name="daemon")

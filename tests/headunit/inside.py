@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 RUN = """\
 export CANFERRY_ON_VCAN=1 PYTHONDONTWRITEBYTECODE=1
 ip link set lo up
-exec {python} -m pytest {folder} --junitxml={report} -q -p no:cacheprovider -o timeout=100 -o junit_logging=system-out
+export PYTEST_ADDOPTS="-q -p no:cacheprovider -o timeout={test_s} -o junit_logging=system-out"
+exec {python} -m pytest {folder} --junitxml={report}
 """
 
 
@@ -60,17 +61,22 @@ def has_vcan() -> bool:
     return subprocess.run(attempt, capture_output=True).returncode == 0
 
 
-def run_inside(request: pytest.FixtureRequest, tests: Path, scratch: Path, timeout_s: float) -> dict[str, Result]:
-    """The results of all tests of a folder, by name; `scratch` is a new folder for what is needed and made."""
+def run_inside(
+    request: pytest.FixtureRequest, tests: Path, scratch: Path, *, test_s: float, all_s: float
+) -> dict[str, Result]:
+    """The results of all tests of a folder, by name; `scratch` is a new folder for what is needed and made.
+
+    Each test may take `test_s`, all of them with the machine's boot `all_s`.
+    """
     report = scratch / "report.xml"
-    script = RUN.format(python=sys.executable, folder=tests, report=report)
+    script = RUN.format(python=sys.executable, folder=tests, report=report, test_s=test_s)
     if has_vcan():
         command = ["unshare", "--net", "sh", "-c", script]
-        output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s).stdout
+        output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=all_s).stdout
     else:
         machine: Machine = request.getfixturevalue("machine")
         with machine.start(script, scratch / "machine", directory=ROOT) as running:
-            output = running.wait(timeout_s).output
+            output = running.wait(all_s).output
     if not report.exists():
         pytest.fail(f"the tests inside gave no report:\n{output}")
     return read_report(report, output)

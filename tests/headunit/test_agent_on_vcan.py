@@ -16,7 +16,7 @@ BOOT_AND_RUN_S = 580
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """By test inside."""
-    return run_inside(request, INSIDE, tmp_path_factory.mktemp("agent"), BOOT_AND_RUN_S)
+    return run_inside(request, INSIDE, tmp_path_factory.mktemp("agent"), test_s=280, all_s=BOOT_AND_RUN_S)
 
 
 @pytest.mark.timeout(600)

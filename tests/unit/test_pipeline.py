@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -81,6 +82,7 @@ def build(packer: Taking, *sources: Script, **changes: Any) -> tuple[Pipeline, a
 
     stored = asyncio.Event()
     settings: dict[str, Any] = {"tick_s": 0.001, "interval_s": 0.002, "silence_s": 60.0, "call": call} | changes
+    settings.setdefault("wall_ns", time.time_ns)
     return Pipeline(sources, cast("Packer", packer), stored=stored.set, **settings), stored
 
 
@@ -106,20 +108,30 @@ async def test_stopping_drains_once_more_and_seals() -> None:
     assert (packer.frames, packer.seals) == (7, 1)
 
 
-async def test_what_sources_drop_is_told_as_a_gap_between_what_came() -> None:
+async def gap_of(now_ns: list[int]) -> Gap:
+    """What is told of nine frames that are dropped when the wall clock goes from the first to the second time."""
     packer = Taking()
     source = Script([frames(2, 100)], ends=False)
-    pipeline, _ = build(packer, source)
+    pipeline, _ = build(packer, source, wall_ns=lambda: now_ns[0])
     running = asyncio.create_task(pipeline.run())
     while not packer.frames:
         await asyncio.sleep(0.001)
     source.dropped = 9
-    source.blocks.append(frames(2, 700))
+    del now_ns[0]
     while not packer.gaps:
         await asyncio.sleep(0.001)
     pipeline.stop()
     await running
-    assert packer.gaps == [Gap(GapKind.DROPPED, 100, 700, 9, detail="receive buffer full")]
+    (gap,) = packer.gaps
+    return gap
+
+
+async def test_what_sources_drop_is_told_as_a_gap_even_if_no_frame_comes_after_it() -> None:
+    assert await gap_of([150, 700]) == Gap(GapKind.DROPPED, 150, 700, 9, detail="receive buffer full")
+
+
+async def test_a_gap_in_which_the_clock_was_set_back_has_no_known_begin() -> None:
+    assert await gap_of([700, 150]) == Gap(GapKind.DROPPED, 0, 150, 9, detail="receive buffer full")
 
 
 async def test_silence_seals_the_open_batch() -> None:

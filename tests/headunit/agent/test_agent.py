@@ -45,7 +45,7 @@ async def test_frames_of_both_buses_arrive_as_they_were_sent_with_the_kernels_ti
     stamps_ns = np.array([round(line.pop("t") * 1000) for line in lines]) * RESOLUTION_NS
     off_ns = np.abs(stamps_ns - times[counts])
     print(
-        f"{len(times)} frames of {len(KINDS)} messages in {(times[-1] - times[0]) / 1e9:.1f} s, {len(lines)} arrived; "
+        f"{len(times)} frames of {len(KINDS)} messages in {np.ptp(times) / 1e9:.1f} s, {len(lines)} arrived; "
         f"farthest from the kernel's time {off_ns.max() / 1e6:.3f} ms"
     )
     assert sorted(counts) == list(range(len(times)))
@@ -67,8 +67,9 @@ async def test_a_kill_costs_no_sealed_batch_and_at_most_the_journal_interval(tmp
         batches = drive.receiver.batches()
     times = drive.fed()
     counts, values = arrived(drive)
-    missing = np.setdiff1d(np.arange(counts[0], int(np.searchsorted(times, stopping_ns))), counts)
-    rate = len(times) / (times[-1] - times[0]) * 1e9
+    listened = (times[counts].min() <= times) & (times < stopping_ns)
+    missing = np.setdiff1d(np.flatnonzero(listened), counts)
+    rate = len(times) / np.ptp(times) * 1e9
     costs_s = np.array([cost_frames(times, counts, *kill) for kill in kills]) / rate
     duplicates = drive.receiver.summary["duplicates_dropped"]
     print(
@@ -93,14 +94,15 @@ async def test_an_interface_that_comes_and_goes_costs_only_itself(tmp_path: Path
         await drive.start()
         await drive.feed()
         for change, event in (
-            (lambda: None, "interface_missing"),
+            (None, "interface_missing"),
             (chassis.create, "interface_up"),
             (chassis.down, "interface_down"),
             (chassis.up, "interface_up"),
             (chassis.delete, "interface_missing"),
             (chassis.create, "interface_up"),
         ):
-            change()
+            if change is not None:
+                change()
             events.append(event)
             await drive.noticed("chassis", events)
             begin = len(drive.fed())
@@ -122,9 +124,7 @@ async def test_an_interface_that_comes_and_goes_costs_only_itself(tmp_path: Path
         f"chassis and powertrain while missing, created, down, up, deleted, created: {by_phase}"
     )
     assert len(powertrain_counts) == np.count_nonzero(~of_chassis(np.arange(len(times)))), "the other bus lost a frame"
-    assert not len(np.setdiff1d(sent(times), counts)), "a frame did not arrive although its interface was up"
-    assert len(np.unique(counts)) == len(counts)
-    assert len(counts) - len(sent(times)) < len(events), "a change hides one frame from the feeder, no more"
+    assert counts.tolist() == sent(times).tolist(), "what was on the bus has arrived, once, and no more"
     assert [chassis > 0 for chassis, _ in by_phase] == [event == "interface_up" for event in events]
     assert all(powertrain for _, powertrain in by_phase)
     assert not drive.receiver.summary["gaps"]
@@ -180,7 +180,7 @@ async def kill_often(drive: Drive, chance: random.Random) -> list[tuple[int, int
         await drive.agent.start()
         if number == 0 or chance.random() < 0.75:
             await drive.agent.said("interface_up")
-        await asyncio.sleep(chance.uniform(0.1, 3.0))
+        await asyncio.sleep(chance.uniform(0.1, 2.0))
         killed_ns = await drive.agent.kill()
         up = [line["timestamp"] for line in drive.agent.lines() if line["event"] == "interface_up"]
         kills.append((int(datetime.fromisoformat(up[0]).timestamp() * 1e9) if up else 0, killed_ns))
@@ -191,7 +191,6 @@ def cost_frames(times: NDArray[np.int64], counts: NDArray[np.int64], listened_ns
     """How many frames, the newest before the kill, did not arrive although the agent listened."""
     if not listened_ns:
         return 0
-    last = int(np.searchsorted(times, killed_ns)) - 1
-    first = int(np.searchsorted(times, listened_ns))
-    newest = int(np.searchsorted(counts, last, side="right")) - 1
-    return last - max(int(counts[newest]) if newest >= 0 else -1, first - 1)
+    arrived_ns = times[counts]
+    newest_ns = arrived_ns[arrived_ns <= killed_ns].max(initial=listened_ns)
+    return int(np.count_nonzero((newest_ns < times) & (times <= killed_ns)))

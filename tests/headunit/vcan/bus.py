@@ -34,9 +34,8 @@ class Bus:
         self._socket: socket.socket | None = None
 
     def create(self) -> None:
-        """Make the interface, carrying FD frames too (MTU 72), and bring it up."""
-        ip("link", "add", self.name, "type", "vcan")
-        ip("link", "set", self.name, "mtu", "72", "up")
+        """Make the interface, carrying FD frames too (MTU 72), and bring it up: at once, nobody sees it down."""
+        ip("link", "add", self.name, "mtu", "72", "up", "type", "vcan")
 
     def delete(self) -> None:
         self.close()

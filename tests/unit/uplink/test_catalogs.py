@@ -86,3 +86,11 @@ def test_a_disk_that_refuses_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SpoolError, match="file"):
         CatalogShelf(tmp_path / "file" / "catalogs")
+
+
+def test_a_mark_that_the_disk_has_no_room_for_costs_sending_again(tmp_path: Path) -> None:
+    shelf = CatalogShelf(tmp_path)
+    (tmp_path / "sent.json.part").mkdir()  # what cannot be written to
+    shelf.mark_sent("a:1", "one")
+    assert shelf.is_sent("a:1", "one")
+    assert not CatalogShelf(tmp_path).is_sent("a:1", "one")
