@@ -365,11 +365,13 @@ async def replay(
     """A recorded log through packer, spool and uplink; times stay the log's own. None loses speed: no limit.
 
     Raises:
-        UplinkError: the broker has not acknowledged everything in the end; nothing of it is kept.
+        UplinkError: the broker does not answer, or has not acknowledged everything in the end; nothing of it is kept.
 
     """
     clock = clock or SystemClock()
     decoding = load_decoding(config)
+    async with MqttTransport(mqtt_options(config, STREAM)).connect():
+        pass  # a broker that is not there is told at once, not after the whole log
     with tempfile.TemporaryDirectory(prefix="canferry-replay-") as folder:
         config = _stored_at(config, Path(folder))
         async with _agent(config, decoding, clock) as agent, asyncio.TaskGroup() as tasks:

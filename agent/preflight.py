@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING
 from agent.config import inspect_config
 from agent.decode.loading import load_databases
 from agent.decode.report import FileReport, LoadedDatabases, Severity
-from agent.errors import AgentError, ConfigError, DatabaseError, UplinkError
+from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError, UplinkError
 from agent.sources.canlib import python_can
+from agent.sources.logfile import read_log
 from agent.uplink.certificate import expiry_s
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from agent.config import BusConfig, Config, MqttConfig
     from agent.uplink.options import MqttOptions
@@ -38,6 +39,7 @@ REACH_S = 5.0
 _DAY_S = 86_400
 _EXPIRES_SOON_S = 30 * _DAY_S
 _SPOOL_FILES_MAX = 100_000
+_LOG_PIECE_BYTES = 1 << 16
 
 
 class Level(enum.StrEnum):
@@ -56,6 +58,13 @@ class Finding:
     subject: str
     text: str
     details: tuple[str, ...] = ()
+
+
+def refuse(subject: object, findings: Iterable[Finding]) -> None:
+    """Raise ConfigError for the first finding that is an `ERROR`."""
+    for finding in findings:
+        if finding.level is Level.ERROR:
+            raise ConfigError(f"{subject}: {finding.subject}: {finding.text}")
 
 
 def check_config_file(file: Path) -> tuple[Config | None, list[Finding]]:
@@ -139,6 +148,11 @@ def _check_file(where: str, file: Path) -> Finding:
         return Finding(Level.ERROR, where, f"{file}: no such file; accepted: a recorded log")
     if not os.access(file, os.R_OK):
         return Finding(Level.ERROR, where, f"{file}: may not be read")
+    try:
+        with read_log(file, piece_bytes=_LOG_PIECE_BYTES) as log:
+            next(log, None)
+    except LogFileError as error:
+        return Finding(Level.ERROR, where, str(error))
     return Finding(Level.OK, where, f"{file}: {file.stat().st_size} bytes")
 
 

@@ -100,7 +100,11 @@ def _print(findings: Sequence[Finding], *, started: str) -> None:
         level = f"{finding.level:<8}"
         if coloured:
             level = f"\x1b[{_COLOURS[finding.level]}m{level}\x1b[0m"
-        print(f"{level} {finding.subject}: {finding.text}")
+        sys.stdout.flush()  # in one order where both are one terminal
+        print(
+            f"{level} {finding.subject}: {finding.text}",
+            file=sys.stderr if finding.level == "error" else sys.stdout,
+        )
         for detail in finding.details:
             print(f"           {detail}")
     errors, warnings = _counts(findings)

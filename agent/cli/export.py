@@ -19,7 +19,7 @@ _EPILOG = """\
 examples:
   canferry export received/car-0001 --format jsonl | head
   canferry export received/car-0001 --format parquet --out drive.parquet
-  canferry export /var/lib/canferry/spool --format mf4 --out drive.mf4
+  canferry export /var/lib/canferry --format mf4 --out drive.mf4
 
 jsonl   one line a frame:
         {"t": 1700000000.123, "bus": "can0", "id": 260, "message": "STEER", "signals": {"ANGLE": -1.5}}

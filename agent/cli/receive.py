@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -139,6 +140,7 @@ async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...]
 
 def _options(args: Namespace, topics: tuple[str, ...]) -> MqttOptions:
     from agent.errors import ConfigError
+    from agent.uplink.dialing import read_password, tls_context
     from agent.uplink.options import MqttOptions, parse_broker
 
     host, port, tls = parse_broker(args.broker)
@@ -146,7 +148,7 @@ def _options(args: Namespace, topics: tuple[str, ...]) -> MqttOptions:
         path = getattr(args, option)
         if path is not None and not path.is_file():
             raise ConfigError(f"--{option.replace('_', '-')} {path}: no such file")
-    return MqttOptions(
+    options = MqttOptions(
         host=host,
         port=port,
         tls=tls,
@@ -157,6 +159,13 @@ def _options(args: Namespace, topics: tuple[str, ...]) -> MqttOptions:
         certificate=args.certificate,
         key=args.key,
     )
+    try:
+        if tls:
+            tls_context(options)
+        read_password(options)
+    except ConfigError as error:  # it speaks of keys of a configuration
+        raise ConfigError(re.sub(r"\bmqtt\.(\w+)", lambda key: f"--{key[1]}".replace("_", "-"), str(error))) from None
+    return options
 
 
 def _client_id(args: Namespace, topics: tuple[str, ...]) -> str:

@@ -65,6 +65,7 @@ def run(args: Namespace) -> int:
     import asyncio
 
     from agent import daemon
+    from agent.preflight import check_credentials, refuse
     from agent.sources.replay import read_log
 
     config, buses = _configured(args)
@@ -72,6 +73,8 @@ def run(args: Namespace) -> int:
         if args.out is not None:
             packer = daemon.replay_into(config, blocks, args.out, speed=args.speed)
         else:
+            if args.config is not None and config.mqtt is not None:
+                refuse(args.config, check_credentials(config.mqtt))
             packer = asyncio.run(daemon.replay(config, blocks, speed=args.speed))
         refused, ignored = blocks.refused, blocks.ignored
     _print(packer.counters, refused, ignored, as_json=args.json)

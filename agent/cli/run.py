@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
 _EPILOG = """\
 examples:
+  canferry run
   canferry run --config agent.toml
-  systemctl start canferry
 
 SIGTERM or SIGINT: what has been read is sealed and stored, the uplink gets [agent] shutdown_grace, exit 0.
 Exit status: 0; 1 where the disk or something else it needs fails; 2 where the configuration is not usable.
@@ -56,10 +56,9 @@ def run(args: Namespace) -> int:
 
 def _refuse_what_check_refuses(file: Path, config: Config) -> None:
     """Before anything is started; DBC files are loaded, and refused, by the daemon itself."""
-    from agent.errors import ConfigError
-    from agent.preflight import Level, check_buses, check_credentials, check_spool
+    from agent.preflight import check_buses, check_credentials, check_spool, refuse
 
-    credentials = check_credentials(config.mqtt) if config.mqtt else ()
-    for finding in (*check_buses(config.buses), *check_spool(config), *credentials):
-        if finding.level is Level.ERROR:
-            raise ConfigError(f"{file}: {finding.subject}: {finding.text}")
+    refuse(file, check_buses(config.buses))
+    refuse(file, check_spool(config))
+    if config.mqtt is not None:
+        refuse(file, check_credentials(config.mqtt))

@@ -88,7 +88,8 @@ class LogReader:
         self.refused = 0
         self.ignored = 0
         self.torn = False
-        self._first_refused = ""
+        self._first_refused = 0, ""
+        self._refusal_told = False
         self._discovering = buses is None
         self._frames_max = frames_max
         self._span_ns = round(span_s * 1e9)
@@ -216,16 +217,20 @@ class LogReader:
             raise self._error(error) from error
 
     def _refuse(self, line: int, text: str) -> None:
-        """A line that is no frame: counted, the first one logged."""
+        """A line that is no frame: counted, the first one kept."""
         if not self.refused:
-            self._first_refused = f"line {line}: not a frame: {text.strip()[:60]!r}"
-            log.warning("log_line_refused", path=str(self.path), line=line, text=text.strip()[:60])
+            self._first_refused = line, text.strip()[:60]
         self.refused += 1
 
     def _expect_frames(self) -> None:
-        """LogFileError where lines were refused before any frame was read: not that kind of log at all."""
-        if self.refused and not self._read:
-            raise self._error(self._first_refused)
+        """Log the first line that was refused; before any frame was read, it is a LogFileError: no such log at all."""
+        if not self.refused or self._refusal_told:
+            return
+        line, text = self._first_refused
+        if not self._read:
+            raise self._error(f"line {line}: not a frame: {text!r}")
+        log.warning("log_line_refused", path=str(self.path), line=line, text=text)
+        self._refusal_told = True
 
     def _note_end(self, place: str) -> None:
         """What the stream said of its own end."""

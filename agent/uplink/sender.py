@@ -363,7 +363,7 @@ class Sender:
         topic = self._options.status.expand(vehicle=self._options.vehicle, stream=stream)
         answer = await link.publish(topic, status_payload(online=online, stream=stream), retain=True)
         if answer.outcome not in (Outcome.ACCEPTED, Outcome.LOST):
-            hint = "data is not affected: allow the topic, or set mqtt.topic_status to an empty text"
+            hint = "allow this client to publish there in the broker's access rules; batches are not held up"
             log.warning("status_refused", topic=topic, reason=answer.reason, hint=hint)
 
     def _note(self, **changes: object) -> None:

@@ -23,7 +23,7 @@ def written(text: str) -> Path:
 
 
 @given(databases())
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_definitions_say_what_cantools_has_loaded(database: Database) -> None:
     path = written(database.text)
     try:
@@ -43,7 +43,7 @@ def test_definitions_say_what_cantools_has_loaded(database: Database) -> None:
 
 
 @given(databases().flatmap(lambda database: st.tuples(st.just(database), frames(database))))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_generated_frames_are_of_generated_messages(drawn: tuple[Database, list[tuple[int, bytes]]]) -> None:
     database, received = drawn
     lengths = {message.can_id: message.length for message in database.messages}
@@ -52,7 +52,7 @@ def test_generated_frames_are_of_generated_messages(drawn: tuple[Database, list[
 
 
 @given(st.text(alphabet='BO_SG 10:|@+-(),[]"mM;VAL\n', max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_no_text_breaks_the_loading(text: str) -> None:
     path = written(f'BO_ 1 Sound: 8 X\n SG_ a : 0|8@1+ (1,0) [0|0] "" X\n\nBS_:\n{text}\n')
     try:

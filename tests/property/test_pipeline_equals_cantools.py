@@ -64,7 +64,7 @@ def expected(message: Any, payload: bytes) -> dict[str, Any] | None:
 
 
 @given(drawn)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_every_frame_that_cantools_decodes_comes_out_equal_and_in_order(
     case: tuple[Database, list[tuple[int, bytes]], int],
 ) -> None:
@@ -112,7 +112,7 @@ def test_every_frame_that_cantools_decodes_comes_out_equal_and_in_order(
 
 
 @given(drawn)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_a_whole_block_scales_as_its_columns_do(case: tuple[Database, list[tuple[int, bytes]], int]) -> None:
     database, received, _ = case
     definitions, _ = parse("can0", "generated.dbc", database.text, "auto")
