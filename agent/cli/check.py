@@ -23,7 +23,7 @@ examples:
   canferry check --dbc powertrain.dbc body.dbc
   canferry check --config agent.toml --offline --json
 
-Errors are what run refuses to start with: exit status 2. Warnings are what it lives with: exit status 0.
+Errors are what run refuses to start with: on stderr, exit status 2. Warnings are what it lives with: exit status 0.
 """
 _COLOURS = {"ok": "32", "warning": "33", "error": "31"}
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tests.headunit.agent.drive import Drive
 
 RESOLUTION_NS = 1_000_000
+TURN_NS = 50_000_000
+"""Of the feeder, at the longest, where nothing holds the machine up."""
 KILLS = 8
 SEED = random.SystemRandom().randrange(1 << 32)
 
@@ -69,21 +71,21 @@ async def test_a_kill_costs_no_sealed_batch_and_at_most_the_journal_interval(tmp
     counts, values = arrived(drive)
     listened = (times[counts].min() <= times) & (times < stopping_ns)
     missing = np.setdiff1d(np.flatnonzero(listened), counts)
-    rate = len(times) / np.ptp(times) * 1e9
-    costs_s = np.array([cost_frames(times, counts, *kill) for kill in kills]) / rate
+    costs_s = [cost_s(times, counts, *kill) for kill in kills]
     duplicates = drive.receiver.summary["duplicates_dropped"]
     print(
         f"seed {SEED}: {len(kills)} kills, {sum(listened_ns > 0 for listened_ns, _ in kills)} of them while it "
         f"listened; {len(batches)} batches, {duplicates} duplicates dropped, {len(drive.gaps('interrupted'))} gaps; "
-        f"{rate:.0f} frames/s, {len(counts)} arrived, {len(missing)} did not; "
-        f"cost of a kill: median {np.median(costs_s):.3f} s, worst {costs_s.max():.3f} s"
+        f"{len(counts)} frames arrived, {len(missing)} did not; "
+        f"cost of a kill, of {JOURNAL_INTERVAL_S:g} s: median {np.median([cost for cost, _ in costs_s]):.3f} s, "
+        f"worst {max(costs_s)[0]:.3f} s (the machine stood still for {max(costs_s)[1]:.3f} s of it)"
     )
     assert len({batch.id.stream for batch in batches}) == 1
     assert not holes([batch.id.sequence for batch in batches]), "a sealed batch is missing"
     assert len(np.unique(counts)) == len(counts), "a sample arrived twice"
     assert (values == [value(int(number)) for number in counts]).all()
     assert not len(drive.untold("interrupted", missing)), "samples are missing outside of the gaps"
-    assert costs_s.max() <= JOURNAL_INTERVAL_S
+    assert max(cost - held_up for cost, held_up in costs_s) <= JOURNAL_INTERVAL_S
 
 
 async def test_an_interface_that_comes_and_goes_costs_only_itself(tmp_path: Path) -> None:
@@ -180,17 +182,22 @@ async def kill_often(drive: Drive, chance: random.Random) -> list[tuple[int, int
         await drive.agent.start()
         if number == 0 or chance.random() < 0.75:
             await drive.agent.said("interface_up")
-        await asyncio.sleep(chance.uniform(0.1, 2.0))
+        await asyncio.sleep(chance.uniform(0.1, 3.0))
         killed_ns = await drive.agent.kill()
         up = [line["timestamp"] for line in drive.agent.lines() if line["event"] == "interface_up"]
         kills.append((int(datetime.fromisoformat(up[0]).timestamp() * 1e9) if up else 0, killed_ns))
     return kills
 
 
-def cost_frames(times: NDArray[np.int64], counts: NDArray[np.int64], listened_ns: int, killed_ns: int) -> int:
-    """How many frames, the newest before the kill, did not arrive although the agent listened."""
+def cost_s(
+    times: NDArray[np.int64], counts: NDArray[np.int64], listened_ns: int, killed_ns: int
+) -> tuple[float, float]:
+    """Of a kill: how old the newest frame that arrived was, beside the newest one that was sent; and for how much of
+    that time the machine, whose one processor the host lends, gave the feeder no turn either."""
     if not listened_ns:
-        return 0
+        return 0.0, 0.0
     arrived_ns = times[counts]
-    newest_ns = arrived_ns[arrived_ns <= killed_ns].max(initial=listened_ns)
-    return int(np.count_nonzero((newest_ns < times) & (times <= killed_ns)))
+    newest_ns = int(arrived_ns[arrived_ns <= killed_ns].max(initial=listened_ns))
+    lost_ns = np.sort(times[(newest_ns < times) & (times <= killed_ns)])
+    turns_ns = np.diff(lost_ns, prepend=newest_ns)
+    return float(turns_ns.sum() / 1e9), float((turns_ns - TURN_NS).clip(0).sum() / 1e9)

@@ -133,7 +133,7 @@ def test_the_report_is_readable(checked: Checked, capsys: pytest.CaptureFixture[
 
 def test_a_missing_file_is_an_error_on_its_own(checked: Checked, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", "--config", "/nowhere/agent.toml"]) == 2
-    assert "error    /nowhere/agent.toml: cannot be read: No such file or directory" in capsys.readouterr().out
+    assert capsys.readouterr().err == "error    /nowhere/agent.toml: cannot be read: No such file or directory\n"
 
 
 def test_every_dbc_file_that_cannot_be_read_is_named(checked: Checked) -> None:

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with what a command was given: one line on stderr that says what and where, and the right status."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.mosquitto import Certificates, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+[vehicle]
+id = "car-1"
+[[bus]]
+name = "car"
+interface = "replay"
+channel = "good.log"
+dbc = ["good.dbc"]
+[spool]
+path = "spool"
+[mqtt]
+broker = "mqtt://127.0.0.1:{port}"
+backoff_max = "1s"
+[agent]
+shutdown_grace = "0s"
+[log]
+level = "error"
+"""
+DBC = 'VERSION ""\nBU_: X\nBO_ 1 M: 8 X\n SG_ A : 0|8@1+ (1,0) [0|0] "" X\n'
+TLS = [('"mqtt://', '"mqtts://')]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.make(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, certificates: Certificates) -> Path:
+    """What the commands are given: good and bad ones of each kind."""
+    (tmp_path / "good.dbc").write_text(DBC)
+    (tmp_path / "bad.dbc").write_text("nothing of a DBC\n")
+    (tmp_path / "good.log").write_text("(1700000000.000000) car 001#2A\n")
+    (tmp_path / "bad.log").write_text("nothing of a log\n")
+    (tmp_path / "bad.blf").write_bytes(bytes(range(256)) * 8)
+    (tmp_path / "a_file").write_text("in the way")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.batch.zst").write_bytes(b"no zstd at all")
+    (tmp_path / "car.crt").write_bytes(certificates.client.read_bytes())
+    (tmp_path / "other.key").write_bytes(certificates.server_key.read_bytes())
+    return tmp_path
+
+
+def config(folder: Path, changes: Sequence[tuple[str, str]] = (), port: int | None = None) -> str:
+    """A configuration file, sound but for the changes."""
+    text = CONFIG.format(port=port or free_port())
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "agent.toml").write_text(text)
+    return "agent.toml"
+
+
+def canferry(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "agent", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def refused(folder: Path, status: int, words: Sequence[str], *arguments: str) -> None:
+    """The command ends so, and its one line on stderr has all of these words."""
+    done = canferry(folder, *arguments)
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.returncode == status, done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+WRONG_CONFIGS = {
+    "key": ([("[agent]", "[agent]\ntickk = 1")], ["agent.toml", "agent.tickk", "tick"]),
+    "value": ([('"0s"', '"soon"')], ["agent.toml", "agent.shutdown_grace", '"soon"']),
+    "TOML": ([("[agent]", "[agent")], ["agent.toml", "not valid TOML", "line"]),
+    "DBC is no DBC": ([("good.dbc", "bad.dbc")], ["bad.dbc", "not a DBC file"]),
+    "DBC is missing": ([("good.dbc", "gone.dbc")], ["gone.dbc", "no such file"]),
+    "authority is missing": ([*TLS, ("[agent]", 'ca = "gone.pem"\n[agent]')], ["mqtt.ca", "gone.pem"]),
+    "authority is none": ([*TLS, ("[agent]", 'ca = "bad.dbc"\n[agent]')], ["mqtt.ca", "bad.dbc", "not a PEM"]),
+    "key of another certificate": (
+        [*TLS, ("[agent]", 'certificate = "car.crt"\nkey = "other.key"\n[agent]')],
+        ["mqtt.key", "other.key", "do not belong together"],
+    ),
+    "password is missing": (
+        [("[agent]", 'username = "u"\npassword_file = "gone"\n[agent]')],
+        ["mqtt.password_file", "gone"],
+    ),
+    "broker": ([('"mqtt://', '"http://')], ["agent.toml", "mqtt.broker", "http://"]),
+    "log is missing": ([("good.log", "gone.log")], ["bus car", "gone.log", "no such file"]),
+    "log is no log": ([("good.log", "bad.log")], ["bus car", "bad.log", "line 1", "not a frame"]),
+    "log is no BLF": ([("good.log", "bad.blf")], ["bus car", "bad.blf"]),
+    "interface": ([('"replay"', '"slcann"')], ["bus car", '"slcann"', 'did you mean "slcan"']),
+    "spool": ([('"spool"', '"a_file/spool"')], ["spool.path", "a_file", "not a directory"]),
+}
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize("wrong", WRONG_CONFIGS)
+def test_run_and_check_refuse_the_same_with_the_same_words(folder: Path, command: str, wrong: str) -> None:
+    changes, words = WRONG_CONFIGS[wrong]
+    refused(folder, 2, words, command, "--config", config(folder, changes), *["--offline"] * (command == "check"))
+    assert not (folder / "spool").exists(), "something was started"
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_configuration_that_is_missing_is_named(folder: Path, command: str) -> None:
+    refused(folder, 2, ["gone.toml", "No such file"], command, "--config", "gone.toml")
+
+
+def test_a_kernel_without_socketcan_is_refused_by_both(folder: Path) -> None:
+    try:
+        socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW).close()
+    except OSError:
+        file = config(folder, [('"replay"', '"socketcan"'), ("good.log", "can0")])
+        for command in (["run"], ["check", "--offline"]):
+            refused(folder, 2, ["bus car", "no SocketCAN"], *command, "--config", file)
+    else:
+        file = config(folder, [('"replay"', '"socketcan"'), ("good.log", "can97")])
+        assert canferry(folder, "check", "--offline", "--config", file).returncode == 0
+
+
+def test_a_sound_configuration_is_neither_refused_by_check_nor_by_run(folder: Path) -> None:
+    file = config(folder)
+    done = canferry(folder, "check", "--config", file, "--json")
+    assert (done.returncode, done.stderr) == (0, ""), "a broker that is away is what run lives with"
+    assert [each["subject"] for each in json.loads(done.stdout)["findings"] if each["level"] != "ok"] == ["mqtt.broker"]
+    done = canferry(folder, "run", "--config", file)  # the log ends, and so does the agent
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_second_agent_on_the_same_spool_is_a_failure(folder: Path) -> None:
+    from agent.spool.store import Spool
+
+    spool = Spool.open(folder / "spool" / "normal", limit_bytes=16 << 20)
+    try:
+        words = ["spool/normal", "another process has this spool open"]
+        refused(folder, 1, words, "run", "--config", config(folder))
+    finally:
+        spool.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "arguments"),
+    [
+        (2, ["gone.log", "No such file"], ["gone.log", "--dbc", "good.dbc", "--out", "out"]),
+        (1, ["bad.log", "line 1", "not a frame"], ["bad.log", "--dbc", "good.dbc", "--out", "out"]),
+        (1, ["bad.blf"], ["bad.blf", "--dbc", "good.dbc", "--out", "out"]),
+        (1, ["good.dbc", "unknown log format"], ["good.dbc", "--dbc", "good.dbc", "--out", "out"]),
+        (2, ["gone.dbc", "no such file"], ["good.log", "--dbc", "gone.dbc", "--out", "out"]),
+        (2, ["bad.dbc", "not a DBC file"], ["good.log", "--dbc", "bad.dbc", "--out", "out"]),
+        (2, ["gone.toml"], ["good.log", "--config", "gone.toml", "--out", "out"]),
+        (2, ["--broker", "http://x"], ["good.log", "--dbc", "good.dbc", "--broker", "http://x"]),
+        (1, ["a_file"], ["good.log", "--dbc", "good.dbc", "--out", "a_file"]),
+        (2, ["--out", "required"], ["good.log", "--dbc", "good.dbc"]),
+    ],
+)
+def test_replay_says_what_is_wrong(folder: Path, status: int, words: list[str], arguments: list[str]) -> None:
+    refused(folder, status, words, "replay", *arguments)
+
+
+def test_replay_to_a_broker_that_is_not_there_says_so_before_it_begins(folder: Path) -> None:
+    broker = f"127.0.0.1:{free_port()}"
+    words = [broker, "connection refused"]
+    refused(folder, 1, words, "replay", "good.log", "--dbc", "good.dbc", "--broker", f"mqtt://{broker}")
+    file = config(folder, [*TLS, ("[agent]", 'ca = "gone.pem"\n[agent]')])
+    refused(folder, 2, ["mqtt.ca", "gone.pem"], "replay", "good.log", "--config", file, "--broker", f"mqtts://{broker}")
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "arguments"),
+    [
+        (1, ["{broker}", "connection refused"], ["mqtt://{broker}"]),
+        (2, ["nonsense", "mqtts://"], ["nonsense"]),
+        (2, ["--ca", "gone.pem", "no such file"], ["mqtts://{broker}", "--ca", "gone.pem"]),
+        (2, ["--ca", "bad.dbc", "not a PEM"], ["mqtts://{broker}", "--ca", "bad.dbc"]),
+        (
+            2,
+            ["--key", "other.key", "do not belong together"],
+            ["mqtts://{broker}", "--certificate", "car.crt", "--key", "other.key"],
+        ),
+        (2, ["--password-file", "gone"], ["mqtt://{broker}", "--username", "u", "--password-file", "gone"]),
+        (1, ["a_file"], ["mqtt://{broker}", "--out", "a_file"]),
+    ],
+)
+def test_receive_says_what_is_wrong(folder: Path, status: int, words: list[str], arguments: list[str]) -> None:
+    broker = f"127.0.0.1:{free_port()}"
+    out = [] if "--out" in arguments else ["--out", "received"]
+    given = [argument.replace("{broker}", broker) for argument in arguments]
+    refused(folder, status, [word.replace("{broker}", broker) for word in words], "receive", "--broker", *given, *out)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "arguments"),
+    [
+        (2, ["gone", "no such file"], ["gone", "--format", "jsonl"]),
+        (1, ["no batch to export"], ["empty", "--format", "jsonl"]),
+        (1, ["bad.batch.zst", "damaged"], ["bad.batch.zst", "--format", "jsonl"]),
+        (2, ["--format", "xml"], ["empty", "--format", "xml"]),
+        (2, ["--out", "a_file/x.csv"], ["empty", "--format", "csv", "--out", "a_file/x.csv"]),
+    ],
+)
+def test_export_says_what_is_wrong(folder: Path, status: int, words: list[str], arguments: list[str]) -> None:
+    refused(folder, status, words, "export", *arguments)
+
+
+def test_check_says_what_is_wrong_with_a_dbc_file(folder: Path) -> None:
+    refused(folder, 2, ["gone.dbc", "no such file"], "check", "--dbc", "gone.dbc")
+    refused(folder, 2, ["bad.dbc", "not a DBC file"], "check", "--dbc", "good.dbc", "bad.dbc")
