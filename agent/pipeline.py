@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from agent.packer import Packer
 
 FRAMES_WAITING_MAX = 100_000
+LAST_DRAINS_MAX = 16
+"""At the end the sources are drained until nothing comes, but no more often: a live bus never falls silent."""
 BLOCK_SHARE, BLOCK_SHARE_MIN = 0.7, 0.2
 """Of the interval: after so much of it a block is handed over; the rest is for writing it down."""
 WORK_FORGOTTEN = 0.9
@@ -114,10 +116,14 @@ class Pipeline:
                 if ended:
                     break
                 await asyncio.sleep(self._tick_s)
-        self._drain()
+        for _ in range(LAST_DRAINS_MAX):
+            if not self._drain():
+                break
         await self._work(seal=True)
 
-    def _drain(self) -> None:
+    def _drain(self) -> bool:
+        """Take what has come, as far as there is room; whether anything had."""
+        before = len(self._waiting)
         room = FRAMES_WAITING_MAX - sum(map(len, self._waiting))
         for source in self._sources:
             if room <= 0:
@@ -126,6 +132,7 @@ class Pipeline:
             if len(block):
                 self._waiting.append(block)
                 room -= len(block)
+        return len(self._waiting) > before
 
     def _block_s(self) -> float:
         """After how long a block is handed over."""

@@ -102,7 +102,7 @@ async def test_stopping_drains_once_more_and_seals() -> None:
     running = asyncio.create_task(pipeline.run())
     while source.drains < 3:
         await asyncio.sleep(0)
-    source.blocks.append(frames(2))
+    source.blocks += [frames(1), frames(1)]  # more than one drain gives
     pipeline.stop()
     await running
     assert (packer.frames, packer.seals) == (7, 1)
