@@ -30,23 +30,20 @@ import structlog
 
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.clock import Clock, SystemClock
-from agent.collect.open_batch import SealLimits
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_databases
 from agent.decode.plan import Plan
 from agent.errors import UplinkError
-from agent.packer import Packer, PackerSettings
+from agent.packer import Packer
 from agent.pipeline import Pipeline
+from agent.settings import mqtt_options, packer_settings, sender_options
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
 from agent.spool.vault import Vault
 from agent.takeover import take_over
 from agent.uplink.catalogs import CatalogShelf
 from agent.uplink.link import MqttTransport
-from agent.uplink.options import MqttOptions
-from agent.uplink.sender import Sender, SenderOptions
-from agent.uplink.status import status_payload
-from agent.uplink.topics import TopicTemplate
+from agent.uplink.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -101,16 +98,6 @@ def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
     return Decoding(Decoder(Plan(buses, loaded.messages, keep_unknown=keep)), catalog, encode_catalog(catalog))
 
 
-def packer_settings(config: Config) -> PackerSettings:
-    """How the configuration wants batches to be made."""
-    return PackerSettings(
-        vehicle=config.vehicle.id,
-        resolution_ns=config.batch.time_resolution,
-        level=config.batch.compression_level,
-        limits=SealLimits(config.batch.interval, config.batch.max_bytes),
-    )
-
-
 class Worker:
     """The one thread that owns the disk."""
 
@@ -153,45 +140,6 @@ class Storage:
         """Make everything last."""
         self.journal.close(clean=clean)
         self.spool.close()
-
-
-def mqtt_options(config: Config, stream: str) -> MqttOptions:
-    """The configuration's broker, as the uplink wants it."""
-    mqtt = config.mqtt
-    assert mqtt is not None
-    return MqttOptions(
-        host=mqtt.host,
-        port=mqtt.port,
-        tls=mqtt.tls,
-        client_id=mqtt.client_id or config.vehicle.id,
-        version=mqtt.version,
-        username=mqtt.username,
-        password_file=mqtt.password_file,
-        ca=mqtt.ca,
-        certificate=mqtt.certificate,
-        key=mqtt.key,
-        keepalive_s=max(1, round(mqtt.keepalive.seconds)),
-        connect_timeout_s=mqtt.connect_timeout.seconds,
-        will_topic=config.topic(mqtt.topic_status),
-        will_payload=status_payload(online=False, stream=stream),
-    )
-
-
-def sender_options(config: Config) -> SenderOptions:
-    """The configuration's topics, window and patience, as the uplink wants them."""
-    mqtt = config.mqtt
-    assert mqtt is not None
-    return SenderOptions(
-        vehicle=config.vehicle.id,
-        batch=TopicTemplate(mqtt.topic_batch),
-        catalog=TopicTemplate(mqtt.topic_catalog),
-        status=TopicTemplate(mqtt.topic_status),
-        window_batches=mqtt.window_batches,
-        window_bytes=mqtt.window_bytes,
-        backlog_rate=mqtt.backlog_rate,
-        backoff_base_s=mqtt.backoff_base.seconds,
-        backoff_max_s=mqtt.backoff_max.seconds,
-    )
 
 
 def make_sources(config: Config, clock: Clock) -> list[contextlib.AbstractAsyncContextManager[Source]]:

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A configuration as the rooms want it: each gets its own plain options, and none knows the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.collect.open_batch import SealLimits
+from agent.packer import PackerSettings
+from agent.uplink.options import MqttOptions, SenderOptions
+from agent.uplink.status import status_payload
+from agent.uplink.topics import TopicTemplate
+
+if TYPE_CHECKING:
+    from agent.config import Config
+
+
+def packer_settings(config: Config) -> PackerSettings:
+    """How the configuration wants batches to be made."""
+    return PackerSettings(
+        vehicle=config.vehicle.id,
+        resolution_ns=config.batch.time_resolution,
+        level=config.batch.compression_level,
+        limits=SealLimits(config.batch.interval, config.batch.max_bytes),
+    )
+
+
+def mqtt_options(config: Config, stream: str) -> MqttOptions:
+    """The configuration's broker, as the uplink wants it."""
+    mqtt = config.mqtt
+    assert mqtt is not None
+    return MqttOptions(
+        host=mqtt.host,
+        port=mqtt.port,
+        tls=mqtt.tls,
+        client_id=mqtt.client_id or config.vehicle.id,
+        version=mqtt.version,
+        username=mqtt.username,
+        password_file=mqtt.password_file,
+        ca=mqtt.ca,
+        certificate=mqtt.certificate,
+        key=mqtt.key,
+        keepalive_s=max(1, round(mqtt.keepalive.seconds)),
+        connect_timeout_s=mqtt.connect_timeout.seconds,
+        will_topic=config.topic(mqtt.topic_status),
+        will_payload=status_payload(online=False, stream=stream),
+    )
+
+
+def sender_options(config: Config) -> SenderOptions:
+    """The configuration's topics, window and patience, as the uplink wants them."""
+    mqtt = config.mqtt
+    assert mqtt is not None
+    return SenderOptions(
+        vehicle=config.vehicle.id,
+        batch=TopicTemplate(mqtt.topic_batch),
+        catalog=TopicTemplate(mqtt.topic_catalog),
+        status=TopicTemplate(mqtt.topic_status),
+        window_batches=mqtt.window_batches,
+        window_bytes=mqtt.window_bytes,
+        backlog_rate=mqtt.backlog_rate,
+        backoff_base_s=mqtt.backoff_base.seconds,
+        backoff_max_s=mqtt.backoff_max.seconds,
+    )
