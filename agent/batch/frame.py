@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SECTION_BYTES_MIN = 96
 """A shorter section joins its neighbour: a block and its code cost about forty bytes."""
-LEVEL_MAX = 22
+_PIECE_BYTES = 1024
 
 
 def compress(sections: Sequence[bytes], level: int) -> bytes:
@@ -48,17 +48,18 @@ def decompress(payload: bytes, limit_bytes: int) -> bytes:
         BatchError: the bytes are no zstd frame, are damaged or cut, or hold more than `limit_bytes`.
 
     """
+    reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+    content = bytearray()
     try:
-        reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(payload, read_across_frames=False)
-        content = reader.read(limit_bytes + 1)
-        if len(content) <= limit_bytes:
-            tail = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
-            tail.decompress(payload)
-            complete = tail.eof and not tail.unused_data
+        # A piece at a time: few bytes can claim to be a lot.
+        for begin in range(0, len(payload), _PIECE_BYTES):
+            content += reader.decompress(payload[begin : begin + _PIECE_BYTES])
+            if len(content) > limit_bytes:
+                raise BatchError(f"holds more than {limit_bytes} bytes")
+            if reader.eof and (reader.unused_data or begin + _PIECE_BYTES < len(payload)):
+                raise BatchError("damaged: there are bytes behind the zstd frame")
     except zstandard.ZstdError as error:
         raise BatchError(f"damaged: {error}") from None
-    if len(content) > limit_bytes:
-        raise BatchError(f"holds more than {limit_bytes} bytes")
-    if not complete:
-        raise BatchError("damaged: the zstd frame is cut short or has bytes behind it")
-    return content
+    if not reader.eof:
+        raise BatchError("damaged: the zstd frame is cut short")
+    return bytes(content)
