@@ -7,8 +7,8 @@ the spool only. The catalog that a batch names is acknowledged before the batch 
 the link came up go first; the backlog goes beside them, oldest first, at `backlog_rate`.
 
 Limits: the window's batches and bytes, and the broker's Receive Maximum; one record read ahead per lane and cursor.
-Every wait has a jittered, growing, bounded length (`backoff`), ends at once when `drain` is called, and is
-cancellable.
+Every wait has a jittered, growing, bounded length (`backoff`) and is cancellable. `drain` ends the one for a link at
+once; one that a refusal asked for is kept, and given up where it outlasts the grace.
 
 Failure: a link that does not come up, or is lost, is logged and tried again for ever; so is a broker that is busy or
 denies permission (the link stays up meanwhile, the next try is a single batch). Only SpoolError gets out of `run`.
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from dataclasses import replace
@@ -87,6 +88,7 @@ class Sender:
         self._catalog_turn = asyncio.Lock()
         self._state = LinkState(broker=transport.address)
         self._draining = asyncio.Event()
+        self._drained_by = math.inf
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
 
@@ -109,6 +111,7 @@ class Sender:
 
     async def drain(self, grace_s: float) -> None:
         """Send what can be sent in the grace, then end `run`; what is left stays in the spool."""
+        self._drained_by = asyncio.get_running_loop().time() + grace_s
         self._draining.set()
         self.batch_available.set()
         with contextlib.suppress(TimeoutError):
@@ -185,10 +188,16 @@ class Sender:
                 self._window.add(len(record.payload))
                 name = f"uplink-batch-{record.stream}-{record.sequence}"
                 group.create_task(self._send(link, lane, record), name=name)
-            elif self._draining.is_set() and not self._window.batches and (found is None or self._pausing):
+            elif self._is_over(found):
                 return
             else:
                 await self._rest(self.batch_available, found)
+
+    def _is_over(self, wait_s: float | None) -> bool:
+        """While draining: nothing is left and nothing has come since, or the refusal outlasts the grace."""
+        if not self._draining.is_set() or self._dead or self._window.batches or self.batch_available.is_set():
+            return False
+        return wait_s is None or (self._pausing and self._pause_until > self._drained_by)
 
     async def _next(self) -> tuple[Lane, Record] | float | None:
         """What may go now; else seconds after which to ask again, None where only an event can change it."""

@@ -17,8 +17,10 @@ from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, Refuse
 from tests.unit.uplink.fakes import ACCEPTED, FakeBroker, FakeLink, MemoryQueue, call_inline, run_virtual
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
+
+    from tests.unit.uplink.fakes import StoredBatch
 
 BUSY = Answer(Outcome.BUSY, 0x97, "quota exceeded (0x97)")
 UNAUTHORIZED = Answer(Outcome.UNAUTHORIZED, 0x87, "not authorized (0x87)")
@@ -438,6 +440,67 @@ def test_draining_ends_with_the_grace_when_the_broker_does_not_answer(shelf: Cat
         await task
         assert asyncio.get_running_loop().time() < 7
         assert list(queue.records) == [0]
+
+    run_virtual(main())
+
+
+def test_draining_waits_out_a_refusal_that_ends_within_the_grace(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        answers = [UNAUTHORIZED] * 3
+        queue = MemoryQueue()
+        broker = FakeBroker(
+            answers=lambda link, topic, payload: answers.pop() if answers and topic.endswith("batch") else ACCEPTED
+        )
+        queue.append()
+        sender = build(broker, shelf, queue, backoff_base_s=0.2, backoff_max_s=0.4)
+        task = asyncio.create_task(sender.run())
+        await sender.drain(5.0)
+        await task
+        assert not queue.records
+
+    run_virtual(main())
+
+
+def test_draining_gives_up_a_refusal_that_outlasts_the_grace(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: UNAUTHORIZED)
+        queue.append()
+        sender = build(broker, shelf, queue, backoff_base_s=100.0, backoff_max_s=100.0)
+        task = asyncio.create_task(sender.run())
+        await asyncio.sleep(10)
+        began = asyncio.get_running_loop().time()
+        await sender.drain(5.0)
+        await task
+        assert asyncio.get_running_loop().time() - began < 1
+        assert list(queue.records) == [0]
+
+    run_virtual(main())
+
+
+def test_a_batch_that_is_stored_while_the_sender_looks_is_drained_too(shelf: CatalogShelf) -> None:
+    class Late(MemoryQueue):
+        """Gets a record behind the sender's back, at its last look before the drain."""
+
+        late = True
+
+        def oldest(self, after: int = -1, limit: int = 1) -> Sequence[StoredBatch]:
+            found = super().oldest(after, limit)
+            if not found and after == -1 and self.late:
+                self.late = False
+                self.append()
+                senders[0].batch_available.set()
+                drained.append(asyncio.get_running_loop().create_task(senders[0].drain(5.0)))
+            return found
+
+    senders: list[Sender] = []
+    drained: list[asyncio.Task[None]] = []
+
+    async def main() -> None:
+        queue = Late()
+        senders.append(build(FakeBroker(), shelf, queue))
+        await senders[0].run()
+        await drained[0]
+        assert not queue.records
 
     run_virtual(main())
 
