@@ -133,9 +133,15 @@ class Packer:
     """Decodes, collects, seals and stores. Synchronous, for one thread."""
 
     def __init__(
-        self, decoder: Decoder, catalog: Catalog, store: Store, settings: PackerSettings, clock: Clock
+        self,
+        decoder: Decoder,
+        catalog: Catalog,
+        store: Store,
+        settings: PackerSettings,
+        clock: Clock,
+        counters: PackerCounters | None = None,
     ) -> None:
-        self.counters = PackerCounters()
+        self.counters = counters or PackerCounters()
         self._decoder = decoder
         self._catalog = catalog
         self._store = store

@@ -7,6 +7,10 @@
 Waking for every frame costs more than decoding it, so nothing here is done for a single one: the sources are
 drained on a timer, and what has come together is handed over in blocks, early enough for what has been drained to be
 noted within the journal's interval: after `BLOCK_SHARE` of it, or sooner where writing down took longer of late.
+When the buses have been silent for `QUIET_S`, the timer gives way to a wake-up by the next frame: a parked car costs
+next to nothing.
+
+A unit that was suspended, or stopped for as long, finds out here: the tick comes `LEAP_S` later than it was to.
 
 Limits: while the worker is busy at most `FRAMES_WAITING_MAX` frames wait here; then nothing is drained, and what
 the sources' own queues cannot hold is counted there, and told to the cloud as a gap.
@@ -15,14 +19,21 @@ the sources' own queues cannot hold is counted there, and told to the cloud as a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
+
+from agent.health import Pulse
 from agent.model import FrameBlock, Gap, GapKind, SourceCounters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from agent.clock import Clock
     from agent.packer import Packer
+
+log = structlog.get_logger()
 
 FRAMES_WAITING_MAX = 100_000
 LAST_DRAINS_MAX = 16
@@ -31,6 +42,11 @@ BLOCK_SHARE, BLOCK_SHARE_MIN = 0.7, 0.2
 """Of the interval: after so much of it a block is handed over; the rest is for writing it down."""
 WORK_FORGOTTEN = 0.9
 """How much of the longest time that writing down took still counts at the next."""
+QUIET_S, QUIET_TICK_S = 1.0, 1.0
+"""Buses that have been silent for the one are drained once in the other, and at their next frame."""
+LEAP_S = 5.0
+TURN_MAX_S = 20.0
+"""A tick that takes longer is stuck."""
 
 
 class Source(Protocol):
@@ -47,8 +63,14 @@ class Source(Protocol):
     def drain(self) -> FrameBlock:
         """What has come since the last call; bounded, never waits."""
 
+    def wake(self, heard: Callable[[], None] | None, /) -> bool:
+        """Call `heard` on the event loop when something comes, until told None; False: only draining finds out."""
+
     def counters(self) -> SourceCounters:
         """What has been seen since the source was opened."""
+
+    def states(self) -> dict[str, str]:
+        """How each of its buses is, by name."""
 
 
 class Pipeline:
@@ -61,8 +83,10 @@ class Pipeline:
         tick_s: how often the sources are drained.
         interval_s: within this time what was drained is decoded and written down.
         silence_s: an open batch is sealed when nothing has come for this long.
-        wall_ns: the wall clock.
+        clock: tells when something was lost, and whether the unit was suspended.
         stored: called after each block that stored a batch.
+        woken: called after a suspend, with its seconds.
+        dropped: what the sources have lost, and was told, before.
 
     """
 
@@ -75,9 +99,13 @@ class Pipeline:
         tick_s: float,
         interval_s: float,
         silence_s: float,
-        wall_ns: Callable[[], int],
+        clock: Clock,
         stored: Callable[[], None],
+        woken: Callable[[float], None] = lambda _: None,
+        dropped: int = 0,
     ) -> None:
+        self.dropped = dropped
+        self.pulse = Pulse("pipeline")
         self._sources = sources
         self._packer = packer
         self._call = call
@@ -85,16 +113,18 @@ class Pipeline:
         self._interval_s = interval_s
         self._work_s = 0.0
         self._silence_s = silence_s
-        self._wall_ns = wall_ns
+        self._clock = clock
         self._stored = stored
+        self._woken = woken
         self._waiting: list[FrameBlock] = []
-        self._dropped = 0
         self._counted_ns = 0  # when the sources were asked last; since they were opened it is unknown
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._awake = asyncio.Event()  # something to look at: a frame after silence, or the end
 
     def stop(self) -> None:
         """End `run` after one last drain; what has come is sealed and stored."""
-        self._stopping.set()
+        self._stopping = True
+        self._awake.set()
 
     async def run(self) -> None:
         """Go on until stopped, or until all sources are exhausted; then seal."""
@@ -103,7 +133,7 @@ class Pipeline:
         heard = loop.time()
         handed_over = heard - self._interval_s  # what has come since the sources were opened is not kept waiting
         async with asyncio.TaskGroup() as tasks:
-            while not self._stopping.is_set():
+            while not self._stopping:
                 ended = all(source.exhausted for source in self._sources)
                 self._drain()
                 now = loop.time()
@@ -115,11 +145,36 @@ class Pipeline:
                         handed_over = now
                 if ended:
                     break
-                await asyncio.sleep(self._tick_s)
+                await self._rest(quiet=not self._waiting and now - heard >= QUIET_S)
+        self.pulse.beat(LAST_DRAINS_MAX * TURN_MAX_S)
         for _ in range(LAST_DRAINS_MAX):
             if not self._drain():
                 break
         await self._work(seal=True)
+        self.pulse.end()
+
+    async def _rest(self, *, quiet: bool) -> None:
+        """Until the next tick; on quiet buses until one after a frame has come, where that can be told."""
+        begun_ns = self._clock.monotonic_ns()
+        if quiet and self._wake(self._awake.set):
+            self.pulse.beat(QUIET_TICK_S + self._tick_s + TURN_MAX_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_TICK_S):
+                    await self._awake.wait()
+        if quiet:
+            self._wake(None)
+        self.pulse.beat(self._tick_s + TURN_MAX_S)
+        if not self._stopping:  # what wakes us may not be for us: never more often than at each tick
+            await asyncio.sleep(self._tick_s)
+        self._awake.clear()
+        away_s = (self._clock.monotonic_ns() - begun_ns) / 1e9
+        if away_s >= LEAP_S:
+            log.info("suspend_found", seconds=round(away_s, 1))
+            self._woken(away_s)
+
+    def _wake(self, heard: Callable[[], None] | None) -> bool:
+        """Whether all sources will tell; each of them is asked."""
+        return all([source.wake(heard) for source in self._sources])  # noqa: C419
 
     def _drain(self) -> bool:
         """Take what has come, as far as there is room; whether anything had."""
@@ -158,10 +213,10 @@ class Pipeline:
     def _new_gap(self) -> Gap | None:
         """What the sources have lost since they were asked last, be it after the last frame that was drained."""
         dropped = sum(source.counters().dropped for source in self._sources)
-        begin_ns, self._counted_ns = self._counted_ns, self._wall_ns()
-        if dropped == self._dropped:
+        begin_ns, self._counted_ns = self._counted_ns, self._clock.wall_ns()
+        if dropped == self.dropped:
             return None
-        lost, self._dropped = dropped - self._dropped, dropped
+        lost, self.dropped = dropped - self.dropped, dropped
         begin_ns = begin_ns if begin_ns <= self._counted_ns else 0  # the clock was set back: nobody knows
         return Gap(GapKind.DROPPED, begin_ns, self._counted_ns, lost, detail="receive buffer full")
 

@@ -14,6 +14,8 @@ from agent.uplink.topics import TopicTemplate
 if TYPE_CHECKING:
     from agent.config import Config
 
+_TURN_MARGIN_S = 60.0
+
 
 def packer_settings(config: Config) -> PackerSettings:
     """How the configuration wants batches to be made."""
@@ -61,4 +63,5 @@ def sender_options(config: Config) -> SenderOptions:
         backlog_rate=mqtt.backlog_rate,
         backoff_base_s=mqtt.backoff_base.seconds,
         backoff_max_s=mqtt.backoff_max.seconds,
+        turn_max_s=2 * mqtt.connect_timeout.seconds + _TURN_MARGIN_S,  # twice: MQTT 5, then 3.1.1
     )

@@ -64,18 +64,18 @@ def run(args: Namespace) -> int:
     """Replay, and say what came of it."""
     import asyncio
 
-    from agent import daemon
+    from agent import replaying
     from agent.preflight import check_credentials, refuse
     from agent.sources.replay import read_log
 
     config, buses = _configured(args)
     with read_log(args.log, buses=buses) as blocks:
         if args.out is not None:
-            packer = daemon.replay_into(config, blocks, args.out, speed=args.speed)
+            packer = replaying.replay_into(config, blocks, args.out, speed=args.speed)
         else:
             if args.config is not None and config.mqtt is not None:
                 refuse(args.config, check_credentials(config.mqtt))
-            packer = asyncio.run(daemon.replay(config, blocks, speed=args.speed))
+            packer = asyncio.run(replaying.replay(config, blocks, speed=args.speed))
         refused, ignored = blocks.refused, blocks.ignored
     _print(packer.counters, refused, ignored, as_json=args.json)
     return 0

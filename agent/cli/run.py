@@ -18,6 +18,7 @@ examples:
   canferry run
   canferry run --config agent.toml
 
+SIGHUP: the configuration and the DBC files are read anew, and used if all of it is sound.
 SIGTERM or SIGINT: what has been read is sealed and stored, the uplink gets [agent] shutdown_grace, exit 0.
 Exit status: 0; 1 where the disk or something else it needs fails; 2 where the configuration is not usable.
 """
@@ -41,24 +42,25 @@ def run(args: Namespace) -> int:
     import asyncio
 
     from agent import allocator
-    from agent.config import load_config
     from agent.log import configure_logging
 
-    config = load_config(args.config)
+    config = _usable(args.config)
     configure_logging(config.log.level, config.log.format)
     allocator.settle()
-    _refuse_what_check_refuses(args.config, config)
     from agent import daemon
 
-    asyncio.run(daemon.run(config))
+    asyncio.run(daemon.run(config, reread=lambda: _usable(args.config)))
     return 0
 
 
-def _refuse_what_check_refuses(file: Path, config: Config) -> None:
-    """Before anything is started; DBC files are loaded, and refused, by the daemon itself."""
+def _usable(file: Path) -> Config:
+    """The configuration of a file; DBC files are loaded, and refused, by the daemon itself."""
+    from agent.config import load_config
     from agent.preflight import check_buses, check_credentials, check_spool, refuse
 
+    config = load_config(file)
     refuse(file, check_buses(config.buses))
     refuse(file, check_spool(config))
     if config.mqtt is not None:
         refuse(file, check_credentials(config.mqtt))
+    return config

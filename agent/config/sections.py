@@ -108,6 +108,7 @@ class BatchConfig(Section, frozen=True, kw_only=True):
 
     interval            a batch is sealed after this time; longer ones cost fewer bytes, shorter ones arrive
                         sooner
+    silence             a batch is sealed when no bus has been heard for this time: the ignition is off
     time_resolution     the step in which times are sent; 1us costs about twice the bytes of 1ms
     max_bytes           a batch is sealed before it would grow larger than this; at most 120KiB, what all
                         brokers take
@@ -115,6 +116,7 @@ class BatchConfig(Section, frozen=True, kw_only=True):
     """
 
     interval: Annotated[Duration, Within("50ms", "1h")] = Duration.parse("10s")
+    silence: Annotated[Duration, Within("1s", "1h")] = Duration.parse("5s")
     time_resolution: Annotated[Duration, Within("1us", "1s")] = Duration.parse("1ms")
     max_bytes: Annotated[Size, Within("1KiB", "120KiB")] = Size.parse("48KiB")
     compression_level: Annotated[int, Within("1", "22")] = 6

@@ -18,6 +18,7 @@ notice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
@@ -96,6 +97,7 @@ class PythonCanSource:
         self._dropped = 0
         self._unusable = 0
         self._state = "opening"
+        self._wake: tuple[asyncio.AbstractEventLoop, Callable[[], None]] | None = None
         self._stopping = threading.Event()
         self._attempted = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"can-{name}", daemon=True)
@@ -133,6 +135,13 @@ class PythonCanSource:
             {self._name: self._builder.error_frames[self._index]},
             {self._name: self._builder.remote_frames[self._index]},
         )
+
+    def wake(self, heard: Callable[[], None] | None, /) -> bool:
+        """Call `heard` on the event loop when a frame waits, until told None."""
+        self._wake = None if heard is None else (asyncio.get_running_loop(), heard)
+        if heard is not None and self._queue:
+            heard()
+        return True
 
     def drain(self) -> FrameBlock:
         """The frames received since the last call, `drain_frames_max` at most; never blocks."""
@@ -196,6 +205,11 @@ class PythonCanSource:
         if abs(message.timestamp - now_s) > _CLOCKS_APART_MAX_S:
             message.timestamp = now_s
         self._queue.append(message)
+        wake = self._wake
+        if wake is not None:
+            loop, heard = wake
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(heard)
 
     def _is_up(self) -> None:
         self._state = "up"

@@ -100,6 +100,10 @@ class ReplaySource:
             return SourceCounters()
         return replace(self._reader.counters(), frames=self._delivered)
 
+    def wake(self, _heard: Callable[[], None] | None, /) -> bool:
+        """What comes is a matter of time."""
+        return False
+
     def drain(self) -> FrameBlock:
         """The frames that have become due since the last call."""
         due_ns = round((self._monotonic() - self._begun_s) * 1e9 * self._speed)

@@ -21,6 +21,8 @@ from agent.model import FrameBlock, SourceCounters
 from agent.sources.demo_car import FRAME_NS, SECOND_NS, DemoCar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.clock import Clock
 
 BEHIND_S_MAX = 10
@@ -66,6 +68,10 @@ class SimulatorSource:
     def counters(self) -> SourceCounters:
         """Frames delivered, and those of seconds that nobody fetched in time."""
         return SourceCounters(frames=self._frames, dropped=self._dropped)
+
+    def wake(self, _heard: Callable[[], None] | None, /) -> bool:
+        """The car drives while the clock runs."""
+        return False
 
     def drain(self) -> FrameBlock:
         """The frames due since the last call."""

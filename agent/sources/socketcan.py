@@ -22,6 +22,7 @@ Bits and structures: linux/can.h, linux/can/error.h; https://docs.kernel.org/net
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import time
 from typing import TYPE_CHECKING, Self
@@ -174,6 +175,17 @@ class SocketCanSource:
             {bus.name: bus.errors for bus in self._buses},
             {bus.name: bus.remotes for bus in self._buses},
         )
+
+    def wake(self, heard: Callable[[], None] | None, /) -> bool:
+        """Call `heard` on the event loop when a frame waits, until told None."""
+        if self._socket is None:
+            raise RuntimeError("the source is not open")
+        loop = asyncio.get_running_loop()
+        if heard is None:
+            loop.remove_reader(self._socket)
+        else:
+            loop.add_reader(self._socket, heard)
+        return True
 
     def drain(self) -> FrameBlock:
         """The frames received since the last call, `drain_frames_max` at most; never blocks."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import ipaddress
 import socket
 import ssl
 import struct
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 _TCP_INFO_BYTES_ACKED = 120
 """Offset of tcpi_bytes_acked, a uint64, in Linux' struct tcp_info (linux/tcp.h, since 4.1);
 tcpi_bytes_received follows."""
+
+_ANYWHERE = ("192.0.2.1", "2001:db8::1")
+"""TEST-NET-1 (RFC 5737) and the documentation prefix (RFC 3849): the way to them is the default route."""
+_DISCARD = 9
 
 _VERIFY_ADVICE = {
     9: "its certificate is not valid yet: check this unit's clock",
@@ -57,6 +62,25 @@ _ALERT_ADVICE = {
     "CERTIFICATE_UNKNOWN": "it does not accept our client certificate (mqtt.certificate)",
     "PROTOCOL_VERSION": "it speaks no TLS version that is still safe (1.2 or newer)",
 }
+
+
+def has_route(host: str) -> bool:
+    """Whether the kernel has a route to an address, or, for a name, to anywhere; no packet leaves the unit."""
+    addresses = (host,) if _is_address(host) else _ANYWHERE
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((address, _DISCARD))
+            return True
+    return False
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def tls_context(options: MqttOptions) -> ssl.SSLContext:

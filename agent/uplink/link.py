@@ -107,6 +107,10 @@ class MqttTransport:
         """host:port of the broker."""
         return self._options.address
 
+    def has_route(self) -> bool:
+        """Whether the kernel knows where packets to the broker would go."""
+        return dialing.has_route(self._options.host)
+
     @asynccontextmanager
     async def connect(self) -> AsyncGenerator[MqttLink, None]:
         """One link. Raises RefusedError where none comes up."""

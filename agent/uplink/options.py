@@ -67,6 +67,7 @@ class SenderOptions:
     backlog_rate                   bytes a second for the backlog, None: as fast as it goes
     backoff_base_s, backoff_max_s  see `backoff`
     status                         None: no status messages
+    turn_max_s                     a step, such as a connection's coming up, that takes longer is stuck
     """
 
     vehicle: str
@@ -78,6 +79,7 @@ class SenderOptions:
     backlog_rate: float | None = None
     backoff_base_s: float = 1.0
     backoff_max_s: float = 300.0
+    turn_max_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ Limits: the window's batches and bytes, and the broker's Receive Maximum; one re
 Every wait has a jittered, growing, bounded length (`backoff`) and is cancellable. `drain` ends the one for a link at
 once; one that a refusal asked for is kept, and given up where it outlasts the grace.
 
+After a suspend (`resumed`) the link is taken for dead and a new one is tried at once. Where the unit has no route at
+all, that it gets one ends the wait: nobody else's broker is bothered by the trying.
+
 Failure: a link that does not come up, or is lost, is logged and tried again for ever; so is a broker that is busy or
 denies permission (the link stays up meanwhile, the next try is a single batch). Only SpoolError gets out of `run`.
 """
@@ -26,6 +29,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from agent.health import Pulse
 from agent.uplink.backoff import Backoff
 from agent.uplink.lane import BatchQueue, Lane, Record, Worker
 from agent.uplink.options import SenderOptions
@@ -44,6 +48,10 @@ __all__ = ["BatchQueue", "Record", "Sender", "SenderOptions", "Worker"]
 log = structlog.get_logger()
 
 _GOODBYE_S = 1.0
+_REST_MAX_S = 60.0
+"""Every rest ends by then, to look again."""
+_ROUTE_LOOK_S = 0.5
+"""How often a unit without a route looks for one; up to as much again passes before it is used."""
 _ADVICE = {
     Trouble.UNAUTHORIZED: "nothing is lost: allow this client to publish to the topic in the broker's access rules",
     Trouble.BUSY: "nothing is lost: the broker asks for patience; look at its quota if this lasts",
@@ -68,6 +76,7 @@ class Sender:
         roll: Callable[[], float] = random.random,
     ) -> None:
         self.batch_available = asyncio.Event()
+        self.pulse = Pulse("uplink")
         self._transport = transport
         self._shelf = shelf
         self._call = call
@@ -91,6 +100,8 @@ class Sender:
         self._drained_by = math.inf
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
+        self._resumed = asyncio.Event()
+        self._stirred = asyncio.Event()  # draining or resumed
 
     def state(self) -> LinkState:
         """A snapshot for status and metrics."""
@@ -107,12 +118,19 @@ class Sender:
                 links.cancel()
                 stop.cancel()
         finally:
+            self.pulse.end()
             self._ended.set()
+
+    def resumed(self) -> None:
+        """The unit was suspended: whatever link there was is dead, and whatever was waited for is over."""
+        self._resumed.set()
+        self._stirred.set()
 
     async def drain(self, grace_s: float) -> None:
         """Send what can be sent in the grace, then end `run`; what is left stays in the spool."""
         self._drained_by = asyncio.get_running_loop().time() + grace_s
         self._draining.set()
+        self._stirred.set()
         self.batch_available.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
@@ -124,13 +142,43 @@ class Sender:
         last = False
         while not last:
             last = self._draining.is_set()
-            trouble, reason = await self._link()
+            self.pulse.beat(self._options.turn_max_s)
+            trouble, reason = await self._link_until_resumed()
             self._backoff = self._backoff.failed(trouble)
             wait_s = 0.0 if last else self._backoff.wait_s(self._roll())
             self._note(connected=False, last_error=reason, next_try_s=wait_s)
             if trouble is Trouble.CLOSED:
                 return
-            await self._rest(self._draining, wait_s)
+            await self._between_links(wait_s)
+
+    async def _between_links(self, wait_s: float) -> None:
+        """Wait for the next try, or for what makes one worth while earlier."""
+        loop = asyncio.get_running_loop()
+        until, routed = loop.time() + wait_s, self._transport.has_route()
+        while not self._draining.is_set() and (left_s := until - loop.time()) > 0:
+            self._stirred.clear()
+            if self._resumed.is_set():
+                self._resumed.clear()
+                self._backoff = self._backoff.proved()
+                return
+            if not routed and self._transport.has_route():
+                self._backoff = self._backoff.proved()
+                await self._rest(self._draining, _ROUTE_LOOK_S * self._roll())
+                return
+            await self._rest(self._stirred, min(left_s, _REST_MAX_S if routed else _ROUTE_LOOK_S))
+
+    async def _link_until_resumed(self) -> tuple[Trouble, str]:
+        """One try, given up after a suspend: nobody would tell that what it waits for is gone."""
+        async with asyncio.TaskGroup() as group:
+            link = group.create_task(self._link(), name="uplink-link")
+            resumed = group.create_task(self._resumed.wait(), name="uplink-resumed")
+            await asyncio.wait([link, resumed], return_when=asyncio.FIRST_COMPLETED)
+            link.cancel()
+            resumed.cancel()
+        if not link.cancelled():
+            return link.result()
+        log.info("link_abandoned", broker=self._transport.address, reason="the unit was suspended")
+        return Trouble.DROPPED, "the unit was suspended"
 
     async def _link(self) -> tuple[Trouble, str]:
         """One try: why it did not come up, or why it ended."""
@@ -161,7 +209,7 @@ class Sender:
             finally:
                 feed.cancel()
                 status.cancel()
-                if not lost.done():
+                if not lost.done() and not self._resumed.is_set():
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(_GOODBYE_S):
                             await self._say(link, online=False)
@@ -180,6 +228,7 @@ class Sender:
     async def _feed(self, link: Link, group: asyncio.TaskGroup) -> None:
         """Publish whatever may go; sleep until something changes."""
         while True:
+            self.pulse.beat(self._options.turn_max_s)
             self.batch_available.clear()
             found = await self._next()
             if isinstance(found, tuple):
@@ -191,7 +240,7 @@ class Sender:
             elif self._is_over(found):
                 return
             else:
-                await self._rest(self.batch_available, found)
+                await self._rest(self.batch_available, _REST_MAX_S if found is None else found)
 
     def _is_over(self, wait_s: float | None) -> bool:
         """While draining: nothing is left and nothing has come since, or the refusal outlasts the grace."""
@@ -383,8 +432,9 @@ class Sender:
     def _count(self, counter: str, more: int) -> None:
         self._note(**{counter: getattr(self._state, counter) + more})
 
-    async def _rest(self, event: asyncio.Event, wait_s: float | None) -> None:
+    async def _rest(self, event: asyncio.Event, wait_s: float) -> None:
         """Until the event, or for so long."""
+        self.pulse.beat(wait_s + self._options.turn_max_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await event.wait()

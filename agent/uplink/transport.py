@@ -136,6 +136,9 @@ class Transport(Protocol):
     def address(self) -> str:
         """Names the broker: host:port."""
 
+    def has_route(self) -> bool:
+        """Whether this unit has a way to it at all; asks nobody."""
+
     def connect(self) -> AbstractAsyncContextManager[Link]:
         """Open one link; raises RefusedError where none comes up; ends the link in good order on leaving."""
 

@@ -76,7 +76,7 @@ def run_ours(descriptor: int, port: int, dbc: Path) -> None:
         source._index_of = {0: 0}  # the stand-in has no interfaces
         return [source]
 
-    daemon.make_sources = sources  # type: ignore[assignment]
+    daemon.make_sources = sources  # type: ignore[assignment, attr-defined]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "agent.toml"
         file.write_text(

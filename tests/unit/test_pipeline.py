@@ -34,6 +34,8 @@ class Script:
     def __init__(self, blocks: Iterable[FrameBlock], *, ends: bool = True) -> None:
         self.blocks = deque(blocks)
         self.ends = ends
+        self.tells = False
+        self.heard: Callable[[], None] | None = None
         self.dropped = 0
         self.drains = 0
 
@@ -51,6 +53,30 @@ class Script:
 
     def counters(self) -> SourceCounters:
         return SourceCounters(dropped=self.dropped)
+
+    def states(self) -> dict[str, str]:
+        return {}
+
+    def wake(self, heard: Callable[[], None] | None, /) -> bool:
+        self.heard = heard
+        return self.tells
+
+
+class HandClock:
+    """The wall clock is given; the monotonic one stands still until it leaps."""
+
+    def __init__(self, wall_ns: Callable[[], int]) -> None:
+        self.wall_ns = wall_ns
+        self.leaps: list[int] = []
+
+    def monotonic_ns(self) -> int:
+        return self.leaps.pop(0) if self.leaps else 0
+
+    def boot_id(self) -> str:
+        return "00000000-0000-0000-0000-000000000000"
+
+    def wall_trusted(self) -> bool:
+        return True
 
 
 class Taking:
@@ -82,7 +108,7 @@ def build(packer: Taking, *sources: Script, **changes: Any) -> tuple[Pipeline, a
 
     stored = asyncio.Event()
     settings: dict[str, Any] = {"tick_s": 0.001, "interval_s": 0.002, "silence_s": 60.0, "call": call} | changes
-    settings.setdefault("wall_ns", time.time_ns)
+    settings.setdefault("clock", HandClock(time.time_ns))
     return Pipeline(sources, cast("Packer", packer), stored=stored.set, **settings), stored
 
 
@@ -112,7 +138,7 @@ async def gap_of(now_ns: list[int]) -> Gap:
     """What is told of nine frames that are dropped when the wall clock goes from the first to the second time."""
     packer = Taking()
     source = Script([frames(2, 100)], ends=False)
-    pipeline, _ = build(packer, source, wall_ns=lambda: now_ns[0])
+    pipeline, _ = build(packer, source, clock=HandClock(lambda: now_ns[0]))
     running = asyncio.create_task(pipeline.run())
     while not packer.frames:
         await asyncio.sleep(0.001)
@@ -188,3 +214,67 @@ async def test_how_long_writing_down_takes_is_remembered_and_fades() -> None:
     await pipeline._work(seal=False)
     assert packer.frames > before
     assert pipeline._work_s == 90.0
+
+
+async def test_silent_buses_are_drained_at_their_next_frame_and_seldom_until_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "QUIET_S", 0.0)
+    monkeypatch.setattr(room, "QUIET_TICK_S", 60.0)
+    packer = Taking()
+    source, other = Script([], ends=False), Script([], ends=False)
+    source.tells = other.tells = True
+    pipeline, _ = build(packer, source, other)
+    running = asyncio.create_task(pipeline.run())
+    while source.heard is None:
+        await asyncio.sleep(0)
+    drains = source.drains
+    await asyncio.sleep(0.02)
+    assert source.drains == drains
+    source.blocks.append(frames(4))
+    source.heard()
+    while not packer.frames:
+        await asyncio.sleep(0.001)
+    pipeline.stop()
+    await running
+    assert source.heard is other.heard is None
+
+
+async def test_a_source_that_cannot_tell_keeps_the_tick_going(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "QUIET_S", 0.0)
+    monkeypatch.setattr(room, "QUIET_TICK_S", 60.0)
+    source, other = Script([], ends=False), Script([], ends=False)
+    source.tells = True
+    pipeline, _ = build(Taking(), source, other)
+    running = asyncio.create_task(pipeline.run())
+    while source.drains < 20:
+        await asyncio.sleep(0.001)
+    assert source.heard is None
+    pipeline.stop()
+    await running
+
+
+async def test_a_suspend_between_two_ticks_is_told() -> None:
+    clock, woken = HandClock(time.time_ns), list[float]()
+    clock.leaps = [0, 1_000_000, 1_000_000, 3_600_000_000_000]  # two ticks: a usual one, and an hour
+    pipeline, _ = build(Taking(), Script([], ends=False), clock=clock, woken=woken.append)
+    running = asyncio.create_task(pipeline.run())
+    while not woken:
+        await asyncio.sleep(0.001)
+    pipeline.stop()
+    await running
+    assert woken == [3599.999]
+
+
+async def test_a_pipeline_that_is_kept_from_its_tick_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "TURN_MAX_S", 0.0)
+    source = Script([], ends=False)
+    pipeline, _ = build(Taking(), source)
+    running = asyncio.create_task(pipeline.run())
+    while source.drains < 2:
+        await asyncio.sleep(0)
+    time.sleep(0.01)  # the loop hangs
+    assert pipeline.pulse.late_s() > 0
+    pipeline.stop()
+    await running
+    assert pipeline.pulse.late_s() == 0

@@ -62,6 +62,19 @@ async def test_frames_of_a_virtual_bus_come_as_a_block(other_node: Any, request:
     assert source.counters().frames == 3
 
 
+async def test_who_waits_is_woken_by_the_next_frame(other_node: Any, request: pytest.FixtureRequest) -> None:
+    async with PythonCanSource(0, "body", "virtual", request.node.name) as source:
+        heard = asyncio.Event()
+        assert source.wake(heard.set)
+        other_node.send(can.Message(arbitration_id=1))
+        await heard.wait()
+        source.wake(None)
+        heard.clear()
+        assert source.wake(heard.set)  # it waits already
+        assert heard.is_set()
+        assert len(await receive(source, 1)) == 1
+
+
 async def test_error_and_remote_frames_are_counted(other_node: Any, request: pytest.FixtureRequest) -> None:
     async with PythonCanSource(0, "body", "virtual", request.node.name) as source:
         other_node.send(can.Message(arbitration_id=1, is_remote_frame=True))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import time
@@ -59,6 +60,22 @@ async def test_frames_come_with_their_bus_identifier_and_payload(can: StandIn) -
     assert block.length.tolist() == [3, 8, 0]
     assert [bytes(row) for row in block.data] == [b"abc\0\0\0\0\0", b"12345678", bytes(8)]
     assert block.data.flags.c_contiguous
+
+
+async def test_who_waits_is_woken_by_the_next_frame_until_it_has_had_enough(can: StandIn) -> None:
+    async with source_of(can) as source:
+        heard = asyncio.Event()
+        assert source.wake(heard.set)
+        await asyncio.sleep(0.01)
+        assert not heard.is_set()
+        can.send(3, 1)
+        await heard.wait()
+        source.wake(None)
+        heard.clear()
+        can.send(3, 2)
+        await asyncio.sleep(0.01)
+        assert not heard.is_set()
+        assert len(source.drain()) == 2
 
 
 async def test_the_kernel_tells_the_times(can: StandIn) -> None:

@@ -127,6 +127,12 @@ class FakeBroker:
     connected_at: list[float] = field(default_factory=list)
     in_flight: int = 0
     in_flight_max: int = 0
+    routed: bool = True
+    deaf: int = 0
+    """So many connections find nobody who answers."""
+
+    def has_route(self) -> bool:
+        return self.routed
 
     async def answer(self, link: FakeLink, topic: str, payload: bytes) -> Answer:
         answer = self.answers(link, topic, payload)
@@ -141,6 +147,9 @@ class FakeBroker:
         self.connected_at.append(asyncio.get_running_loop().time())
         if self.refusals:
             raise self.refusals.pop(0)
+        if self.deaf:
+            self.deaf -= 1
+            await asyncio.sleep(100_000)
         link = FakeLink(self)
         self.links.append(link)
         yield link

@@ -6,11 +6,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 from agent.errors import SpoolError
+from agent.health import Pulse
 from agent.uplink.catalogs import CatalogShelf
 from agent.uplink.sender import Sender, SenderOptions
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, RefusedError, Trouble
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 BUSY = Answer(Outcome.BUSY, 0x97, "quota exceeded (0x97)")
 UNAUTHORIZED = Answer(Outcome.UNAUTHORIZED, 0x87, "not authorized (0x87)")
 TOO_LARGE = Answer(Outcome.UNACCEPTABLE, 0x95, "packet too large (0x95)")
+UNREACHABLE = RefusedError("broker b:1: no answer", Trouble.UNREACHABLE)
 HALF = 0.5
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -518,6 +521,96 @@ def test_draining_in_a_long_wait_tries_once_more_and_ends(shelf: CatalogShelf) -
         await task
         assert len(broker.connected_at) == tries + 1
         assert asyncio.get_running_loop().time() - began < 1
+
+    run_virtual(main())
+
+
+def test_a_suspend_ends_the_wait_and_the_patience(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(refusals=[UNREACHABLE] * 100)
+        queue.append()
+        sender = build(broker, shelf, queue)
+        async with running(sender):
+            await asyncio.sleep(2000)  # the waits have grown to minutes
+            tries = len(broker.connected_at)
+            broker.refusals.clear()
+            sender.resumed()
+            await until(lambda: not queue.records, limit_s=1)
+            assert len(broker.connected_at) == tries + 1
+
+    run_virtual(main())
+
+
+def test_a_suspend_takes_the_link_for_dead_and_opens_another(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: None)
+        queue.append()
+        sender = build(broker, shelf, queue)
+        async with running(sender):
+            await until(lambda: bool(broker.sent()))
+            broker.answers = lambda link, topic, payload: ACCEPTED
+            sender.resumed()
+            await until(lambda: not queue.records, limit_s=1)
+            assert len(broker.links) == 2
+
+    run_virtual(main())
+
+
+def test_a_suspend_ends_a_try_that_nobody_will_answer(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(deaf=1)
+        queue.append()
+        sender = build(broker, shelf, queue)
+        async with running(sender):
+            await asyncio.sleep(1)
+            sender.resumed()
+            await until(lambda: not queue.records, limit_s=1)
+
+    run_virtual(main())
+
+
+def test_a_unit_that_gets_a_route_tries_at_once(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(refusals=[UNREACHABLE] * 100, routed=False)
+        queue.append()
+        async with running(build(broker, shelf, queue)):
+            await asyncio.sleep(2000)
+            broker.refusals.clear()
+            tries = len(broker.connected_at)
+            await asyncio.sleep(4)
+            assert len(broker.connected_at) == tries
+            broker.routed = True
+            await until(lambda: not queue.records, limit_s=1.5)
+
+    run_virtual(main())
+
+
+def test_the_sender_is_late_when_a_step_of_it_hangs_and_never_while_it_waits(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        queue, broker = MemoryQueue(), FakeBroker(refusals=[UNREACHABLE] * 9)
+        free = asyncio.Event()
+
+        async def call(function: Callable[..., T], /, *arguments: object) -> T:
+            await free.wait()
+            return function(*arguments)
+
+        options = SenderOptions(vehicle="car-1", turn_max_s=120.0)
+        sender = Sender(broker, [queue], shelf, call, options, roll=lambda: HALF)
+        sender.pulse = Pulse("uplink", loop.time)
+        queue.append()
+        async with running(sender):
+            while broker.refusals:
+                assert not sender.pulse.late_s()
+                await asyncio.sleep(1)
+            await until(lambda: sender.state().connected)
+            await asyncio.sleep(130)
+            assert sender.pulse.late_s() > 0
+            free.set()
+            await until(lambda: not queue.records)
+            for _ in range(3000):
+                await asyncio.sleep(1)
+                assert not sender.pulse.late_s()
 
     run_virtual(main())
 

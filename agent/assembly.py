@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of an agent, each built from a configuration; `daemon` and `replaying` put them together.
+
+    Decoding   what the DBC files became: the decoder, and the catalog that describes its signals to the receiver
+    sources    one for each bus
+    Agent      worker thread, storage, packer and sender: what a live run and a replay have in common
+
+The worker is one thread that owns the disk, the decoder and the compression: everything that could keep the event
+loop waiting, in one order that needs no locks.
+
+Failure: DatabaseError, SpoolError or ConfigError of whichever part cannot be had; nothing stays open then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+
+from agent.batch.catalog import Catalog, encode_catalog
+from agent.decode.decoder import Decoder
+from agent.decode.loading import load_databases
+from agent.decode.plan import Plan
+from agent.packer import Packer
+from agent.settings import mqtt_options, packer_settings, sender_options
+from agent.spool.journal import Journal
+from agent.spool.store import Spool
+from agent.spool.vault import Vault
+from agent.takeover import take_over
+from agent.uplink.catalogs import CatalogShelf
+from agent.uplink.link import MqttTransport
+from agent.uplink.sender import Sender
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from agent.clock import Clock
+    from agent.config import BusConfig, Config
+    from agent.packer import PackerCounters
+    from agent.pipeline import Source
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+STREAM = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """What the DBC files of a configuration became."""
+
+    decoder: Decoder
+    catalog: Catalog
+    content: bytes
+
+
+def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
+    """Load and compile the DBC files; problems within them are logged, an unreadable one is a DatabaseError.
+
+    cache   a folder where loaded definitions are kept for the next start
+    """
+    files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
+    loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses}, cache=cache)
+    for report in loaded.files:
+        log.info(
+            "dbc_loaded",
+            bus=report.bus,
+            file=report.file,
+            messages=report.messages,
+            signals=report.signals,
+            problems=len(report.problems),
+            **({"hint": "canferry check names them"} if report.problems else {}),
+        )
+    buses = tuple(bus.name for bus in config.buses)
+    keep = frozenset(bus.name for bus in config.buses if bus.keep_unknown)
+    catalog = Catalog(buses, loaded.messages)
+    return Decoding(Decoder(Plan(buses, loaded.messages, keep_unknown=keep)), catalog, encode_catalog(catalog))
+
+
+class Worker:
+    """The one thread that owns the disk."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="canferry-disk")
+
+    async def call(self, function: Callable[..., T], /, *arguments: Any, **named: Any) -> T:
+        """Run a function in the thread and return what it returns."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, functools.partial(function, *arguments, **named))
+
+    def close(self) -> None:
+        """Wait for what runs, and end the thread."""
+        self._executor.shutdown(wait=True)
+
+
+@dataclass(slots=True)
+class Storage:
+    """What lies under ``spool.path``."""
+
+    spool: Spool
+    journal: Journal
+    shelf: CatalogShelf
+    vault: Vault
+
+    @classmethod
+    def open(cls, config: Config) -> Storage:
+        """Open or make it; SpoolError where the disk refuses or another process has it."""
+        path = config.spool.path
+        spool = Spool.open(
+            path / STREAM,
+            limit_bytes=config.spool.limit,
+            segment_bytes=config.spool.segment,
+            min_free_bytes=config.spool.min_free,
+        )
+        journal = Journal.open(path / "journal")
+        return cls(spool, journal, CatalogShelf(path / "catalogs"), Vault(spool, journal))
+
+    def close(self, *, clean: bool) -> None:
+        """Make everything last."""
+        self.journal.close(clean=clean)
+        self.spool.close()
+
+
+def make_sources(config: Config, clock: Clock) -> list[contextlib.AbstractAsyncContextManager[Source]]:
+    """A source for each bus; all socketcan buses share one. Not opened yet."""
+    sources: list[Any] = []
+    live = [
+        (index, bus.name, str(bus.channel)) for index, bus in enumerate(config.buses) if bus.interface == "socketcan"
+    ]
+    if live:
+        from agent.sources.socketcan import SocketCanSource
+
+        sources.append(SocketCanSource(live, receive_buffer_bytes=config.agent.receive_buffer))
+    logs: dict[str, dict[str, int]] = {}
+    for index, bus in enumerate(config.buses):
+        if bus.interface == "replay":
+            logs.setdefault(str(bus.channel), {})[str(bus.options.get("channel", bus.name))] = index
+        elif bus.interface == "simulator":
+            from agent.sources.simulator import SimulatorSource
+
+            sources.append(SimulatorSource(index, bus.name, clock=clock))
+        elif bus.interface != "socketcan":
+            sources.append(_python_can_source(index, bus))
+    for path, buses in logs.items():
+        from agent.sources.replay import ReplaySource
+
+        sources.append(ReplaySource(Path(path), buses=buses))
+    return sources
+
+
+def _python_can_source(index: int, bus: BusConfig) -> Any:
+    from agent.sources.pythoncan import PythonCanSource
+
+    return PythonCanSource(
+        index,
+        bus.name,
+        bus.interface,
+        bus.channel,
+        bitrate=bus.bitrate,
+        fd=bus.fd,
+        options=bus.options,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What both ways of running share."""
+
+    worker: Worker
+    storage: Storage
+    packer: Packer
+    sender: Sender
+
+    async def take_over(self, config: Config, decoding: Decoding, clock: Clock) -> None:
+        """What the process before left behind; to be called when the sources listen and nothing is taken yet."""
+        storage = self.storage
+        await self.worker.call(storage.shelf.put, decoding.catalog.hash, decoding.content)
+        await self.worker.call(
+            take_over,
+            storage.spool,
+            storage.journal,
+            storage.shelf,
+            self.packer,
+            listening_ns=clock.wall_ns(),
+            interval_ns=config.spool.journal_interval,
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_agent(
+    config: Config, decoding: Decoding, clock: Clock, counters: PackerCounters | None = None
+) -> AsyncIterator[Agent]:
+    """Storage, packer and sender, built and opened; closed cleanly where nothing failed."""
+    worker = Worker()
+    try:
+        storage = await worker.call(Storage.open, config)
+        packer = Packer(decoding.decoder, decoding.catalog, storage.vault, packer_settings(config), clock, counters)
+        clean = False
+        try:
+            sender = Sender(
+                MqttTransport(mqtt_options(config, storage.spool.stream)),
+                [storage.spool],
+                storage.shelf,
+                worker.call,
+                sender_options(config),
+            )
+            yield Agent(worker, storage, packer, sender)
+            clean = True
+        finally:
+            await worker.call(storage.close, clean=clean and not packer.has_open_batch)
+    finally:
+        worker.close()

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the stages make progress: each says when it will have moved on, and whoever watches looks at the time.
+
+A `Pulse` is a promise that a stage gives to itself: "I shall be here again within so many seconds". A stage that rests
+promises the length of its rest, one that works the longest that the work may take. A stage that is stuck breaks its
+promise, whatever it is stuck in; one that has nothing to do never does.
+
+Times are seconds of CLOCK_MONOTONIC, which stands still while the unit is suspended: nobody is late after a night.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Pulse:
+    """One stage's; late only between a `beat` whose time has passed and the next."""
+
+    def __init__(self, stage: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.stage = stage
+        self._monotonic = monotonic
+        self._due_s = math.inf
+
+    def beat(self, within_s: float) -> None:
+        """Here we are, and shall be again within this time."""
+        self._due_s = self._monotonic() + within_s
+
+    def end(self) -> None:
+        """The stage has ended in good order: nothing more is to be expected."""
+        self._due_s = math.inf
+
+    def late_s(self) -> float:
+        """How long ago it should have moved on; 0 while it is in time."""
+        return max(0.0, self._monotonic() - self._due_s)

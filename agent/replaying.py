@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recorded log through the agent's own parts, as fast as it goes or paced: to a broker, or into a folder.
+
+    replay        log ─► packer ─► vault ─► sender ─► broker     the spool is a temporary one
+    replay_into   log ─► packer ─► a folder of batch files and their catalog
+
+Promise: the same frames make the same batches as on the live bus; none is evicted, the log waits for the broker.
+Failure: UplinkError where the broker does not answer, or has not acknowledged everything in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agent.assembly import STREAM, Agent, load_decoding, open_agent
+from agent.clock import Clock, SystemClock
+from agent.errors import UplinkError
+from agent.packer import Packer
+from agent.settings import mqtt_options, packer_settings
+from agent.uplink.link import MqttTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from agent.config import Config
+    from agent.model import FrameBlock
+
+BACKLOG_SHARE = 0.5
+"""Of the spool's limit: the log waits for the broker when this much has come together."""
+GRACE_S = 60.0
+
+
+async def replay(
+    config: Config, blocks: Iterator[FrameBlock], *, speed: float | None = None, clock: Clock | None = None
+) -> Packer:
+    """A recorded log through packer, spool and uplink; times stay the log's own. None loses speed: no limit.
+
+    Raises:
+        UplinkError: the broker does not answer, or has not acknowledged everything in the end; nothing of it is kept.
+
+    """
+    clock = clock or SystemClock()
+    decoding = load_decoding(config)
+    async with MqttTransport(mqtt_options(config, STREAM)).connect():
+        pass  # a broker that is not there is told at once, not after the whole log
+    with tempfile.TemporaryDirectory(prefix="canferry-replay-") as folder:
+        config = _stored_at(config, Path(folder))
+        async with open_agent(config, decoding, clock) as agent, asyncio.TaskGroup() as tasks:
+            await agent.take_over(config, decoding, clock)
+            sending = tasks.create_task(agent.sender.run(), name="uplink")
+            async for block in _paced(blocks, speed):
+                await agent.worker.call(agent.packer.take, block)
+                agent.sender.batch_available.set()
+                await _until_there_is_room(agent, config.spool.limit)
+            await agent.worker.call(agent.packer.seal)
+            agent.sender.batch_available.set()
+            await agent.sender.drain(GRACE_S)
+            await sending
+            left = agent.storage.spool.stats().records
+            if left:
+                raise UplinkError(f"{left} batches were not acknowledged: {agent.sender.state().last_error}")
+            return agent.packer
+
+
+def replay_into(
+    config: Config, blocks: Iterator[FrameBlock], out: Path, *, speed: float | None = None, clock: Clock | None = None
+) -> Packer:
+    """A recorded log through the packer into a folder of batch files and their catalog."""
+    from agent.receiver.folder import FolderStore
+
+    decoding = load_decoding(config)
+    store = FolderStore(out, config.vehicle.id, decoding.content)
+    packer = Packer(decoding.decoder, decoding.catalog, store, packer_settings(config), clock or SystemClock())
+
+    async def through() -> None:
+        async for block in _paced(blocks, speed):
+            packer.take(block)
+
+    asyncio.run(through())
+    packer.seal()
+    return packer
+
+
+async def _paced(blocks: Iterator[FrameBlock], speed: float | None) -> AsyncIterator[FrameBlock]:
+    """The blocks, each when it is over by the log's clock; at once where there is no speed."""
+    loop = asyncio.get_running_loop()
+    begun, first_ns = loop.time(), None
+    for block in blocks:
+        if speed is not None and len(block):
+            first_ns = int(block.time_ns[0]) if first_ns is None else first_ns
+            due = begun + (int(block.time_ns[-1]) - first_ns) / 1e9 / speed
+            await asyncio.sleep(max(0.0, due - loop.time()))
+        yield block
+
+
+async def _until_there_is_room(agent: Agent, limit_bytes: int) -> None:
+    """Wait for the broker where the spool fills: a replay must not evict."""
+    while agent.storage.spool.stats().payload_bytes > limit_bytes * BACKLOG_SHARE:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+
+
+def _stored_at(config: Config, path: Path) -> Config:
+    return msgspec.structs.replace(config, spool=msgspec.structs.replace(config.spool, path=path))

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`canferry run` as a service manager starts it: what it tells, and what its signals do."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.model import GapKind
+from tests.faults.processes import VEHICLE, Agent, Receiver
+from tests.integration.mosquitto import running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+CONFIG = f"""
+[vehicle]
+id = "{VEHICLE}"
+[[bus]]
+name = "car"
+interface = "simulator"
+[batch]
+interval = "500ms"
+[spool]
+path = "spool"
+min_free = "0B"
+journal_interval = "100ms"
+[mqtt]
+broker = "BROKER"
+[agent]
+shutdown_grace = "30s"
+[log]
+format = "json"
+"""
+OTHER_BUS = '[[bus]]\nname = "other"\ninterface = "simulator"\n[batch]'
+
+
+class Manager:
+    """The service manager's socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.said: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.setblocking(False)
+
+    async def hears(self, text: str) -> str:
+        """The next message that holds this text."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(60):
+            while True:
+                message = (await loop.sock_recv(self._socket, 4096)).decode()
+                self.said.append(message)
+                if text in message:
+                    return message
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Manager]:  # type: ignore[misc]
+    manager = Manager(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    yield manager
+    manager.close()
+
+
+@asynccontextmanager
+async def service(folder: Path) -> AsyncIterator[tuple[Agent, Receiver]]:
+    """An agent that is to be started, and the cloud."""
+    async with running(folder / "broker") as broker, Receiver(folder).running(broker) as receiver:
+        agent = Agent(folder, CONFIG.replace("BROKER", broker.url()))
+        try:
+            yield agent, receiver
+        finally:
+            await agent.close()
+
+
+async def all_received(agent: Agent, receiver: Receiver) -> int:
+    """Stop; every frame that was counted has arrived, in batches without a hole. How many frames."""
+    assert await agent.stop() == 0
+    (stopped,) = agent.events("agent_stopped")
+    await receiver.has(lambda files: len(files) >= stopped["batches"])
+    batches = receiver.batches()
+    assert [batch.id.sequence for batch in batches] == list(range(stopped["batches"]))
+    assert sum(batch.frames for batch in batches) == stopped["frames"]
+    return int(stopped["frames"])
+
+
+async def test_the_service_manager_hears_of_readiness_life_and_end(tmp_path: Path, manager: Manager) -> None:
+    async with service(tmp_path) as (agent, _):
+        await agent.start()
+        await manager.hears("READY=1")
+        assert await manager.hears("STATUS=") == manager.said[-1]
+        assert "car up; " in manager.said[-1]
+        assert [await manager.hears("WATCHDOG=1") for _ in range(3)]
+        assert await agent.stop() == 0
+        await manager.hears("STOPPING=1")
+        assert manager.said[0] == "READY=1"
+
+
+async def test_sighup_takes_a_new_configuration_and_loses_nothing(tmp_path: Path, manager: Manager) -> None:
+    async with service(tmp_path) as (agent, receiver):
+        await agent.start()
+        await agent.said("batch_acknowledged")
+        assert agent.process is not None
+        agent.config.write_text(agent.config.read_text().replace('"500ms"', '"300ms"\ntime_resolution = "10ms"'))
+        agent.process.send_signal(signal.SIGHUP)
+        await manager.hears("RELOADING=1")
+        await manager.hears("READY=1")
+        sealed = (await agent.said("agent_reloaded"))["batches"]
+        await agent.said("batch_acknowledged", sequence=sealed + 2)
+        frames = await all_received(agent, receiver)
+        steps = {batch.id.sequence < sealed: batch.resolution_ns for batch in receiver.batches()}
+        assert steps == {True: 1_000_000, False: 10_000_000}
+        assert not [gap for batch in receiver.batches() for gap in batch.gaps]
+        assert frames > 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"500ms"', '"5 parsecs"', "batch.interval"),
+        ('"simulator"', '"simulator"\ndbc = ["missing.dbc"]', "missing.dbc"),
+        ('path = "spool"', 'path = "agent.toml/spool"', "spool.path"),
+    ],
+)
+async def test_sighup_with_anything_wrong_changes_nothing(tmp_path: Path, old: str, new: str, reason: str) -> None:
+    async with service(tmp_path) as (agent, receiver):
+        await agent.start()
+        await agent.said("batch_acknowledged")
+        assert agent.process is not None
+        agent.config.write_text(agent.config.read_text().replace(old, new))
+        agent.process.send_signal(signal.SIGHUP)
+        refused = await agent.said("reload_refused")
+        assert reason in refused["reason"]
+        await agent.said("batch_acknowledged", sequence=4)
+        assert not agent.events("agent_reloaded")
+        await all_received(agent, receiver)
+
+
+async def test_sighup_with_other_buses_opens_them_and_tells_when_nobody_listened(tmp_path: Path) -> None:
+    async with service(tmp_path) as (agent, receiver):
+        await agent.start()
+        await agent.said("batch_acknowledged")
+        assert agent.process is not None
+        agent.config.write_text(agent.config.read_text().replace("[batch]", OTHER_BUS))
+        agent.process.send_signal(signal.SIGHUP)
+        sealed = (await agent.said("agent_reloaded"))["batches"]
+        await agent.said("batch_acknowledged", sequence=sealed + 1)
+        await all_received(agent, receiver)
+        gaps = {batch.id.sequence: batch.gaps for batch in receiver.batches() if batch.gaps}
+        assert [(sequence, [gap.kind for gap in told]) for sequence, told in gaps.items()] == [
+            (sealed, [GapKind.INTERRUPTED])
+        ]
+        buses = {group.bus for batch in receiver.batches() for group in batch.groups}
+        assert buses == {0, 1}

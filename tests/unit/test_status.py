@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The line for ``systemctl status``."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.model import FrameBlock, SourceCounters
+from agent.packer import PackerCounters
+from agent.spool.record import SpoolStats
+from agent.status import status_line
+from agent.uplink.status import LinkState
+
+STORED = SpoolStats(12, 348_160, *[0] * 11)
+
+
+class Wires:
+    exhausted = False
+    drain_within_s = 1.0
+
+    def drain(self) -> FrameBlock:
+        return FrameBlock.empty()
+
+    def wake(self, _heard: object, /) -> bool:
+        return False
+
+    def counters(self) -> SourceCounters:
+        return SourceCounters(dropped=7)
+
+    def states(self) -> dict[str, str]:
+        return {"powertrain": "up", "body": "missing"}
+
+
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        (LinkState(True, "host:8883"), "link up to host:8883"),
+        (LinkState(True, "host:8883", last_error="not authorized"), "link up to host:8883, pausing: not authorized"),
+        (LinkState(False, "host:8883", last_error="no route"), "no link: no route"),
+        (LinkState(False, "host:8883"), "no link: host:8883 is being tried"),
+    ],
+)
+def test_it_says_how_buses_frames_spool_and_link_are(link: LinkState, said: str) -> None:
+    counters = PackerCounters(frames=1234, decode_errors=2)
+    line = status_line([Wires()], counters, STORED, link)
+    assert line == (
+        f"powertrain up, body missing; 1234 frames, 7 dropped, 2 decoded in part; spool 12 batches 340KiB; {said}"
+    )
