@@ -17,11 +17,16 @@ never "known to be wrong".
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import time
 import uuid
 from pathlib import Path
 from typing import Protocol
+
+BOOT_ID_VARIABLE = "CANFERRY_BOOT_ID"
+"""Where the service manager tells it (%b of systemd.unit(5)): a hardened service does not see /proc/sys."""
 
 _STA_UNSYNC = 0x0040  # linux/timex.h
 _YEAR_2020_NS = 1_577_836_800_000_000_000
@@ -48,7 +53,7 @@ class SystemClock:
     """The unit's own clocks."""
 
     def __init__(self, boot_id_file: Path = Path("/proc/sys/kernel/random/boot_id")) -> None:
-        self._boot_id = _read_boot_id(boot_id_file)
+        self._boot_id = _read_boot_id(os.environ.get(BOOT_ID_VARIABLE, ""), boot_id_file)
         self._trusted = False
         self._asked_ns: int | None = None
 
@@ -61,7 +66,7 @@ class SystemClock:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def boot_id(self) -> str:
-        """The kernel's boot id; one of this process's own where the kernel shows none."""
+        """The kernel's boot id; one of this process's own where neither kernel nor service manager tells it."""
         return self._boot_id
 
     def wall_trusted(self) -> bool:
@@ -73,11 +78,12 @@ class SystemClock:
         return self._trusted
 
 
-def _read_boot_id(file: Path) -> str:
-    try:
+def _read_boot_id(told: str, file: Path) -> str:
+    with contextlib.suppress(ValueError):
+        return str(uuid.UUID(told))
+    with contextlib.suppress(OSError, ValueError):
         return str(uuid.UUID(file.read_text(encoding="ascii").strip()))
-    except (OSError, ValueError):
-        return str(uuid.uuid4())
+    return str(uuid.uuid4())
 
 
 class _Timex(ctypes.Structure):

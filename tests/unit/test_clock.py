@@ -32,6 +32,11 @@ def test_the_boot_id_is_the_kernels(tmp_path: Path) -> None:
     assert SystemClock().boot_id() == SystemClock().boot_id() or not Path("/proc/sys/kernel").exists()
 
 
+def test_a_boot_id_that_the_service_manager_tells_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANFERRY_BOOT_ID", "0e1b2c3d00004000800000000000abcd")
+    assert SystemClock(boot_id_file=tmp_path / "hidden").boot_id() == "0e1b2c3d-0000-4000-8000-00000000abcd"
+
+
 @pytest.mark.parametrize("content", [None, "not a boot id"])
 def test_without_a_boot_id_the_process_has_one_of_its_own(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "boot_id"
