@@ -3,7 +3,7 @@
 
 A batch is sealed with temporary arrays of some megabytes, all at once, every ten seconds. glibc learns from them
 to keep such blocks for ever, once for each thread's arena: 12 MB of resident memory, measured at 4,000 frames/s,
-for nothing. With fixed thresholds the large arrays go back to the system when they are freed; what a block of
+for nothing. With fixed thresholds the largest arrays go back to the system when they are freed; what a block of
 frames needs each second stays.
 """
 
@@ -14,8 +14,8 @@ import ctypes
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _M_TRIM_THRESHOLD = -1
 _M_ARENA_MAX = -8
-_RETURNED_BYTES = 512 << 10
-_KEPT_BYTES = 4 << 20
+_RETURNED_BYTES = 2 << 20
+_KEPT_BYTES = 8 << 20
 
 
 def settle() -> None:
