@@ -156,16 +156,16 @@ class Pipeline:
     async def _rest(self, *, quiet: bool) -> None:
         """Until the next tick; on quiet buses until one after a frame has come, where that can be told."""
         begun_ns = self._clock.monotonic_ns()
-        if quiet and self._wake(self._awake.set):
-            self.pulse.beat(QUIET_TICK_S + self._tick_s + TURN_MAX_S)
+        asleep = quiet and self._wake(self._awake.set)
+        self.pulse.beat((QUIET_TICK_S if asleep else 0.0) + self._tick_s + TURN_MAX_S)
+        if asleep:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(QUIET_TICK_S):
                     await self._awake.wait()
         if quiet:
             self._wake(None)
-        self.pulse.beat(self._tick_s + TURN_MAX_S)
-        if not self._stopping:  # what wakes us may not be for us: never more often than at each tick
-            await asyncio.sleep(self._tick_s)
+        if not self._stopping and (self._awake.is_set() or not asleep):
+            await asyncio.sleep(self._tick_s)  # woken, too: it may be by a frame of no use, and many of those
         self._awake.clear()
         away_s = (self._clock.monotonic_ns() - begun_ns) / 1e9
         if away_s >= LEAP_S:

@@ -55,7 +55,7 @@ STEADY_S = 10.0
 """A bus that stayed open this long is opened again without delay."""
 FIRST_ATTEMPT_MAX_S = 1.0
 """How long entering waits for the first attempt to open."""
-_RECEIVE_S = 0.2
+_RECEIVE_S = 0.5
 _CLOSE_MAX_S = 5.0
 _CLOCKS_APART_MAX_S = 3600.0
 
