@@ -257,7 +257,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.be:
         kind, descriptor, port = arguments.be
-        {"ours": run_ours, "theirs": run_theirs, "waking": run_waking}[kind](int(descriptor), int(port), arguments.dbc)
+        bodies: dict[str, Callable[[int, int, Path], None]]
+        bodies = {"ours": run_ours, "theirs": run_theirs, "waking": run_waking}
+        bodies[kind](int(descriptor), int(port), arguments.dbc)
         return
     result = measure(arguments.log.absolute(), arguments.dbc.absolute(), arguments.rate, arguments.seconds)
     print(json.dumps(result) if arguments.json else "\n".join(f"{key:<24}{value:>14}" for key, value in result.items()))
