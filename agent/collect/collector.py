@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept: decoded blocks in, blocks of the samples that rules and triggers keep out, class by class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.collect.building import Shapes, chosen_block, samples_block
+from agent.collect.gates import Gates
+from agent.collect.roster import Roster
+from agent.collect.rules import CLASSES
+from agent.collect.steady import SteadyClock
+from agent.collect.triggers import Triggers
+from agent.collect.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent.collect.building import Samples
+    from agent.collect.gates import Choice
+    from agent.collect.intervals import Closing
+    from agent.collect.marks import Mark
+    from agent.collect.rules import RuleBook
+    from agent.collect.trigger import Trigger
+    from agent.config.collecting import Priority
+    from agent.decode.plan import Plan
+    from agent.model import FrameBlock, SignalBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of some frames: blocks by class, those with older samples first, and events."""
+
+    blocks: dict[Priority, list[SignalBlock]] = field(default_factory=dict)
+    marks: list[Mark] = field(default_factory=list)
+
+    def add(self, priority: Priority, block: SignalBlock | None) -> None:
+        """Add a block, if there is one."""
+        if block is not None:
+            self.blocks.setdefault(priority, []).append(block)
+
+
+class Collector:
+    """Applies rules and triggers to the blocks of one stream of frames.
+
+    Args:
+        plan: of the decoder.
+        book: the rules; none keep everything, class "normal".
+        triggers: as `trigger.Trigger.of` makes them.
+        decode: decodes frames the way blocks were: what came before an event is decoded anew.
+        ring_bytes: how much is held for that.
+
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        book: RuleBook,
+        triggers: Sequence[Trigger] = (),
+        decode: Callable[[FrameBlock], SignalBlock] | None = None,
+        ring_bytes: int = 0,
+    ) -> None:
+        self._keeps_all = not book.rules and not triggers
+        self._clock = SteadyClock(len(plan.buses))
+        self._roster = Roster(plan)
+        self._gates = Gates(self._roster, book)
+        self._shapes = Shapes()
+        self._triggers = None
+        if triggers:
+            assert decode is not None
+            self._triggers = Triggers(self._roster, triggers, decode, ring_bytes)
+        self._roster.enter(plan.slots.key)
+
+    def take(self, frames: FrameBlock, block: SignalBlock) -> Kept:
+        """What is kept now; `block` is what the frames were decoded to."""
+        if self._keeps_all:
+            return Kept({"normal": [block]})
+        if not len(frames):
+            return Kept()
+        steady = self._clock.advance(frames)
+        view = View(self._roster, frames, block, steady)
+        choice = self._gates.begin(view, self._clock.now)
+        kept = Kept(marks=choice.marks)
+        if self._triggers is not None:
+            self._trigger(self._triggers, view, choice, kept)
+        closings = self._gates.finish(view, choice)
+        self._put_samples(kept, closings)
+        picks = self._gates.picks(view, choice)
+        for closing in closings:
+            for rank in set(closing.rank.tolist()):
+                picks.setdefault(rank, []).append(closing.place[closing.rank == rank])
+        for rank, places in picks.items():
+            kept.add(CLASSES[rank - 1], chosen_block(view, places, self._shapes))
+        return kept
+
+    def _trigger(self, triggers: Triggers, view: View, choice: Choice, kept: Kept) -> None:
+        for trigger, mark, blocks in triggers.record(view, triggers.fire(view), self._gates.always, self._shapes):
+            kept.marks.append(mark)
+            for block in blocks:
+                kept.add(trigger.config.priority, block)
+        if not triggers.recorder.is_idle(int(view.steady.min())):
+            triggers.recorder.keep(view, choice.kept)
+        triggers.remember(view, self._clock.now)
+
+    def flush(self) -> Kept:
+        """What open intervals close with now: at the end, or when all has fallen silent."""
+        kept = Kept()
+        self._put_samples(kept, self._gates.flush())
+        return kept
+
+    def _put_samples(self, kept: Kept, closings: Sequence[Closing]) -> None:
+        by_rank: dict[int, list[Samples]] = {}
+        for closing in closings:
+            for rank in set(closing.sample_rank.tolist()):
+                by_rank.setdefault(rank, []).append(closing.samples.chosen(closing.sample_rank == rank))
+        for rank, parts in by_rank.items():
+            kept.add(CLASSES[rank - 1], samples_block(self._roster, parts, self._shapes))

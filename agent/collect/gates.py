@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All rules at work on a block: which of its samples are kept, in which class, and which of earlier ones now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.collect.changes import ChangeGates
+from agent.collect.intervals import Closing, IntervalGates
+from agent.collect.roster import Latest
+from agent.collect.scan import Scan
+from agent.collect.silence import Silences
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agent.collect.marks import Mark
+    from agent.collect.roster import Roster
+    from agent.collect.rules import RuleBook, Treatment
+    from agent.collect.view import View
+
+
+@dataclass(slots=True)
+class Choice:
+    """What is kept of a block, or marked.
+
+    kept       uint8 (V,): the rank that each value is kept with at once, by what does not keep all of its channel
+    scan       what has changed
+    returns    int64 (R,): how often the row's lane has returned, None where none ever has
+    """
+
+    kept: NDArray[np.uint8]
+    scan: Scan
+    returns: NDArray[np.int64] | None
+    marks: list[Mark]
+
+
+@dataclass(slots=True)
+class Gates:
+    """The rules of all channels, and their state between blocks. For each block first `begin`, then `finish`.
+
+    always   uint8 (channels,): the rank that all samples of a channel are kept with, 0 where not all are
+    watched  bool (channels,): what is scanned for changes; conditions add theirs
+    """
+
+    roster: Roster
+    book: RuleBook
+    always: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
+    watched: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    latest: Latest = field(init=False)
+    _treatments: list[Treatment] = field(default_factory=list)
+    _always_ranks: set[int] = field(default_factory=set)
+    _changes: ChangeGates = field(init=False)
+    _intervals: IntervalGates = field(init=False)
+    _silences: Silences = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.roster.on_growth(self._grow)
+        self.latest = Latest(self.roster)
+        self._silences = Silences(self.roster, self._stale_of)
+        self._changes = ChangeGates(self.roster, self._treatments.__getitem__)
+        self._intervals = IntervalGates(self.roster, self.latest, self._treatments.__getitem__)
+        self.roster.on_growth(self._watch)
+
+    def _grow(self, lanes: range) -> None:
+        fresh = [
+            self.book.treatment(self.roster.bus_name(lane), self.roster.message_name(lane), definition)
+            for lane in lanes
+            for definition in self.roster.definitions(lane)
+        ]
+        self._treatments += fresh
+        self.always = np.concatenate([self.always, np.array([each.rank for each in fresh], np.uint8)])
+        self._always_ranks |= {each.rank for each in fresh if each.rank}
+
+    def _watch(self, lanes: range) -> None:
+        self.watched = np.concatenate([self.watched, np.zeros(len(self.roster.channels(lanes)), np.bool_)])
+        self.watched[self._changes.watched()] = True
+
+    def _stale_of(self, lane: int) -> int:
+        channels = self.roster.channels(range(lane, lane + 1))
+        return min((self._treatments[each].stale_ns for each in channels if self._treatments[each].stale_ns), default=0)
+
+    def begin(self, view: View, now: NDArray[np.int64]) -> Choice:
+        """What is kept at once, and what is marked. `now`: int64 (buses,), steady time after the block."""
+        kept = np.zeros(len(view.block.values), np.uint8)
+        returns, marks = self._silences.observe(view, now)
+        scan = Scan(view, self.latest, self.watched, returns)
+        self._changes.keep(scan, kept, returns)
+        self._intervals.begin(view, kept, returns, now)
+        return Choice(kept, scan, returns, marks)
+
+    def finish(self, view: View, choice: Choice) -> list[Closing]:
+        """What intervals are closed with, once all else that keeps samples at once has had its say."""
+        closings = self._intervals.finish(view, choice.kept, choice.returns)
+        self.latest.remember(view, choice.kept, choice.returns)
+        return closings
+
+    def picks(self, view: View, choice: Choice) -> dict[int, list[NDArray[np.int64]]]:
+        """Places of the values of a block that are kept at once, by rank."""
+        picks: dict[int, list[NDArray[np.int64]]] = {}
+        dynamic = choice.kept.nonzero()[0]
+        if len(dynamic):
+            ranks = choice.kept.take(dynamic)
+            picks = {rank: [dynamic[ranks == rank]] for rank in set(ranks.tolist())}
+        always = self.always.take(view.channel)
+        for rank in self._always_ranks:
+            places = view.gather((always == rank).nonzero()[0]).place
+            if len(dynamic):
+                places = places[choice.kept.take(places) <= rank]
+            picks.setdefault(rank, []).append(places)
+        return picks
+
+    def flush(self) -> list[Closing]:
+        """Close all intervals that are open."""
+        return self._intervals.flush()

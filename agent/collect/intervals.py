@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that keep one sample of each interval, at the latest when the interval is over.
+
+Intervals lie on a grid of the steady time of the message's bus: [0 s, 1 s), [1 s, 2 s), … An interval of a channel
+begins with its first sample in it and is closed by the first frame of the bus, whichever it is, that lies in
+another. What it closes with is chosen then:
+
+    last        the last sample
+    first       the first one was kept at once; the last one too, if it differs, so that no change is lost
+    min, max    the first sample with the least, or greatest, value
+    mean        the value nearest to the mean of all that the signal can carry, with the last sample's time
+
+With a dead band (`on_change`), what would be kept is kept only if it differs by more from what was kept before.
+A sample that was kept in as high a class already, by a rule that keeps at once, is not kept again.
+
+A gate is a channel and a rule. While no interval ends, the gates of last and first samples have nothing to do: what
+they would close with is the channel's latest sample. The others, and those whose interval ends, have their values cut
+to pieces by interval; the first piece of a gate goes on where the gate left off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.batch.physical import reads_as_float
+from agent.collect.building import Samples
+from agent.collect.changes import beyond
+from agent.collect.summaries import NOTHING, Sum, float_keys, mean, sum_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from agent.collect.roster import Latest, Roster
+    from agent.collect.rules import IntervalRule, Treatment
+    from agent.collect.view import Gathered, View
+
+LEAST, MEAN, LAST, FIRST = range(4)
+"""Kinds of gates, in the order that they are kept in; "max" is the least of the keys upside down."""
+_KIND = {"last": LAST, "first": FIRST, "min": LEAST, "max": LEAST, "mean": MEAN}
+_CLOSED = -(1 << 62)
+"""The end of the interval of a gate that has none open."""
+_SUMMED_BITS, _SUMMED_MAX = 44, 1 << 20
+"""So many keys of so many bits add up within 64 bits."""
+
+
+@dataclass(slots=True)
+class Closing:
+    """What intervals are closed with: values of the block at hand, and samples of earlier ones.
+
+    place int64, rank uint8: of the values · samples, sample_rank: of the samples
+    """
+
+    place: NDArray[np.int64]
+    rank: NDArray[np.uint8]
+    samples: Samples
+    sample_rank: NDArray[np.uint8]
+
+
+@dataclass(slots=True)
+class _Gates:
+    """The gates; arrays by gate.
+
+    number int64, its place when it was made · channel int64 · bus int64 · every int64 · rank uint8 · kind uint8
+    flip        uint64, turns a raw value into what is least for the one looked for; of floats 0, or all ones
+    busy        bool, to be looked at in each block: all but last and first
+    interval    int64, the number of the interval that is open · until: steady time at which it is over
+    first       uint64, raw value of its first sample
+    raw, time_ns, kept, returns   of its least sample, as in `Latest`
+    """
+
+    number: NDArray[np.int64]
+    channel: NDArray[np.int64]
+    bus: NDArray[np.int64]
+    every: NDArray[np.int64]
+    rank: NDArray[np.uint8]
+    kind: NDArray[np.uint8]
+    flip: NDArray[np.uint64]
+    busy: NDArray[np.bool_]
+    interval: NDArray[np.int64]
+    until: NDArray[np.int64]
+    first: NDArray[np.uint64]
+    raw: NDArray[np.uint64]
+    time_ns: NDArray[np.int64]
+    kept: NDArray[np.uint8]
+    returns: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, roster: Roster, rules: Sequence[tuple[int, IntervalRule]], first: int = 0) -> _Gates:
+        """Gates for these channels and rules, none of them open, numbered from `first`."""
+        channel = np.array([channel for channel, _ in rules], np.int64)
+        kind = np.array([_KIND[rule.value] for _, rule in rules], np.uint8)
+        upside_down = np.array([rule.value == "max" for _, rule in rules], np.bool_)
+        flip = roster.sign.take(channel)
+        return cls(
+            np.arange(first, first + len(rules)),
+            channel,
+            roster.bus.take(roster.lane.take(channel)),
+            np.array([rule.every_ns for _, rule in rules], np.int64),
+            np.array([rule.rank for _, rule in rules], np.uint8),
+            kind,
+            np.where(upside_down, ~flip, flip),
+            kind < LAST,
+            np.full(len(rules), _CLOSED),
+            np.full(len(rules), _CLOSED),
+            np.zeros(len(rules), np.uint64),
+            np.zeros(len(rules), np.uint64),
+            np.zeros(len(rules), np.int64),
+            np.zeros(len(rules), np.uint8),
+            np.zeros(len(rules), np.int64),
+        )
+
+    def with_more(self, more: _Gates) -> _Gates:
+        """These gates, and some more, by kind."""
+        order = np.argsort(np.concatenate([self.kind, more.kind]), kind="stable")
+        names = [each.name for each in fields(self)]
+        return _Gates(*(np.concatenate([getattr(self, name), getattr(more, name)])[order] for name in names))
+
+
+@dataclass(slots=True)
+class _Pieces:
+    """Values of gates in this block, cut by interval. By gate, in the order given:
+
+    gates    the gate · first_of, last: its first and last piece · until: steady time at which the last one is over
+    By piece, in the order of the gates and then of time:
+    gate, interval   it is part of · goes_on: with the interval that was open before · closes: the interval is over
+    begin, end       of its values among those gathered, whose raw values are `values`
+    place            of the sample to close with, -1 where it is the one carried
+    raw              of that sample, or the mean · first: raw value of the first sample of the interval
+    tells            what it closes with is to be kept
+    """
+
+    gathered: Gathered
+    values: NDArray[np.uint64]
+    gates: NDArray[np.int64]
+    first_of: NDArray[np.int64]
+    last: NDArray[np.int64]
+    until: NDArray[np.int64]
+    gate: NDArray[np.int64]
+    interval: NDArray[np.int64]
+    goes_on: NDArray[np.bool_]
+    closes: NDArray[np.bool_]
+    begin: NDArray[np.int64]
+    end: NDArray[np.int64]
+    place: NDArray[np.int64]
+    raw: NDArray[np.uint64]
+    first: NDArray[np.uint64]
+    tells: NDArray[np.bool_]
+
+
+class IntervalGates:
+    """All rules with an interval, by channel. For each block first `begin`, then `finish`."""
+
+    def __init__(self, roster: Roster, latest: Latest, treatment_of: Callable[[int], Treatment]) -> None:
+        self._roster = roster
+        self._latest = latest
+        self._treatment_of = treatment_of
+        self._gates = _Gates.of(roster, [])
+        # By number of the gate:
+        self._sums: dict[int, Sum] = {}  # of those that keep a mean
+        self._bands: dict[int, float] = {}  # of those that look for changes
+        self._told: dict[int, tuple[int, int]] = {}  # what those kept last: raw value, lane's returns
+        self._floats: set[int] = set()  # those that look for the least float
+        self._busy_gates = 0  # the first so many
+        self._lapsed: Closing | None = None
+        self._pieces: _Pieces | None = None
+        roster.on_growth(self._grow)
+
+    def _grow(self, lanes: range) -> None:
+        channels = self._roster.channels(lanes)
+        rules = [(channel, rule) for channel in channels for rule in self._treatment_of(channel).intervals]
+        for gate, (channel, rule) in enumerate(rules, len(self._gates.number)):
+            if rule.band is not None:
+                self._bands[gate] = rule.band
+            if _KIND[rule.value] == LEAST and reads_as_float(self._roster.definition(channel)):
+                self._floats.add(gate)
+        self._gates = self._gates.with_more(_Gates.of(self._roster, rules, len(self._gates.number)))
+        self._busy_gates = int(np.count_nonzero(self._gates.busy))
+
+    def begin(
+        self, view: View, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None, now: NDArray[np.int64]
+    ) -> None:
+        """Find what intervals end in a block; raise the ranks of what is kept at once, the first ones of intervals.
+
+        kept: uint8 (V,) · returns: as of `Silences.observe` · now: int64 (buses,), steady time after the block
+        """
+        gates = self._gates
+        column = view.place.take(gates.channel)
+        live, over = column >= 0, now.take(gates.bus) >= gates.until
+        chosen = (live & (over | gates.busy)).nonzero()[0]
+        ended = (over > live) & (gates.until > _CLOSED)
+        self._pieces = pieces = self._cut(view, column, chosen, now) if len(chosen) else None
+        if pieces is not None:
+            ended[chosen] = (gates.until.take(chosen) > _CLOSED) & ~pieces.goes_on.take(pieces.first_of)
+        lapsed = ended.nonzero()[0]
+        self._lapsed = self._close(lapsed) if len(lapsed) else None
+        if pieces is None:
+            return
+        kind = gates.kind.take(pieces.gate)
+        least, busy, last = kind.searchsorted((MEAN, LAST, FIRST)).tolist()
+        if least:
+            self._choose_least(pieces, least)
+        if busy > least:
+            self._choose_mean(pieces, least, busy)
+        leads = kind == FIRST
+        leads &= ~pieces.goes_on
+        if self._bands:
+            self._compare(view, pieces, leads, returns)
+        for piece in range(last, len(leads)):
+            if leads[piece]:
+                place = pieces.gathered.place[pieces.begin[piece]]
+                kept[place] = max(kept[place], gates.rank[pieces.gate[piece]])
+
+    def _cut(self, view: View, column: NDArray[np.int64], chosen: NDArray[np.int64], now: NDArray[np.int64]) -> _Pieces:
+        gates = self._gates
+        gathered = view.gather(column.take(chosen))
+        start, every = gathered.begin[:-1], gates.every.take(chosen)
+        interval = view.row_steady.take(view.rows_of(gathered)) // every.repeat(gathered.counts)
+        fresh = np.empty(len(interval), np.bool_)
+        np.not_equal(interval[1:], interval[:-1], out=fresh[1:])
+        fresh[start] = True
+        begin = fresh.nonzero()[0]
+        end = np.append(begin[1:], len(interval))
+        first = begin.searchsorted(start)
+        last = np.append(first[1:], len(begin)) - 1
+        interval = interval.take(begin)
+        gate = chosen.repeat(last - first + 1)
+        goes_on, closes = np.zeros(len(begin), np.bool_), np.ones(len(begin), np.bool_)
+        goes_on[first] = gates.interval.take(chosen) == interval.take(first)
+        until = (interval.take(last) + 1) * every
+        closes[last] = until <= now.take(gates.bus.take(chosen))
+        values = view.block.values.take(gathered.place)
+        place, raw = gathered.place.take(end - 1), values.take(end - 1)
+        first_raw = np.where(goes_on, gates.first.take(gate), values.take(begin))
+        tells = closes & ((gates.kind.take(gate) != FIRST) | (raw != first_raw))
+        return _Pieces(
+            gathered,
+            values,
+            chosen,
+            first,
+            last,
+            until,
+            gate,
+            interval,
+            goes_on,
+            closes,
+            begin,
+            end,
+            place,
+            raw,
+            first_raw,
+            tells,
+        )
+
+    # What pieces close with ----------------------------------------------------------------------------------
+
+    def _choose_least(self, pieces: _Pieces, pieces_end: int) -> None:
+        """The first of the least values of the first so many pieces; the one carried, where none is less."""
+        gates, gate, begin = self._gates, pieces.gate[:pieces_end], pieces.begin[:pieces_end]
+        end = int(pieces.end[pieces_end - 1])
+        counts, flip = pieces.end[:pieces_end] - begin, gates.flip.take(gate)
+        raw = pieces.values[:end]
+        keys, carried = raw ^ flip.repeat(counts), gates.raw.take(gate) ^ flip
+        numbers = gates.number.take(gate).tolist() if self._floats else []
+        for piece in [piece for piece, number in enumerate(numbers) if number in self._floats]:
+            definition, falling = self._roster.definition(int(gates.channel[gate[piece]])), bool(flip[piece])
+            part = slice(begin[piece], begin[piece] + counts[piece])
+            keys[part] = float_keys(definition, raw[part], falling=falling)
+            carried[piece] = float_keys(definition, gates.raw[gate[piece : piece + 1]], falling=falling)[0]
+        found = np.minimum.reduceat(keys, begin)
+        equal = (keys == found.repeat(counts)).nonzero()[0]
+        at = equal.take(equal.searchsorted(begin))
+        stays = pieces.goes_on[:pieces_end] & (carried <= found)
+        pieces.place[:pieces_end] = np.where(stays, -1, pieces.gathered.place.take(at))
+        pieces.raw[:pieces_end] = np.where(stays, gates.raw.take(gate), raw.take(at))
+
+    def _choose_mean(self, pieces: _Pieces, pieces_begin: int, pieces_end: int) -> None:
+        """The sums of these pieces, and of those that close the mean."""
+        gates = self._gates
+        part = slice(pieces_begin, pieces_end)
+        gate, begin, end = pieces.gate[part], pieces.begin[part], int(pieces.end[pieces_end - 1])
+        counts = pieces.end[part] - begin
+        offset = int(begin[0])
+        keys = pieces.values[offset:end] ^ gates.flip.take(gate).repeat(counts)
+        sums = np.add.reduceat(keys, begin - offset).tolist()
+        listed = zip(
+            gate.tolist(), counts.tolist(), (begin - offset).tolist(), pieces.goes_on[part].tolist(), sums, strict=True
+        )
+        for piece, (each, samples, at, goes_on, key_sum) in enumerate(listed, pieces_begin):
+            number, definition = int(gates.number[each]), self._roster.definition(int(gates.channel[each]))
+            more: Sum = (key_sum, samples)
+            if definition.length > _SUMMED_BITS or samples > _SUMMED_MAX or reads_as_float(definition):
+                more = sum_of(definition, keys[at : at + samples])
+            before = self._sums.get(number, NOTHING) if goes_on else NOTHING
+            self._sums[number] = total = before[0] + more[0], before[1] + more[1]
+            if pieces.closes[piece]:
+                raw = mean(total, definition)
+                pieces.tells[piece], pieces.raw[piece] = raw is not None, raw or 0
+
+    # What differs enough from what was kept before -----------------------------------------------------------
+
+    def _compare(
+        self, view: View, pieces: _Pieces, leads: NDArray[np.bool_], returns: NDArray[np.int64] | None
+    ) -> None:
+        """Take back what would be kept and does not differ enough from what its gate kept before."""
+        numbers = self._gates.number.take(pieces.gate).tolist()
+        for piece in [piece for piece, number in enumerate(numbers) if number in self._bands]:
+            gate = int(pieces.gate[piece])
+            if leads[piece]:
+                count = _count(view, returns, int(pieces.gathered.place[pieces.begin[piece]]))
+                leads[piece] = self._differs(gate, int(pieces.first[piece]), count)
+            if pieces.tells[piece]:
+                place = int(pieces.place[piece])
+                count = int(self._gates.returns[gate]) if place < 0 else _count(view, returns, place)
+                pieces.tells[piece] = self._differs(gate, int(pieces.raw[piece]), count)
+
+    def _differs(self, gate: int, raw: int, count: int) -> bool:
+        """Whether a gate that looks for changes is to keep this value; if so it is remembered."""
+        number = int(self._gates.number[gate])
+        definition = self._roster.definition(int(self._gates.channel[gate]))
+        if not beyond(definition, np.array([raw], np.uint64), [count], self._told.get(number), self._bands[number]):
+            return False
+        self._told[number] = raw, count
+        return True
+
+    # Closing -------------------------------------------------------------------------------------------------
+
+    def finish(self, view: View, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> list[Closing]:
+        """What intervals are closed with. `kept`: the ranks that the values are kept with at once, all told."""
+        closings = [] if self._lapsed is None else [self._lapsed]
+        pieces = self._pieces
+        if pieces is None:
+            return closings
+        gates = self._gates
+        telling = pieces.tells.nonzero()[0]
+        gate, place = pieces.gate.take(telling), pieces.place.take(telling)
+        means, carried = gates.kind.take(gate) == MEAN, place < 0
+        rank = gates.rank.take(gate)
+        here = (~means & ~carried & (rank > kept.take(place))).nonzero()[0]
+        there = (means | (carried & (rank > gates.kept.take(gate)))).nonzero()[0]
+        found = np.maximum(place.take(there), 0)
+        of_place = view.block.time_ns.take(view.row_of(found, view.value_column.take(found)))
+        time = np.where(carried.take(there), gates.time_ns.take(gate.take(there)), of_place)
+        samples = Samples(gates.channel.take(gate.take(there)), time, pieces.raw.take(telling.take(there)))
+        closings.append(Closing(place.take(here), rank.take(here), samples, rank.take(there)))
+        self._remember(view, pieces, kept, returns)
+        return closings
+
+    def _remember(
+        self, view: View, pieces: _Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None
+    ) -> None:
+        """The state of the gates after their last pieces."""
+        gates, last = self._gates, pieces.last
+        closes = pieces.closes.take(last)
+        gates.interval[pieces.gates] = np.where(closes, _CLOSED, pieces.interval.take(last))
+        gates.until[pieces.gates] = np.where(closes, _CLOSED, pieces.until)
+        gates.first[pieces.gates] = pieces.first.take(last)
+        place = pieces.place.take(last)
+        busy = int(pieces.gates.searchsorted(self._busy_gates))
+        fresh = (place[:busy] >= 0).nonzero()[0]
+        if len(fresh):
+            gate, place = pieces.gates.take(fresh), place.take(fresh)
+            row = view.row_of(place, view.value_column.take(place))
+            gates.raw[gate] = view.block.values.take(place)
+            gates.time_ns[gate] = view.block.time_ns.take(row)
+            gates.kept[gate] = kept.take(place)
+            gates.returns[gate] = 0 if returns is None else returns.take(row)
+
+    def flush(self) -> list[Closing]:
+        """Close what is open; a later sample of the same interval begins it anew."""
+        return [self._close((self._gates.until > _CLOSED).nonzero()[0])]
+
+    def _close(self, lapsed: NDArray[np.int64]) -> Closing:
+        """Close the open intervals of these gates with samples of earlier blocks."""
+        gates, latest = self._gates, self._latest
+        channel, kind = gates.channel.take(lapsed), gates.kind.take(lapsed)
+        gates.until[lapsed] = gates.interval[lapsed] = _CLOSED
+        least = kind == LEAST
+        raw = np.where(least, gates.raw.take(lapsed), latest.raw.take(channel))
+        time = np.where(least, gates.time_ns.take(lapsed), latest.time_ns.take(channel))
+        kept = np.where(least, gates.kept.take(lapsed), latest.kept.take(channel))
+        returns = np.where(least, gates.returns.take(lapsed), latest.returns.take(channel))
+        tells = (kind != FIRST) | (raw != gates.first.take(lapsed))
+        numbers = gates.number.take(lapsed).tolist()
+        for index in (kind == MEAN).nonzero()[0].tolist():
+            definition = self._roster.definition(int(channel[index]))
+            found = mean(self._sums.get(numbers[index], NOTHING), definition)
+            tells[index], raw[index] = found is not None, found or 0
+        for index in [index for index, number in enumerate(numbers) if number in self._bands]:
+            if tells[index]:
+                tells[index] = self._differs(int(lapsed[index]), int(raw[index]), int(returns[index]))
+        rank = gates.rank.take(lapsed)
+        there = (tells & ((kind == MEAN) | (rank > kept))).nonzero()[0]
+        samples = Samples(channel.take(there), time.take(there), raw.take(there))
+        return Closing(np.empty(0, np.int64), np.empty(0, np.uint8), samples, rank.take(there))
+
+
+def _count(view: View, returns: NDArray[np.int64] | None, place: int) -> int:
+    """How often its lane had returned when a value of the block came."""
+    return 0 if returns is None else int(returns[view.value_row[place]])

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``[[collect]]`` rules, and what they come to for one signal of one message on one bus.
+
+A signal's `Treatment` is the sum of the rules that name it and are not taken back by a later one with
+``keep = false``. What another rule of the same signal does as well, and at least as urgently, is left out of it: a
+rule that keeps every sample outdoes all others of its class and below, and one that keeps the last sample of each
+second outdoes one that keeps the last of each ten.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
+
+from agent.collect.binding import exact, is_counted
+from agent.config.collecting import patterns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from agent.config.collecting import CollectConfig, Priority
+    from agent.model import SignalDefinition
+
+CLASSES: tuple[Priority, ...] = ("bulk", "normal", "critical")
+"""In ascending order. A class's *rank* is its place here, counted from 1; rank 0 is not kept."""
+NORMAL = 2
+Value = Literal["last", "first", "min", "max", "mean"]
+
+
+def rank_of(priority: Priority) -> int:
+    """The rank of a class."""
+    return CLASSES.index(priority) + 1
+
+
+class Patterns:
+    """Names and patterns, any of which may match; upper and lower case differ."""
+
+    def __init__(self, written: str | tuple[str, ...]) -> None:
+        self.written = patterns(written)
+        self._everything = "*" in self.written
+        self._match = re.compile("|".join(map(fnmatch.translate, self.written))).match
+
+    def match(self, name: str) -> bool:
+        """Whether any of them matches the whole name."""
+        return self._everything or self._match(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One ``[[collect]]``, ready to be asked. `number` counts from 1, as in the file."""
+
+    number: int
+    config: CollectConfig
+    bus: Patterns
+    message: Patterns
+    signal: Patterns
+
+    @classmethod
+    def of(cls, number: int, config: CollectConfig) -> Rule:
+        """The rule that a section says."""
+        return cls(number, config, Patterns(config.bus), Patterns(config.message), Patterns(config.signal))
+
+    @property
+    def rank(self) -> int:
+        """The rank of its class."""
+        return rank_of(self.config.priority)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRule:
+    """Keep a sample that differs from the one kept before by more than `band`, in steps of the raw value.
+
+    band   whole steps; for a float signal the difference itself, scale not applied
+    """
+
+    rank: int
+    band: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalRule:
+    """Keep `value` of each interval; with a `band`, only if it differs by more from the one kept before."""
+
+    rank: int
+    every_ns: int
+    value: Value
+    band: int | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """What is done with the samples of one signal.
+
+    rank       the class that every sample of it goes to, 0 where not every one is kept
+    stale_ns   after this silence of its message it is marked as absent; 0: never
+    """
+
+    rank: int = 0
+    changes: tuple[ChangeRule, ...] = ()
+    intervals: tuple[IntervalRule, ...] = ()
+    stale_ns: int = 0
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether no sample of it is ever kept."""
+        return not (self.rank or self.changes or self.intervals)
+
+
+KEEP_ALL = Treatment(NORMAL)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBook:
+    """All rules, in their order; none at all keeps everything."""
+
+    rules: tuple[Rule, ...]
+    _found: dict[tuple[str, str], list[Rule]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, configs: Sequence[CollectConfig]) -> RuleBook:
+        """The rules of a configuration."""
+        return cls(tuple(Rule.of(number, config) for number, config in enumerate(configs, 1)))
+
+    def keepers(self, bus: str, message: str, signal: str) -> list[Rule]:
+        """The rules that keep samples of a signal."""
+        of_message = self._found.get((bus, message))
+        if of_message is None:
+            of_message = [rule for rule in self.rules if rule.bus.match(bus) and rule.message.match(message)]
+            self._found[bus, message] = of_message
+        kept: list[Rule] = []
+        for rule in of_message:
+            if rule.signal.match(signal):
+                kept = [*kept, rule] if rule.config.keep else []
+        return kept
+
+    def treatment(self, bus: str, message: str, definition: SignalDefinition) -> Treatment:
+        """What the rules come to for a signal."""
+        return combined(self.keepers(bus, message, definition.name), definition) if self.rules else KEEP_ALL
+
+
+def combined(rules: Iterable[Rule], definition: SignalDefinition) -> Treatment:
+    """The sum of rules that all keep one signal."""
+    rules = list(rules)
+    always = max((rule.rank for rule in rules if _keeps_all(rule)), default=0)
+    changes = {
+        ChangeRule(rule.rank, band_of(rule, definition))
+        for rule in rules
+        if rule.config.on_change and rule.config.every is None and rule.rank > always
+    }
+    intervals = {
+        IntervalRule(
+            rule.rank,
+            rule.config.every,
+            rule.config.value,
+            band_of(rule, definition) if rule.config.on_change else None,
+        )
+        for rule in rules
+        if rule.config.every is not None and (rule.rank > always or rule.config.value == "mean")
+    }
+    stale = [int(rule.config.stale_after) for rule in rules if rule.config.stale_after is not None]
+    return Treatment(
+        always,
+        tuple(sorted((one for one in changes if not _outdone_change(one, changes)), key=repr)),
+        tuple(sorted((one for one in intervals if not _outdone_interval(one, intervals)), key=repr)),
+        min(stale, default=0),
+    )
+
+
+def _keeps_all(rule: Rule) -> bool:
+    return rule.config.every is None and not rule.config.on_change
+
+
+def _outdone_change(one: ChangeRule, all_of_them: set[ChangeRule]) -> bool:
+    return any(other != one and other.band == 0 and other.rank >= one.rank for other in all_of_them)
+
+
+def _outdone_interval(one: IntervalRule, all_of_them: set[IntervalRule]) -> bool:
+    """The last sample of a long interval is the last of a short one, too, where the short ones make up the long."""
+    return (one.value, one.band) == ("last", None) and any(
+        (other.value, other.band) == ("last", None)
+        and other != one
+        and other.rank >= one.rank
+        and one.every_ns % other.every_ns == 0
+        for other in all_of_them
+    )
+
+
+def band_of(rule: Rule, definition: SignalDefinition) -> int | float:
+    """A rule's dead band, in steps of the signal's raw value."""
+    deadband = rule.config.deadband or 0
+    if is_counted(definition):
+        return int(Fraction(repr(deadband)) / abs(exact(definition.scale)))
+    return deadband / abs(definition.scale) if definition.scale else 0.0

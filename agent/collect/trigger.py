@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One trigger: its conditions, and when its event comes.
+
+The event is that the condition becomes true: true at an instant, and not between the one before and this. With
+`until` the trigger is over only when that is true, and until then nothing fires; with `hold` the condition must have
+been true for that long, at each instant of it. An event that comes too soon after the last one (`at_most_every`) is
+passed over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.collect.binding import bind
+from agent.collect.condition import Evaluator
+from agent.collect.parser import parse_condition
+from agent.collect.rules import Patterns, rank_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agent.collect.directory import Directory
+    from agent.collect.expression import SignalRef
+    from agent.collect.inputs import BlockInstants
+    from agent.config.collecting import TriggerConfig
+
+
+@dataclass(slots=True)
+class Trigger:
+    """A ``[[trigger]]``, and its state between blocks.
+
+    on        it has fired, and is not over yet
+    level     what its condition was after the last instant
+    since     steady time since which the condition has been true, while `hold` is waited for
+    fired     steady time of the last event, and passed_over: how many came too soon after one
+    """
+
+    config: TriggerConfig
+    when: Evaluator
+    until: Evaluator | None
+    record: Patterns
+    on: bool = False
+    level: bool = False
+    since: int | None = None
+    fired: int | None = None
+    passed_over: int = 0
+
+    @classmethod
+    def of(cls, config: TriggerConfig, directory: Directory) -> Trigger:
+        """The trigger that a section says; raises ExpressionError."""
+        until = Evaluator(bind(parse_condition(config.until), directory)) if config.until is not None else None
+        return cls(config, Evaluator(bind(parse_condition(config.when), directory)), until, Patterns(config.record))
+
+    @property
+    def rank(self) -> int:
+        """The rank of its class."""
+        return rank_of(self.config.priority)
+
+    @property
+    def evaluators(self) -> list[Evaluator]:
+        """Its conditions."""
+        return [self.when] if self.until is None else [self.when, self.until]
+
+    @property
+    def signals(self) -> set[SignalRef]:
+        """The signals that its conditions name."""
+        return {ref for each in self.evaluators for ref in each.signals()}
+
+    @property
+    def messages(self) -> set[int]:
+        """The messages whose frames are its instants."""
+        counted = {message for each in self.evaluators for count in each.counts() for message in count.messages}
+        return {ref.message for ref in self.signals} | counted
+
+    def run(self, at: BlockInstants) -> list[int]:
+        """The instants at which it fires."""
+        truth, level = self.when.evaluate(at)
+        if self.until is None and not self.config.hold:
+            before = np.concatenate([[self.level], level[:-1]])
+            events = np.flatnonzero(truth & ~before).tolist()
+            self.level = bool(level[-1])
+        else:
+            over = ~truth if self.until is None else self.until.evaluate(at)[0]
+            events = self._walk(truth, over, at.steady)
+        return [event for event in events if self._is_due(int(at.steady[event]))]
+
+    def _walk(self, truth: NDArray[np.bool_], over: NDArray[np.bool_], steady: NDArray[np.int64]) -> list[int]:
+        """Instant by instant: on, off, and how long it has been true."""
+        events = []
+        for place, (is_true, is_over, now) in enumerate(
+            zip(truth.tolist(), over.tolist(), steady.tolist(), strict=True)
+        ):
+            if self.on:
+                self.on = not is_over
+                self.since = None
+            elif not is_true:
+                self.since = None
+            else:
+                self.since = now if self.since is None else self.since
+                if now - self.since >= self.config.hold:
+                    self.on = True
+                    events.append(place)
+        return events
+
+    def _is_due(self, now: int) -> bool:
+        if self.fired is not None and now - self.fired < self.config.at_most_every:
+            self.passed_over += 1
+            return False
+        self.fired = now
+        return True

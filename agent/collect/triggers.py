@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All triggers at work on a block: which fire, and what they have recorded of the time before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.collect.building import chosen_block
+from agent.collect.inputs import BlockInstants, Inputs
+from agent.collect.marks import Mark, MarkKind
+from agent.collect.recorder import Recorder, cut
+from agent.collect.ring import Ring
+from agent.collect.view import View
+from agent.model import FrameBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from agent.collect.building import Shapes
+    from agent.collect.roster import Roster
+    from agent.collect.trigger import Trigger
+    from agent.model import SignalBlock
+
+
+class Triggers:
+    """Conditions, windows and the ring of frames before them.
+
+    Args:
+        roster: knows the lanes.
+        triggers: in the order of the configuration.
+        decode: what frames of the ring are decoded with, the way blocks are.
+        ring_bytes: the size of the ring.
+
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        triggers: Sequence[Trigger],
+        decode: Callable[[FrameBlock], SignalBlock],
+        ring_bytes: int,
+    ) -> None:
+        self._roster = roster
+        self._triggers = tuple(triggers)
+        self._decode = decode
+        self._ring = Ring(ring_bytes)
+        self._inputs = Inputs(roster)
+        self.recorder = Recorder(roster, triggers)
+        bus_of = {message: roster.buses.index(definition.bus) for message, definition in enumerate(roster.messages)}
+        for trigger in triggers:
+            of_messages = {bus_of[message] for message in trigger.messages}
+            for each in trigger.evaluators:
+                self._inputs.watch(each.signals(), each.overs(), each.counts(), of_messages)
+
+    def fire(self, view: View) -> list[tuple[int, int]]:
+        """The events in a block: place of the frame, number of the trigger; in that order."""
+        events = []
+        for number, trigger in enumerate(self._triggers):
+            arrival = self._inputs.frames(view, trigger.messages)
+            if len(arrival):
+                at = BlockInstants(view, self._inputs, arrival, int(trigger.config.stale_after or 0))
+                events += [(int(arrival[place]), number) for place in trigger.run(at)]
+        return sorted(events)
+
+    def record(
+        self, view: View, events: Sequence[tuple[int, int]], always: NDArray[np.uint8], shapes: Shapes
+    ) -> Iterator[tuple[Trigger, Mark, list[SignalBlock]]]:
+        """For each event its mark, and what is recorded of the time before it; its window is open from then on.
+
+        always   uint8 (channels,), the rank that rules keep all of each channel with
+        """
+        for arrival, number in events:
+            trigger, event = self._triggers[number], int(view.steady[arrival])
+            begin = event - trigger.config.before
+            frames, steady = self._ring.since(begin)
+            frames = FrameBlock.concatenate([frames, view.frames.slice(0, arrival)])
+            steady = np.concatenate([steady, view.steady[:arrival]])
+            missing = self.recorder.missing(number, steady, begin)
+            blocks: list[SignalBlock] = []
+            for piece, times in cut(_selected(frames, missing), steady[missing]):
+                before = View(self._roster, piece, self._decode(piece), times)
+                block = chosen_block(before, [self.recorder.chosen(number, before, always)], shapes)
+                blocks += [block] if block is not None else []
+            self.recorder.open(number, arrival, event)
+            yield trigger, self._mark(trigger, int(view.frames.time_ns[arrival])), blocks
+
+    def remember(self, view: View, now: NDArray[np.int64]) -> None:
+        """What the block leaves behind. `now`: int64 (buses,), steady time after it."""
+        self._inputs.remember(view, now)
+        self._ring.append(view.frames, view.steady)
+        self.recorder.settle()
+
+    def _mark(self, trigger: Trigger, time_ns: int) -> Mark:
+        config = trigger.config
+        passed_over, trigger.passed_over = trigger.passed_over, 0
+        detail = f"recorded from {config.before} before to {config.after} after"
+        if passed_over:
+            detail += f"; {passed_over} events passed over since the last one"
+        return Mark(MarkKind.TRIGGERED, time_ns, config.name, detail=detail)
+
+
+def _selected(frames: FrameBlock, chosen: NDArray[np.bool_]) -> FrameBlock:
+    if chosen.all():
+        return frames
+    return FrameBlock(
+        frames.time_ns[chosen],
+        frames.bus[chosen],
+        frames.can_id[chosen],
+        frames.length[chosen],
+        frames.flags[chosen],
+        frames.data[chosen],
+    )

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A decoded block as rules and triggers look at it: its columns by channel, its values by column and row.
+
+What costs something is made when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agent.collect.roster import Roster
+    from agent.model import FrameBlock, SignalBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The values of some columns, end to end.
+
+    columns int64 (n,) · begin int64 (n+1,): the c-th has values begin[c]…begin[c+1] · counts int64 (n,)
+    place   int64, of each value in the block
+    """
+
+    columns: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+
+class View:
+    """A block, what it was decoded from, and the steady time of each frame.
+
+    lane     int64 (G,), of the groups · channel int64 (C,), of the columns
+    counts   int64 (C,), values of each column
+    """
+
+    def __init__(self, roster: Roster, frames: FrameBlock, block: SignalBlock, steady: NDArray[np.int64]) -> None:
+        self.roster = roster
+        self.frames = frames
+        self.block = block
+        self.steady = steady
+        self.lane = roster.lanes(block.group_key)
+        self.channel = roster.first.take(self.lane).take(block.column_group) + block.column_signal
+        self._start = start = block.column_start[:-1]
+        self.counts = block.column_start[1:] - start
+        self._rows = rows = block.row_start[1:] - block.row_start[:-1]
+        self._first_row = first = block.row_start.take(block.column_group)
+        self._lag = start - first  # of a column's values behind its rows, where all rows carry it
+        self._is_whole = not (self.counts != rows.take(block.column_group)).any()
+
+    @cached_property
+    def columns(self) -> NDArray[np.int64]:
+        """int64 (C,): the columns, 0, 1, …"""
+        return np.arange(len(self.counts))
+
+    @cached_property
+    def place(self) -> NDArray[np.int64]:
+        """int64: the column of each channel, -1 where the block has none."""
+        place = np.full(len(self.roster.lane), -1, np.int64)
+        place[self.channel] = self.columns
+        return place
+
+    @cached_property
+    def row_group(self) -> NDArray[np.int64]:
+        """int64 (R,): the group of each row."""
+        return np.arange(len(self.lane)).repeat(self._rows)
+
+    @cached_property
+    def row_lane(self) -> NDArray[np.int64]:
+        """int64 (R,): the lane of each row."""
+        return self.lane.repeat(self._rows)
+
+    @cached_property
+    def value_column(self) -> NDArray[np.int64]:
+        """int64 (V,): the column of each value."""
+        return self.columns.repeat(self.counts)
+
+    @cached_property
+    def value_row(self) -> NDArray[np.int64]:
+        """int64 (V,): the row of each value."""
+        block = self.block
+        rows = np.arange(len(block.values)) - self._lag.repeat(self.counts)
+        if not self._is_whole:
+            partial = self.counts != self._rows.take(block.column_group)
+            for column in partial.nonzero()[0].tolist():
+                rows[block.column_start[column] : block.column_start[column + 1]] = self._rows_of(column)
+        return rows
+
+    def _rows_of(self, column: int) -> NDArray[np.int64]:
+        """The rows that carry a column's signal, of a group where not all do."""
+        block = self.block
+        group, signal = int(block.column_group[column]), int(block.column_signal[column])
+        begin, end = int(block.row_start[group]), int(block.row_start[group + 1])
+        shape = block.shape[begin:end]
+        carrying = [each for each in np.unique(shape).tolist() if signal in block.shapes[each]]
+        rows: NDArray[np.int64] = np.isin(shape, carrying).nonzero()[0] + begin
+        return rows
+
+    def row_of(self, place: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of some values, whose columns are known."""
+        if not self._is_whole:
+            return self.value_row.take(place)
+        row: NDArray[np.int64] = place - self._lag.take(column)
+        return row
+
+    def gather(self, columns: NDArray[np.int64]) -> Gathered:
+        """The values of some columns."""
+        counts = self.counts.take(columns)
+        begin = np.empty(len(columns) + 1, np.int64)
+        begin[0] = 0
+        counts.cumsum(out=begin[1:])
+        place = np.arange(begin[-1])
+        place += (self._start.take(columns) - begin[:-1]).repeat(counts)
+        return Gathered(columns, begin, counts, place)
+
+    def rows_of(self, gathered: Gathered) -> NDArray[np.int64]:
+        """int64: the row of each value gathered."""
+        if not self._is_whole:
+            return self.value_row.take(gathered.place)
+        rows: NDArray[np.int64] = gathered.place - self._lag.take(gathered.columns).repeat(gathered.counts)
+        return rows
+
+    @cached_property
+    def arrival(self) -> NDArray[np.int64]:
+        """int64 (R,): the place of each row's frame among the frames received."""
+        frames, block = self.frames, self.block
+        if not len(block):
+            return np.empty(0, np.int64)
+        words = (frames.bus.astype(np.uint64) << np.uint64(32)) | frames.can_id
+        group_word = block.group_key & np.uint64(0xFF_FFFF_FFFF)
+        order = group_word.argsort()
+        at = group_word[order].searchsorted(words)
+        known = (group_word[order].take(at, mode="clip") == words).nonzero()[0]
+        arrival: NDArray[np.int64] = known[order[at[known]].argsort(kind="stable")]
+        assert len(arrival) == len(block), "each frame of a known id is a row"
+        return arrival
+
+    @cached_property
+    def row_steady(self) -> NDArray[np.int64]:
+        """int64 (R,): the steady time of each row."""
+        if self.steady is self.frames.time_ns:
+            return self.block.time_ns
+        return self.steady.take(self.arrival)

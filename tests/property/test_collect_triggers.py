@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For any stream, any triggers beside any rules and any cut into blocks: what fires, and what is kept, is what the
+reference says, frame by frame.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.collect.collector import Collector
+from agent.collect.directory import Directory
+from agent.collect.marks import MarkKind
+from agent.collect.rules import CLASSES, RuleBook
+from agent.collect.trigger import Trigger
+from agent.config.collecting import TriggerConfig
+from agent.decode.decoder import Decoder
+from agent.units import Duration
+from tests.property.collect_car import MESSAGES, Frame, block, pieces, plan, rules, streams
+from tests.property.collect_conditions import Written, written_triggers
+from tests.property.collect_reference import samples
+from tests.property.collect_trigger_reference import TriggerReference
+
+if TYPE_CHECKING:
+    from agent.config.collecting import CollectConfig
+
+RING_BYTES = 1 << 20
+
+
+def configured(written: Written) -> TriggerConfig:
+    return TriggerConfig(
+        name=written.name,
+        when=written.when.text,
+        until=written.until.text if written.until else None,
+        hold=Duration.parse(written.hold),
+        at_most_every=Duration.parse(written.at_most_every),
+        stale_after=Duration.parse(written.stale_after) if written.stale_after else None,
+        before=Duration.parse(written.before),
+        after=Duration.parse(written.after),
+        record=written.record,
+        priority=written.priority,  # type: ignore[arg-type]
+    )
+
+
+cases = st.tuples(
+    streams(), st.one_of(st.just([]), rules(2)), st.lists(written_triggers(), min_size=1, max_size=3)
+).flatmap(lambda drawn: st.tuples(*map(st.just, drawn), pieces(drawn[0])))
+
+
+@given(cases)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_what_fires_and_what_is_kept_equals_the_reference_however_the_stream_is_cut(
+    case: tuple[list[Frame], list[CollectConfig], list[Written], list[list[Frame]]],
+) -> None:
+    stream, configs, drawn, cut = case
+    for number, written in enumerate(drawn):
+        written.name = f"event{number}"
+    directory = Directory(MESSAGES)
+    triggers = [Trigger.of(configured(written), directory) for written in drawn]
+    reference = TriggerReference(configs, drawn)
+    for frame in stream:
+        reference.take(frame)
+    reference.flush()
+    decoder = Decoder(plan())
+    collector = Collector(
+        decoder.plan, RuleBook.of(configs), triggers, lambda frames: decoder.decode(frames).signals, RING_BYTES
+    )
+    kept = [collector.take(part, decoder.decode(part).signals) for part in map(block, cut)]
+    kept.append(collector.flush())
+    fired = [(mark.time_ns, mark.subject) for each in kept for mark in each.marks if mark.kind is MarkKind.TRIGGERED]
+    assert sorted(fired) == sorted(reference.fired)
+    for rank, name in enumerate(CLASSES, 1):
+        found = {sample for each in kept for signals in each.blocks.get(name, []) for sample in samples(signals)}
+        assert found == set(reference.kept[rank])
