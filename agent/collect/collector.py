@@ -6,8 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from agent.collect.building import Shapes, chosen_block, samples_block
 from agent.collect.gates import Gates
 from agent.collect.roster import Roster

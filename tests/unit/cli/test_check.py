@@ -294,3 +294,36 @@ def test_what_is_no_certificate_has_no_expiry_date(credentials: Path) -> None:
     for text in ("", "\n".join(pem[:3] + pem[-1:]), "\n".join([pem[0], pem[-1]])):
         with pytest.raises(ValueError, match="its expiry date cannot be read"):
             expiry_s(text)
+
+
+RULES = """
+[[collect]]
+message = "BRAKE_PRESSURE"
+every = "1s"
+[[trigger]]
+name = "hard_braking"
+when = "MASTER_PRESSURE > 80"
+record = "*PRESSURE*"
+"""
+
+
+def test_the_plan_of_what_is_kept_is_shown(checked: Checked) -> None:
+    status, findings = checked.run(offline(CONFIG + RULES), "--offline")
+    assert status == 0
+    (plan,) = [finding for finding in findings if finding["subject"] == "collect"]
+    assert "1 rules, 1 triggers: 8 signals kept, about " in plan["text"]
+    assert plan["details"][1].split()[:5] == ["car.BRAKE_PRESSURE", "normal", "8", "of", "8"]
+    assert plan["details"][-1].startswith("trigger hard_braking: critical, records *PRESSURE* from 10s before")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("BRAKE_PRESSURE", "BREAK_PRESSURE", 'collect[#1].message: the DBC files have no message "BREAK_PRESSURE"'),
+        ("MASTER_PRESSURE", "MASTR_PRESSURE", 'trigger[hard_braking].when: the DBC files have no signal "MASTR_'),
+        ("> 80", "> 800", "trigger[hard_braking].when: "),
+        ("> 80", "> 80 [kPa]", "trigger[hard_braking].when: "),
+    ],
+)
+def test_a_rule_that_does_not_fit_the_dbc_files_is_refused(checked: Checked, old: str, new: str, told: str) -> None:
+    assert told in checked.only(offline(CONFIG + RULES.replace(old, new)), "error", "--offline")
