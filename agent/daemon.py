@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -181,14 +181,18 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
             woken=lambda _: agent.sender.resumed(),
             dropped=buses.dropped,
         )
-        log.info("agent_started", vehicle=config.vehicle.id, stream=agent.storage.spool.stream)
+        streams = ", ".join(spool.stream for spool in agent.storage.spools)
+        log.info("agent_started", vehicle=config.vehicle.id, stream=streams)
         if life.observe is not None:
             life.observe(Gauges(agent.packer.counters, agent.sender.state))
         life.manager.ready()
         changed: list[Setup] = []
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(agent.sender.run(), name="uplink")
-            watching = tasks.create_task(_watch(agent, pipeline, buses, life.manager), name="watch")
+            watching = [
+                tasks.create_task(_watch(agent, pipeline, buses, life.manager), name="watch"),
+                tasks.create_task(_expire(agent, clock), name="expiry"),
+            ]
             waiting = [
                 tasks.create_task(_stop_when(life.stop, pipeline), name="stop"),
                 tasks.create_task(_change_when_told(changed, pipeline, life), name="reload"),
@@ -200,9 +204,11 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
                 life.manager.stopping()
             await agent.sender.drain(0.0 if changed else config.agent.shutdown_grace.seconds)
             await sending
-            watching.cancel()
+            for task in watching:
+                task.cancel()
         buses.dropped = pipeline.dropped
-        counters = asdict(agent.packer.counters) | {"spooled": agent.storage.spool.stats().records}
+        spooled = sum(stats.records for stats in agent.storage.stats().values())
+        counters = agent.packer.counters.as_dict() | {"spooled": spooled}
     log.info("agent_reloaded" if changed else "agent_stopped", **counters)
     return changed[0] if changed else None
 
@@ -238,15 +244,22 @@ async def _watch(agent: Agent, pipeline: Pipeline, buses: Buses, manager: Servic
     """Tell the service manager how it goes, and feed its watchdog while it goes well."""
     look_s = LOOK_S if manager.watchdog_s is None else min(LOOK_S, manager.watchdog_s * WATCHDOG_SHARE)
     while True:
-        spool = await agent.worker.call(agent.storage.spool.stats)  # the worker answers, or nobody is fed
+        spooled = await agent.worker.call(agent.storage.stats)  # the worker answers, or nobody is fed
         late = [pulse for pulse in (pipeline.pulse, agent.sender.pulse) if pulse.late_s()]
         for pulse in late:
             hint = "the watchdog restarts the agent; nothing that was spooled is lost"
             log.error("stage_stalled", stage=pulse.stage, late_s=round(pulse.late_s()), hint=hint)
-        manager.status(status_line(buses.sources, buses.counters, spool, agent.sender.state()))
+        manager.status(status_line(buses.sources, buses.counters, spooled, agent.sender.state()))
         if not late:
             manager.alive()
         await asyncio.sleep(look_s)
+
+
+async def _expire(agent: Agent, clock: Clock) -> None:
+    """Give up, now and then, what is past its time to live."""
+    while agent.storage.lives_ns:
+        await agent.worker.call(agent.storage.expire, clock)
+        await asyncio.sleep(LOOK_S)
 
 
 @contextlib.contextmanager

@@ -9,11 +9,11 @@ import numpy as np
 
 from agent.collect.building import chosen_block
 from agent.collect.inputs import BlockInstants, Inputs
-from agent.collect.marks import Mark, MarkKind
-from agent.collect.recorder import Recorder, cut
+from agent.collect.pieces import pieces
+from agent.collect.recorder import Recorder
 from agent.collect.ring import Ring
 from agent.collect.view import View
-from agent.model import FrameBlock
+from agent.model import Event, EventKind, FrameBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +34,7 @@ class Triggers:
         triggers: in the order of the configuration.
         decode: what frames of the ring are decoded with, the way blocks are.
         ring_bytes: the size of the ring.
+        payload_bytes: of a batch; what is recorded comes in blocks that fit one.
 
     """
 
@@ -43,11 +44,13 @@ class Triggers:
         triggers: Sequence[Trigger],
         decode: Callable[[FrameBlock], SignalBlock],
         ring_bytes: int,
+        payload_bytes: int,
     ) -> None:
         self._roster = roster
         self._triggers = tuple(triggers)
         self._decode = decode
         self._ring = Ring(ring_bytes)
+        self._payload_bytes = payload_bytes
         self._inputs = Inputs(roster)
         self.recorder = Recorder(roster, triggers)
         bus_of = {message: roster.buses.index(definition.bus) for message, definition in enumerate(roster.messages)}
@@ -68,8 +71,8 @@ class Triggers:
 
     def record(
         self, view: View, events: Sequence[tuple[int, int]], always: NDArray[np.uint8], shapes: Shapes
-    ) -> Iterator[tuple[Trigger, Mark, list[SignalBlock]]]:
-        """For each event its mark, and what is recorded of the time before it; its window is open from then on.
+    ) -> Iterator[tuple[Trigger, Event, list[SignalBlock]]]:
+        """For each event what is told of it and what is recorded of the time before it; its window opens with it.
 
         always   uint8 (channels,), the rank that rules keep all of each channel with
         """
@@ -81,12 +84,14 @@ class Triggers:
             steady = np.concatenate([steady, view.steady[:arrival]])
             missing = self.recorder.missing(number, steady, begin)
             blocks: list[SignalBlock] = []
-            for piece, times in cut(_selected(frames, missing), steady[missing]):
-                before = View(self._roster, piece, self._decode(piece), times)
+            frames, steady = _selected(frames, missing), steady[missing]
+            for first, end in pieces(frames, self._payload_bytes):
+                piece = frames.slice(first, end)
+                before = View(self._roster, piece, self._decode(piece), steady[first:end])
                 block = chosen_block(before, [self.recorder.chosen(number, before, always)], shapes)
                 blocks += [block] if block is not None else []
             self.recorder.open(number, arrival, event)
-            yield trigger, self._mark(trigger, int(view.frames.time_ns[arrival])), blocks
+            yield trigger, self._event(trigger, int(view.frames.time_ns[arrival])), blocks
 
     def remember(self, view: View, now: NDArray[np.int64]) -> None:
         """What the block leaves behind. `now`: int64 (buses,), steady time after it."""
@@ -94,13 +99,13 @@ class Triggers:
         self._ring.append(view.frames, view.steady)
         self.recorder.settle()
 
-    def _mark(self, trigger: Trigger, time_ns: int) -> Mark:
+    def _event(self, trigger: Trigger, time_ns: int) -> Event:
         config = trigger.config
         passed_over, trigger.passed_over = trigger.passed_over, 0
         detail = f"recorded from {config.before} before to {config.after} after"
         if passed_over:
             detail += f"; {passed_over} events passed over since the last one"
-        return Mark(MarkKind.TRIGGERED, time_ns, config.name, detail=detail)
+        return Event(EventKind.TRIGGERED, time_ns, config.name, detail=detail)
 
 
 def _selected(frames: FrameBlock, chosen: NDArray[np.bool_]) -> FrameBlock:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from agent.collect.collector import Collector
 from agent.collect.directory import Directory
-from agent.collect.marks import MarkKind
 from agent.collect.rules import CLASSES, RuleBook
 from agent.collect.trigger import Trigger
 from agent.config.collecting import TriggerConfig
 from agent.decode.decoder import Decoder
+from agent.model import EventKind
 from agent.units import Duration
 from tests.property.collect_car import MESSAGES, Frame, block, pieces, plan, rules, streams
 from tests.property.collect_conditions import Written, written_triggers
@@ -65,11 +65,17 @@ def test_what_fires_and_what_is_kept_equals_the_reference_however_the_stream_is_
     reference.flush()
     decoder = Decoder(plan())
     collector = Collector(
-        decoder.plan, RuleBook.of(configs), triggers, lambda frames: decoder.decode(frames).signals, RING_BYTES
+        decoder.plan,
+        RuleBook.of(configs),
+        "normal",
+        triggers,
+        lambda frames: decoder.decode(frames).signals,
+        RING_BYTES,
     )
     kept = [collector.take(part, decoder.decode(part).signals) for part in map(block, cut)]
     kept.append(collector.flush())
-    fired = [(mark.time_ns, mark.subject) for each in kept for mark in each.marks if mark.kind is MarkKind.TRIGGERED]
+    told = [event for each in kept for events in each.events.values() for event in events]
+    fired = [(event.time_ns, event.subject) for event in told if event.kind == EventKind.TRIGGERED]
     assert sorted(fired) == sorted(reference.fired)
     for rank, name in enumerate(CLASSES, 1):
         found = {sample for each in kept for signals in each.blocks.get(name, []) for sample in samples(signals)}

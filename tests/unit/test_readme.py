@@ -20,6 +20,7 @@ from agent.batch import batch_pb2, columns
 from agent.batch.codec import decode_batch
 from agent.batch.frame import decompress
 from agent.config import inspect_config, sections
+from agent.config.section import Section
 from agent.sources.interfaces import InterfaceState
 from tests.unit.receiver.samples import CATALOG, MS, START, batch, catalog, modes, steer
 
@@ -33,7 +34,7 @@ README = (ROOT / "README.md").read_text()
 SECTIONS = [
     kind
     for kind in vars(sections).values()
-    if isinstance(kind, type) and issubclass(kind, sections.Section) and (kind.__doc__ or "").startswith("``[")
+    if isinstance(kind, type) and issubclass(kind, Section) and (kind.__doc__ or "").startswith("``[")
 ]
 
 
@@ -59,7 +60,7 @@ def rows(title: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_every_key_stands_there_with_its_default(section: type[sections.Section]) -> None:
+def test_every_key_stands_there_with_its_default(section: type[Section]) -> None:
     title = (section.__doc__ or "").split("``")[1]
     written = {key: default for key, (default, _) in rows(f"**`{title}`**").items()}
     assert written == {field.encode_name: in_toml(field) for field in msgspec.structs.fields(section)}
