@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.batch.codec import Batch
-    from agent.model import BatchId, Gap
+    from agent.model import BatchId, Event, Gap
 
 BATCH_SUFFIX = ".batch.zst"
 PAYLOAD_MAX = 64 << 20
@@ -51,6 +51,7 @@ class Found:
     rows: int
     unknown: int
     gaps: tuple[Gap, ...]
+    events: tuple[Event, ...]
     stretches: tuple[Stretch, ...]
     read: Callable[[], bytes]
 
@@ -171,6 +172,7 @@ def _found(batch: Batch, place: str, read: Callable[[], bytes]) -> Found:
         sum(map(len, times)),
         sum(count.frames for count in batch.unknown),
         batch.gaps,
+        batch.events,
         tuple(stretches(batch.id, times)),
         read,
     )

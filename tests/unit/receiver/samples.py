@@ -11,7 +11,7 @@ from agent.batch.catalog import Catalog, encode_catalog
 from agent.batch.codec import Header, UnknownCount, encode_batch
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.model import EXTENDED, BatchId, FrameBlock, Gap, MessageDefinition, SignalDefinition
+from agent.model import EXTENDED, BatchId, Event, FrameBlock, Gap, MessageDefinition, SignalDefinition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +64,7 @@ def batch(
     vehicle: str = "car-1",
     stream: str = "normal-1",
     gaps: tuple[Gap, ...] = (),
+    events: tuple[Event, ...] = (),
     keep_unknown: bool = False,
 ) -> bytes:
     plan = Plan(CATALOG.buses, CATALOG.messages, keep_unknown=frozenset(CATALOG.buses if keep_unknown else ()))
@@ -76,6 +77,7 @@ def batch(
         frames[-1][0] if frames else START,
         len(frames),
         gaps=gaps,
+        events=events,
         unknown=tuple(UnknownCount(bus, can_id, n) for (bus, can_id), n in decoded.unknown.items()),
     )
     return encode_batch(header, decoded.signals, CATALOG.messages, 3)
