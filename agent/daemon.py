@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon: puts the parts together, wires them, and sees them through to the end.
 
-    sources ─► pipeline ─► packer ─► vault ─► sender ─► broker
+    sources ─► pipeline ─► packer ─► streams ─► vaults ─► sender ─► broker
 
 One event loop, one worker thread. The tasks live in one group: whichever fails takes the process down, and the restart
 finds all that was stored.

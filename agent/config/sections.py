@@ -114,7 +114,7 @@ class SpoolConfig(Section, frozen=True, kw_only=True):
     """``[spool]``: where batches wait, on disk, until the broker has acknowledged them.
 
     path               the directory; made where missing
-    limit              the most that waiting batches may take; the oldest are evicted beyond it
+    limit              the most that waiting batches may take, of all classes; the oldest are evicted beyond it
     segment            size of the files in it, preallocated
     min_free           what is left free on the disk for others; the oldest are evicted below it
     journal_interval   the open batch is written down this often: the most that a power cut can cost

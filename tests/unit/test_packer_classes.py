@@ -34,6 +34,7 @@ DRIVE = MessageDefinition("can0", 0x100, "DRIVE", 2, (SignalDefinition("SPEED", 
 CATALOG = Catalog(("can0",), (DRIVE,))
 SLOW = CollectConfig(signal="SPEED", every=Duration.parse("1s"), priority="bulk")
 FAST = CollectConfig(signal="GEAR")
+NORMAL_AND_BULK: tuple[tuple[Priority, int], ...] = (("normal", 30), ("bulk", 3))
 HARD = TriggerConfig(name="hard", when="SPEED > 200", before=Duration.parse("2s"), after=Duration.parse("1s"))
 
 
@@ -59,8 +60,8 @@ class Car:
         return [decode_batch(each.payload, CATALOG) for each in self.stores[name].batches]
 
     def values(self, name: Priority, signal: int) -> list[int]:
-        columns = [group.columns.get(signal, []) for batch in self.batches(name) for group in batch.groups]
-        return [int(value) for column in columns for value in column]
+        groups = [group for batch in self.batches(name) for group in batch.groups]
+        return [int(value) for group in groups if signal in group.columns for value in group.columns[signal]]
 
 
 def settings(name: Priority) -> StreamSettings:
@@ -104,7 +105,7 @@ def test_each_class_gets_what_its_rules_keep_and_home_counts_the_frames() -> Non
         "gaps": 0,
         "classes": {
             name: {"samples": n, "events": 0, "batches": 1, "batch_bytes": len(car.stores[name].batches[0].payload)}
-            for name, n in (("normal", 30), ("bulk", 3))
+            for name, n in NORMAL_AND_BULK
         },
     }
 

@@ -19,6 +19,7 @@ from agent import cli
 from agent.batch import batch_pb2, columns
 from agent.batch.codec import decode_batch
 from agent.batch.frame import decompress
+from agent.collect.parser import parse_condition
 from agent.config import inspect_config, sections
 from agent.config.section import Section
 from agent.sources.interfaces import InterfaceState
@@ -72,6 +73,21 @@ def test_the_smallest_file_is_a_configuration(tmp_path: Path) -> None:
     config, problems = inspect_config(file)
     assert config is not None
     assert not problems
+
+
+def test_the_rules_are_a_configuration_and_the_conditions_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    smallest, rules = (part.partition("```")[0] for part in README.split("```toml\n")[1:3])
+    file.write_text(smallest + rules)
+    config, problems = inspect_config(file)
+    assert config is not None
+    assert not problems
+    for text in (
+        config.triggers[0].when,
+        "mean(VehicleSpeed over 5s) > 3",
+        "count(DTC over 10s) > 2 and changed(Gear)",
+    ):
+        parse_condition(text)
 
 
 def logged_events() -> Iterator[tuple[str, str]]:
