@@ -43,12 +43,15 @@ from agent.uplink.link import MqttTransport
 from agent.uplink.sender import Sender
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from agent.clock import Clock
     from agent.config import BusConfig, Config, Priority
     from agent.pipeline import Source
     from agent.stream import Store
+
+    Filters = Mapping[str, Sequence[tuple[int, int]]]
+    """By bus: the (arbitration id word, mask) that are wanted of it; everything of one that is not named."""
 
 log = structlog.get_logger()
 
@@ -141,8 +144,10 @@ def make_collector(config: Config, decoding: Decoding) -> Collector | None:
     )
 
 
-def make_sources(config: Config, clock: Clock) -> list[contextlib.AbstractAsyncContextManager[Source]]:
-    """A source for each bus; all socketcan buses share one. Not opened yet."""
+def make_sources(
+    config: Config, clock: Clock, filters: Filters
+) -> list[contextlib.AbstractAsyncContextManager[Source]]:
+    """A source for each bus; all socketcan buses share one, and heed `filters`. Not opened yet."""
     sources: list[Any] = []
     live = [
         (index, bus.name, str(bus.channel)) for index, bus in enumerate(config.buses) if bus.interface == "socketcan"
@@ -150,7 +155,7 @@ def make_sources(config: Config, clock: Clock) -> list[contextlib.AbstractAsyncC
     if live:
         from agent.sources.socketcan import SocketCanSource
 
-        sources.append(SocketCanSource(live, receive_buffer_bytes=config.agent.receive_buffer))
+        sources.append(SocketCanSource(live, filters=filters, receive_buffer_bytes=config.agent.receive_buffer))
     logs: dict[str, dict[str, int]] = {}
     for index, bus in enumerate(config.buses):
         if bus.interface == "replay":

@@ -31,6 +31,7 @@ import structlog
 
 from agent.assembly import Agent, Decoding, load_decoding, make_sources, open_agent
 from agent.clock import Clock, SystemClock
+from agent.collect.wanted import wanted_frames
 from agent.errors import AgentError
 from agent.log import configure_logging
 from agent.model import Gap, GapKind
@@ -42,6 +43,7 @@ from agent.status import status_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from agent.assembly import Filters
     from agent.config import BusConfig, Config
     from agent.pipeline import Source
     from agent.uplink.status import LinkState
@@ -88,10 +90,10 @@ async def run(
     life = _Life(stop or asyncio.Event(), asyncio.Event(), clock or SystemClock(), ServiceManager(), reread, observe)
     with _signals(life) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config, config.spool.path / DEFINITIONS)
-        async with Buses(config, life.clock) as buses:
-            setup: Setup | None = Setup(config, decoding)
+        setup: Setup | None = Setup(config, decoding)
+        async with Buses(setup, life.clock) as buses:
             while setup is not None:
-                gap = await buses.follow(setup.config)
+                gap = await buses.follow(setup)
                 setup = await _run_until_changed(setup, buses, gap, life)
 
 
@@ -101,6 +103,11 @@ class Setup:
 
     config: Config
     decoding: Decoding
+
+    @property
+    def filters(self) -> Filters:
+        """What the kernel needs to let through."""
+        return wanted_frames(self.config, self.decoding.catalog.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,40 +129,42 @@ class Buses:
     dropped    what the sources have lost, and was told
     """
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, setup: Setup, clock: Clock) -> None:
         self.sources: Sequence[Source] = ()
         self.counters = PackerCounters()
         self.dropped = 0
-        self._config = config
+        self._setup = setup
         self._clock = clock
         self._opened = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._open(self._config)
+        await self._open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._opened.aclose()
 
-    async def follow(self, config: Config) -> Gap | None:
+    async def follow(self, setup: Setup) -> Gap | None:
         """Have the sources of this configuration; what nobody heard meanwhile is returned."""
-        if _wiring(config) == _wiring(self._config):
+        if _wiring(setup) == _wiring(self._setup):
             return None
         begin_ns = self._clock.wall_ns()
         await self._opened.aclose()
-        self._config, self.dropped = config, 0
-        await self._open(config)
+        self._setup, self.dropped = setup, 0
+        await self._open()
         return Gap(GapKind.INTERRUPTED, begin_ns, self._clock.wall_ns(), detail="the buses were configured anew")
 
-    async def _open(self, config: Config) -> None:
+    async def _open(self) -> None:
+        made = make_sources(self._setup.config, self._clock, self._setup.filters)
         async with contextlib.AsyncExitStack() as opened:
-            self.sources = [await opened.enter_async_context(source) for source in make_sources(config, self._clock)]
+            self.sources = [await opened.enter_async_context(source) for source in made]
             self._opened = opened.pop_all()
 
 
-def _wiring(config: Config) -> object:
+def _wiring(setup: Setup) -> object:
     """As far as it matters to the sources."""
-    return config.agent.receive_buffer, [_wires(bus) for bus in config.buses]
+    config = setup.config
+    return config.agent.receive_buffer, [_wires(bus) for bus in config.buses], setup.filters
 
 
 def _wires(bus: BusConfig) -> object:

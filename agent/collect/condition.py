@@ -91,11 +91,29 @@ class SpanComparison:
 
 
 @dataclass(slots=True)
-class EdgeState:
-    """What an edge's condition was at the last instant: known to be true, known to be untrue."""
+class _WatchedEdge:
+    """An edge, its condition and the opposite, and what was known at the last instant: that one, or the other."""
 
+    edge: Edge
+    condition: Condition
+    opposite: Condition
     holds: bool = False
     fails: bool = False
+
+    @classmethod
+    def of(cls, edge: Edge) -> _WatchedEdge:
+        """With nothing known yet."""
+        return cls(edge, normal(edge.condition), normal(edge.condition, positive=False))
+
+    def moments(self, at: Instants) -> Truth:
+        """Where it comes."""
+        holds, fails = _truth(self.condition, at, None), _truth(self.opposite, at, None)
+        now, before, was = (holds, fails, self.fails) if self.edge.rising else (fails, holds, self.holds)
+        edges = now.copy()
+        edges[1:] &= before[:-1]
+        edges[0] &= was
+        self.holds, self.fails = bool(holds[-1]), bool(fails[-1])
+        return edges
 
 
 @dataclass(slots=True)
@@ -103,15 +121,13 @@ class Evaluator:
     """A bound condition, and what it remembers between blocks: its edges' last state."""
 
     condition: Condition
-    edges: dict[int, EdgeState] = field(default_factory=dict)
+    is_momentary: bool = field(init=False)
+    _edges: list[_WatchedEdge] = field(init=False)
 
     def __post_init__(self) -> None:
         self.condition = normal(self.condition)
-
-    @property
-    def is_momentary(self) -> bool:
-        """Whether it speaks of moments."""
-        return is_momentary(self.condition)
+        self.is_momentary = is_momentary(self.condition)
+        self._edges = [_WatchedEdge.of(node) for node in nodes(self.condition) if isinstance(node, Edge)]
 
     def signals(self) -> set[SignalRef]:
         """The signals that it names."""
@@ -128,23 +144,9 @@ class Evaluator:
 
     def evaluate(self, at: Instants) -> tuple[Truth, Truth]:
         """Truth and level at each instant; at least one. Edges remember the last."""
-        moments: dict[int, Truth] = {}
-        for place, node in enumerate(nodes(self.condition)):
-            if isinstance(node, Edge):
-                moments[id(node)] = self._edge(place, node, at)
+        moments = {id(watched.edge): watched.moments(at) for watched in self._edges}
         truth = _truth(self.condition, at, moments)
         return truth, _truth(self.condition, at, None) if self.is_momentary else truth
-
-    def _edge(self, place: int, edge: Edge, at: Instants) -> Truth:
-        state = self.edges.setdefault(place, EdgeState())
-        holds = _truth(normal(edge.condition), at, None)
-        fails = _truth(normal(edge.condition, positive=False), at, None)
-        now, before, was = (holds, fails, state.fails) if edge.rising else (fails, holds, state.holds)
-        edges = now.copy()
-        edges[1:] &= before[:-1]
-        edges[0] &= was
-        state.holds, state.fails = bool(holds[-1]), bool(fails[-1])
-        return edges
 
 
 def _truth(condition: Condition, at: Instants, moments: dict[int, Truth] | None) -> Truth:

@@ -75,6 +75,9 @@ class Inputs:
         self._channels: dict[SignalRef, NDArray[np.int64]] = {}
         self._lanes: dict[int, NDArray[np.int64]] = {}
         self._refs: set[SignalRef] = set()
+        self._is_of: dict[frozenset[int], NDArray[np.bool_]] = {}
+        self._seen: View | None = None
+        self._came: dict[SignalRef, Came] = {}
         roster.on_growth(self._grow)
 
     def watch(self, refs: Iterable[SignalRef], overs: Iterable[Over], counts: Iterable[Count], buses: set[int]) -> None:
@@ -90,6 +93,7 @@ class Inputs:
     def _grow(self, _: range) -> None:
         self._channels.clear()
         self._lanes.clear()
+        self._is_of.clear()
 
     def lanes(self, message: int) -> NDArray[np.int64]:
         """The lanes of a message: more than one where it is matched by parameter group."""
@@ -104,7 +108,14 @@ class Inputs:
         return self._channels[ref]
 
     def came(self, view: View, ref: SignalRef) -> Came:
-        """A signal's samples in a block."""
+        """A signal's samples in a block; those of the block at hand are found once for all who ask."""
+        if view is not self._seen:
+            self._seen, self._came = view, {}
+        if ref not in self._came:
+            self._came[ref] = self._find(view, ref)
+        return self._came[ref]
+
+    def _find(self, view: View, ref: SignalRef) -> Came:
         column = view.place.take(self.channels(ref))
         gathered = view.gather(column[column >= 0])
         at, row = gathered.place, view.rows_of(gathered)
@@ -116,8 +127,12 @@ class Inputs:
 
     def frames(self, view: View, messages: Iterable[int]) -> NDArray[np.int64]:
         """The places of these messages' frames among the frames received, ascending."""
-        of_message = np.isin(self.roster.message.take(view.row_lane), list(messages))
-        return np.sort(view.arrival[of_message])
+        wanted = frozenset(messages)
+        if wanted not in self._is_of:
+            self._is_of[wanted] = np.isin(self.roster.message, list(wanted))
+        arrival = view.arrival[self._is_of[wanted].take(view.row_lane)]
+        arrival.sort()
+        return arrival
 
     def remember(self, view: View, now: NDArray[np.int64]) -> None:
         """What the block leaves behind. `now`: int64 (buses,), steady time after it."""
@@ -131,6 +146,7 @@ class Inputs:
             if not isinstance(source, SignalRef):
                 steady = view.steady.take(self.frames(view, [source]))
                 history.extend(steady, np.zeros(len(steady)), now)
+        self._seen, self._came = None, {}
 
 
 def numbers_of(ref: SignalRef, raw: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -157,7 +173,6 @@ class BlockInstants:
         self._inputs = inputs
         self.arrival = arrival
         self._stale_ns = stale_ns
-        self._came: dict[SignalRef, Came] = {}
 
     def __len__(self) -> int:
         return len(self.arrival)
@@ -169,9 +184,7 @@ class BlockInstants:
 
     def came(self, ref: SignalRef) -> Came:
         """A signal's samples in the block."""
-        if ref not in self._came:
-            self._came[ref] = self._inputs.came(self._view, ref)
-        return self._came[ref]
+        return self._inputs.came(self._view, ref)
 
     def _raw(self, ref: SignalRef) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         came, held = self.came(ref), self._inputs.held.get(ref)

@@ -48,6 +48,7 @@ class Triggers:
     ) -> None:
         self._roster = roster
         self._triggers = tuple(triggers)
+        self._messages = [frozenset(trigger.messages) for trigger in triggers]
         self._decode = decode
         self._ring = Ring(ring_bytes)
         self._payload_bytes = payload_bytes
@@ -62,8 +63,8 @@ class Triggers:
     def fire(self, view: View) -> list[tuple[int, int]]:
         """The events in a block: place of the frame, number of the trigger; in that order."""
         events = []
-        for number, trigger in enumerate(self._triggers):
-            arrival = self._inputs.frames(view, trigger.messages)
+        for number, (trigger, messages) in enumerate(zip(self._triggers, self._messages, strict=True)):
+            arrival = self._inputs.frames(view, messages)
             if len(arrival):
                 at = BlockInstants(view, self._inputs, arrival, int(trigger.config.stale_after or 0))
                 events += [(int(arrival[place]), number) for place in trigger.run(at)]
