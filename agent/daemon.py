@@ -90,8 +90,9 @@ async def run(
     life = _Life(stop or asyncio.Event(), asyncio.Event(), clock or SystemClock(), ServiceManager(), reread, observe)
     with _signals(life) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config, config.spool.path / DEFINITIONS)
-        setup: Setup | None = Setup(config, decoding)
-        async with Buses(setup, life.clock) as buses:
+        first = Setup(config, decoding)
+        async with Buses(first, life.clock) as buses:
+            setup: Setup | None = first
             while setup is not None:
                 gap = await buses.follow(setup)
                 setup = await _run_until_changed(setup, buses, gap, life)

@@ -44,10 +44,12 @@ from agent.units import Duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.collect.rules import Value
     from agent.model import SignalBlock
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 RING_BYTES = 2 << 20
+VALUES: tuple[Value, ...] = ("last", "first", "min", "max", "mean")
 
 
 def duration(text: str) -> Duration:
@@ -58,14 +60,14 @@ def rules() -> list[CollectConfig]:
     """Fifty."""
     tracks = [
         CollectConfig(message=f"TRACK_A_{number}", signal="LONG_DIST", every=duration("500ms"), value=value)
-        for number, value in enumerate(("last", "first", "min", "max", "mean") * 3)
+        for number, value in enumerate(VALUES * 3)
     ]
     far = [CollectConfig(message=f"TRACK_B_{number}", every=duration("1s"), priority="bulk") for number in range(16)]
     names = ("STEER_ANGLE", "STEER_RATE", "YAW_RATE", "ACCEL_X", "BRAKE_FORCE", "BRAKE_AMOUNT", "SPEED", "GAS_PEDAL*")
     changes = [CollectConfig(signal=name, on_change=True, deadband=0.5) for name in names]
     summaries = [
         CollectConfig(signal=f"WHEEL_SPEED_{wheel}", every=duration("2s"), value=value, priority="critical")
-        for wheel, value in (("FR", "min"), ("FL", "max"), ("RR", "mean"), ("RL", "first"))
+        for wheel, value in zip(("RL", "FR", "FL", "RR"), VALUES[1:], strict=True)
     ]
     return [
         CollectConfig(every=duration("10s"), priority="bulk", ttl=duration("48h")),
