@@ -118,14 +118,16 @@ class _Life:
 class Buses:
     """The sources of a configuration, kept open over a reload that does not touch them.
 
-    counters   of the packer: they go on over a reload
-    dropped    what the sources have lost, and was told
+    counters     of the packer: they go on over a reload
+    dropped      what the sources have lost, and was told
+    drained_ns   wall clock; what came before was taken from the sources
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self.sources: Sequence[Source] = ()
         self.counters = PackerCounters()
         self.dropped = 0
+        self.drained_ns = 0
         self._config = config
         self._clock = clock
         self._opened = contextlib.AsyncExitStack()
@@ -141,11 +143,11 @@ class Buses:
         """Have the sources of this configuration; what nobody heard meanwhile is returned."""
         if _wiring(config) == _wiring(self._config):
             return None
-        begin_ns = self._clock.wall_ns()
         await self._opened.aclose()
         self._config, self.dropped = config, 0
         await self._open(config)
-        return Gap(GapKind.INTERRUPTED, begin_ns, self._clock.wall_ns(), detail="the buses were configured anew")
+        detail = "the buses were configured anew"
+        return Gap(GapKind.INTERRUPTED, self.drained_ns, self._clock.wall_ns(), detail=detail)
 
     async def _open(self, config: Config) -> None:
         async with contextlib.AsyncExitStack() as opened:
@@ -201,7 +203,7 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
             await agent.sender.drain(0.0 if changed else config.agent.shutdown_grace.seconds)
             await sending
             watching.cancel()
-        buses.dropped = pipeline.dropped
+        buses.dropped, buses.drained_ns = pipeline.dropped, pipeline.drained_ns
         counters = asdict(agent.packer.counters) | {"spooled": agent.storage.spool.stats().records}
     log.info("agent_reloaded" if changed else "agent_stopped", **counters)
     return changed[0] if changed else None
