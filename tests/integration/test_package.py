@@ -136,6 +136,16 @@ def scratch(packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
+def strangers(scratch: Scratch) -> set[str]:
+    """What has the name and is not the package's."""
+    return named(scratch)
+
+
+def named(scratch: Scratch) -> set[str]:
+    return set(scratch.run("find / -xdev -name '*canferry*' -not -path '/root/*' -not -path '/tmp/*'").splitlines())
+
+
+@pytest.fixture(scope="module")
 def newer(packages: dict[str, Path], scratch: Scratch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The next version: its example configuration says something new."""
     folder = tmp_path_factory.mktemp("newer") / "tree"
@@ -150,6 +160,7 @@ def newer(packages: dict[str, Path], scratch: Scratch, tmp_path_factory: pytest.
 class TestLife:
     """One after the other: install, configure, upgrade, remove, install again, purge."""
 
+    @pytest.mark.usefixtures("strangers")
     def test_install_makes_user_and_folders_and_starts_nothing(self, scratch: Scratch) -> None:
         before = scratch.listing("/etc/systemd/system")
         told = scratch.run("dpkg --install /root/canferry.deb")
@@ -209,9 +220,8 @@ class TestLife:
         assert scratch.run("cat /var/lib/canferry/segment") == "batch\n"
         assert scratch.run("systemctl is-enabled canferry").strip() == "enabled"
 
-    def test_purge_takes_everything(self, scratch: Scratch) -> None:
+    def test_purge_takes_everything(self, scratch: Scratch, strangers: set[str]) -> None:
         scratch.run("dpkg --purge canferry")
-        elsewhere = " ".join(f"-not -path '{folder}/*'" for folder in ("/root", "/tmp", PROJECT))
-        assert scratch.run(f"find / -xdev -name '*canferry*' {elsewhere}") == ""
+        assert named(scratch) == strangers
         assert scratch.run("getent passwd canferry || getent group canferry || echo none") == "none\n"
         assert not (scratch.path / "opt/canferry").exists()
