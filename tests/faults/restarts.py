@@ -34,6 +34,7 @@ MEASURED_EVERY = 10
 
 def main(config: Path, count: int, seed: int) -> None:
     chance, longest_s = random.Random(seed), 0.0
+    configure_logging("warning", "json")
     asyncio.run(once(config))
     for number in range(count):
         measured = number % MEASURED_EVERY == 0
@@ -85,7 +86,6 @@ def start_and_kill(config: Path, patience_s: float, *, until_ready: bool) -> tup
 def run(config: Path, ready: int) -> None:
     """The daemon; never returns."""
     try:
-        configure_logging("warning", "json")
         asyncio.run(daemon.run(load_config(config), observe=lambda _: tell(ready)))
     finally:
         os._exit(1)
