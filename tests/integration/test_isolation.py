@@ -12,28 +12,16 @@ import pytest
 from agent.decode import isolation
 from agent.decode.loading import load_databases
 from agent.errors import DatabaseError
+from tests.car_dbc import car_dbc
 
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
-TEXT = """BO_ 2566844672 Wide: 8 ECU
- SG_ mode M : 0|8@1+ (1,0) [0|0] "" ECU
- SG_ speed m1 : 8|16@1- (0.25,-10) [0|1E3] "km/h" ECU
-hello
-VAL_ 2566844672 mode 1 "one" ;
-"""
-
-
-@pytest.fixture
-def dbc(tmp_path: Path) -> Path:
-    path = tmp_path / "car.dbc"
-    path.write_text(TEXT)
-    return path
 
 
 def test_definitions_are_those_of_this_process_and_kept_and_used_again(
-    dbc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "new" / "cache"
+    dbc, folder = car_dbc(tmp_path), tmp_path / "new" / "cache"
     first = load_databases([("can0", dbc)], cache=folder)
     assert first == load_databases([("can0", dbc)], isolated=False)
     monkeypatch.setattr(isolation, "_CHILD", "raise SystemExit(9)")
@@ -48,10 +36,10 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
         load_databases([("can0", tmp_path / "gone.dbc")])
 
 
-def test_cantools_and_python_can_are_left_out_of_this_process(dbc: Path) -> None:
+def test_cantools_and_python_can_are_left_out_of_this_process(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from agent.decode.loading import load_databases;"
-        f"assert load_databases([('can0', Path({str(dbc)!r}))]).messages;"
+        f"assert load_databases([('can0', Path({str(car_dbc(tmp_path))!r}))]).messages;"
         "assert not {'cantools', 'can', 'asammdf', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

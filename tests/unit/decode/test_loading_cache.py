@@ -10,24 +10,15 @@ import pytest
 from agent.decode import cache, isolation
 from agent.decode.loading import load_databases
 from agent.errors import DatabaseError
+from tests.car_dbc import TEXT, car_dbc
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEXT = """BO_ 2566844672 Wide: 8 ECU
- SG_ mode M : 0|8@1+ (1,0) [0|0] "" ECU
- SG_ speed m1 : 8|16@1- (0.25,-10) [0|1E3] "km/h" ECU
- SG_ count m2 : 8|16@0- (2,0) [0|0] "" ECU
-hello
-VAL_ 2566844672 mode 1 "one" ;
-"""
-
 
 @pytest.fixture
 def dbc(tmp_path: Path) -> Path:
-    path = tmp_path / "car.dbc"
-    path.write_text(TEXT)
-    return path
+    return car_dbc(tmp_path)
 
 
 @pytest.fixture
