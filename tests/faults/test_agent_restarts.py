@@ -32,14 +32,14 @@ FILES_MAX = 24
 SLOWER_MAX = 2.0
 SEED = random.SystemRandom().randrange(1 << 32)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120 + RESTARTS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 5 * RESTARTS)]
 
 
 async def test_a_thousand_quick_restarts_leave_a_sound_spool_and_nothing_grows(tmp_path: Path) -> None:
     starts, log = await restart_often(tmp_path)
     measured = [start["cpu_s"] for start in starts if start["measured"]]
-    quarter = len(measured) // 4
-    first_s, last_s = min(measured[:quarter]), min(measured[-quarter:])  # no pause of the machine makes these longer
+    half = len(measured) // 2
+    first_s, last_s = min(measured[:half]), min(measured[half:])  # no pause of the machine makes these longer
     troubles = {line["event"] for line in log}
     async with running(tmp_path / "broker") as broker, cloud(tmp_path / "out", broker.port) as inbox:
         async with agent(tmp_path, broker.port, limit="2MiB") as car:
