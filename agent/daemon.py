@@ -126,14 +126,16 @@ class _Life:
 class Buses:
     """The sources of a configuration, kept open over a reload that does not touch them.
 
-    counters   of the packer: they go on over a reload
-    dropped    what the sources have lost, and was told
+    counters     of the packer: they go on over a reload
+    dropped      what the sources have lost, and was told
+    drained_ns   wall clock; what came before was taken from the sources
     """
 
     def __init__(self, setup: Setup, clock: Clock) -> None:
         self.sources: Sequence[Source] = ()
         self.counters = PackerCounters()
         self.dropped = 0
+        self.drained_ns = 0
         self._setup = setup
         self._clock = clock
         self._opened = contextlib.AsyncExitStack()
@@ -149,11 +151,11 @@ class Buses:
         """Have the sources of this configuration; what nobody heard meanwhile is returned."""
         if _wiring(setup) == _wiring(self._setup):
             return None
-        begin_ns = self._clock.wall_ns()
         await self._opened.aclose()
         self._setup, self.dropped = setup, 0
         await self._open()
-        return Gap(GapKind.INTERRUPTED, begin_ns, self._clock.wall_ns(), detail="the buses were configured anew")
+        detail = "the buses were configured anew"
+        return Gap(GapKind.INTERRUPTED, self.drained_ns, self._clock.wall_ns(), detail=detail)
 
     async def _open(self) -> None:
         made = make_sources(self._setup.config, self._clock, self._setup.filters)
@@ -216,7 +218,7 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
             await sending
             for task in watching:
                 task.cancel()
-        buses.dropped = pipeline.dropped
+        buses.dropped, buses.drained_ns = pipeline.dropped, pipeline.drained_ns
         spooled = sum(stats.records for stats in agent.storage.stats().values())
         counters = agent.packer.counters.as_dict() | {"spooled": spooled}
     log.info("agent_reloaded" if changed else "agent_stopped", **counters)

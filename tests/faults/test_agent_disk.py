@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from agent.packer import PackerCounters
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 FLOOD = """
 [[bus]]

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,22 +91,27 @@ def test_the_rules_are_a_configuration_and_the_conditions_can_be_read(tmp_path: 
         parse_condition(text)
 
 
-def logged_events() -> Iterator[tuple[str, str]]:
+@cache
+def logged_events() -> tuple[tuple[str, str], ...]:
     """Event and level of each warning and error in the code; a name made at run time as a regular expression."""
-    for path in sorted((ROOT / "agent").rglob("*.py")):
-        tree = ast.parse(path.read_text())
-        levels = {
-            target.id: "|".join(sorted({part.attr for part in ast.walk(node.value) if isinstance(part, ast.Attribute)}))
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign) and "log.warning" in ast.unparse(node.value)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            name = ast.unparse(call.func)
-            level = levels.get(name) or name.removeprefix("log.")
-            if level in ("warning", "error", "exception", "critical") or name in levels:
-                yield pattern(call.args[0]), level
+    texts = [path.read_text() for path in sorted((ROOT / "agent").rglob("*.py"))]
+    logging = (text for text in texts if re.search(r"log\.(warning|error|exception|critical)", text))
+    return tuple(event for text in logging for event in events_of(ast.parse(text)))
+
+
+def events_of(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    levels = {
+        target.id: "|".join(sorted({part.attr for part in ast.walk(node.value) if isinstance(part, ast.Attribute)}))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and "log.warning" in ast.unparse(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = ast.unparse(call.func)
+        level = levels.get(name) or name.removeprefix("log.")
+        if level in ("warning", "error", "exception", "critical") or name in levels:
+            yield pattern(call.args[0]), level
 
 
 def pattern(argument: ast.expr) -> str:

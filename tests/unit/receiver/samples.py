@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,6 +98,7 @@ def block(frames: Sequence[Frame]) -> FrameBlock:
     )
 
 
+@cache
 def catalog() -> bytes:
     return encode_catalog(CATALOG)
 
