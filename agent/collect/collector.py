@@ -77,7 +77,7 @@ class Collector:
         self._triggers = None
         if triggers:
             assert decode is not None
-            self._triggers = Triggers(self._roster, triggers, decode, ring_bytes, payload_bytes)
+            self._triggers = Triggers(self._roster, self._gates, triggers, decode, ring_bytes, payload_bytes)
         self._roster.enter(plan.slots.key)
 
     def take(self, frames: FrameBlock, block: SignalBlock) -> Kept:
@@ -102,7 +102,9 @@ class Collector:
         return kept
 
     def _trigger(self, triggers: Triggers, view: View, choice: Choice, kept: Kept) -> None:
-        for trigger, event, blocks in triggers.record(view, triggers.fire(view), self._gates.always, self._shapes):
+        for trigger, event, blocks in triggers.record(
+            view, triggers.fire(view, choice.scan), self._gates.always, self._shapes
+        ):
             kept.tell(trigger.config.priority, [event])
             for block in blocks:
                 kept.add(trigger.config.priority, block)

@@ -91,7 +91,7 @@ class SpanComparison:
 
 
 @dataclass(slots=True)
-class _WatchedEdge:
+class WatchedEdge:
     """An edge, its condition and the opposite, and what was known at the last instant: that one, or the other."""
 
     edge: Edge
@@ -101,7 +101,7 @@ class _WatchedEdge:
     fails: bool = False
 
     @classmethod
-    def of(cls, edge: Edge) -> _WatchedEdge:
+    def of(cls, edge: Edge) -> WatchedEdge:
         """With nothing known yet."""
         return cls(edge, normal(edge.condition), normal(edge.condition, positive=False))
 
@@ -122,12 +122,12 @@ class Evaluator:
 
     condition: Condition
     is_momentary: bool = field(init=False)
-    _edges: list[_WatchedEdge] = field(init=False)
+    edges: list[WatchedEdge] = field(init=False)
 
     def __post_init__(self) -> None:
         self.condition = normal(self.condition)
         self.is_momentary = is_momentary(self.condition)
-        self._edges = [_WatchedEdge.of(node) for node in nodes(self.condition) if isinstance(node, Edge)]
+        self.edges = [WatchedEdge.of(node) for node in nodes(self.condition) if isinstance(node, Edge)]
 
     def signals(self) -> set[SignalRef]:
         """The signals that it names."""
@@ -144,7 +144,7 @@ class Evaluator:
 
     def evaluate(self, at: Instants) -> tuple[Truth, Truth]:
         """Truth and level at each instant; at least one. Edges remember the last."""
-        moments = {id(watched.edge): watched.moments(at) for watched in self._edges}
+        moments = {id(watched.edge): watched.moments(at) for watched in self.edges}
         truth = _truth(self.condition, at, moments)
         return truth, _truth(self.condition, at, None) if self.is_momentary else truth
 
@@ -196,13 +196,13 @@ def bring_down(comparison: Comparison) -> SpanComparison | None:
         match side, other:
             case Over(signal=Signal(ref=ref)), Number(value=value) if is_counted(ref.definition):
                 scale = exact(ref.definition.scale)
-                threshold = _as_float((value - exact(ref.definition.offset)) / scale)
+                threshold = as_float((value - exact(ref.definition.offset)) / scale)
                 falls = scale < 0
-                return SpanComparison(_unscaled(side, ref), ref, MIRRORED[operator] if falls else operator, threshold)
+                return SpanComparison(unscaled(side, ref), ref, MIRRORED[operator] if falls else operator, threshold)
     return None
 
 
-def _unscaled(over: Over, ref: SignalRef) -> Over:
+def unscaled(over: Over, ref: SignalRef) -> Over:
     """What to ask of the numbers of raw values: where the scale is negative, the least is the greatest."""
     if ref.definition.scale >= 0 or over.function == "mean":
         return over
@@ -212,11 +212,11 @@ def _unscaled(over: Over, ref: SignalRef) -> Over:
 def _numbers(quantity: Quantity, at: Instants) -> Numbers:
     match quantity:
         case Number(value=value):
-            return np.full(len(at), _as_float(value))
+            return np.full(len(at), as_float(value))
         case Signal(ref=ref):
             return _physical(at.numbers(ref), ref)
         case Over(signal=Signal(ref=ref)):
-            return _physical(at.over(_unscaled(quantity, ref), ref), ref)
+            return _physical(at.over(unscaled(quantity, ref), ref), ref)
         case Count():
             return at.count(quantity)
         case Negative(operand=operand):
@@ -242,7 +242,8 @@ def _calculated(operator: str, left: Numbers, right: Numbers) -> Numbers:
         return left * right if operator == "*" else left / right
 
 
-def _as_float(value: Fraction) -> float:
+def as_float(value: Fraction) -> float:
+    """The nearest number; infinite where there is none."""
     try:
         return float(value)
     except OverflowError:

@@ -79,6 +79,10 @@ class Gates:
         self.watched = np.concatenate([self.watched, np.zeros(len(self.roster.channels(lanes)), np.bool_)])
         self.watched[self._changes.watched()] = True
 
+    def watch(self, channels: NDArray[np.int64]) -> None:
+        """Have these scanned as well."""
+        self.watched[channels] = True
+
     def _stale_of(self, lane: int) -> int:
         channels = self.roster.channels(range(lane, lane + 1))
         return min((self._treatments[each].stale_ns for each in channels if self._treatments[each].stale_ns), default=0)

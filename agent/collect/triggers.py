@@ -12,6 +12,7 @@ from agent.collect.inputs import BlockInstants, Inputs
 from agent.collect.pieces import pieces
 from agent.collect.recorder import Recorder
 from agent.collect.ring import Ring
+from agent.collect.screen import NEVER_TRUE, Screen, Watcher
 from agent.collect.view import View
 from agent.model import Event, EventKind, FrameBlock
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.collect.building import Shapes
+    from agent.collect.gates import Gates
     from agent.collect.roster import Roster
+    from agent.collect.scan import Scan
+    from agent.collect.screen import Bounds
     from agent.collect.trigger import Trigger
     from agent.model import SignalBlock
 
@@ -31,6 +35,7 @@ class Triggers:
 
     Args:
         roster: knows the lanes.
+        gates: scan the channels that are watched, and know their latest samples.
         triggers: in the order of the configuration.
         decode: what frames of the ring are decoded with, the way blocks are.
         ring_bytes: the size of the ring.
@@ -41,6 +46,7 @@ class Triggers:
     def __init__(
         self,
         roster: Roster,
+        gates: Gates,
         triggers: Sequence[Trigger],
         decode: Callable[[FrameBlock], SignalBlock],
         ring_bytes: int,
@@ -52,18 +58,48 @@ class Triggers:
         self._decode = decode
         self._ring = Ring(ring_bytes)
         self._payload_bytes = payload_bytes
-        self._inputs = Inputs(roster)
+        self._inputs = Inputs(roster, gates.latest)
+        self._screen = Screen(
+            roster, gates.latest, sorted({ref for trigger in triggers for ref in trigger.signals}, key=hash)
+        )
+        self._watchers = [self._watch(trigger) for trigger in triggers]
         self.recorder = Recorder(roster, triggers)
+        self._uncertain: set[int] = set()
+        self._gates = gates
+        roster.on_growth(self._grow)
         bus_of = {message: roster.buses.index(definition.bus) for message, definition in enumerate(roster.messages)}
         for trigger in triggers:
             of_messages = {bus_of[message] for message in trigger.messages}
             for each in trigger.evaluators:
                 self._inputs.watch(each.signals(), each.overs(), each.counts(), of_messages)
 
-    def fire(self, view: View) -> list[tuple[int, int]]:
+    def _grow(self, _: range) -> None:
+        self._gates.watch(self._screen.channel)
+        uncertain = self._screen.uncertain
+        self._uncertain = {
+            number for number, trigger in enumerate(self._triggers) if not uncertain.isdisjoint(trigger.signals)
+        }
+
+    def _watch(self, trigger: Trigger) -> tuple[Watcher, Watcher | None]:
+        """Of `when` and `until`."""
+        when, *until = (
+            Watcher(each, self._screen.number, int(trigger.config.stale_after or 0)) for each in trigger.evaluators
+        )
+        return when, until[0] if until else None
+
+    def _needs_a_look(self, number: int, bounds: Bounds) -> bool:
+        trigger, (when, until) = self._triggers[number], self._watchers[number]
+        if number in self._uncertain:
+            return True
+        return not trigger.has_nothing_to_do(when.outlook(bounds), until.outlook(bounds) if until else NEVER_TRUE)
+
+    def fire(self, view: View, scan: Scan) -> list[tuple[int, int]]:
         """The events in a block: place of the frame, number of the trigger; in that order."""
         events = []
+        bounds = self._screen.bounds(view, scan, self._inputs)
         for number, (trigger, messages) in enumerate(zip(self._triggers, self._messages, strict=True)):
+            if not self._needs_a_look(number, bounds):
+                continue
             arrival = self._inputs.frames(view, messages)
             if len(arrival):
                 at = BlockInstants(view, self._inputs, arrival, int(trigger.config.stale_after or 0))

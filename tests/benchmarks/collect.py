@@ -3,10 +3,10 @@
 
     python tests/benchmarks/collect.py [--rounds 7] [--block-ms 100] [--json]
 
-Measured: processor time (`time.process_time`) per frame of `Collector.take` on decoded blocks, and of
-`Decoder.decode`, which makes them; rounds of the two alternate, so that whatever else the machine does meets both.
-Printed are the medians, and the median of the rounds' ratios. The ring's memory is what its arrays take when it is
-full, against its setting.
+Measured: the time of each `Collector.take` of a decoded block, and of the `Decoder.decode` that makes it; rounds of the
+two alternate, so that whatever else the machine does meets both. Of each block the median of the rounds counts, so that
+a pause of the machine, which is longer than many blocks, does not; printed is their sum, by frame. The ring's memory is
+what its arrays take when it is full, against its setting.
 
 The rules are of all kinds: whole messages, at most so often (last, first, min, max, mean), on change with a dead band,
 stale, taken back. The conditions are of all kinds too; most hold rarely, as an engineer's would, and what they record
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from itertools import pairwise
@@ -42,7 +41,7 @@ from agent.sources.replay import read_log
 from agent.units import Duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Iterator
 
     from agent.collect.rules import Value
     from agent.model import SignalBlock
@@ -120,10 +119,15 @@ def cut(frames: FrameBlock, span_ms: int) -> list[FrameBlock]:
     return [frames.slice(begin, end) for begin, end in pairwise(cuts)]
 
 
-def us_per_frame(work: Callable[[], object], frames: int) -> float:
-    begun = time.process_time()
-    work()
-    return (time.process_time() - begun) / frames * 1e6
+def timed(work: Iterable[object]) -> list[int]:
+    """Nanoseconds that each step took."""
+    marks = [time.perf_counter_ns(), *(time.perf_counter_ns() for _ in work)]
+    return [end - begin for begin, end in pairwise(marks)]
+
+
+def us_per_frame(rounds: list[list[int]], frames: int) -> float:
+    """The sum of the blocks' medians."""
+    return float(np.median(np.array(rounds), axis=0).sum()) / frames / 1e3
 
 
 def main() -> None:
@@ -141,24 +145,26 @@ def main() -> None:
     blocks = cut(frames, args.block_ms)
     decoder = Decoder(plan)
     decoded: list[SignalBlock] = [decoder.decode(block).signals for block in blocks]
-    events = 0
 
-    def collect() -> None:
-        nonlocal events
+    def fresh() -> Collector:
         made = [Trigger.of(trigger, directory) for trigger in triggers()]
-        collector = Collector(
-            plan, RuleBook.of(rules()), "normal", made, lambda piece: decoder.decode(piece).signals, RING_BYTES
+        return Collector(
+            plan, RuleBook.of(rules()), "normal", made, lambda frames: decoder.decode(frames).signals, RING_BYTES
         )
-        begun = time.process_time()
-        kept = [collector.take(block, signals) for block, signals in zip(blocks, decoded, strict=True)]
-        costs.append((time.process_time() - begun) / len(frames) * 1e6)
-        events = sum(len(told) for each in kept for told in each.events.values())
 
-    costs: list[float] = []
-    decoding = []
+    def collect() -> Iterator[None]:
+        collector = fresh()
+        for block, signals in zip(blocks, decoded, strict=True):
+            kept = collector.take(block, signals)
+            events.append(sum(map(len, kept.events.values())))
+            yield
+
+    events: list[int] = []
+    collecting, decoding = [], []
     for _ in range(args.rounds):
-        decoding.append(us_per_frame(lambda: [decoder.decode(block) for block in blocks], len(frames)))
-        collect()
+        decoding.append(timed(decoder.decode(block) for block in blocks))
+        collecting.append(timed(collect()))
+    collect_us, decode_us = us_per_frame(collecting, len(frames)), us_per_frame(decoding, len(frames))
     ring = Ring(RING_BYTES)
     for block in blocks:
         ring.append(block, block.time_ns)
@@ -166,11 +172,12 @@ def main() -> None:
         "frames": len(frames),
         "rules": len(rules()),
         "triggers": len(triggers()),
-        "events": events,
+        "events": sum(events) // args.rounds,
         "block_ms": args.block_ms,
-        "collect_us_per_frame": round(statistics.median(costs), 4),
-        "decode_us_per_frame": round(statistics.median(decoding), 4),
-        "collect_to_decode": round(statistics.median(c / d for c, d in zip(costs, decoding, strict=True)), 2),
+        "frames_a_block": round(len(frames) / len(blocks), 1),
+        "collect_us_per_frame": round(collect_us, 3),
+        "decode_us_per_frame": round(decode_us, 3),
+        "collect_to_decode": round(collect_us / decode_us, 2),
         "ring_bytes_of_setting": round(ring.size_bytes / RING_BYTES, 4),
     }
     print(json.dumps(result) if args.json else "\n".join(f"{name:<24}{value}" for name, value in result.items()))

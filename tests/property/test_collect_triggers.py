@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -80,3 +81,32 @@ def test_what_fires_and_what_is_kept_equals_the_reference_however_the_stream_is_
     for rank, name in enumerate(CLASSES, 1):
         found = {sample for each in kept for signals in each.blocks.get(name, []) for sample in samples(signals)}
         assert found == set(reference.kept[rank])
+
+
+long_cases = st.tuples(
+    streams(300), st.lists(written_triggers(), min_size=1, max_size=4, unique_by=lambda written: written.when.text)
+).flatmap(lambda drawn: st.tuples(*map(st.just, drawn), pieces(drawn[0])))
+
+
+@given(long_cases)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+def test_what_is_told_from_bounds_to_have_nothing_to_do_would_have_done_nothing(
+    case: tuple[list[Frame], list[Written], list[list[Frame]]],
+) -> None:
+    _, drawn, cut = case
+    for number, written in enumerate(drawn):
+        written.name = f"event{number}"
+    assert fired(drawn, cut, always_look=False) == fired(drawn, cut, always_look=True)
+
+
+def fired(drawn: list[Written], cut: list[list[Frame]], *, always_look: bool) -> list[tuple[int, str]]:
+    decoder = Decoder(plan())
+    triggers = [Trigger.of(configured(written), Directory(MESSAGES)) for written in drawn]
+    collector = Collector(
+        decoder.plan, RuleBook.of([]), "normal", triggers, lambda frames: decoder.decode(frames).signals, RING_BYTES
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        if always_look:
+            patch.setattr(Trigger, "has_nothing_to_do", lambda *_: False)
+        kept = [collector.take(part, decoder.decode(part).signals) for part in map(block, cut)]
+    return [(event.time_ns, event.subject) for each in kept for told in each.events.values() for event in told]
