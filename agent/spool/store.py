@@ -94,6 +94,7 @@ class Spool:
             self._placement = Placement(disk, directory, self._shelf, self._account, room, min_free_bytes)
             recover(self._account, self._corrupt, _stream_name(name))
             self._placement.trim()
+            self._placement.reserve()
             self._files = files.pop_all()
 
     @classmethod
