@@ -103,7 +103,7 @@ class Placement:
 
     def reserve(self) -> None:
         """Have a segment before anything needs it: it is recycled from then on, whatever else fills the disk."""
-        if not self._shelf.used_bytes and self._next_step(full=False) is Step.CREATE:
+        if not self._shelf.has_reusable and self._next_step(full=False) is Step.CREATE:
             try:
                 self._shelf.create()
             except OSError as error:

@@ -80,6 +80,7 @@ def test_a_full_file_system_evicts_the_oldest_and_goes_on(tiny: Path) -> None:
 
 
 def test_a_file_system_that_others_fill_leaves_the_spool_its_segment(tiny: Path) -> None:
+    Spool.open(tiny / "normal", limit_bytes=64 << 20, segment_bytes=1 << 20).close()
     spool = Spool.open(tiny / "normal", limit_bytes=64 << 20, segment_bytes=512 * 1024)
     hog(tiny)
     for _ in range(100):
