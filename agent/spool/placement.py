@@ -2,7 +2,8 @@
 """Placement: where a new record goes, what has to go for it, and what is done when the disk refuses.
 
 Promise: a record that is reported as stored was synced without an error, and, if any error came before, read
-back from the device. Whatever is evicted for it was accounted for before it was deleted.
+back from the device. Whatever is evicted for it was accounted for before it was deleted. Room for one segment is
+taken at the start, and kept.
 
 Failure: a full disk (ENOSPC, EDQUOT) evicts the oldest until there is room or nothing is left. Any other
 error of a write or sync leaves the segment for good, because the kernel may mark pages clean that never
@@ -114,6 +115,15 @@ class Placement:
     def discard_spares(self) -> bool:
         """Delete empty segments; whether there were any."""
         return self._shelf.discard_spares()
+
+    def reserve(self) -> None:
+        """Have a segment before anything needs it: it is recycled from then on, whatever else fills the disk."""
+        if not self._shelf.has_reusable and self._next_step(full=False) is Step.CREATE:
+            try:
+                self._shelf.create()
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
 
     def _writable(self, length: int) -> Segment | None:
         """A segment with room for the payload: the last one, the spare, a new one, or the evicted oldest."""

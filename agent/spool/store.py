@@ -97,6 +97,7 @@ class Spool:
             recover(self._account, self._corrupt, _stream_name(name))
             room.let(self._placement, urgency)
             room.trim()
+            self._placement.reserve()
             self._files = files.pop_all()
 
     @classmethod
