@@ -52,7 +52,7 @@ cases = st.tuples(streams(), st.one_of(st.just([]), rules(3)), st.lists(written_
 
 
 @given(cases)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_arrives_equals_the_reference(
     case: tuple[list[Frame], list[CollectConfig], list[Written], list[list[Frame]], bool],
 ) -> None:

@@ -24,7 +24,7 @@ cases = st.tuples(streams(), rules()).flatmap(
 
 
 @given(cases)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_what_is_kept_equals_the_reference_however_the_stream_is_cut(
     case: tuple[list[Frame], list[CollectConfig], list[list[Frame]]],
 ) -> None:

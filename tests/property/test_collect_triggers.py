@@ -51,7 +51,7 @@ cases = st.tuples(
 
 
 @given(cases)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_fires_and_what_is_kept_equals_the_reference_however_the_stream_is_cut(
     case: tuple[list[Frame], list[CollectConfig], list[Written], list[list[Frame]]],
 ) -> None:
@@ -89,7 +89,7 @@ long_cases = st.tuples(
 
 
 @given(long_cases)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 def test_what_is_told_from_bounds_to_have_nothing_to_do_would_have_done_nothing(
     case: tuple[list[Frame], list[Written], list[list[Frame]]],
 ) -> None:
