@@ -100,12 +100,12 @@ class Account:
         return len(self.uninterrupted(begin, end)) - (self.counted() - known)
 
     def uninterrupted(self, begin: int, end: int) -> NDArray[np.int64]:
-        """The missing ones among these whose time lies in no interruption."""
+        """The missing ones among these whose time lies in no interruption, nor in a gap of unknown many."""
         missing = self.missing(begin, end)
         times = self._car.times[missing]
         interrupted = np.zeros(len(missing), np.bool_)
         for gap in self.gaps():
-            if gap.kind == "interrupted":
+            if gap.kind == "interrupted" or gap.frames < 0:  # a gap of batches of which some have arrived after all
                 interrupted |= (gap.begin_ns <= times) & (times <= gap.end_ns)
         return missing[~interrupted]
 

@@ -28,7 +28,8 @@ cd root
 system=etc/systemd/system
 
 # Of the host's own nothing is configured and nothing is started.
-rm -rf $system etc/systemd/network etc/sysctl.d etc/canferry etc/credstore opt/canferry var/lib/canferry var/log/journal
+rm -rf $system etc/systemd/network etc/sysctl.d etc/canferry etc/credstore opt/canferry var/lib/canferry var/log/journal \
+    usr/sbin/policy-rc.d
 mkdir -p $system/multi-user.target.wants etc/systemd/system-generators var/lib/canferry
 : >etc/fstab
 echo headunit >etc/hostname
