@@ -11,10 +11,10 @@ tells how many frames were received, unknown or decoded in part, and what is mis
 It knows no clock but the frames' own: the same frames in the same blocks make the same batches, live or replayed.
 
 Promise: what is kept of the frames it was given is noted in the stores before it takes more, most urgent class first,
-home last: what is noted there is noted of all classes, and after a kill the gap begins where home's notes end. What rules
-hold back until an interval is over is not kept yet: a kill loses what open intervals would have closed with, and the
-samples that a trigger's window was still to get; `seal` closes the intervals first, so that an end in good order, or a
-bus that falls silent, loses nothing.
+home last: what is noted there is noted of all classes, and after a kill the gap begins where home's notes end. What
+rules hold back until an interval is over is not kept yet: a kill loses what open intervals would have closed with, and
+the samples that a trigger's window was still to get; `seal` closes the intervals first, so that an end in good order,
+or a bus that falls silent, loses nothing.
 
 Limits: a block of frames is cut so that it fits one batch even if nothing in it compresses.
 
