@@ -31,7 +31,6 @@ import structlog
 
 from agent.assembly import Agent, Decoding, load_decoding, make_sources, open_agent
 from agent.clock import Clock, SystemClock
-from agent.collect.wanted import wanted_frames
 from agent.errors import AgentError
 from agent.log import configure_logging
 from agent.model import Gap, GapKind
@@ -108,6 +107,10 @@ class Setup:
     @property
     def filters(self) -> Filters:
         """What the kernel needs to let through."""
+        if not self.config.collect:
+            return {}
+        from agent.collect.wanted import wanted_frames
+
         return wanted_frames(self.config, self.decoding.catalog.messages)
 
 

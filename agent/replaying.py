@@ -19,7 +19,7 @@ import msgspec
 
 from agent.assembly import Agent, load_decoding, make_packer, open_agent
 from agent.clock import Clock, SystemClock
-from agent.collect.rules import classes_in_use
+from agent.collect.classes import classes_in_use
 from agent.errors import UplinkError
 from agent.settings import mqtt_options
 from agent.uplink.link import MqttTransport

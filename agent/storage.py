@@ -20,7 +20,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.collect.rules import CLASSES, classes_in_use, lives_ns, rank_of
+from agent.collect.classes import CLASSES, classes_in_use, lives_ns, rank_of
 from agent.spool import retention
 from agent.spool.journal import Journal
 from agent.spool.room import Room

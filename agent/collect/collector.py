@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent.collect.building import Shapes, chosen_block, samples_block
+from agent.collect.classes import CLASSES
 from agent.collect.gates import Gates
 from agent.collect.roster import Roster
-from agent.collect.rules import CLASSES
 from agent.collect.steady import SteadyClock
 from agent.collect.triggers import Triggers
 from agent.collect.view import View
