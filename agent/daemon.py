@@ -222,8 +222,7 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
             for task in watching:
                 task.cancel()
         buses.dropped, buses.drained_ns = pipeline.dropped, pipeline.drained_ns
-        spooled = sum(stats.records for stats in agent.storage.stats().values())
-        counters = agent.packer.counters.as_dict() | {"spooled": spooled}
+        counters = agent.packer.counters.as_dict() | {"spooled": agent.storage.records}
     log.info("agent_reloaded" if changed else "agent_stopped", **counters)
     return changed[0] if changed else None
 

@@ -78,6 +78,16 @@ class Storage:
         """What each class holds."""
         return {priority: vault.spool.stats() for priority, vault in self.vaults.items()}
 
+    @property
+    def records(self) -> int:
+        """Batches that wait, of all classes."""
+        return sum(stats.records for stats in self.stats().values())
+
+    @property
+    def payload_bytes(self) -> int:
+        """Of these."""
+        return sum(stats.payload_bytes for stats in self.stats().values())
+
     def expire(self, clock: Clock) -> None:
         """Give up what is past its time to live."""
         if self.lives_ns and clock.wall_trusted():

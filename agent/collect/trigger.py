@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.collect.directory import Directory
-    from agent.collect.expression import SignalRef
+    from agent.collect.expression import Outlook, SignalRef
     from agent.collect.inputs import BlockInstants
-    from agent.collect.screen import Outlook
     from agent.config.collecting import TriggerConfig
 
 
