@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agent.assembly import STREAM, Agent, load_decoding, open_agent
-from agent.clock import Clock, SystemClock
+from agent.clock import Clock, LogClock
 from agent.errors import UplinkError
 from agent.packer import Packer
 from agent.settings import mqtt_options, packer_settings
@@ -44,7 +44,7 @@ async def replay(
         UplinkError: the broker does not answer, or has not acknowledged everything in the end; nothing of it is kept.
 
     """
-    clock = clock or SystemClock()
+    clock = clock or LogClock()
     decoding = load_decoding(config)
     async with MqttTransport(mqtt_options(config, STREAM)).connect():
         pass  # a broker that is not there is told at once, not after the whole log
@@ -75,7 +75,7 @@ def replay_into(
 
     decoding = load_decoding(config)
     store = FolderStore(out, config.vehicle.id, decoding.content)
-    packer = Packer(decoding.decoder, decoding.catalog, store, packer_settings(config), clock or SystemClock())
+    packer = Packer(decoding.decoder, decoding.catalog, store, packer_settings(config), clock or LogClock())
 
     async def through() -> None:
         async for block in _paced(blocks, speed):
