@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``[[integrity]]`` against the DBC files: which signal of which message counts its frames, which is its checksum.
+
+Failure: `broken_guards` names what cannot be verified, with the nearest name where one was meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.collect.directory import nearest
+from agent.collect.rules import Patterns
+from agent.config.integrity import E2E_1_COUNTER_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from agent.config.integrity import IntegrityConfig
+    from agent.model import MessageDefinition, SignalDefinition
+
+COUNTER_BITS_MAX = 32
+SUM_BITS_MAX = 16
+PAYLOAD_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What a message is verified by.
+
+    counter, checksum   indexes of its signals, -1 where it has none
+    counter_max         after this value comes 0
+    bits                of the checksum
+    mask                uint8 (64,), the payload's bits that are not the checksum's
+    byte                where the checksum lies, for a kind that goes by bytes; -1 else
+    """
+
+    config: IntegrityConfig
+    counter: int
+    counter_max: int
+    checksum: int
+    bits: int
+    mask: NDArray[np.uint8]
+    byte: int
+
+
+def guards_of(messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]) -> dict[int, Guard]:
+    """The guard of each message that has one, by its index; of configurations in which nothing is broken."""
+    guards: dict[int, Guard] = {}
+    for config in configs:
+        for index in _meant(messages, config):
+            message = messages[index]
+            counter = _place(message, config.counter)
+            checksum = _place(message, config.checksum)
+            if counter >= 0 or checksum >= 0:
+                guards[index] = _guard(message, config, counter, checksum)
+    return guards
+
+
+def broken_guards(
+    messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]
+) -> Iterator[tuple[str, str]]:
+    """Key and text for each section that the DBC files do not bear out."""
+    for number, config in enumerate(configs, 1):
+        where = f"integrity[#{number}]"
+        meant = _meant(messages, config)
+        if not meant:
+            written = Patterns(config.message).written
+            advice = nearest(written[0], [message.name for message in messages]) if len(written) == 1 else ""
+            yield f"{where}.message", f"the DBC files have no such message{advice}"
+            continue
+        for key, name in (("counter", config.counter), ("checksum", config.checksum)):
+            if name is None:
+                continue
+            having = [messages[index] for index in meant if _place(messages[index], name) >= 0]
+            if not having:
+                names = [signal.name for index in meant for signal in messages[index].signals]
+                yield f"{where}.{key}", f'no message that it names has a signal "{name}"{nearest(name, names)}'
+            for message in having:
+                signal = message.signals[_place(message, name)]
+                text = _unfit_counter(signal, config) if key == "counter" else _unfit_checksum(signal, config)
+                if text:
+                    yield f"{where}.{key}", f"{message.bus}.{message.name}.{signal.name} {text}"
+
+
+def _meant(messages: Sequence[MessageDefinition], config: IntegrityConfig) -> list[int]:
+    bus, name = Patterns(config.bus), Patterns(config.message)
+    return [index for index, each in enumerate(messages) if bus.match(each.bus) and name.match(each.name)]
+
+
+def _place(message: MessageDefinition, pattern: str | None) -> int:
+    """The first signal whose name matches."""
+    if pattern is None:
+        return -1
+    match = Patterns(pattern).match
+    return next((index for index, signal in enumerate(message.signals) if match(signal.name)), -1)
+
+
+def _guard(message: MessageDefinition, config: IntegrityConfig, counter: int, checksum: int) -> Guard:
+    mask = np.full(PAYLOAD_MAX, 0xFF, np.uint8)
+    counter_max, bits, byte = 0, 0, -1
+    if counter >= 0:
+        full = (1 << message.signals[counter].length) - 1
+        counter_max = config.counter_max or (E2E_1_COUNTER_MAX if config.kind == "e2e-1" else full)
+    if checksum >= 0:
+        signal = message.signals[checksum]
+        bits, byte = signal.length, whole_byte(signal)
+        for bit in field_bits(signal):
+            mask[bit >> 3] &= ~np.uint8(1 << (bit & 7))
+    return Guard(config, counter, counter_max, checksum, bits, mask, byte)
+
+
+def _unfit_counter(signal: SignalDefinition, config: IntegrityConfig) -> str:
+    if signal.is_float or signal.length > COUNTER_BITS_MAX:
+        return f"cannot count; accepted: a whole number of at most {COUNTER_BITS_MAX} bits"
+    if config.counter_max is not None and config.counter_max >> signal.length:
+        return f"has {signal.length} bits, too few for counter_max = {config.counter_max}"
+    if config.kind == "e2e-2" and signal.length > 4:
+        return f'has {signal.length} bits; accepted for "e2e-2": 4, for sixteen data ids'
+    return ""
+
+
+def _unfit_checksum(signal: SignalDefinition, config: IntegrityConfig) -> str:
+    if signal.is_float:
+        return "is a float; accepted: a whole number"
+    if config.kind == "sum":
+        return "" if signal.length <= SUM_BITS_MAX else f"has {signal.length} bits; accepted: at most {SUM_BITS_MAX}"
+    return "" if whole_byte(signal) >= 0 else f'is not one whole byte, as "{config.kind}" is'
+
+
+def whole_byte(signal: SignalDefinition) -> int:
+    """Which byte of the payload a signal is, -1 where it is not one."""
+    aligned = signal.start % 8 == (0 if signal.little_endian else 7)
+    return signal.start // 8 if signal.length == 8 and aligned else -1
+
+
+def field_bits(signal: SignalDefinition) -> list[int]:
+    """The bits of the payload that a signal lies in: 8 * byte + bit, bit 0 the least significant."""
+    if signal.little_endian:
+        return list(range(signal.start, signal.start + signal.length))
+    bits, bit = [], signal.start
+    for _ in range(signal.length):
+        bits.append(bit)
+        bit += 15 if bit % 8 == 0 else -1
+    return bits

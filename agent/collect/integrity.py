@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Message counters and checksums, verified a block at a time: what came damaged, what was lost on the way.
+
+A frame whose checksum is not what its payload makes it, or whose counter is beyond its last value, is *wrong*. Between
+frames that are not, the counter tells how many are *missing*; wrong ones in between count as come. One that says the
+same as the one before, with none in between, is *repeated*: its sender hangs, or it was sent anew.
+
+Promise: the same frames are judged and counted the same, however they come in blocks.
+Limits: a counter tells no whole turns, so of sixteen frames lost none may be missing. Frames that do not carry the
+signals, short ones and multiplexed ones, are passed over.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.collect.checksums import Checksums
+from agent.model import EXTENDED_MASK, split_group_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from agent.collect.guards import Guard
+    from agent.collect.roster import Roster
+    from agent.collect.view import View
+
+_NONE = -1
+
+
+class FindingKind(enum.StrEnum):
+    """What is amiss with a message."""
+
+    WRONG = "wrong"  # checksum or counter cannot be
+    MISSING = "missing"  # the counter has jumped
+    REPEATED = "repeated"  # the counter stands still
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something amiss with one message in one block.
+
+    time_ns   of the first frame that shows it, its own time
+    subject   bus.message · can_id: its arbitration id word
+    frames    how many are wrong, missing or repeated
+    """
+
+    kind: FindingKind
+    time_ns: int
+    subject: str
+    can_id: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a block's frames are worth.
+
+    wrong     bool (R,), rows that are wrong; None where none is
+    dropped   bool (R,), those of them that are not to be kept; None where all are
+    """
+
+    wrong: NDArray[np.bool_] | None = None
+    dropped: NDArray[np.bool_] | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class IntegrityCounters:
+    """Of one message: frames verified, and what was found; the numbers only grow."""
+
+    frames: int = 0
+    wrong: int = 0
+    missing: int = 0
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The values of one signal of some messages, end to end; those of a message in the order received.
+
+    lane    int64 (c,), of each column · begin int64 (c+1,), the c-th has values begin[c]…begin[c+1]
+    column  int64 (n,), of each value · row int64 (n,), in the block · raw uint64 (n,)
+    """
+
+    lane: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    column: NDArray[np.int64]
+    row: NDArray[np.int64]
+    raw: NDArray[np.uint64]
+
+
+class Integrity:
+    """Verifies the messages that have a guard, by their index in the plan's messages; counts by bus.message."""
+
+    def __init__(self, roster: Roster, guards: Mapping[int, Guard]) -> None:
+        self.counters: dict[str, IntegrityCounters] = {}
+        self._roster = roster
+        self._guards = list(guards.values())
+        self._number = {message: number for number, message in enumerate(guards)}
+        self._checksums = Checksums(self._guards)
+        self._modulus = np.array([guard.counter_max + 1 for guard in self._guards], np.int64)
+        self._drops = np.array([guard.config.drop for guard in self._guards], np.bool_)
+        self._guard = np.empty(0, np.int64)
+        self._counter = np.empty(0, np.int64)
+        self._checksum = np.empty(0, np.int64)
+        self._last = np.empty(0, np.int64)
+        self._wrong_since = np.empty(0, np.int64)
+        roster.on_growth(self._grow)
+
+    def _grow(self, lanes: range) -> None:
+        number = [self._number.get(int(self._roster.message[lane]), _NONE) for lane in lanes]
+        first = self._roster.first[lanes.start : lanes.stop].tolist()
+        own = [self._guards[each] if each >= 0 else None for each in number]
+        counter = [at + g.counter if g and g.counter >= 0 else _NONE for at, g in zip(first, own, strict=True)]
+        checksum = [at + g.checksum if g and g.checksum >= 0 else _NONE for at, g in zip(first, own, strict=True)]
+        self._guard = np.concatenate([self._guard, np.array(number, np.int64)])
+        self._counter = np.concatenate([self._counter, np.array(counter, np.int64)])
+        self._checksum = np.concatenate([self._checksum, np.array(checksum, np.int64)])
+        self._last = np.concatenate([self._last, np.full(len(lanes), _NONE, np.int64)])
+        self._wrong_since = np.concatenate([self._wrong_since, np.zeros(len(lanes), np.int64)])
+
+    def verify(self, view: View) -> Verdict:
+        """What the frames of the next block are worth."""
+        guarded = view.lane[self._guard.take(view.lane) >= 0]
+        if not len(guarded):
+            return Verdict()
+        counted, checked = (_read(view, signal.take(guarded)) for signal in (self._counter, self._checksum))
+        wrong = self._wrong(view, counted, checked)
+        missing, repeated = self._follow(counted, ~wrong[counted.row])
+        verified = np.zeros(len(wrong), np.bool_)
+        verified[counted.row] = verified[checked.row] = True
+        rows = verified.nonzero()[0]
+        self._count(view, rows, np.ones(len(rows), np.int64), None)
+        findings = [
+            *self._count(view, wrong.nonzero()[0], np.ones(int(wrong.sum()), np.int64), FindingKind.WRONG),
+            *self._count(view, counted.row, missing, FindingKind.MISSING),
+            *self._count(view, counted.row, repeated, FindingKind.REPEATED),
+        ]
+        if not wrong.any():
+            return Verdict(findings=findings)
+        dropped = wrong.copy()
+        rows = wrong.nonzero()[0]
+        dropped[rows] = self._drops.take(self._guard.take(view.row_lane.take(rows)))
+        return Verdict(wrong, dropped if dropped.any() else None, findings)
+
+    def _wrong(self, view: View, counted: _Read, checked: _Read) -> NDArray[np.bool_]:
+        """bool (R,): whether counter or checksum of each row cannot be."""
+        block, frames = view.block, view.frames
+        counter, wrong = np.zeros(len(block), np.int64), np.zeros(len(block), np.bool_)
+        counter[counted.row] = counted.raw
+        wrong[counted.row] = counter[counted.row] >= self._of(self._modulus, counted)
+        if len(checked.row):
+            at = view.arrival.take(checked.row)
+            expected = self._checksums.expected(
+                self._guard.take(checked.lane).take(checked.column),
+                frames.data[at],
+                frames.length[at],
+                frames.can_id[at] & np.uint32(EXTENDED_MASK),
+                counter.take(checked.row),
+            )
+            wrong[checked.row] |= expected != checked.raw
+        return wrong
+
+    def _of(self, table: NDArray[np.int64], read: _Read) -> NDArray[np.int64]:
+        """The entry of each value's guard."""
+        return table.take(self._guard.take(read.lane)).take(read.column)
+
+    def _follow(self, counted: _Read, good: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """How many frames are missing before each that was counted, and whether it is a repeated one (0 or 1)."""
+        missing, repeated = np.zeros(len(good), np.int64), np.zeros(len(good), np.int64)
+        sizes = np.diff(counted.begin)
+        at = good.nonzero()[0]
+        column, raw = counted.column.take(at), counted.raw.take(at).astype(np.int64)
+        place = at - counted.begin.take(column)
+        lane = counted.lane.take(column)
+        is_first, is_last = np.ones(len(at), np.bool_), np.ones(len(at), np.bool_)
+        is_first[1:] = is_last[:-1] = column[1:] != column[:-1]
+        before, between = np.empty_like(raw), np.empty_like(raw)
+        before[1:], between[1:] = raw[:-1], np.diff(place) - 1
+        before[is_first] = self._last[lane[is_first]]
+        between[is_first] = place[is_first] + self._wrong_since[lane[is_first]]
+        passed = (raw - before) % self._of(self._modulus, counted).take(at)
+        known = before >= 0
+        missing[at] = np.where(known, np.maximum(passed - 1 - between, 0), 0)
+        repeated[at] = known & (passed == 0) & (between == 0)
+        self._wrong_since[counted.lane] += sizes
+        self._wrong_since[lane[is_last]] = sizes.take(column[is_last]) - 1 - place[is_last]
+        self._last[lane[is_last]] = raw[is_last]
+        return missing, repeated
+
+    def _count(
+        self, view: View, row: NDArray[np.int64], frames: NDArray[np.int64], kind: FindingKind | None
+    ) -> list[Finding]:
+        """Add up the frames by message; what is found of a kind."""
+        row, frames = row[frames > 0], frames[frames > 0]
+        lanes = view.row_lane.take(row)
+        found = []
+        for lane in np.unique(lanes).tolist():
+            own = lanes == lane
+            total, first = int(frames[own].sum()), int(row[own].min())
+            subject = f"{self._roster.bus_name(lane)}.{self._roster.message_name(lane)}"
+            counters = self.counters.setdefault(subject, IntegrityCounters())
+            if kind is None:
+                counters.frames += total
+                continue
+            setattr(counters, kind.value, getattr(counters, kind.value) + total)
+            _, _, can_id = split_group_key(int(self._roster.key[lane]))
+            found.append(Finding(kind, int(view.block.time_ns[first]), subject, can_id, total))
+        return found
+
+
+def _read(view: View, channels: NDArray[np.int64]) -> _Read:
+    columns = view.place.take(channels[channels >= 0])
+    gathered = view.gather(columns[columns >= 0])
+    return _Read(
+        view.lane.take(view.block.column_group.take(gathered.columns)),
+        gathered.begin,
+        np.arange(len(gathered.columns)).repeat(gathered.counts),
+        view.rows_of(gathered),
+        view.block.values.take(gathered.place),
+    )
