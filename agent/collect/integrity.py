@@ -72,7 +72,7 @@ class Verdict:
 
 @dataclass(slots=True)
 class IntegrityCounters:
-    """Of one message: frames verified, and what was found; the numbers only grow."""
+    """Of one message: its frames, and what was found of them; the numbers only grow."""
 
     frames: int = 0
     wrong: int = 0
@@ -96,10 +96,9 @@ class _Read:
 
 
 class Integrity:
-    """Verifies the messages that have a guard, by their index in the plan's messages; counts by bus.message."""
+    """Verifies the messages that have a guard, by their index in the plan's messages."""
 
     def __init__(self, roster: Roster, guards: Mapping[int, Guard]) -> None:
-        self.counters: dict[str, IntegrityCounters] = {}
         self._roster = roster
         self._guards = list(guards.values())
         self._number = {message: number for number, message in enumerate(guards)}
@@ -111,6 +110,8 @@ class Integrity:
         self._checksum = np.empty(0, np.int64)
         self._last = np.empty(0, np.int64)
         self._wrong_since = np.empty(0, np.int64)
+        self._frames = np.empty(0, np.int64)
+        self._counts = dict.fromkeys(FindingKind, np.empty(0, np.int64))
         roster.on_growth(self._grow)
 
     def _grow(self, lanes: range) -> None:
@@ -123,7 +124,21 @@ class Integrity:
         self._counter = np.concatenate([self._counter, np.array(counter, np.int64)])
         self._checksum = np.concatenate([self._checksum, np.array(checksum, np.int64)])
         self._last = np.concatenate([self._last, np.full(len(lanes), _NONE, np.int64)])
-        self._wrong_since = np.concatenate([self._wrong_since, np.zeros(len(lanes), np.int64)])
+        none = np.zeros(len(lanes), np.int64)
+        self._wrong_since = np.concatenate([self._wrong_since, none])
+        self._frames = np.concatenate([self._frames, none])
+        self._counts = {kind: np.concatenate([counts, none]) for kind, counts in self._counts.items()}
+
+    def counters(self) -> dict[str, IntegrityCounters]:
+        """By bus.message, of each that has been verified."""
+        found: dict[str, IntegrityCounters] = {}
+        for lane in self._frames.nonzero()[0].tolist():
+            counters = found.setdefault(self._subject(lane), IntegrityCounters())
+            counters.frames += int(self._frames[lane])
+            counters.wrong += int(self._counts[FindingKind.WRONG][lane])
+            counters.missing += int(self._counts[FindingKind.MISSING][lane])
+            counters.repeated += int(self._counts[FindingKind.REPEATED][lane])
+        return found
 
     def verify(self, view: View) -> Verdict:
         """What the frames of the next block are worth."""
@@ -133,15 +148,13 @@ class Integrity:
         counted, checked = (_read(view, signal.take(guarded)) for signal in (self._counter, self._checksum))
         wrong = self._wrong(view, counted, checked)
         missing, repeated = self._follow(counted, ~wrong[counted.row])
-        verified = np.zeros(len(wrong), np.bool_)
-        verified[counted.row] = verified[checked.row] = True
-        rows = verified.nonzero()[0]
-        self._count(view, rows, np.ones(len(rows), np.int64), None)
+        every_row = np.arange(len(wrong))
         findings = [
-            *self._count(view, wrong.nonzero()[0], np.ones(int(wrong.sum()), np.int64), FindingKind.WRONG),
-            *self._count(view, counted.row, missing, FindingKind.MISSING),
-            *self._count(view, counted.row, repeated, FindingKind.REPEATED),
+            *self._find(view, every_row, wrong.astype(np.int64), FindingKind.WRONG),
+            *self._find(view, counted.row, missing, FindingKind.MISSING),
+            *self._find(view, counted.row, repeated, FindingKind.REPEATED),
         ]
+        self._frames[guarded] += np.diff(view.block.row_start)[self._guard.take(view.lane) >= 0]
         if not wrong.any():
             return Verdict(findings=findings)
         dropped = wrong.copy()
@@ -194,25 +207,21 @@ class Integrity:
         self._last[lane[is_last]] = raw[is_last]
         return missing, repeated
 
-    def _count(
-        self, view: View, row: NDArray[np.int64], frames: NDArray[np.int64], kind: FindingKind | None
-    ) -> list[Finding]:
-        """Add up the frames by message; what is found of a kind."""
+    def _find(self, view: View, row: NDArray[np.int64], frames: NDArray[np.int64], kind: FindingKind) -> list[Finding]:
+        """What is found of a kind, by message."""
         row, frames = row[frames > 0], frames[frames > 0]
         lanes = view.row_lane.take(row)
         found = []
         for lane in np.unique(lanes).tolist():
             own = lanes == lane
             total, first = int(frames[own].sum()), int(row[own].min())
-            subject = f"{self._roster.bus_name(lane)}.{self._roster.message_name(lane)}"
-            counters = self.counters.setdefault(subject, IntegrityCounters())
-            if kind is None:
-                counters.frames += total
-                continue
-            setattr(counters, kind.value, getattr(counters, kind.value) + total)
+            self._counts[kind][lane] += total
             _, _, can_id = split_group_key(int(self._roster.key[lane]))
-            found.append(Finding(kind, int(view.block.time_ns[first]), subject, can_id, total))
+            found.append(Finding(kind, int(view.block.time_ns[first]), self._subject(lane), can_id, total))
         return found
+
+    def _subject(self, lane: int) -> str:
+        return f"{self._roster.bus_name(lane)}.{self._roster.message_name(lane)}"
 
 
 def _read(view: View, channels: NDArray[np.int64]) -> _Read:

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cyclic message that stops is told of, when it stops and when it starts again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agent.collect.cycles import stopped_after_ns
+from agent.collect.marks import Mark, MarkKind
+from agent.collect.roster import Roster
+from agent.collect.silence import Silences
+from agent.collect.steady import SteadyClock
+from agent.collect.view import View
+from agent.decode.decoder import Decoder
+from agent.decode.plan import Plan
+from agent.model import FrameBlock, MessageDefinition, SignalDefinition
+
+MS = 10**6
+MESSAGES = tuple(
+    MessageDefinition("can0", can_id, name, 8, (SignalDefinition("X", 0, 8),), cycle_ms=cycle_ms)
+    for can_id, name, cycle_ms in ((1, "FAST", 10), (2, "SLOW", 500), (3, "SPORADIC", 0))
+)
+
+
+@pytest.mark.parametrize(("cycle_ms", "silence_ms"), [(0, 0), (1, 100), (20, 100), (40, 120), (1000, 3000)])
+def test_three_cycles_are_a_stop_but_nothing_under_a_tenth_of_a_second(cycle_ms: int, silence_ms: int) -> None:
+    assert stopped_after_ns(cycle_ms) == silence_ms * MS
+
+
+def block(frames: list[tuple[int, int]]) -> FrameBlock:
+    zeros = np.zeros(len(frames), np.uint8)
+    return FrameBlock(
+        np.array([at_ms * MS for at_ms, _ in frames], np.int64),
+        zeros,
+        np.array([can_id for _, can_id in frames], np.uint32),
+        np.full(len(frames), 8, np.uint8),
+        zeros,
+        np.zeros((len(frames), 8), np.uint8),
+    )
+
+
+def marks(blocks: list[list[tuple[int, int]]]) -> list[Mark]:
+    decoder = Decoder(Plan(("can0",), MESSAGES))
+    roster, clock = Roster(decoder.plan), SteadyClock(1)
+    silences = Silences(roster, lambda lane: stopped_after_ns(MESSAGES[int(roster.message[lane])].cycle_ms))
+    found = []
+    for frames in map(block, blocks):
+        steady = clock.advance(frames)
+        found += silences.observe(View(roster, frames, decoder.decode(frames).signals, steady), clock.now)[1]
+    return found
+
+
+@pytest.mark.parametrize("blocks", [1, 5])
+def test_a_message_that_stops_is_marked_at_its_last_frame_and_at_its_first_after_the_silence(blocks: int) -> None:
+    frames = [(at, 2) for at in range(0, 3000, 500)] + [(at, 3) for at in (0, 2900)]
+    frames += [(at, 1) for at in range(0, 200, 10)] + [(at, 1) for at in range(1000, 3000, 10)]
+    frames.sort()
+    cut = [
+        frames[begin : begin + -(-len(frames) // blocks)] for begin in range(0, len(frames), -(-len(frames) // blocks))
+    ]
+    assert [(mark.kind, mark.time_ns, mark.subject) for mark in marks(cut)] == [
+        (MarkKind.ABSENT, 190 * MS, "can0.FAST"),
+        (MarkKind.BACK, 1000 * MS, "can0.FAST"),
+    ]
+
+
+def test_a_message_without_a_cycle_time_and_one_that_is_a_little_late_are_not_missed() -> None:
+    assert marks([[(0, 3), (0, 1), (0, 2)], [(95, 1), (100, 2)], [(190, 1), (1500, 2), (1500, 3)]]) == [
+        Mark(MarkKind.ABSENT, 190 * MS, "can0.FAST", 1)
+    ]
