@@ -35,6 +35,7 @@ class Checksums:
         self._start = np.array([config.start for config in configs], np.int64)
         self._with_id = np.array([config.with_id for config in configs], np.bool_)
         self._with_length = np.array([config.with_length for config in configs], np.bool_)
+        self._has_more = bool((self._with_id | self._with_length).any())
         self._byte = np.array([guard.byte for guard in guards], np.int64)
         self._table = np.array([config.kind in _H2F for config in configs], np.int64) << 8
         self._turned = np.array([0 if config.kind == "e2e-1" else 0xFF for config in configs], np.uint8)
@@ -74,8 +75,9 @@ class Checksums:
         _counter: NDArray[np.int64],
     ) -> NDArray[np.uint64]:
         total = (data & self._mask[guard, : data.shape[1]]).sum(axis=1, dtype=np.int64) + self._start.take(guard)
-        total += np.where(self._with_length.take(guard), length, 0)
-        total += np.where(self._with_id.take(guard), _bytes(can_id).sum(axis=1, dtype=np.int64), 0)
+        if self._has_more:
+            total += np.where(self._with_length.take(guard), length, 0)
+            total += np.where(self._with_id.take(guard), _bytes(can_id).sum(axis=1, dtype=np.int64), 0)
         expected: NDArray[np.uint64] = (total % self._modulus.take(guard)).astype(np.uint64)
         return expected
 
@@ -88,8 +90,9 @@ class Checksums:
         _counter: NDArray[np.int64],
     ) -> NDArray[np.uint64]:
         both = np.bitwise_xor.reduce(data & self._mask[guard, : data.shape[1]], axis=1) ^ self._start.take(guard)
-        both ^= np.where(self._with_length.take(guard), length, 0)
-        both ^= np.where(self._with_id.take(guard), np.bitwise_xor.reduce(_bytes(can_id), axis=1), 0)
+        if self._has_more:
+            both ^= np.where(self._with_length.take(guard), length, 0)
+            both ^= np.where(self._with_id.take(guard), np.bitwise_xor.reduce(_bytes(can_id), axis=1), 0)
         expected: NDArray[np.uint64] = both.astype(np.uint64)
         return expected
 

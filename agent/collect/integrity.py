@@ -142,32 +142,33 @@ class Integrity:
 
     def verify(self, view: View) -> Verdict:
         """What the frames of the next block are worth."""
-        guarded = view.lane[self._guard.take(view.lane) >= 0]
-        if not len(guarded):
+        groups = (self._guard.take(view.lane) >= 0).nonzero()[0]
+        if not len(groups):
             return Verdict()
+        guarded, rows = view.lane.take(groups), np.diff(view.block.row_start).take(groups)
         counted, checked = (_read(view, signal.take(guarded)) for signal in (self._counter, self._checksum))
         wrong = self._wrong(view, counted, checked)
         missing, repeated = self._follow(counted, ~wrong[counted.row])
-        every_row = np.arange(len(wrong))
+        wrong_rows = wrong.nonzero()[0]
         findings = [
-            *self._find(view, every_row, wrong.astype(np.int64), FindingKind.WRONG),
+            *self._find(view, wrong_rows, np.ones_like(wrong_rows), FindingKind.WRONG),
             *self._find(view, counted.row, missing, FindingKind.MISSING),
             *self._find(view, counted.row, repeated, FindingKind.REPEATED),
         ]
-        self._frames[guarded] += np.diff(view.block.row_start)[self._guard.take(view.lane) >= 0]
-        if not wrong.any():
+        self._frames[guarded] += rows
+        if not len(wrong_rows):
             return Verdict(findings=findings)
         dropped = wrong.copy()
-        rows = wrong.nonzero()[0]
-        dropped[rows] = self._drops.take(self._guard.take(view.row_lane.take(rows)))
+        dropped[wrong_rows] = self._drops.take(self._guard.take(view.row_lane.take(wrong_rows)))
         return Verdict(wrong, dropped if dropped.any() else None, findings)
 
     def _wrong(self, view: View, counted: _Read, checked: _Read) -> NDArray[np.bool_]:
         """bool (R,): whether counter or checksum of each row cannot be."""
         block, frames = view.block, view.frames
         counter, wrong = np.zeros(len(block), np.int64), np.zeros(len(block), np.bool_)
-        counter[counted.row] = counted.raw
-        wrong[counted.row] = counter[counted.row] >= self._of(self._modulus, counted)
+        if len(counted.row):
+            counter[counted.row] = counted.raw
+            wrong[counted.row] = counter[counted.row] >= self._of(self._modulus, counted)
         if len(checked.row):
             at = view.arrival.take(checked.row)
             expected = self._checksums.expected(
@@ -187,6 +188,8 @@ class Integrity:
     def _follow(self, counted: _Read, good: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many frames are missing before each that was counted, and whether it is a repeated one (0 or 1)."""
         missing, repeated = np.zeros(len(good), np.int64), np.zeros(len(good), np.int64)
+        if not len(good):
+            return missing, repeated
         sizes = np.diff(counted.begin)
         at = good.nonzero()[0]
         column, raw = counted.column.take(at), counted.raw.take(at).astype(np.int64)
@@ -209,9 +212,11 @@ class Integrity:
 
     def _find(self, view: View, row: NDArray[np.int64], frames: NDArray[np.int64], kind: FindingKind) -> list[Finding]:
         """What is found of a kind, by message."""
+        found: list[Finding] = []
+        if not frames.any():
+            return found
         row, frames = row[frames > 0], frames[frames > 0]
         lanes = view.row_lane.take(row)
-        found = []
         for lane in np.unique(lanes).tolist():
             own = lanes == lane
             total, first = int(frames[own].sum()), int(row[own].min())
