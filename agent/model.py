@@ -128,6 +128,7 @@ class SignalDefinition:
     multiplexor     other signals of the message are selected by this one's raw value
     selected_by     name of the multiplexor that selects this signal, None where it is always present
     selected_when   inclusive ranges of that multiplexor's raw value
+    counter         it counts the frames of its message; not in catalogs
     """
 
     name: str
@@ -145,6 +146,7 @@ class SignalDefinition:
     multiplexor: bool = False
     selected_by: str | None = None
     selected_when: tuple[tuple[int, int], ...] = ()
+    counter: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``[[integrity]]`` against the DBC files: which signal of which message counts its frames, which is its checksum.
 
+A counter that the DBC file itself declares is verified without being named; a section for its message comes before it.
+
 Failure: `broken_guards` names what cannot be verified, with the nearest name where one was meant.
 """
 
@@ -13,14 +15,13 @@ import numpy as np
 
 from agent.collect.directory import nearest
 from agent.collect.rules import Patterns
-from agent.config.integrity import E2E_1_COUNTER_MAX
+from agent.config.integrity import E2E_1_COUNTER_MAX, IntegrityConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from agent.config.integrity import IntegrityConfig
     from agent.model import MessageDefinition, SignalDefinition
 
 COUNTER_BITS_MAX = 32
@@ -50,7 +51,7 @@ class Guard:
 
 def guards_of(messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]) -> dict[int, Guard]:
     """The guard of each message that has one, by its index; of configurations in which nothing is broken."""
-    guards: dict[int, Guard] = {}
+    guards = {index: guard for index, each in enumerate(messages) if (guard := _declared(each)) is not None}
     for config in configs:
         for index in _meant(messages, config):
             message = messages[index]
@@ -85,6 +86,14 @@ def broken_guards(
                 text = _unfit_counter(signal, config) if key == "counter" else _unfit_checksum(signal, config)
                 if text:
                     yield f"{where}.{key}", f"{message.bus}.{message.name}.{signal.name} {text}"
+
+
+def _declared(message: MessageDefinition) -> Guard | None:
+    """The guard of a message that its DBC file is enough for."""
+    for index, signal in enumerate(message.signals):
+        if signal.counter and not signal.is_float and signal.length <= COUNTER_BITS_MAX:
+            return _guard(message, IntegrityConfig(message=message.name, counter=signal.name), index, -1)
+    return None
 
 
 def _meant(messages: Sequence[MessageDefinition], config: IntegrityConfig) -> list[int]:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``[[integrity]]``: message counters and checksums that are verified as frames come in.
 
-DBC files name such signals, but not how they are computed; only what is said here is verified.
+DBC files name such signals, and some declare which ones count (the attribute SigType is "MessageCounter"): these are
+verified without a section. How a checksum is computed no DBC file says; only what is said here is verified.
 
     sum              the payload's other bits as bytes, added up, modulo the checksum's size
     xor              the same, exclusive or

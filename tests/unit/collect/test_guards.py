@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,3 +101,11 @@ def test_a_message_has_the_last_sections_guard_and_none_where_it_has_none_of_the
         2: (-1, 0, 0),
     }
     assert guards_of(MESSAGES, []) == {}
+
+
+def test_a_counter_that_the_dbc_file_declares_needs_no_section_and_gives_way_to_one() -> None:
+    declared = replace(COUNTER, counter=True)
+    messages = (replace(MESSAGES[0], signals=(CHECKSUM, declared)), MESSAGES[1])
+    assert {index: (each.counter, each.counter_max) for index, each in guards_of(messages, []).items()} == {0: (1, 15)}
+    section_for_it = section(counter="COUNTER", counter_max=9)
+    assert [each.counter_max for each in guards_of(messages, [section_for_it]).values()] == [9]
