@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of an agent, each built from a configuration; `daemon` and `replaying` put them together.
 
-    Decoding   what the DBC files became: the decoder, and the catalog that describes its signals to the receiver
-    sources    one for each bus
-    Agent      worker thread, storage, packer and sender: what a live run and a replay have in common
+    Decoding     what the DBC files became: the decoder, and the catalog that describes its signals to the receiver
+    make_packer  rules and triggers, and the streams of their classes, into stores
+    sources      one for each bus
+    Agent        worker thread, storage, packer and sender: what a live run and a replay have in common
 
 The worker is one thread that owns the disk, the decoder and the compression: everything that could keep the event
 loop waiting, in one order that needs no locks.
@@ -24,32 +25,37 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from agent.batch.catalog import Catalog, encode_catalog
+from agent.collect.checking import broken
+from agent.collect.collector import Collector
+from agent.collect.directory import Directory
+from agent.collect.rules import RuleBook, home_class
+from agent.collect.trigger import Trigger
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_databases
 from agent.decode.plan import Plan
-from agent.packer import Packer
-from agent.settings import mqtt_options, packer_settings, sender_options
-from agent.spool.journal import Journal
-from agent.spool.store import Spool
-from agent.spool.vault import Vault
+from agent.errors import ConfigError
+from agent.packer import Packer, PackerCounters
+from agent.settings import mqtt_options, sender_options, stream_settings
+from agent.storage import Storage
+from agent.stream import Stream
 from agent.takeover import take_over
-from agent.uplink.catalogs import CatalogShelf
 from agent.uplink.link import MqttTransport
 from agent.uplink.sender import Sender
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from agent.clock import Clock
-    from agent.config import BusConfig, Config
-    from agent.packer import PackerCounters
+    from agent.config import BusConfig, Config, Priority
     from agent.pipeline import Source
+    from agent.stream import Store
+
+    Filters = Mapping[str, Sequence[tuple[int, int]]]
+    """By bus: the (arbitration id word, mask) that are wanted of it; everything of one that is not named."""
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-STREAM = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,8 @@ def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
     """Load and compile the DBC files; problems within them are logged, an unreadable one is a DatabaseError.
 
     cache   a folder where loaded definitions are kept for the next start
+
+    A rule or a trigger that does not fit the definitions is a ConfigError.
     """
     files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
     loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses}, cache=cache)
@@ -78,6 +86,8 @@ def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
             problems=len(report.problems),
             **({"hint": "canferry check names them"} if report.problems else {}),
         )
+    for key, text in broken(config, Directory(loaded.messages)):
+        raise ConfigError(f"{key}: {text}")
     buses = tuple(bus.name for bus in config.buses)
     keep = frozenset(bus.name for bus in config.buses if bus.keep_unknown)
     catalog = Catalog(buses, loaded.messages)
@@ -100,36 +110,44 @@ class Worker:
         self._executor.shutdown(wait=True)
 
 
-@dataclass(slots=True)
-class Storage:
-    """What lies under ``spool.path``."""
-
-    spool: Spool
-    journal: Journal
-    shelf: CatalogShelf
-    vault: Vault
-
-    @classmethod
-    def open(cls, config: Config) -> Storage:
-        """Open or make it; SpoolError where the disk refuses or another process has it."""
-        path = config.spool.path
-        spool = Spool.open(
-            path / STREAM,
-            limit_bytes=config.spool.limit,
-            segment_bytes=config.spool.segment,
-            min_free_bytes=config.spool.min_free,
-        )
-        journal = Journal.open(path / "journal")
-        return cls(spool, journal, CatalogShelf(path / "catalogs"), Vault(spool, journal))
-
-    def close(self, *, clean: bool) -> None:
-        """Make everything last."""
-        self.journal.close(clean=clean)
-        self.spool.close()
+def make_packer(
+    config: Config,
+    decoding: Decoding,
+    stores: Mapping[Priority, Store],
+    clock: Clock,
+    counters: PackerCounters | None = None,
+) -> Packer:
+    """A packer that stores each class's batches in its store; `stores` has the most urgent first."""
+    counters = counters or PackerCounters()
+    streams = {
+        priority: Stream(decoding.catalog, store, stream_settings(config, priority), clock, counters.of(priority))
+        for priority, store in stores.items()
+    }
+    home = home_class(config.collect, config.triggers)
+    return Packer(decoding.decoder, streams, home, make_collector(config, decoding), counters)
 
 
-def make_sources(config: Config, clock: Clock) -> list[contextlib.AbstractAsyncContextManager[Source]]:
-    """A source for each bus; all socketcan buses share one. Not opened yet."""
+def make_collector(config: Config, decoding: Decoding) -> Collector | None:
+    """Rules and triggers, which fit the DBC files; None where there are none."""
+    if not config.collect and not config.triggers:
+        return None
+    directory = Directory(decoding.catalog.messages)
+    decoder = decoding.decoder
+    return Collector(
+        decoder.plan,
+        RuleBook.of(config.collect),
+        home_class(config.collect, config.triggers),
+        [Trigger.of(trigger, directory) for trigger in config.triggers],
+        lambda frames: decoder.decode(frames).signals,
+        config.agent.ring,
+        config.batch.max_bytes,
+    )
+
+
+def make_sources(
+    config: Config, clock: Clock, filters: Filters
+) -> list[contextlib.AbstractAsyncContextManager[Source]]:
+    """A source for each bus; all socketcan buses share one, and heed `filters`. Not opened yet."""
     sources: list[Any] = []
     live = [
         (index, bus.name, str(bus.channel)) for index, bus in enumerate(config.buses) if bus.interface == "socketcan"
@@ -137,7 +155,7 @@ def make_sources(config: Config, clock: Clock) -> list[contextlib.AbstractAsyncC
     if live:
         from agent.sources.socketcan import SocketCanSource
 
-        sources.append(SocketCanSource(live, receive_buffer_bytes=config.agent.receive_buffer))
+        sources.append(SocketCanSource(live, filters=filters, receive_buffer_bytes=config.agent.receive_buffer))
     logs: dict[str, dict[str, int]] = {}
     for index, bus in enumerate(config.buses):
         if bus.interface == "replay":
@@ -184,8 +202,8 @@ class Agent:
         await self.worker.call(storage.shelf.put, decoding.catalog.hash, decoding.content)
         await self.worker.call(
             take_over,
-            storage.spool,
-            storage.journal,
+            storage.vaults,
+            home_class(config.collect, config.triggers),
             storage.shelf,
             self.packer,
             listening_ns=clock.wall_ns(),
@@ -201,19 +219,19 @@ async def open_agent(
     worker = Worker()
     try:
         storage = await worker.call(Storage.open, config)
-        packer = Packer(decoding.decoder, decoding.catalog, storage.vault, packer_settings(config), clock, counters)
         clean = False
         try:
+            packer = make_packer(config, decoding, storage.vaults, clock, counters)
             sender = Sender(
-                MqttTransport(mqtt_options(config, storage.spool.stream)),
-                [storage.spool],
+                MqttTransport(mqtt_options(config, storage.spools[0].stream)),
+                storage.spools,
                 storage.shelf,
                 worker.call,
                 sender_options(config),
             )
             yield Agent(worker, storage, packer, sender)
-            clean = True
+            clean = not packer.has_open_batch
         finally:
-            await worker.call(storage.close, clean=clean and not packer.has_open_batch)
+            await worker.call(storage.close, clean=clean)
     finally:
         worker.close()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon: puts the parts together, wires them, and sees them through to the end.
 
-    sources ─► pipeline ─► packer ─► vault ─► sender ─► broker
+    sources ─► pipeline ─► packer ─► streams ─► vaults ─► sender ─► broker
 
 One event loop, one worker thread. The tasks live in one group: whichever fails takes the process down, and the restart
 finds all that was stored.
@@ -24,13 +24,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from agent.assembly import Agent, Decoding, load_decoding, make_sources, open_agent
 from agent.clock import Clock, SystemClock
+from agent.collect.wanted import wanted_frames
 from agent.errors import AgentError
 from agent.log import configure_logging
 from agent.model import Gap, GapKind
@@ -42,6 +43,7 @@ from agent.status import status_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from agent.assembly import Filters
     from agent.config import BusConfig, Config
     from agent.pipeline import Source
     from agent.uplink.status import LinkState
@@ -88,10 +90,11 @@ async def run(
     life = _Life(stop or asyncio.Event(), asyncio.Event(), clock or SystemClock(), ServiceManager(), reread, observe)
     with _signals(life) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config, config.spool.path / DEFINITIONS)
-        async with Buses(config, life.clock) as buses:
-            setup: Setup | None = Setup(config, decoding)
+        first = Setup(config, decoding)
+        async with Buses(first, life.clock) as buses:
+            setup: Setup | None = first
             while setup is not None:
-                gap = await buses.follow(setup.config)
+                gap = await buses.follow(setup)
                 setup = await _run_until_changed(setup, buses, gap, life)
 
 
@@ -101,6 +104,11 @@ class Setup:
 
     config: Config
     decoding: Decoding
+
+    @property
+    def filters(self) -> Filters:
+        """What the kernel needs to let through."""
+        return wanted_frames(self.config, self.decoding.catalog.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,44 +126,48 @@ class _Life:
 class Buses:
     """The sources of a configuration, kept open over a reload that does not touch them.
 
-    counters   of the packer: they go on over a reload
-    dropped    what the sources have lost, and was told
+    counters     of the packer: they go on over a reload
+    dropped      what the sources have lost, and was told
+    drained_ns   wall clock; what came before was taken from the sources
     """
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, setup: Setup, clock: Clock) -> None:
         self.sources: Sequence[Source] = ()
         self.counters = PackerCounters()
         self.dropped = 0
-        self._config = config
+        self.drained_ns = 0
+        self._setup = setup
         self._clock = clock
         self._opened = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._open(self._config)
+        await self._open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._opened.aclose()
 
-    async def follow(self, config: Config) -> Gap | None:
+    async def follow(self, setup: Setup) -> Gap | None:
         """Have the sources of this configuration; what nobody heard meanwhile is returned."""
-        if _wiring(config) == _wiring(self._config):
+        if _wiring(setup) == _wiring(self._setup):
             return None
-        begin_ns = self._clock.wall_ns()
         await self._opened.aclose()
-        self._config, self.dropped = config, 0
-        await self._open(config)
-        return Gap(GapKind.INTERRUPTED, begin_ns, self._clock.wall_ns(), detail="the buses were configured anew")
+        self._setup, self.dropped = setup, 0
+        await self._open()
+        detail = "the buses were configured anew"
+        return Gap(GapKind.INTERRUPTED, self.drained_ns, self._clock.wall_ns(), detail=detail)
 
-    async def _open(self, config: Config) -> None:
+    async def _open(self) -> None:
+        made = make_sources(self._setup.config, self._clock, self._setup.filters)
         async with contextlib.AsyncExitStack() as opened:
-            self.sources = [await opened.enter_async_context(source) for source in make_sources(config, self._clock)]
+            self.sources = [await opened.enter_async_context(source) for source in made]
             self._opened = opened.pop_all()
 
 
-def _wiring(config: Config) -> object:
+def _wiring(setup: Setup) -> object:
     """As far as it matters to the sources."""
-    return config.agent.receive_buffer, [_wires(bus) for bus in config.buses]
+    config = setup.config
+    return config.agent.receive_buffer, [_wires(bus) for bus in config.buses], setup.filters
 
 
 def _wires(bus: BusConfig) -> object:
@@ -181,14 +193,18 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
             woken=lambda _: agent.sender.resumed(),
             dropped=buses.dropped,
         )
-        log.info("agent_started", vehicle=config.vehicle.id, stream=agent.storage.spool.stream)
+        streams = ", ".join(spool.stream for spool in agent.storage.spools)
+        log.info("agent_started", vehicle=config.vehicle.id, stream=streams)
         if life.observe is not None:
             life.observe(Gauges(agent.packer.counters, agent.sender.state))
         life.manager.ready()
         changed: list[Setup] = []
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(agent.sender.run(), name="uplink")
-            watching = tasks.create_task(_watch(agent, pipeline, buses, life.manager), name="watch")
+            watching = [
+                tasks.create_task(_watch(agent, pipeline, buses, life.manager), name="watch"),
+                tasks.create_task(_expire(agent, clock), name="expiry"),
+            ]
             waiting = [
                 tasks.create_task(_stop_when(life.stop, pipeline), name="stop"),
                 tasks.create_task(_change_when_told(changed, pipeline, life), name="reload"),
@@ -200,9 +216,11 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
                 life.manager.stopping()
             await agent.sender.drain(0.0 if changed else config.agent.shutdown_grace.seconds)
             await sending
-            watching.cancel()
-        buses.dropped = pipeline.dropped
-        counters = asdict(agent.packer.counters) | {"spooled": agent.storage.spool.stats().records}
+            for task in watching:
+                task.cancel()
+        buses.dropped, buses.drained_ns = pipeline.dropped, pipeline.drained_ns
+        spooled = sum(stats.records for stats in agent.storage.stats().values())
+        counters = agent.packer.counters.as_dict() | {"spooled": spooled}
     log.info("agent_reloaded" if changed else "agent_stopped", **counters)
     return changed[0] if changed else None
 
@@ -238,15 +256,22 @@ async def _watch(agent: Agent, pipeline: Pipeline, buses: Buses, manager: Servic
     """Tell the service manager how it goes, and feed its watchdog while it goes well."""
     look_s = LOOK_S if manager.watchdog_s is None else min(LOOK_S, manager.watchdog_s * WATCHDOG_SHARE)
     while True:
-        spool = await agent.worker.call(agent.storage.spool.stats)  # the worker answers, or nobody is fed
+        spooled = await agent.worker.call(agent.storage.stats)  # the worker answers, or nobody is fed
         late = [pulse for pulse in (pipeline.pulse, agent.sender.pulse) if pulse.late_s()]
         for pulse in late:
             hint = "the watchdog restarts the agent; nothing that was spooled is lost"
             log.error("stage_stalled", stage=pulse.stage, late_s=round(pulse.late_s()), hint=hint)
-        manager.status(status_line(buses.sources, buses.counters, spool, agent.sender.state()))
+        manager.status(status_line(buses.sources, buses.counters, spooled, agent.sender.state()))
         if not late:
             manager.alive()
         await asyncio.sleep(look_s)
+
+
+async def _expire(agent: Agent, clock: Clock) -> None:
+    """Give up, now and then, what is past its time to live."""
+    while agent.storage.lives_ns:
+        await agent.worker.call(agent.storage.expire, clock)
+        await asyncio.sleep(LOOK_S)
 
 
 @contextlib.contextmanager

@@ -208,6 +208,32 @@ class Gap:
     detail: str = ""
 
 
+class EventKind(enum.StrEnum):
+    """What has happened."""
+
+    ABSENT = "absent"  # a message fell silent: its signals are not known any more
+    BACK = "back"  # it has come again
+    TRIGGERED = "triggered"  # a trigger's condition has become true; its window is being recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What collecting has to tell beside samples.
+
+    kind      an `EventKind`; of a later version perhaps another word
+    time_ns   the frame's own time: the last one before a silence, the first one after it, the one that triggered
+    subject   bus.message, or the trigger's name
+    can_id    arbitration id word of the message, 0 for a trigger
+    detail    for a person
+    """
+
+    kind: str
+    time_ns: int
+    subject: str
+    can_id: int = 0
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SignalBlock:
     """Decoded frames, grouped by (message, bus, arbitration id) and laid out in columns of raw field bits.
@@ -243,6 +269,13 @@ class SignalBlock:
 
     def __len__(self) -> int:
         return len(self.time_ns)
+
+    @classmethod
+    def empty(cls) -> SignalBlock:
+        """A block of no frames."""
+        none, start = np.empty(0, np.int32), np.zeros(1, np.int64)
+        times, values = np.empty(0, np.int64), np.empty(0, np.uint64)
+        return cls(values, start, times, none, none, none, start, values, np.empty(0, np.uint8), [])
 
 
 def group_key(message: int, bus: int, can_id: int) -> int:

@@ -1,111 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From frames to stored batches: decode, collect, seal. Synchronous, for the one thread that owns the disk.
+"""From frames to stored batches: decode, collect, and hand each class what it keeps. Synchronous, for one thread.
 
-    FrameBlock ─ decode ─► SignalBlock ─ collect ─► open batch ─ seal ─► store
+    FrameBlock ─ decode ─► SignalBlock ─ collect ─► critical ─► stream ─► store
+                                              ├───► normal ───► stream ─► store
+                                              └───► bulk ─────► stream ─► store
 
-It knows no clock but the frames' own: the same frames make the same batches, live or replayed.
+Without rules and triggers there is one class, "normal", and everything goes to it. With them one class is *home*: it
+tells how many frames were received, unknown or decoded in part, and what is missing, for all of them.
 
-Promise: what it was given is noted in the store before it takes more; a batch is stored when it spans its
-interval or has reached its size, and never holds a time twice.
+It goes by the frames' own clock: the same frames in the same blocks make the same batches, live or replayed. The unit's
+clocks are read with each block, so that a batch tells by what clocks its frames were timed.
 
-Limits: a block of frames is cut so that it fits one batch even if nothing in it compresses; a batch that turns
-out larger than its payload is stored as two or more.
+Promise: what is kept of the frames it was given is noted in the stores before it takes more, most urgent class first.
+What rules hold back until an interval is over is not kept yet: a kill loses what open intervals would have closed
+with, and the samples that a trigger's window was still to get; `seal` closes the intervals first, so that an end in
+good order, or a bus that falls silent, loses nothing.
 
-Failure: a SpoolError of the store ends the process: restarting is the recovery.
+Limits: a block of frames is cut so that it fits one batch even if nothing in it compresses.
+
+Failure: a SpoolError of a store ends the process: restarting is the recovery.
 """
 
 from __future__ import annotations
 
-import uuid
-from collections import Counter
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import structlog
-
-from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
-from agent.collect.merging import merge_blocks
-from agent.collect.open_batch import (
-    FIRST_BYTES_PER_VALUE,
-    OpenBatch,
-    Part,
-    SealLimits,
-    cut_evenly,
-    learn_bytes_per_value,
-    must_seal,
-    must_seal_before,
-)
-from agent.collect.recovered import signal_block
-from agent.model import BatchId
+from agent.clock import read
+from agent.collect.open_batch import Part, Span
+from agent.collect.pieces import pieces
+from agent.collect.steps import by_setting
+from agent.model import SignalBlock
+from agent.stream import StreamCounters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
-    from agent.clock import Clock
-    from agent.decode.decoder import Decoder
+    from agent.clock import Reading
+    from agent.collect.collector import Collector, Kept
+    from agent.config import Priority
+    from agent.decode.decoder import Decoded, Decoder
     from agent.model import FrameBlock, Gap
-
-log = structlog.get_logger()
-
-JOURNAL_LEVEL = 1
-"""zstd level of what is noted while a batch is open: read once, if ever."""
-UNKNOWN_IDS_MAX = 256
-"""Of more unknown ids in a batch than this, the rarest are counted together."""
-_FRAME_OVERHEAD_BYTES = 3
-
-
-class Store(Protocol):
-    """Where sealed batches go: the spool, or a folder."""
-
-    @property
-    def stream(self) -> str:
-        """The stream that batches are numbered in."""
-
-    @property
-    def next_sequence(self) -> int:
-        """The number of the batch that is open."""
-
-    @property
-    def journals(self) -> bool:
-        """Whether parts of the open batch are to be written down."""
-
-    def note(self, part: bytes) -> bool:
-        """Write down a part of the open batch; durable on return. False: no room, seal now."""
-
-    def add_gap(self, gap: Gap) -> None:
-        """Something is missing for ever; kept until a batch has told it."""
-
-    def pending_gaps(self) -> tuple[Gap, ...]:
-        """What the next batch has to tell."""
-
-    def append(self, batches: Sequence[SealedBatch]) -> None:
-        """Store what the open batch has become, in this order from `next_sequence` on; durable on return."""
-
-
-@dataclass(frozen=True, slots=True)
-class SealedBatch:
-    """A batch's bytes, and what a store needs to know of them; `gaps` are those that it tells."""
-
-    payload: bytes
-    catalog: str
-    begin_ns: int
-    end_ns: int
-    frames: int
-    gaps: tuple[Gap, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PackerSettings:
-    """How batches are made. `level` is zstd's, 1…22."""
-
-    vehicle: str
-    resolution_ns: int
-    level: int
-    limits: SealLimits
+    from agent.stream import Stream
 
 
 @dataclass(slots=True)
@@ -114,204 +52,143 @@ class PackerCounters:
 
     frames, frames_decoded, frames_unknown   data frames; decoded ones those of a known id, however short
     decode_errors                            decoded ones of which only a part could be decoded
-    samples                                  values of signals
-    batches, batch_bytes                     stored
     gaps                                     found in this process
+    classes                                  what each class has kept
     """
 
     frames: int = 0
     frames_decoded: int = 0
     frames_unknown: int = 0
     decode_errors: int = 0
-    samples: int = 0
-    batches: int = 0
-    batch_bytes: int = 0
     gaps: int = 0
+    classes: dict[Priority, StreamCounters] = field(default_factory=dict)
+
+    def of(self, priority: Priority) -> StreamCounters:
+        """Those of one class."""
+        return self.classes.setdefault(priority, StreamCounters())
+
+    @property
+    def samples(self) -> int:
+        """Values of signals that were kept."""
+        return sum(each.samples for each in self.classes.values())
+
+    @property
+    def batches(self) -> int:
+        """Stored."""
+        return sum(each.batches for each in self.classes.values())
+
+    @property
+    def batch_bytes(self) -> int:
+        """Stored."""
+        return sum(each.batch_bytes for each in self.classes.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """By name, in the log's and the summaries' words; classes where there is more than one."""
+        counted: dict[str, Any] = {
+            "frames": self.frames,
+            "frames_decoded": self.frames_decoded,
+            "frames_unknown": self.frames_unknown,
+            "decode_errors": self.decode_errors,
+            "samples": self.samples,
+            "batches": self.batches,
+            "batch_bytes": self.batch_bytes,
+            "gaps": self.gaps,
+        }
+        if len(self.classes) > 1:
+            counted["classes"] = {name: asdict(counters) for name, counters in self.classes.items()}
+        return counted
 
 
 class Packer:
-    """Decodes, collects, seals and stores. Synchronous, for one thread."""
+    """Decodes and collects.
+
+    Args:
+        decoder: made of the configuration's DBC files.
+        streams: of each class, the most urgent first; may hold more than are in use.
+        home: the class that tells what concerns all frames.
+        collector: rules and triggers; None keeps everything, in `home`.
+        counters: go on over a reload.
+
+    """
 
     def __init__(
         self,
         decoder: Decoder,
-        catalog: Catalog,
-        store: Store,
-        settings: PackerSettings,
-        clock: Clock,
+        streams: Mapping[Priority, Stream],
+        home: Priority = "normal",
+        collector: Collector | None = None,
         counters: PackerCounters | None = None,
     ) -> None:
         self.counters = counters or PackerCounters()
+        self.counters.classes |= {priority: stream.counters for priority, stream in streams.items()}
         self._decoder = decoder
-        self._catalog = catalog
-        self._store = store
-        self._settings = settings
-        self._clock = clock
-        self._open = OpenBatch()
-        self._bytes_per_value = FIRST_BYTES_PER_VALUE
+        self._streams = streams
+        self._home = streams[home]
+        self._home_class = home
+        self._collector = collector
+        self._heard: Span | None = None  # since the collector's intervals were closed by `seal`
+        self._payload_bytes = self._home.settings.limits.payload_bytes
+        self._clock = self._home.clock
+        self._reading: Reading | None = None
 
     @property
     def has_open_batch(self) -> bool:
-        """Whether there is anything to seal."""
-        return self._open.frames > 0
+        """Whether there is anything to seal, or held back by a rule."""
+        held_back = self._collector is not None and self._heard is not None
+        return held_back or any(stream.has_open_batch for stream in self._streams.values())
 
     def take(self, frames: FrameBlock) -> None:
         """Decode and collect; write down, or seal and store what is due."""
-        for block in _bounded(frames, self._settings.limits.payload_bytes):
-            self._take(block)
+        reading = read(self._clock)
+        before, self._reading = self._reading or reading, reading
+        for part, its_reading in by_setting(frames, before, reading):
+            for stream in self._streams.values():
+                stream.hear_clock(its_reading)
+            for begin, end in pieces(part, self._payload_bytes):
+                self._take(part if end - begin == len(part) else part.slice(begin, end))
 
     def _take(self, frames: FrameBlock) -> None:
-        if must_seal_before(self._open, frames, self._settings.limits):
-            self.seal()
-        part = Part.of(frames, self._decoder.decode(frames))
-        self._open.add(part)
-        self._count(part)
-        if must_seal(self._open, self._bytes_per_value, self._settings.limits):
-            self.seal()
-        elif self._store.journals:
-            note = self._encode(OpenBatch.of([part]), self._store.next_sequence, (), JOURNAL_LEVEL)
-            if not self._store.note(note):
-                self.seal()
+        decoded = self._decoder.decode(frames)
+        self._count(len(frames), decoded)
+        self._heard = span = Span.of(frames)
+        if self._collector is None:
+            self._home.take(span, [Part(*span, len(frames), decoded)])
+        else:
+            counted = Part(*span, len(frames), replace(decoded, signals=SignalBlock.empty()))
+            self._keep(self._collector.take(frames, decoded.signals), span, counted)
 
-    def _count(self, part: Part) -> None:
-        counters, decoded = self.counters, part.decoded
-        counters.frames += part.frames
+    def _keep(self, kept: Kept, span: Span, *counted: Part) -> None:
+        """Give each class what it keeps; `home` what was counted as well."""
+        sequence = self._home.next_sequence
+        for priority, stream in self._streams.items():
+            parts = [Part.kept(block) for block in kept.blocks.get(priority, ())]
+            if events := kept.events.get(priority):
+                parts.append(Part.told(span.end_ns, events))
+            stream.take(span, [*parts, *counted] if priority == self._home_class else parts)
+        if self._home.next_sequence != sequence:
+            for stream in self._streams.values():
+                stream.tell_gaps()
+
+    def _count(self, frames: int, decoded: Decoded) -> None:
+        counters = self.counters
+        counters.frames += frames
         counters.frames_decoded += len(decoded.signals)
         counters.frames_unknown += sum(decoded.unknown.values())
         counters.decode_errors += sum(decoded.partial.values())
-        counters.samples += len(decoded.signals.values)
 
     def lose(self, gap: Gap) -> None:
         """Something is missing for ever: told with the next batch."""
         self.counters.gaps += 1
-        self._store.add_gap(gap)
+        self._home.lose(gap)
 
     def seal(self) -> None:
-        """Store the open batch, if there is one; as two or more where one would be too large."""
-        batch, self._open = self._open, OpenBatch()
-        if not batch.frames:
-            return
-        gaps = self._store.pending_gaps()
+        """Close open intervals, and store every open batch."""
+        if self._collector is not None and self._heard is not None:
+            self._keep(self._collector.flush(), self._heard)
+        self._heard = None
+        for stream in self._streams.values():
+            stream.seal()
 
-        def divided(pieces: int) -> list[SealedBatch]:
-            return [
-                self._sealed(piece, index, () if index else gaps) for index, piece in enumerate(batch.split(pieces))
-            ]
-
-        sealed = self._as_few_as_fit(divided)
-        self._append(sealed)
-        size = sum(len(piece.payload) for piece in sealed)
-        self._bytes_per_value = learn_bytes_per_value(self._bytes_per_value, size, batch.values)
-
-    def _sealed(self, batch: OpenBatch, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
-        payload = self._encode(batch, self._store.next_sequence + index, gaps, self._settings.level)
-        return SealedBatch(payload, self._catalog.hash, batch.opened_ns, batch.newest_ns, batch.frames, gaps)
-
-    def _append(self, batches: Sequence[SealedBatch]) -> None:
-        first = self._store.next_sequence
-        self._store.append(batches)
-        for sequence, batch in enumerate(batches, first):
-            self.counters.batches += 1
-            self.counters.batch_bytes += len(batch.payload)
-            log.info(
-                "batch_sealed",
-                stream=self._store.stream,
-                sequence=sequence,
-                frames=batch.frames,
-                bytes=len(batch.payload),
-                seconds=round((batch.end_ns - batch.begin_ns) / 1e9, 3),
-            )
-
-    def recover(self, parts: Sequence[Batch], catalog: Catalog) -> None:
-        """Seal what an earlier process had written down of its open batch, of the catalog that it used."""
-        gaps = self._store.pending_gaps()
-
-        def divided(pieces: int) -> list[SealedBatch]:
-            cuts = cut_evenly(len(parts), pieces)
-            return [
-                self._recovered(parts[begin:end], catalog, index, () if index else gaps)
-                for index, (begin, end) in enumerate(cuts)
-            ]
-
-        sealed = self._as_few_as_fit(divided)
-        self._append(sealed)
-        frames = sum(batch.frames for batch in sealed)
-        log.info("batch_recovered", stream=self._store.stream, frames=frames, notes=len(parts), batches=len(sealed))
-
-    def _recovered(self, parts: Sequence[Batch], catalog: Catalog, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
-        unknown: Counter[tuple[int, int]] = Counter()
-        partial: Counter[tuple[int, int]] = Counter()
-        for part in parts:
-            unknown.update({(count.bus, count.can_id): count.frames for count in part.unknown})
-            partial.update(part.partial)
-        header = replace(
-            self._header(self._store.next_sequence + index, gaps),
-            catalog=catalog.hash,
-            resolution_ns=parts[0].resolution_ns,
-            opened_ns=min(part.opened_ns for part in parts),
-            sealed_ns=max(part.sealed_ns for part in parts),
-            frames=sum(part.frames for part in parts),
-            clock=parts[-1].clock,
-            unknown=_counts(unknown),
-            partial=partial,
-        )
-        block = merge_blocks([signal_block(part, catalog) for part in parts])
-        payload = encode_batch(header, block, catalog.messages, self._settings.level)
-        return SealedBatch(payload, catalog.hash, header.opened_ns, header.sealed_ns, header.frames, gaps)
-
-    def _as_few_as_fit(self, divided: Callable[[int], list[SealedBatch]]) -> list[SealedBatch]:
-        """One batch, or 2, 4, … until none is too large or they cannot be divided any more."""
-        pieces = 1
-        while True:
-            sealed = divided(pieces)
-            largest = max(len(batch.payload) for batch in sealed)
-            if largest <= self._settings.limits.payload_bytes or len(sealed) < pieces:
-                return sealed
-            pieces *= 2
-
-    def _encode(self, batch: OpenBatch, sequence: int, gaps: tuple[Gap, ...], level: int) -> bytes:
-        header = replace(
-            self._header(sequence, gaps),
-            opened_ns=batch.opened_ns,
-            sealed_ns=batch.newest_ns,
-            frames=batch.frames,
-            unknown=_counts(batch.unknown()),
-            partial=batch.partial(),
-        )
-        return encode_batch(header, batch.block(), self._catalog.messages, level)
-
-    def _header(self, sequence: int, gaps: tuple[Gap, ...]) -> Header:
-        return Header(
-            id=BatchId(self._settings.vehicle, self._store.stream, sequence),
-            catalog=self._catalog.hash,
-            resolution_ns=self._settings.resolution_ns,
-            opened_ns=0,
-            sealed_ns=0,
-            frames=0,
-            clock=ClockReading(
-                uuid.UUID(self._clock.boot_id()).bytes,
-                self._clock.wall_ns(),
-                self._clock.monotonic_ns(),
-                self._clock.wall_trusted(),
-            ),
-            gaps=gaps,
-        )
-
-
-def _counts(unknown: Counter[tuple[int, int]]) -> tuple[UnknownCount, ...]:
-    """By id, the most frequent ones; what is beyond the limit is under id 0xFFFFFFFF, which no frame has."""
-    listed = dict(unknown.most_common(UNKNOWN_IDS_MAX))
-    beyond = unknown.total() - sum(listed.values())
-    if beyond:
-        listed[0, 0xFFFF_FFFF] = beyond
-    return tuple(UnknownCount(bus, can_id, frames) for (bus, can_id), frames in sorted(listed.items()))
-
-
-def _bounded(frames: FrameBlock, payload_bytes: int) -> Iterator[FrameBlock]:
-    """The frames in blocks that fit a batch of this size even if nothing in them compresses."""
-    if not len(frames):
-        return
-    size = np.cumsum(frames.length.astype(np.int64) + _FRAME_OVERHEAD_BYTES)
-    cuts = np.searchsorted(size, np.arange(0, int(size[-1]), max(payload_bytes * 3 // 4, 128)), side="right")
-    for begin, end in pairwise([*np.unique(cuts).tolist(), len(frames)]):
-        yield frames if end - begin == len(frames) else frames.slice(begin, end)
+    def recover(self, priority: Priority, parts: Sequence[Batch], catalog: Catalog) -> None:
+        """Seal what an earlier process had written down of a class's open batch, of the catalog that it used."""
+        self._streams[priority].recover(parts, catalog)

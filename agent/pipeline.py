@@ -88,6 +88,10 @@ class Pipeline:
         woken: called after a suspend, with its seconds.
         dropped: what the sources have lost, and was told, before.
 
+    Attributes:
+        dropped: likewise, up to now.
+        drained_ns: wall clock; what came before is not in the sources' queues any more.
+
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class Pipeline:
         dropped: int = 0,
     ) -> None:
         self.dropped = dropped
+        self.drained_ns = clock.wall_ns()
         self.pulse = Pulse("pipeline")
         self._sources = sources
         self._packer = packer
@@ -178,6 +183,7 @@ class Pipeline:
 
     def _drain(self) -> bool:
         """Take what has come, as far as there is room; whether anything had."""
+        self.drained_ns = self._clock.wall_ns()
         before = len(self._waiting)
         room = FRAMES_WAITING_MAX - sum(map(len, self._waiting))
         for source in self._sources:

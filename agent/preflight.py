@@ -21,7 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.collect import checking
+from agent.collect.directory import Directory
+from agent.collect.forecast import forecast, table, total
 from agent.config import inspect_config
+from agent.config.collecting import patterns
 from agent.decode.loading import load_databases
 from agent.decode.report import FileReport, LoadedDatabases, Severity
 from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError, UplinkError
@@ -32,7 +36,9 @@ from agent.uplink.certificate import expiry_s
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from agent.config import BusConfig, Config, MqttConfig
+    from agent.collect.forecast import Forecast
+    from agent.config import BusConfig, Config, MqttConfig, TriggerConfig
+    from agent.model import MessageDefinition
     from agent.uplink.options import MqttOptions
 
 REACH_S = 5.0
@@ -112,6 +118,29 @@ def _database_finding(report: FileReport) -> Finding:
 def _refused(subject: str, error: AgentError) -> Finding:
     """An error of a module, without the subject that it names first."""
     return Finding(Level.ERROR, subject, str(error).removeprefix(subject).lstrip(": "))
+
+
+def check_collecting(config: Config, messages: Sequence[MessageDefinition]) -> tuple[list[Forecast], list[Finding]]:
+    """What rules and triggers come to, and what is wrong with them; nothing where there are none."""
+    if not config.collect and not config.triggers:
+        return [], []
+    directory = Directory(messages)
+    errors = [Finding(Level.ERROR, key, text) for key, text in checking.broken(config, directory)]
+    if errors:
+        return [], errors
+    findings = [Finding(Level.WARNING, key, text) for key, text in checking.doubtful(config, directory)]
+    plan = list(forecast(config.collect, directory))
+    kept = sum(each.kept for each in plan)
+    rules = f"{len(config.collect)} rules" if config.collect else "without rules all is kept"
+    details = [*table(plan, len(directory.decoded)), *map(_told, config.triggers)]
+    text = f"{rules}, {len(config.triggers)} triggers: {kept} signals kept, {total(plan)}"
+    return plan, [*findings, Finding(Level.OK, "collect", text, tuple(details))]
+
+
+def _told(trigger: TriggerConfig) -> str:
+    record = ", ".join(patterns(trigger.record))
+    window = f"{trigger.before} before to {trigger.after} after"
+    return f"trigger {trigger.name}: {trigger.priority}, records {record} from {window} {trigger.when}"
 
 
 def check_buses(buses: Sequence[BusConfig]) -> Iterator[Finding]:

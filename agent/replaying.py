@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.assembly import STREAM, Agent, load_decoding, open_agent
+from agent.assembly import Agent, load_decoding, make_packer, open_agent
 from agent.clock import Clock, LogClock
+from agent.collect.rules import classes_in_use
 from agent.errors import UplinkError
-from agent.packer import Packer
-from agent.settings import mqtt_options, packer_settings
+from agent.settings import mqtt_options
 from agent.uplink.link import MqttTransport
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.model import FrameBlock
+    from agent.packer import Packer
 
 BACKLOG_SHARE = 0.5
 """Of the spool's limit: the log waits for the broker when this much has come together."""
@@ -46,7 +47,7 @@ async def replay(
     """
     clock = clock or LogClock()
     decoding = load_decoding(config)
-    async with MqttTransport(mqtt_options(config, STREAM)).connect():
+    async with MqttTransport(mqtt_options(config, "")).connect():
         pass  # a broker that is not there is told at once, not after the whole log
     with tempfile.TemporaryDirectory(prefix="canferry-replay-") as folder:
         config = _stored_at(config, Path(folder))
@@ -61,7 +62,7 @@ async def replay(
             agent.sender.batch_available.set()
             await agent.sender.drain(GRACE_S)
             await sending
-            left = agent.storage.spool.stats().records
+            left = sum(stats.records for stats in agent.storage.stats().values())
             if left:
                 raise UplinkError(f"{left} batches were not acknowledged: {agent.sender.state().last_error}")
             return agent.packer
@@ -71,11 +72,12 @@ def replay_into(
     config: Config, blocks: Iterator[FrameBlock], out: Path, *, speed: float | None = None, clock: Clock | None = None
 ) -> Packer:
     """A recorded log through the packer into a folder of batch files and their catalog."""
-    from agent.receiver.folder import FolderStore
+    from agent.receiver.folder import open_folder
 
     decoding = load_decoding(config)
-    store = FolderStore(out, config.vehicle.id, decoding.content)
-    packer = Packer(decoding.decoder, decoding.catalog, store, packer_settings(config), clock or LogClock())
+    classes = classes_in_use(config.collect, config.triggers)
+    stores = open_folder(out, config.vehicle.id, decoding.content, classes)
+    packer = make_packer(config, decoding, stores, clock or LogClock())
 
     async def through() -> None:
         async for block in _paced(blocks, speed):
@@ -100,8 +102,12 @@ async def _paced(blocks: Iterator[FrameBlock], speed: float | None) -> AsyncIter
 
 async def _until_there_is_room(agent: Agent, limit_bytes: int) -> None:
     """Wait for the broker where the spool fills: a replay must not evict."""
-    while agent.storage.spool.stats().payload_bytes > limit_bytes * BACKLOG_SHARE:  # noqa: ASYNC110
+    while _spooled_bytes(agent) > limit_bytes * BACKLOG_SHARE:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
+
+
+def _spooled_bytes(agent: Agent) -> int:
+    return sum(stats.payload_bytes for stats in agent.storage.stats().values())
 
 
 def _stored_at(config: Config, path: Path) -> Config:

@@ -6,24 +6,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.collect.open_batch import SealLimits
-from agent.packer import PackerSettings
+from agent.stream import StreamSettings
 from agent.uplink.options import MqttOptions, SenderOptions
 from agent.uplink.status import status_payload
 from agent.uplink.topics import TopicTemplate
 
 if TYPE_CHECKING:
-    from agent.config import Config
+    from agent.config import Config, Priority
 
 _TURN_MARGIN_S = 60.0
 
 
-def packer_settings(config: Config) -> PackerSettings:
-    """How the configuration wants batches to be made."""
-    return PackerSettings(
+def stream_settings(config: Config, priority: Priority) -> StreamSettings:
+    """How the configuration wants the batches of a class to be made."""
+    return StreamSettings(
         vehicle=config.vehicle.id,
         resolution_ns=config.batch.time_resolution,
         level=config.batch.compression_level,
         limits=SealLimits(config.batch.interval, config.batch.max_bytes),
+        urgent=priority == "critical",
     )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the process before left behind, taken over at each start before anything new is stored.
 
-Promise: what it had noted of its open batch is spooled once, in this start or, should this process end meanwhile,
+Promise: what it had noted of its open batches is spooled once, in this start or, should this process end meanwhile,
 in the next one. Its interruption is told as a gap that begins before the first frame that is missing and ends when
 the agent listens again; what the journal lost is told as another. Each gap is durable before anything that it tells
 of can be forgotten.
@@ -11,73 +11,105 @@ Failure: SpoolError where the disk refuses. Notes that cannot be read, or whose 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.batch.catalog import Catalog, decode_catalog
+from agent.batch.catalog import decode_catalog
 from agent.batch.codec import decode_batch
 from agent.errors import BatchError
 from agent.model import Gap, GapKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
+    from agent.config import Priority
     from agent.packer import Packer
-    from agent.spool.journal import Journal, Recovery
+    from agent.spool.journal import Recovery
     from agent.spool.store import Spool
+    from agent.spool.vault import Vault
     from agent.uplink.catalogs import CatalogShelf
 
 log = structlog.get_logger()
 
 
 def take_over(
-    spool: Spool, journal: Journal, shelf: CatalogShelf, packer: Packer, *, listening_ns: int, interval_ns: int
+    vaults: Mapping[Priority, Vault],
+    home: Priority,
+    shelf: CatalogShelf,
+    packer: Packer,
+    *,
+    listening_ns: int,
+    interval_ns: int,
 ) -> None:
-    """Seal what was noted, tell what is missing, begin the journal anew.
+    """Seal what was noted, tell what is missing, begin the journals anew.
 
     Args:
-        spool: opened.
-        journal: opened, nothing done with it yet.
-        shelf: holds the catalog that the notes were made with.
-        packer: stores into that spool and that journal.
+        vaults: of each class; opened, nothing done with them yet.
+        home: the class that tells what is missing.
+        shelf: holds the catalogs that the notes were made with.
+        packer: stores into those vaults.
         listening_ns: wall clock when the sources had been opened.
         interval_ns: the most that lay between two notes.
 
     """
-    found = journal.recover(spool.unsealed_sequence)
-    catalog, batches = _readable(found, spool, shelf, packer)
-    if not found.clean:
-        begin_ns = _stored_until_ns(spool, shelf, batches) or found.last_written_ns - interval_ns
+    teller = _Teller(vaults[home].spool, packer)
+    found = {priority: _find(vault, shelf, teller) for priority, vault in vaults.items()}
+    if not all(each.recovery.clean for each in found.values()):
+        begin_ns = _stored_until_ns(vaults[home].spool, shelf, found[home].notes)
+        begin_ns = begin_ns or max(each.recovery.last_written_ns for each in found.values()) - interval_ns
         seconds = round((listening_ns - begin_ns) / 1e9, 3)
-        log.warning("interruption_found", seconds=seconds, notes=len(batches))
+        log.warning("interruption_found", seconds=seconds, notes=sum(len(each.notes) for each in found.values()))
         begin_ns = begin_ns if 0 < begin_ns <= listening_ns else 0  # the clock was set meanwhile: nobody knows
         detail = "the agent ended without sealing"
-        _tell(spool, packer, Gap(GapKind.INTERRUPTED, begin_ns, listening_ns, detail=detail))
-    if found.lost:
-        times = found.lost_begin_ns, found.lost_end_ns
-        _tell(spool, packer, Gap(GapKind.CORRUPT, *times, detail=f"{found.lost} journal records"))
-    if catalog is not None:
-        packer.recover(batches, catalog)
-    journal.recycle()
-    journal.start(listening_ns)
+        teller.tell(Gap(GapKind.INTERRUPTED, begin_ns, listening_ns, detail=detail))
+    for priority, vault in vaults.items():
+        each = found[priority]
+        if each.recovery.lost:
+            times = each.recovery.lost_begin_ns, each.recovery.lost_end_ns
+            teller.tell(Gap(GapKind.CORRUPT, *times, detail=f"{each.recovery.lost} journal records"))
+        if each.catalog is not None:
+            packer.recover(priority, each.notes, each.catalog)
+        vault.journal.recycle()
+        vault.journal.start(listening_ns)
 
 
-def _readable(
-    found: Recovery, spool: Spool, shelf: CatalogShelf, packer: Packer
-) -> tuple[Catalog | None, Sequence[Batch]]:
-    """The notes, and the catalog that they are of; none where they cannot be read."""
-    if not found.payloads:
-        return None, ()
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a journal held: the notes, and the catalog that they are of; none where they cannot be read."""
+
+    recovery: Recovery
+    catalog: Catalog | None = None
+    notes: Sequence[Batch] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Teller:
+    """Tells each gap, unless a start that was interrupted in its turn has done so."""
+
+    spool: Spool
+    packer: Packer
+
+    def tell(self, gap: Gap) -> None:
+        if gap not in self.spool.pending_gaps():
+            self.packer.lose(gap)
+
+
+def _find(vault: Vault, shelf: CatalogShelf, teller: _Teller) -> _Found:
+    recovery = vault.journal.recover(vault.spool.unsealed_sequence)
+    if not recovery.payloads:
+        return _Found(recovery)
     try:
-        catalog = _catalog(decode_batch(found.payloads[0]).catalog, shelf)
-        return catalog, [decode_batch(payload, catalog) for payload in found.payloads]
+        catalog = _catalog(decode_batch(recovery.payloads[0]).catalog, shelf)
+        return _Found(recovery, catalog, [decode_batch(payload, catalog) for payload in recovery.payloads])
     except BatchError as error:
-        notes = len(found.payloads)
+        notes = len(recovery.payloads)
         log.error("recovery_failed", reason=str(error), notes=notes)  # noqa: TRY400
-        _tell(spool, packer, Gap(GapKind.CORRUPT, detail=f"{notes} journal records: {error}"))
-        return None, ()
+        teller.tell(Gap(GapKind.CORRUPT, detail=f"{notes} journal records: {error}"))
+        return _Found(recovery)
 
 
 def _catalog(name: str, shelf: CatalogShelf) -> Catalog:
@@ -85,12 +117,6 @@ def _catalog(name: str, shelf: CatalogShelf) -> Catalog:
     if content is None:
         raise BatchError(f"their catalog {name} is not stored")
     return decode_catalog(content)
-
-
-def _tell(spool: Spool, packer: Packer, gap: Gap) -> None:
-    """Unless a start that was interrupted in its turn has done so."""
-    if gap not in spool.pending_gaps():
-        packer.lose(gap)
 
 
 def _stored_until_ns(spool: Spool, shelf: CatalogShelf, noted: Sequence[Batch]) -> int:

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for every test: in CI nothing is skipped, and without the recordings their tests are.
 
+A whole folder of tests is spread over the machine's processors; the head unit's are not, whose tests share one machine
+and go on where the one before ended, nor are single files, which are quicker without and print where one looks.
+Figures that a test records (``record_property("figures", …)``) are printed in the end.
+
 A skip in CI (the environment variable CI is set) is a failure that repeats the reason: a tool that is missing
 there would otherwise leave a promise unproven in silence. Elsewhere a test marked ``recordings`` is skipped
 where the folder of recordings does not lie beside the project's.
@@ -19,6 +23,22 @@ if TYPE_CHECKING:
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 RECORDINGS = Path(__file__).parents[2] / "shared/data"
+WORKERS_MAX = 4
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    folders = [Path(argument).resolve() for argument in config.args]
+    if any(not folder.is_dir() or "headunit" in folder.parts for folder in folders):
+        return 0
+    return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
+        for name, text in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(f"{report.nodeid}: {text}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -6,12 +6,13 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Batch(_message.Message):
-    __slots__ = ["base", "catalog", "clock", "column_first", "column_kind", "frames", "gaps", "group_begin", "group_bus", "group_id", "group_message", "group_period", "group_rows", "group_shapes", "linear_step", "opened_ns", "partial_defect", "partial_frames", "partial_group", "pool0", "pool1", "pool2", "pool3", "pool4", "sealed_ns", "sequence", "shape_signal", "shape_signals", "sparse_changes", "sparse_delta", "sparse_gap", "stream", "time_unit_ns", "unknown_bus", "unknown_frames", "unknown_id", "vehicle", "version"]
+    __slots__ = ["base", "catalog", "clock", "column_first", "column_kind", "events", "frames", "gaps", "group_begin", "group_bus", "group_id", "group_message", "group_period", "group_rows", "group_shapes", "linear_step", "opened_ns", "partial_defect", "partial_frames", "partial_group", "pool0", "pool1", "pool2", "pool3", "pool4", "sealed_ns", "sequence", "shape_signal", "shape_signals", "sparse_changes", "sparse_delta", "sparse_gap", "stream", "time_unit_ns", "unknown_bus", "unknown_frames", "unknown_id", "vehicle", "version"]
     BASE_FIELD_NUMBER: _ClassVar[int]
     CATALOG_FIELD_NUMBER: _ClassVar[int]
     CLOCK_FIELD_NUMBER: _ClassVar[int]
     COLUMN_FIRST_FIELD_NUMBER: _ClassVar[int]
     COLUMN_KIND_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     GAPS_FIELD_NUMBER: _ClassVar[int]
     GROUP_BEGIN_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +51,7 @@ class Batch(_message.Message):
     clock: Clock
     column_first: _containers.RepeatedScalarFieldContainer[int]
     column_kind: bytes
+    events: _containers.RepeatedCompositeFieldContainer[Event]
     frames: int
     gaps: _containers.RepeatedCompositeFieldContainer[Gap]
     group_begin: _containers.RepeatedScalarFieldContainer[int]
@@ -83,7 +85,7 @@ class Batch(_message.Message):
     unknown_id: _containers.RepeatedScalarFieldContainer[int]
     vehicle: str
     version: int
-    def __init__(self, version: _Optional[int] = ..., vehicle: _Optional[str] = ..., stream: _Optional[str] = ..., sequence: _Optional[int] = ..., catalog: _Optional[bytes] = ..., time_unit_ns: _Optional[int] = ..., base: _Optional[int] = ..., opened_ns: _Optional[int] = ..., sealed_ns: _Optional[int] = ..., frames: _Optional[int] = ..., clock: _Optional[_Union[Clock, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., unknown_bus: _Optional[_Iterable[int]] = ..., unknown_id: _Optional[_Iterable[int]] = ..., unknown_frames: _Optional[_Iterable[int]] = ..., partial_group: _Optional[_Iterable[int]] = ..., partial_defect: _Optional[_Iterable[int]] = ..., partial_frames: _Optional[_Iterable[int]] = ..., group_message: _Optional[_Iterable[int]] = ..., group_bus: _Optional[_Iterable[int]] = ..., group_id: _Optional[_Iterable[int]] = ..., group_rows: _Optional[_Iterable[int]] = ..., group_begin: _Optional[_Iterable[int]] = ..., group_period: _Optional[_Iterable[int]] = ..., group_shapes: _Optional[_Iterable[int]] = ..., shape_signals: _Optional[_Iterable[int]] = ..., shape_signal: _Optional[_Iterable[int]] = ..., column_kind: _Optional[bytes] = ..., column_first: _Optional[_Iterable[int]] = ..., linear_step: _Optional[_Iterable[int]] = ..., sparse_changes: _Optional[_Iterable[int]] = ..., sparse_gap: _Optional[_Iterable[int]] = ..., sparse_delta: _Optional[_Iterable[int]] = ..., pool0: _Optional[bytes] = ..., pool1: _Optional[bytes] = ..., pool2: _Optional[bytes] = ..., pool3: _Optional[bytes] = ..., pool4: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., vehicle: _Optional[str] = ..., stream: _Optional[str] = ..., sequence: _Optional[int] = ..., catalog: _Optional[bytes] = ..., time_unit_ns: _Optional[int] = ..., base: _Optional[int] = ..., opened_ns: _Optional[int] = ..., sealed_ns: _Optional[int] = ..., frames: _Optional[int] = ..., clock: _Optional[_Union[Clock, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., unknown_bus: _Optional[_Iterable[int]] = ..., unknown_id: _Optional[_Iterable[int]] = ..., unknown_frames: _Optional[_Iterable[int]] = ..., partial_group: _Optional[_Iterable[int]] = ..., partial_defect: _Optional[_Iterable[int]] = ..., partial_frames: _Optional[_Iterable[int]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., group_message: _Optional[_Iterable[int]] = ..., group_bus: _Optional[_Iterable[int]] = ..., group_id: _Optional[_Iterable[int]] = ..., group_rows: _Optional[_Iterable[int]] = ..., group_begin: _Optional[_Iterable[int]] = ..., group_period: _Optional[_Iterable[int]] = ..., group_shapes: _Optional[_Iterable[int]] = ..., shape_signals: _Optional[_Iterable[int]] = ..., shape_signal: _Optional[_Iterable[int]] = ..., column_kind: _Optional[bytes] = ..., column_first: _Optional[_Iterable[int]] = ..., linear_step: _Optional[_Iterable[int]] = ..., sparse_changes: _Optional[_Iterable[int]] = ..., sparse_gap: _Optional[_Iterable[int]] = ..., sparse_delta: _Optional[_Iterable[int]] = ..., pool0: _Optional[bytes] = ..., pool1: _Optional[bytes] = ..., pool2: _Optional[bytes] = ..., pool3: _Optional[bytes] = ..., pool4: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Catalog(_message.Message):
     __slots__ = ["buses", "messages", "version"]
@@ -106,6 +108,20 @@ class Clock(_message.Message):
     trusted: bool
     wall_ns: int
     def __init__(self, boot_id: _Optional[bytes] = ..., wall_ns: _Optional[int] = ..., monotonic_ns: _Optional[int] = ..., trusted: bool = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ["detail", "id", "kind", "subject", "time_ns"]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    detail: str
+    id: int
+    kind: str
+    subject: str
+    time_ns: int
+    def __init__(self, kind: _Optional[str] = ..., time_ns: _Optional[int] = ..., subject: _Optional[str] = ..., id: _Optional[int] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Gap(_message.Message):
     __slots__ = ["begin_ns", "detail", "end_ns", "first_sequence", "frames", "kind", "last_sequence", "stream"]

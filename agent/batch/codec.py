@@ -4,7 +4,7 @@
     bytes of a batch = one zstd frame with content checksum [ canferry.Batch (batch.proto), version 1 ]
 
     section of the zstd frame            fields of the message
-    head                                 1…18   id, catalog, times, clock, gaps, unknown and partial frames
+    head                                 1…19   id, catalog, times, clock, gaps, unknown and partial frames, events
     groups                               20…28  one entry a group: message, id, rows, begin, period, shapes
     columns                              30…35  one entry a column: kind and pool, first value; lines; sparse ones
     pools                                36…40  the numbers of all other columns

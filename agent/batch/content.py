@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.model import BatchId, Gap
+    from agent.model import BatchId, Event, Gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Header:
     catalog        hash of the catalog that the numbers refer to, 32 hexadecimal digits
     resolution_ns  time unit of the rows
     opened_ns, sealed_ns   wall clock of the first and the last frame
-    frames         data frames received in that time, known or not
+    frames         data frames received in that time, known or not; of a vehicle's streams only one counts them
     partial        frames decoded only in part: (group key, `decode.plan.Defect`) to how many
     """
 
@@ -54,6 +54,7 @@ class Header:
     gaps: tuple[Gap, ...] = ()
     unknown: tuple[UnknownCount, ...] = ()
     partial: dict[tuple[int, int], int] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

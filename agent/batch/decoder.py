@@ -20,7 +20,7 @@ from agent.batch.content import Batch, ClockReading, Group, UnknownCount
 from agent.batch.encoder import PERIOD_FRACTION, VERSION
 from agent.batch.frame import decompress
 from agent.errors import BatchError
-from agent.model import RAW_SIGNALS, BatchId, Gap, GapKind, group_key
+from agent.model import RAW_SIGNALS, BatchId, Event, Gap, GapKind, group_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,6 +82,7 @@ def _batch(message: batch_pb2.Batch, groups: Sequence[Group]) -> Batch:
         clock=ClockReading(clock.boot_id, clock.wall_ns, clock.monotonic_ns, clock.trusted),
         gaps=tuple(_gap(gap) for gap in message.gaps),
         unknown=tuple(UnknownCount(bus, can_id, frames) for bus, can_id, frames in unknown),
+        events=tuple(Event(each.kind, each.time_ns, each.subject, each.id, each.detail) for each in message.events),
         partial={(keys[group], defect): frames for group, defect, frames in partial if group < len(keys)},
         groups=tuple(groups),
     )

@@ -116,6 +116,16 @@ def _head(header: Header, base: int, block: SignalBlock) -> bytes:
         partial_group=[group for group, _, _ in partial],
         partial_defect=[defect for _, defect, _ in partial],
         partial_frames=[frames for _, _, frames in partial],
+        events=[
+            batch_pb2.Event(
+                kind=event.kind,
+                time_ns=event.time_ns,
+                subject=event.subject,
+                id=event.can_id,
+                detail=event.detail,
+            )
+            for event in header.events
+        ],
     ).SerializeToString()
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
     from collections.abc import Sequence
 
+    from agent.collect.forecast import Forecast
     from agent.config import MqttConfig
     from agent.decode.report import LoadedDatabases
     from agent.preflight import Finding
@@ -52,20 +53,21 @@ def run(args: Namespace) -> int:
     """Check and tell; 2 where `run` would refuse."""
     from agent.preflight import Level
 
-    findings, databases = _check(args)
+    findings, databases, plan = _check(args)
     refused = any(finding.level is Level.ERROR for finding in findings)
     if args.json:
-        _print_json(findings, databases)
+        _print_json(findings, databases, plan)
     else:
         _print(findings, started="all are usable" if args.dbc and not args.config else "canferry run would start")
     return 2 if refused else 0
 
 
-def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases]]:
+def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[Forecast]]:
     from agent import preflight
 
     findings: list[Finding] = []
     databases: list[LoadedDatabases] = []
+    plan: list[Forecast] = []
     file = args.config if args.config or args.dbc else DEFAULT_CONFIG
     if file is not None:
         config, findings = preflight.check_config_file(file)
@@ -73,14 +75,15 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases]]:
             files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
             loaded, found = preflight.check_databases(files, {bus.name: bus.j1939 for bus in config.buses})
             databases.append(loaded)
-            findings += [*found, *preflight.check_buses(config.buses), *preflight.check_spool(config)]
+            plan, collecting = preflight.check_collecting(config, loaded.messages)
+            findings += [*found, *collecting, *preflight.check_buses(config.buses), *preflight.check_spool(config)]
             findings += _check_mqtt(config.mqtt, offline=args.offline) if config.mqtt else ()
     if args.dbc:
         # Each by itself: a bus of its own, so that no file takes another's identifiers.
         loaded, found = preflight.check_databases([(name, Path(name)) for name in dict.fromkeys(args.dbc)])
         databases.append(loaded)
         findings += found
-    return findings, databases
+    return findings, databases, plan
 
 
 def _check_mqtt(mqtt: MqttConfig, *, offline: bool) -> list[Finding]:
@@ -112,8 +115,9 @@ def _print(findings: Sequence[Finding], *, started: str) -> None:
     print(f"\n{totals}: {'canferry run would refuse' if errors else started}")
 
 
-def _print_json(findings: Sequence[Finding], databases: Sequence[LoadedDatabases]) -> None:
+def _print_json(findings: Sequence[Finding], databases: Sequence[LoadedDatabases], plan: Sequence[Forecast]) -> None:
     import json
+    from dataclasses import asdict
 
     from agent.decode.report import describe
 
@@ -126,6 +130,7 @@ def _print_json(findings: Sequence[Finding], databases: Sequence[LoadedDatabases
             for each in findings
         ],
         "databases": [file for loaded in databases for file in describe(loaded)],
+        "plan": [asdict(each) for each in plan],
     }
     print(json.dumps(document, ensure_ascii=False))
 

@@ -83,8 +83,9 @@ def _tell(summary: ExportSummary) -> None:
     if len(summary.gaps) > _GAP_LINES:
         print(f"gap: and {len(summary.gaps) - _GAP_LINES} more; --json lists them all", file=sys.stderr)
     unknown = f", {summary.unknown} of unknown ids not kept" if summary.unknown else ""
+    events = f", {summary.events} events" if summary.events else ""
     print(
-        f"{summary.vehicle}: {summary.frames} frames{unknown}, {summary.batches} batches, "
+        f"{summary.vehicle}: {summary.frames} frames{unknown}{events}, {summary.batches} batches, "
         f"{summary.duplicates} duplicates dropped, {len(summary.gaps)} gaps",
         file=sys.stderr,
     )

@@ -99,7 +99,7 @@ def _receive(args: Namespace, folder: Path) -> None:
     options = _options(args, topics)
     inbox = Inbox(folder)
     decoded = DecodedOutput(args.format, choices=args.choices, lines=lines) if args.format else None
-    totals = {"batches": 0, "frames": 0, "bytes": 0}
+    totals = {"batches": 0, "frames": 0, "events": 0, "bytes": 0}
 
     def tell(accepted: Accepted, size: int) -> None:
         totals["bytes"] += size
@@ -181,6 +181,7 @@ def _count(accepted: Accepted, totals: dict[str, int]) -> None:
     if accepted.verdict is Verdict.BATCH and accepted.batch is not None:
         totals["batches"] += 1
         totals["frames"] += accepted.batch.frames
+        totals["events"] += len(accepted.batch.events)
 
 
 def _print_batch(accepted: Accepted, size: int) -> None:
@@ -188,8 +189,9 @@ def _print_batch(accepted: Accepted, size: int) -> None:
     if batch is not None:
         note = "" if accepted.verdict.value == "batch" else " (duplicate, dropped)"
         gaps = "".join(f" gap:{gap.kind}" for gap in batch.gaps)
+        events = "".join(f" event:{event.kind}:{event.subject}" for event in batch.events)
         name = f"{batch.id.vehicle} {batch.id.stream} {batch.id.sequence}"
-        print(f"{name}: {batch.frames} frames, {size} bytes{gaps}{note}", flush=True)
+        print(f"{name}: {batch.frames} frames, {size} bytes{gaps}{events}{note}", flush=True)
 
 
 def _print_summary(args: Namespace, inbox: Inbox, totals: dict[str, int], waiting: int) -> None:
@@ -213,7 +215,7 @@ def _print_summary(args: Namespace, inbox: Inbox, totals: dict[str, int], waitin
     if len(gaps) > _GAP_LINES:
         print(f"gap: and {len(gaps) - _GAP_LINES} more; --json lists them all", file=out)
     print(
-        f"{totals['batches']} batches, {totals['frames']} frames, {totals['bytes']} bytes, "
+        f"{totals['batches']} batches, {totals['frames']} frames, {totals['events']} events, {totals['bytes']} bytes, "
         f"{inbox.counts[Verdict.DUPLICATE]} duplicates dropped, {inbox.counts[Verdict.REJECTED]} rejected, "
         f"{waiting} waiting for their catalog, {len(gaps)} gaps",
         file=out,

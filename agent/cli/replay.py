@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,7 +104,7 @@ def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
 
 
 def _print(counters: PackerCounters, refused: int, ignored: int, *, as_json: bool) -> None:
-    summary = asdict(counters) | {"lines_refused": refused, "frames_ignored": ignored}
+    summary = counters.as_dict() | {"lines_refused": refused, "frames_ignored": ignored}
     if as_json:
         print(json.dumps(summary))
         return

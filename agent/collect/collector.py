@@ -6,8 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from agent.collect.building import Shapes, chosen_block, samples_block
 from agent.collect.gates import Gates
 from agent.collect.roster import Roster
@@ -17,30 +15,34 @@ from agent.collect.triggers import Triggers
 from agent.collect.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from agent.collect.building import Samples
     from agent.collect.gates import Choice
     from agent.collect.intervals import Closing
-    from agent.collect.marks import Mark
     from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
     from agent.config.collecting import Priority
     from agent.decode.plan import Plan
-    from agent.model import FrameBlock, SignalBlock
+    from agent.model import Event, FrameBlock, SignalBlock
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of some frames: blocks by class, those with older samples first, and events."""
+    """What is kept of some frames, by class: blocks, those with older samples first, and events."""
 
     blocks: dict[Priority, list[SignalBlock]] = field(default_factory=dict)
-    marks: list[Mark] = field(default_factory=list)
+    events: dict[Priority, list[Event]] = field(default_factory=dict)
 
     def add(self, priority: Priority, block: SignalBlock | None) -> None:
         """Add a block, if there is one."""
         if block is not None:
             self.blocks.setdefault(priority, []).append(block)
+
+    def tell(self, priority: Priority, events: Iterable[Event]) -> None:
+        """Add events, if there are any."""
+        for event in events:
+            self.events.setdefault(priority, []).append(event)
 
 
 class Collector:
@@ -49,9 +51,11 @@ class Collector:
     Args:
         plan: of the decoder.
         book: the rules; none keep everything, class "normal".
+        home: the class of events that no trigger is behind.
         triggers: as `trigger.Trigger.of` makes them.
         decode: decodes frames the way blocks were: what came before an event is decoded anew.
         ring_bytes: how much is held for that.
+        payload_bytes: of a batch; what is recorded of the time before an event comes in blocks that fit one.
 
     """
 
@@ -59,11 +63,13 @@ class Collector:
         self,
         plan: Plan,
         book: RuleBook,
+        home: Priority = "normal",
         triggers: Sequence[Trigger] = (),
         decode: Callable[[FrameBlock], SignalBlock] | None = None,
         ring_bytes: int = 0,
+        payload_bytes: int = 48 << 10,
     ) -> None:
-        self._keeps_all = not book.rules and not triggers
+        self._home = home
         self._clock = SteadyClock(len(plan.buses))
         self._roster = Roster(plan)
         self._gates = Gates(self._roster, book)
@@ -71,19 +77,18 @@ class Collector:
         self._triggers = None
         if triggers:
             assert decode is not None
-            self._triggers = Triggers(self._roster, triggers, decode, ring_bytes)
+            self._triggers = Triggers(self._roster, self._gates, triggers, decode, ring_bytes, payload_bytes)
         self._roster.enter(plan.slots.key)
 
     def take(self, frames: FrameBlock, block: SignalBlock) -> Kept:
         """What is kept now; `block` is what the frames were decoded to."""
-        if self._keeps_all:
-            return Kept({"normal": [block]})
         if not len(frames):
             return Kept()
         steady = self._clock.advance(frames)
         view = View(self._roster, frames, block, steady)
         choice = self._gates.begin(view, self._clock.now)
-        kept = Kept(marks=choice.marks)
+        kept = Kept()
+        kept.tell(self._home, choice.events)
         if self._triggers is not None:
             self._trigger(self._triggers, view, choice, kept)
         closings = self._gates.finish(view, choice)
@@ -97,12 +102,14 @@ class Collector:
         return kept
 
     def _trigger(self, triggers: Triggers, view: View, choice: Choice, kept: Kept) -> None:
-        for trigger, mark, blocks in triggers.record(view, triggers.fire(view), self._gates.always, self._shapes):
-            kept.marks.append(mark)
+        for trigger, event, blocks in triggers.record(
+            view, triggers.fire(view, choice.scan), self._gates.always, self._shapes
+        ):
+            kept.tell(trigger.config.priority, [event])
             for block in blocks:
                 kept.add(trigger.config.priority, block)
         if not triggers.recorder.is_idle(int(view.steady.min())):
-            triggers.recorder.keep(view, choice.kept)
+            triggers.recorder.keep(view, choice.kept, self._gates.always)
         triggers.remember(view, self._clock.now)
 
     def flush(self) -> Kept:

@@ -91,11 +91,29 @@ class SpanComparison:
 
 
 @dataclass(slots=True)
-class EdgeState:
-    """What an edge's condition was at the last instant: known to be true, known to be untrue."""
+class WatchedEdge:
+    """An edge, its condition and the opposite, and what was known at the last instant: that one, or the other."""
 
+    edge: Edge
+    condition: Condition
+    opposite: Condition
     holds: bool = False
     fails: bool = False
+
+    @classmethod
+    def of(cls, edge: Edge) -> WatchedEdge:
+        """With nothing known yet."""
+        return cls(edge, normal(edge.condition), normal(edge.condition, positive=False))
+
+    def moments(self, at: Instants) -> Truth:
+        """Where it comes."""
+        holds, fails = _truth(self.condition, at, None), _truth(self.opposite, at, None)
+        now, before, was = (holds, fails, self.fails) if self.edge.rising else (fails, holds, self.holds)
+        edges = now.copy()
+        edges[1:] &= before[:-1]
+        edges[0] &= was
+        self.holds, self.fails = bool(holds[-1]), bool(fails[-1])
+        return edges
 
 
 @dataclass(slots=True)
@@ -103,15 +121,13 @@ class Evaluator:
     """A bound condition, and what it remembers between blocks: its edges' last state."""
 
     condition: Condition
-    edges: dict[int, EdgeState] = field(default_factory=dict)
+    is_momentary: bool = field(init=False)
+    edges: list[WatchedEdge] = field(init=False)
 
     def __post_init__(self) -> None:
         self.condition = normal(self.condition)
-
-    @property
-    def is_momentary(self) -> bool:
-        """Whether it speaks of moments."""
-        return is_momentary(self.condition)
+        self.is_momentary = is_momentary(self.condition)
+        self.edges = [WatchedEdge.of(node) for node in nodes(self.condition) if isinstance(node, Edge)]
 
     def signals(self) -> set[SignalRef]:
         """The signals that it names."""
@@ -128,23 +144,9 @@ class Evaluator:
 
     def evaluate(self, at: Instants) -> tuple[Truth, Truth]:
         """Truth and level at each instant; at least one. Edges remember the last."""
-        moments: dict[int, Truth] = {}
-        for place, node in enumerate(nodes(self.condition)):
-            if isinstance(node, Edge):
-                moments[id(node)] = self._edge(place, node, at)
+        moments = {id(watched.edge): watched.moments(at) for watched in self.edges}
         truth = _truth(self.condition, at, moments)
         return truth, _truth(self.condition, at, None) if self.is_momentary else truth
-
-    def _edge(self, place: int, edge: Edge, at: Instants) -> Truth:
-        state = self.edges.setdefault(place, EdgeState())
-        holds = _truth(normal(edge.condition), at, None)
-        fails = _truth(normal(edge.condition, positive=False), at, None)
-        now, before, was = (holds, fails, state.fails) if edge.rising else (fails, holds, state.holds)
-        edges = now.copy()
-        edges[1:] &= before[:-1]
-        edges[0] &= was
-        state.holds, state.fails = bool(holds[-1]), bool(fails[-1])
-        return edges
 
 
 def _truth(condition: Condition, at: Instants, moments: dict[int, Truth] | None) -> Truth:
@@ -194,13 +196,13 @@ def bring_down(comparison: Comparison) -> SpanComparison | None:
         match side, other:
             case Over(signal=Signal(ref=ref)), Number(value=value) if is_counted(ref.definition):
                 scale = exact(ref.definition.scale)
-                threshold = _as_float((value - exact(ref.definition.offset)) / scale)
+                threshold = as_float((value - exact(ref.definition.offset)) / scale)
                 falls = scale < 0
-                return SpanComparison(_unscaled(side, ref), ref, MIRRORED[operator] if falls else operator, threshold)
+                return SpanComparison(unscaled(side, ref), ref, MIRRORED[operator] if falls else operator, threshold)
     return None
 
 
-def _unscaled(over: Over, ref: SignalRef) -> Over:
+def unscaled(over: Over, ref: SignalRef) -> Over:
     """What to ask of the numbers of raw values: where the scale is negative, the least is the greatest."""
     if ref.definition.scale >= 0 or over.function == "mean":
         return over
@@ -210,11 +212,11 @@ def _unscaled(over: Over, ref: SignalRef) -> Over:
 def _numbers(quantity: Quantity, at: Instants) -> Numbers:
     match quantity:
         case Number(value=value):
-            return np.full(len(at), _as_float(value))
+            return np.full(len(at), as_float(value))
         case Signal(ref=ref):
             return _physical(at.numbers(ref), ref)
         case Over(signal=Signal(ref=ref)):
-            return _physical(at.over(_unscaled(quantity, ref), ref), ref)
+            return _physical(at.over(unscaled(quantity, ref), ref), ref)
         case Count():
             return at.count(quantity)
         case Negative(operand=operand):
@@ -240,7 +242,8 @@ def _calculated(operator: str, left: Numbers, right: Numbers) -> Numbers:
         return left * right if operator == "*" else left / right
 
 
-def _as_float(value: Fraction) -> float:
+def as_float(value: Fraction) -> float:
+    """The nearest number; infinite where there is none."""
     try:
         return float(value)
     except OverflowError:

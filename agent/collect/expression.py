@@ -44,6 +44,9 @@ class SignalRef:
     signal: int
     definition: SignalDefinition = field(compare=False)
 
+    def __hash__(self) -> int:
+        return self.message << 16 ^ self.signal
+
 
 @dataclass(frozen=True, slots=True)
 class Number:

@@ -17,15 +17,15 @@ from agent.collect.silence import Silences
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.collect.marks import Mark
     from agent.collect.roster import Roster
     from agent.collect.rules import RuleBook, Treatment
     from agent.collect.view import View
+    from agent.model import Event
 
 
 @dataclass(slots=True)
 class Choice:
-    """What is kept of a block, or marked.
+    """What is kept of a block, or told.
 
     kept       uint8 (V,): the rank that each value is kept with at once, by what does not keep all of its channel
     scan       what has changed
@@ -35,7 +35,7 @@ class Choice:
     kept: NDArray[np.uint8]
     scan: Scan
     returns: NDArray[np.int64] | None
-    marks: list[Mark]
+    events: list[Event]
 
 
 @dataclass(slots=True)
@@ -79,18 +79,22 @@ class Gates:
         self.watched = np.concatenate([self.watched, np.zeros(len(self.roster.channels(lanes)), np.bool_)])
         self.watched[self._changes.watched()] = True
 
+    def watch(self, channels: NDArray[np.int64]) -> None:
+        """Have these scanned as well."""
+        self.watched[channels] = True
+
     def _stale_of(self, lane: int) -> int:
         channels = self.roster.channels(range(lane, lane + 1))
         return min((self._treatments[each].stale_ns for each in channels if self._treatments[each].stale_ns), default=0)
 
     def begin(self, view: View, now: NDArray[np.int64]) -> Choice:
-        """What is kept at once, and what is marked. `now`: int64 (buses,), steady time after the block."""
+        """What is kept at once, and what is told. `now`: int64 (buses,), steady time after the block."""
         kept = np.zeros(len(view.block.values), np.uint8)
-        returns, marks = self._silences.observe(view, now)
+        returns, events = self._silences.observe(view, now)
         scan = Scan(view, self.latest, self.watched, returns)
         self._changes.keep(scan, kept, returns)
         self._intervals.begin(view, kept, returns, now)
-        return Choice(kept, scan, returns, marks)
+        return Choice(kept, scan, returns, events)
 
     def finish(self, view: View, choice: Choice) -> list[Closing]:
         """What intervals are closed with, once all else that keeps samples at once has had its say."""

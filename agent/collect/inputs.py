@@ -8,8 +8,10 @@ more is cut short by that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +20,7 @@ from agent.batch.physical import numeric
 from agent.collect.binding import is_counted, key_offset
 from agent.collect.condition import key_numbers
 from agent.collect.expression import SignalRef
+from agent.collect.steady import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.collect.expression import Count, Over
-    from agent.collect.roster import Roster
+    from agent.collect.roster import Latest, Roster
     from agent.collect.view import View
 
 SAMPLES_MAX = 100_000
@@ -39,21 +42,58 @@ class Held:
     steady: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Samples of one block: steady times, numbers, and the least and the greatest of them."""
+
+    steady: NDArray[np.int64]
+    numbers: NDArray[np.float64]
+    first: int
+    last: int
+    low: float
+    high: float
+
+
 class History:
-    """Samples of a span of time: steady times, and numbers (of a message's frames: nothing)."""
+    """Samples of a span of time: steady times, and numbers (of a message's frames: zeros). It has a chunk a block."""
 
-    span_ns: int = 0
-    buses: set[int] = field(default_factory=set)
-    steady: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    numbers: NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
+    def __init__(self) -> None:
+        self.span_ns = 0
+        self.buses: set[int] = set()
+        self._chunks: deque[_Chunk] = deque()
+        self._length = 0
 
-    def extend(self, steady: NDArray[np.int64], numbers: NDArray[np.float64], now: NDArray[np.int64]) -> None:
-        """Take in what came in a block, and forget what no instant to come looks back to."""
-        steady, numbers = np.concatenate([self.steady, steady]), np.concatenate([self.numbers, numbers])
-        horizon = int(now.take(sorted(self.buses)).min()) - self.span_ns
-        begin = max(int(steady.searchsorted(horizon, side="right")), len(steady) - SAMPLES_MAX)
-        self.steady, self.numbers = steady[begin:], numbers[begin:]
+    def __len__(self) -> int:
+        return self._length
+
+    def extend(self, steady: NDArray[np.int64], numbers: NDArray[np.float64]) -> None:
+        """Take in what came in a block."""
+        if len(steady):
+            low, high = float(numbers.min()), float(numbers.max())
+            self._chunks.append(_Chunk(steady.copy(), numbers, int(steady[0]), int(steady[-1]), low, high))
+            self._length += len(steady)
+
+    def forget(self, now: NDArray[np.int64]) -> None:
+        """Drop what no instant to come looks back to. `now`: int64 (buses,), steady time."""
+        chunks, horizon = self._chunks, min(int(now[bus]) for bus in self.buses) - self.span_ns
+        while chunks and (chunks[0].last <= horizon or self._length - len(chunks[0].steady) >= SAMPLES_MAX):
+            self._length -= len(chunks.popleft().steady)
+
+    def samples(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Steady times and numbers of all."""
+        chunks = self._chunks
+        if not chunks:
+            return np.empty(0, np.int64), np.empty(0)
+        return np.concatenate([each.steady for each in chunks]), np.concatenate([each.numbers for each in chunks])
+
+    def extent(self, low: float, high: float) -> tuple[float, float]:
+        """The least and the greatest number, of these two and its own."""
+        chunks = self._chunks
+        return min([low, *(each.low for each in chunks)]), max([high, *(each.high for each in chunks)])
+
+    def count_since(self, steady: int) -> int:
+        """How many samples are later than a steady time, at least: those of chunks that are so as a whole."""
+        return sum(len(each.steady) for each in takewhile(lambda each: each.first > steady, reversed(self._chunks)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,46 +106,61 @@ class Came:
 
 
 class Inputs:
-    """The signals and messages of all conditions."""
+    """The signals and messages of all conditions. `latest` is of before the block at hand."""
 
-    def __init__(self, roster: Roster) -> None:
-        self.roster = roster
-        self.held: dict[SignalRef, Held] = {}
+    def __init__(self, roster: Roster, latest: Latest) -> None:
         self.histories: dict[SignalRef | int, History] = {}
-        self._channels: dict[SignalRef, NDArray[np.int64]] = {}
-        self._lanes: dict[int, NDArray[np.int64]] = {}
-        self._refs: set[SignalRef] = set()
+        self._roster = roster
+        self._latest = latest
+        self._held: dict[SignalRef, Held] = {}  # of those that more than one lane carries
+        self._channels: dict[SignalRef, list[int]] = {}
+        self._lanes: dict[int, list[int]] = {}
+        self._is_of: dict[frozenset[int], NDArray[np.bool_]] = {}
+        self._seen: View | None = None
+        self._came: dict[SignalRef, Came] = {}
         roster.on_growth(self._grow)
 
     def watch(self, refs: Iterable[SignalRef], overs: Iterable[Over], counts: Iterable[Count], buses: set[int]) -> None:
         """Remember what one condition needs; `buses` are those of its messages."""
-        self._refs |= set(refs)
+        self._channels |= {ref: self._found(ref) for ref in refs}
         spans = [(over.signal.ref, over.span_ns) for over in overs]  # type: ignore[union-attr]
         for source, span_ns in [*spans, *((count.messages[0], count.span_ns) for count in counts)]:
             history = self.histories.setdefault(source, History())
             history.span_ns = max(history.span_ns, span_ns)
             history.buses |= buses
-        self._grow(range(0))
 
     def _grow(self, _: range) -> None:
-        self._channels.clear()
         self._lanes.clear()
+        self._is_of.clear()
+        for ref, before in self._channels.items():
+            held = self.held(ref)
+            found = self._channels[ref] = self._found(ref)
+            if len(before) == 1 < len(found) and held is not None:
+                self._held[ref] = held
 
-    def lanes(self, message: int) -> NDArray[np.int64]:
-        """The lanes of a message: more than one where it is matched by parameter group."""
-        if message not in self._lanes:
-            self._lanes[message] = np.flatnonzero(self.roster.message == message)
-        return self._lanes[message]
+    def _found(self, ref: SignalRef) -> list[int]:
+        """The channels of a signal: more than one where its message is matched by parameter group."""
+        lanes = (self._roster.message == ref.message).nonzero()[0]
+        return [channel + ref.signal for channel in self._roster.first.take(lanes).tolist()]
 
-    def channels(self, ref: SignalRef) -> NDArray[np.int64]:
-        """The channels of a signal."""
-        if ref not in self._channels:
-            self._channels[ref] = self.roster.first.take(self.lanes(ref.message)) + ref.signal
-        return self._channels[ref]
+    def held(self, ref: SignalRef) -> Held | None:
+        """The value that a signal came with last, before the block; None where it has not come yet."""
+        channels = self._channels[ref]
+        if len(channels) != 1:
+            return self._held.get(ref)
+        steady = int(self._latest.steady[channels[0]])
+        return Held(int(self._latest.raw[channels[0]]), steady) if steady != NEVER else None
 
     def came(self, view: View, ref: SignalRef) -> Came:
-        """A signal's samples in a block."""
-        column = view.place.take(self.channels(ref))
+        """A signal's samples in a block; those of the block at hand are found once for all who ask."""
+        if view is not self._seen:
+            self._seen, self._came = view, {}
+        if ref not in self._came:
+            self._came[ref] = self._find(view, ref)
+        return self._came[ref]
+
+    def _find(self, view: View, ref: SignalRef) -> Came:
+        column = view.place.take(self._channels[ref])
         gathered = view.gather(column[column >= 0])
         at, row = gathered.place, view.rows_of(gathered)
         arrival = view.arrival.take(row)
@@ -115,22 +170,45 @@ class Inputs:
         return Came(arrival, view.block.values.take(at), view.row_steady.take(row))
 
     def frames(self, view: View, messages: Iterable[int]) -> NDArray[np.int64]:
-        """The places of these messages' frames among the frames received, ascending."""
-        of_message = np.isin(self.roster.message.take(view.row_lane), list(messages))
-        return np.sort(view.arrival[of_message])
+        """Places of the frames of some messages among those received, in their order."""
+        wanted = frozenset(messages)
+        if wanted not in self._is_of:
+            self._is_of[wanted] = np.isin(self._roster.message, list(wanted))
+        arrival = view.arrival[self._is_of[wanted].take(view.row_lane)]
+        arrival.sort()
+        return arrival
+
+    def frame_times(self, view: View, message: int) -> NDArray[np.int64]:
+        """int64: the steady times of a message's frames in a block, in the order received."""
+        lanes = self._lanes.get(message)
+        if lanes is None:
+            lanes = self._lanes[message] = (self._roster.message == message).nonzero()[0].tolist()
+        if len(lanes) == 1:
+            return view.row_steady[slice(*view.rows_of_lane(lanes[0]))]
+        return view.steady.take(self.frames(view, [message]))
 
     def remember(self, view: View, now: NDArray[np.int64]) -> None:
         """What the block leaves behind. `now`: int64 (buses,), steady time after it."""
-        for ref in self._refs:
-            came = self.came(view, ref)
-            if len(came.raw):
-                self.held[ref] = Held(int(came.raw[-1]), int(came.steady[-1]))
-            if ref in self.histories:
-                self.histories[ref].extend(came.steady, numbers_of(ref, came.raw), now)
+        for ref, channels in self._channels.items():
+            if len(channels) > 1 and len((came := self.came(view, ref)).raw):
+                self._held[ref] = Held(int(came.raw[-1]), int(came.steady[-1]))
         for source, history in self.histories.items():
-            if not isinstance(source, SignalRef):
-                steady = view.steady.take(self.frames(view, [source]))
-                history.extend(steady, np.zeros(len(steady)), now)
+            if isinstance(source, SignalRef):
+                raw, steady = self._samples(view, source)
+                history.extend(steady, numbers_of(source, raw))
+            else:
+                steady = self.frame_times(view, source)
+                history.extend(steady, np.zeros(len(steady)))
+            history.forget(now)
+        self._seen, self._came = None, {}
+
+    def _samples(self, view: View, ref: SignalRef) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Raw values and steady times of a signal's samples in a block, in the order received."""
+        channels = self._channels[ref]
+        if len(channels) == 1:
+            return view.samples(channels[0])
+        came = self.came(view, ref)
+        return came.raw, came.steady
 
 
 def numbers_of(ref: SignalRef, raw: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -157,7 +235,6 @@ class BlockInstants:
         self._inputs = inputs
         self.arrival = arrival
         self._stale_ns = stale_ns
-        self._came: dict[SignalRef, Came] = {}
 
     def __len__(self) -> int:
         return len(self.arrival)
@@ -169,12 +246,10 @@ class BlockInstants:
 
     def came(self, ref: SignalRef) -> Came:
         """A signal's samples in the block."""
-        if ref not in self._came:
-            self._came[ref] = self._inputs.came(self._view, ref)
-        return self._came[ref]
+        return self._inputs.came(self._view, ref)
 
     def _raw(self, ref: SignalRef) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        came, held = self.came(ref), self._inputs.held.get(ref)
+        came, held = self.came(ref), self._inputs.held(ref)
         before = held or Held(0, 0)
         at = came.arrival.searchsorted(self.arrival, side="right")
         raw = np.concatenate([np.array([before.raw], np.uint64), came.raw]).take(at)
@@ -196,7 +271,7 @@ class BlockInstants:
 
     def changed(self, ref: SignalRef) -> NDArray[np.bool_]:
         """As `condition.Instants` says."""
-        came, held = self.came(ref), self._inputs.held.get(ref)
+        came, held = self.came(ref), self._inputs.held(ref)
         differs = np.empty(len(came.raw), np.bool_)
         np.not_equal(came.raw[1:], came.raw[:-1], out=differs[1:])
         differs[:1] = held is not None and came.raw[:1] != held.raw
@@ -207,9 +282,10 @@ class BlockInstants:
     def over(self, over: Over, ref: SignalRef) -> NDArray[np.float64]:
         """As `condition.Instants` says."""
         came, history = self.came(ref), self._inputs.histories[ref]
-        steady = np.concatenate([history.steady, came.steady])
-        numbers = np.concatenate([history.numbers, numbers_of(ref, came.raw), [0.0]])
-        end = len(history.steady) + came.arrival.searchsorted(self.arrival, side="right")
+        steady, numbers = history.samples()
+        steady = np.concatenate([steady, came.steady])
+        numbers = np.concatenate([numbers, numbers_of(ref, came.raw), [0.0]])
+        end = len(history) + came.arrival.searchsorted(self.arrival, side="right")
         begin = np.minimum(steady.searchsorted(self.steady - over.span_ns, side="right"), end)
         pairs = np.stack([begin, end], axis=1).ravel()
         reduce = {"min": np.minimum, "max": np.maximum, "mean": np.add}[over.function]
@@ -222,8 +298,8 @@ class BlockInstants:
         """As `condition.Instants` says."""
         history = self._inputs.histories[count.messages[0]]
         frames = self._inputs.frames(self._view, count.messages)
-        steady = np.concatenate([history.steady, self._view.steady.take(frames)])
-        end = len(history.steady) + frames.searchsorted(self.arrival, side="right")
+        steady = np.concatenate([history.samples()[0], self._view.steady.take(frames)])
+        end = len(history) + frames.searchsorted(self.arrival, side="right")
         begin = steady.searchsorted(self.steady - count.span_ns, side="right")
         counted: NDArray[np.float64] = np.maximum(end - begin, 0).astype(np.float64)
         return counted

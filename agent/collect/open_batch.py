@@ -3,7 +3,8 @@
 
 Limits: a batch never spans more than its interval of the frames' own clock, and is sealed early when it is
 likely to outgrow its payload: by how many bytes a value took in the batches before. A clock that steps, forward
-past the interval or back, ends the batch, so that within one batch times run on.
+past the interval or back, ends the batch, so that within one batch times run on. What counts is the time of the
+frames received while it is open: samples that were put by, or recorded from the time before an event, are older.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.collect.merging import merge_blocks
+from agent.decode.decoder import Decoded
+from agent.model import SignalBlock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from agent.decode.decoder import Decoded
-    from agent.model import FrameBlock, SignalBlock
+    from agent.model import Event, FrameBlock
 
 BACKWARD_NS_MAX = 1_000_000_000
 """Buses that are read apart may differ by this much without the clock having been set back."""
@@ -36,28 +38,52 @@ class SealLimits:
     payload_bytes: int
 
 
+class Span(NamedTuple):
+    """Earliest and latest time of the frames of a block, by their own clock."""
+
+    begin_ns: int
+    end_ns: int
+
+    @classmethod
+    def of(cls, frames: FrameBlock) -> Span:
+        """Of these; not of none."""
+        return cls(int(frames.time_ns.min()), int(frames.time_ns.max()))
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A decoded block, and the time and number of its frames, decoded or not."""
+    """A decoded block, the time and number of its frames, decoded or not, and what happened in it."""
 
     begin_ns: int
     end_ns: int
     frames: int
     decoded: Decoded
+    events: tuple[Event, ...] = ()
 
     @classmethod
     def of(cls, frames: FrameBlock, decoded: Decoded) -> Part:
         """The part made of these frames; not of none."""
-        return cls(int(frames.time_ns.min()), int(frames.time_ns.max()), len(frames), decoded)
+        return cls(*Span.of(frames), len(frames), decoded)
+
+    @classmethod
+    def kept(cls, block: SignalBlock) -> Part:
+        """Samples that were kept of frames which are counted elsewhere; not none."""
+        return cls(int(block.time_ns.min()), int(block.time_ns.max()), 0, Decoded(block, {}, {}))
+
+    @classmethod
+    def told(cls, time_ns: int, events: Sequence[Event] = ()) -> Part:
+        """Events, or nothing at all, at a time."""
+        return cls(time_ns, time_ns, 0, Decoded(SignalBlock.empty(), {}, {}), tuple(events))
 
 
 @dataclass(slots=True)
 class OpenBatch:
     """The batch being filled.
 
-    opened_ns, newest_ns   earliest and latest time of any frame in it, decoded or not
-    frames                 data frames, decoded or not
-    values                 decoded ones
+    opened_ns, newest_ns    earliest and latest time of any frame in it, decoded or not
+    frames                  data frames, decoded or not
+    values                  decoded ones
+    heard_ns, heard_end_ns  earliest and latest time of the frames received since it was opened
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -65,6 +91,8 @@ class OpenBatch:
     newest_ns: int = 0
     frames: int = 0
     values: int = 0
+    heard_ns: int = 0
+    heard_end_ns: int = 0
 
     @classmethod
     def of(cls, parts: Iterable[Part]) -> OpenBatch:
@@ -82,9 +110,25 @@ class OpenBatch:
         self.values += len(part.decoded.signals.values)
         self.parts.append(part)
 
+    def hear(self, span: Span) -> None:
+        """Frames of this time have been received, whatever of them is in it."""
+        first = not self.heard_end_ns
+        self.heard_ns = span.begin_ns if first else min(self.heard_ns, span.begin_ns)
+        self.heard_end_ns = span.end_ns if first else max(self.heard_end_ns, span.end_ns)
+
+    @property
+    def rows(self) -> int:
+        """Decoded frames."""
+        return sum(len(part.decoded.signals) for part in self.parts)
+
     def block(self) -> SignalBlock:
         """All rows in one block."""
-        return merge_blocks([part.decoded.signals for part in self.parts])
+        blocks = [part.decoded.signals for part in self.parts if len(part.decoded.signals)]
+        return merge_blocks(blocks) if blocks else SignalBlock.empty()
+
+    def events(self) -> tuple[Event, ...]:
+        """All that happened in it."""
+        return tuple(event for part in self.parts for event in part.events)
 
     def unknown(self) -> Counter[tuple[int, int]]:
         """Frames that no DBC knows, by (bus index, arbitration id word)."""
@@ -112,12 +156,11 @@ def _total(counts: Iterable[Mapping[tuple[int, int], int]]) -> Counter[tuple[int
     return total
 
 
-def must_seal_before(batch: OpenBatch, frames: FrameBlock, limits: SealLimits) -> bool:
-    """Whether these frames belong to the next batch: they are too late for this one, or the clock was set."""
-    if not batch.frames or not len(frames):
+def must_seal_before(batch: OpenBatch, span: Span, limits: SealLimits) -> bool:
+    """Whether frames of this time belong to the next batch: they are too late for this one, or the clock was set."""
+    if not batch.parts:
         return False
-    begin_ns, end_ns = int(frames.time_ns.min()), int(frames.time_ns.max())
-    return end_ns - batch.opened_ns >= limits.interval_ns or begin_ns < batch.newest_ns - BACKWARD_NS_MAX
+    return span.end_ns - batch.heard_ns >= limits.interval_ns or span.begin_ns < batch.heard_end_ns - BACKWARD_NS_MAX
 
 
 def must_seal(batch: OpenBatch, bytes_per_value: float, limits: SealLimits) -> bool:

@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from agent.collect.roster import Roster
     from agent.collect.trigger import Trigger
     from agent.collect.view import View
-    from agent.model import FrameBlock
 
 WINDOWS_MAX = 64
-PIECE_FRAMES = 4096
-"""What came before an event is decoded, and handed on, in blocks of so many frames."""
 
 
 @dataclass(slots=True)
@@ -110,13 +107,14 @@ class Recorder:
                 chosen &= ~(covered & each.records.take(view.channel).take(view.value_column))
         return chosen.nonzero()[0]
 
-    def keep(self, view: View, kept: NDArray[np.uint8]) -> None:
-        """Raise the ranks of the values of a block that lie in windows."""
+    def keep(self, view: View, kept: NDArray[np.uint8], always: NDArray[np.uint8]) -> None:
+        """Raise the ranks of the values of a block that lie in windows. `always`: as of `chosen`."""
         for recording in self._recordings:
             if recording.windows:
+                rank = recording.trigger.rank
                 covered = recording.covers(view.row_steady, view.arrival).take(view.value_row)
-                covered &= recording.records.take(view.channel).take(view.value_column)
-                np.maximum(kept, recording.trigger.rank, out=kept, where=covered, dtype=np.uint8)
+                covered &= (recording.records & (always < rank)).take(view.channel).take(view.value_column)
+                np.maximum(kept, rank, out=kept, where=covered, dtype=np.uint8)
 
     def settle(self) -> None:
         """At the end of a block: join windows that overlap."""
@@ -129,9 +127,3 @@ class Recorder:
                 else:
                     joined.append(window)
             recording.windows = joined[-WINDOWS_MAX:]
-
-
-def cut(frames: FrameBlock, steady: NDArray[np.int64]) -> list[tuple[FrameBlock, NDArray[np.int64]]]:
-    """Frames in blocks of no more than `PIECE_FRAMES`."""
-    begins = range(0, len(frames), PIECE_FRAMES)
-    return [(frames.slice(at, at + PIECE_FRAMES), steady[at : at + PIECE_FRAMES]) for at in begins]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages that have stopped: marked as absent when they have been silent for their time, and as back when they
+"""Messages that have stopped: told as absent when they have been silent for their time, and as back when they
 return. Nothing of an absent message is ever repeated; its next samples count as changed, whatever they say.
 
 Silence is counted on the steady clock of the message's bus. Where a whole bus is silent, nothing tells the time, and
-its messages are marked when it is heard again.
+its messages are told when it is heard again.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.marks import Mark, MarkKind
 from agent.collect.steady import NEVER
-from agent.model import split_group_key
+from agent.model import Event, EventKind, split_group_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,35 +49,35 @@ class Silences:
         self._tracked = self._stale.nonzero()[0]
         self._bus = self._roster.bus.take(self._tracked)
 
-    def observe(self, view: View, now: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, list[Mark]]:
-        """How often each row's lane has returned so far, int64 (R,), None where none ever has; and new marks.
+    def observe(self, view: View, now: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, list[Event]]:
+        """How often each row's lane has returned so far, int64 (R,), None where none ever has; and new events.
 
         now   int64 (buses,), the steady time after the block
         """
-        tracked, marks, gaps = self._tracked, list[Mark](), list[tuple[int, int]]()
+        tracked, events, gaps = self._tracked, list[Event](), list[tuple[int, int]]()
         if not len(tracked):
-            return None, marks
+            return None, events
         overdue = now.take(self._bus) - self._last.take(tracked) > self._stale.take(tracked)
         if overdue.any():
             groups = np.full(len(self._stale), -1, np.int64)
             groups[view.lane] = np.arange(len(view.lane))
             heard_of = (groups.take(tracked) >= 0) | ((self._last.take(tracked) > NEVER) & ~self._silent.take(tracked))
             for lane in tracked[overdue & heard_of].tolist():
-                gaps += self._look_closer(view, lane, int(groups[lane]), int(now[self._roster.bus[lane]]), marks)
+                gaps += self._look_closer(view, lane, int(groups[lane]), int(now[self._roster.bus[lane]]), events)
         last = view.block.row_start[1:] - 1
         self._last[view.lane] = view.row_steady.take(last)
         self._last_time[view.lane] = view.block.time_ns.take(last)
         if not gaps and not self._has_returns:
-            return None, marks
+            return None, events
         self._has_returns = True
         returns = self._returns.take(view.row_lane)
         for row, end in gaps:
             returns[row:end] += 1
             self._returns[view.row_lane[row]] += 1
-        return returns, marks
+        return returns, events
 
-    def _look_closer(self, view: View, lane: int, group: int, now: int, marks: list[Mark]) -> list[tuple[int, int]]:
-        """Mark what a lane's silences were; for each return the rows from it to the end of the group."""
+    def _look_closer(self, view: View, lane: int, group: int, now: int, events: list[Event]) -> list[tuple[int, int]]:
+        """Tell what a lane's silences were; for each return the rows from it to the end of the group."""
         block, stale = view.block, int(self._stale[lane])
         begin, end = (int(block.row_start[group]), int(block.row_start[group + 1])) if group >= 0 else (0, 0)
         last, last_time = int(self._last[lane]), int(self._last_time[lane])
@@ -87,17 +86,19 @@ class Silences:
         for row in (np.diff(times) > stale).nonzero()[0].tolist():
             if times[row] > NEVER:
                 if not self._silent[lane]:
-                    marks.append(
-                        self._mark(MarkKind.ABSENT, lane, int(block.time_ns[begin + row - 1]) if row else last_time)
+                    events.append(
+                        self._event(EventKind.ABSENT, lane, int(block.time_ns[begin + row - 1]) if row else last_time)
                     )
-                marks.append(self._mark(MarkKind.BACK, lane, int(block.time_ns[begin + row])))
+                events.append(self._event(EventKind.BACK, lane, int(block.time_ns[begin + row])))
                 returns.append((begin + row, end))
             self._silent[lane] = False
         if now - int(times[-1]) > stale and not self._silent[lane]:
-            marks.append(self._mark(MarkKind.ABSENT, lane, int(block.time_ns[end - 1]) if end > begin else last_time))
+            events.append(
+                self._event(EventKind.ABSENT, lane, int(block.time_ns[end - 1]) if end > begin else last_time)
+            )
             self._silent[lane] = True
         return returns
 
-    def _mark(self, kind: MarkKind, lane: int, time_ns: int) -> Mark:
+    def _event(self, kind: EventKind, lane: int, time_ns: int) -> Event:
         _, _, can_id = split_group_key(int(self._roster.key[lane]))
-        return Mark(kind, time_ns, f"{self._roster.bus_name(lane)}.{self._roster.message_name(lane)}", can_id)
+        return Event(kind, time_ns, f"{self._roster.bus_name(lane)}.{self._roster.message_name(lane)}", can_id)

@@ -18,6 +18,7 @@ from agent.collect.binding import bind
 from agent.collect.condition import Evaluator
 from agent.collect.parser import parse_condition
 from agent.collect.rules import Patterns, rank_of
+from agent.collect.screen import ALWAYS_TRUE, NEVER_TRUE, UNCERTAIN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from agent.collect.directory import Directory
     from agent.collect.expression import SignalRef
     from agent.collect.inputs import BlockInstants
+    from agent.collect.screen import Outlook
     from agent.config.collecting import TriggerConfig
 
 
@@ -74,6 +76,16 @@ class Trigger:
         """The messages whose frames are its instants."""
         counted = {message for each in self.evaluators for count in each.counts() for message in count.messages}
         return {ref.message for ref in self.signals} | counted
+
+    def has_nothing_to_do(self, when: Outlook, until: Outlook) -> bool:
+        """Whether no instant of a block can change anything, as its conditions look over the block's bounds."""
+        if UNCERTAIN in (when, until):
+            return False
+        if self.on:
+            return when == ALWAYS_TRUE if self.until is None else until == NEVER_TRUE
+        if self.until is None and not self.config.hold:
+            return when == (ALWAYS_TRUE if self.level else NEVER_TRUE)
+        return when == NEVER_TRUE and self.since is None
 
     def run(self, at: BlockInstants) -> list[int]:
         """The instants at which it fires."""

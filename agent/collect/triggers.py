@@ -9,11 +9,12 @@ import numpy as np
 
 from agent.collect.building import chosen_block
 from agent.collect.inputs import BlockInstants, Inputs
-from agent.collect.marks import Mark, MarkKind
-from agent.collect.recorder import Recorder, cut
+from agent.collect.pieces import pieces
+from agent.collect.recorder import Recorder
 from agent.collect.ring import Ring
+from agent.collect.screen import NEVER_TRUE, Screen, Watcher
 from agent.collect.view import View
-from agent.model import FrameBlock
+from agent.model import Event, EventKind, FrameBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.collect.building import Shapes
+    from agent.collect.gates import Gates
     from agent.collect.roster import Roster
+    from agent.collect.scan import Scan
+    from agent.collect.screen import Bounds
     from agent.collect.trigger import Trigger
     from agent.model import SignalBlock
 
@@ -31,36 +35,72 @@ class Triggers:
 
     Args:
         roster: knows the lanes.
+        gates: scan the channels that are watched, and know their latest samples.
         triggers: in the order of the configuration.
         decode: what frames of the ring are decoded with, the way blocks are.
         ring_bytes: the size of the ring.
+        payload_bytes: of a batch; what is recorded comes in blocks that fit one.
 
     """
 
     def __init__(
         self,
         roster: Roster,
+        gates: Gates,
         triggers: Sequence[Trigger],
         decode: Callable[[FrameBlock], SignalBlock],
         ring_bytes: int,
+        payload_bytes: int,
     ) -> None:
         self._roster = roster
         self._triggers = tuple(triggers)
+        self._messages = [frozenset(trigger.messages) for trigger in triggers]
         self._decode = decode
         self._ring = Ring(ring_bytes)
-        self._inputs = Inputs(roster)
+        self._payload_bytes = payload_bytes
+        self._inputs = Inputs(roster, gates.latest)
+        self._screen = Screen(
+            roster, gates.latest, sorted({ref for trigger in triggers for ref in trigger.signals}, key=hash)
+        )
+        self._watchers = [self._watch(trigger) for trigger in triggers]
         self.recorder = Recorder(roster, triggers)
+        self._uncertain: set[int] = set()
+        self._gates = gates
+        roster.on_growth(self._grow)
         bus_of = {message: roster.buses.index(definition.bus) for message, definition in enumerate(roster.messages)}
         for trigger in triggers:
             of_messages = {bus_of[message] for message in trigger.messages}
             for each in trigger.evaluators:
                 self._inputs.watch(each.signals(), each.overs(), each.counts(), of_messages)
 
-    def fire(self, view: View) -> list[tuple[int, int]]:
+    def _grow(self, _: range) -> None:
+        self._gates.watch(self._screen.channel)
+        uncertain = self._screen.uncertain
+        self._uncertain = {
+            number for number, trigger in enumerate(self._triggers) if not uncertain.isdisjoint(trigger.signals)
+        }
+
+    def _watch(self, trigger: Trigger) -> tuple[Watcher, Watcher | None]:
+        """Of `when` and `until`."""
+        when, *until = (
+            Watcher(each, self._screen.number, int(trigger.config.stale_after or 0)) for each in trigger.evaluators
+        )
+        return when, until[0] if until else None
+
+    def _needs_a_look(self, number: int, bounds: Bounds) -> bool:
+        trigger, (when, until) = self._triggers[number], self._watchers[number]
+        if number in self._uncertain:
+            return True
+        return not trigger.has_nothing_to_do(when.outlook(bounds), until.outlook(bounds) if until else NEVER_TRUE)
+
+    def fire(self, view: View, scan: Scan) -> list[tuple[int, int]]:
         """The events in a block: place of the frame, number of the trigger; in that order."""
         events = []
-        for number, trigger in enumerate(self._triggers):
-            arrival = self._inputs.frames(view, trigger.messages)
+        bounds = self._screen.bounds(view, scan, self._inputs)
+        for number, (trigger, messages) in enumerate(zip(self._triggers, self._messages, strict=True)):
+            if not self._needs_a_look(number, bounds):
+                continue
+            arrival = self._inputs.frames(view, messages)
             if len(arrival):
                 at = BlockInstants(view, self._inputs, arrival, int(trigger.config.stale_after or 0))
                 events += [(int(arrival[place]), number) for place in trigger.run(at)]
@@ -68,8 +108,8 @@ class Triggers:
 
     def record(
         self, view: View, events: Sequence[tuple[int, int]], always: NDArray[np.uint8], shapes: Shapes
-    ) -> Iterator[tuple[Trigger, Mark, list[SignalBlock]]]:
-        """For each event its mark, and what is recorded of the time before it; its window is open from then on.
+    ) -> Iterator[tuple[Trigger, Event, list[SignalBlock]]]:
+        """For each event what is told of it and what is recorded of the time before it; its window opens with it.
 
         always   uint8 (channels,), the rank that rules keep all of each channel with
         """
@@ -81,12 +121,14 @@ class Triggers:
             steady = np.concatenate([steady, view.steady[:arrival]])
             missing = self.recorder.missing(number, steady, begin)
             blocks: list[SignalBlock] = []
-            for piece, times in cut(_selected(frames, missing), steady[missing]):
-                before = View(self._roster, piece, self._decode(piece), times)
+            frames, steady = _selected(frames, missing), steady[missing]
+            for first, end in pieces(frames, self._payload_bytes):
+                piece = frames.slice(first, end)
+                before = View(self._roster, piece, self._decode(piece), steady[first:end])
                 block = chosen_block(before, [self.recorder.chosen(number, before, always)], shapes)
                 blocks += [block] if block is not None else []
             self.recorder.open(number, arrival, event)
-            yield trigger, self._mark(trigger, int(view.frames.time_ns[arrival])), blocks
+            yield trigger, self._event(trigger, int(view.frames.time_ns[arrival])), blocks
 
     def remember(self, view: View, now: NDArray[np.int64]) -> None:
         """What the block leaves behind. `now`: int64 (buses,), steady time after it."""
@@ -94,13 +136,13 @@ class Triggers:
         self._ring.append(view.frames, view.steady)
         self.recorder.settle()
 
-    def _mark(self, trigger: Trigger, time_ns: int) -> Mark:
+    def _event(self, trigger: Trigger, time_ns: int) -> Event:
         config = trigger.config
         passed_over, trigger.passed_over = trigger.passed_over, 0
         detail = f"recorded from {config.before} before to {config.after} after"
         if passed_over:
             detail += f"; {passed_over} events passed over since the last one"
-        return Mark(MarkKind.TRIGGERED, time_ns, config.name, detail=detail)
+        return Event(EventKind.TRIGGERED, time_ns, config.name, detail=detail)
 
 
 def _selected(frames: FrameBlock, chosen: NDArray[np.bool_]) -> FrameBlock:

@@ -67,6 +67,15 @@ class View:
         return place
 
     @cached_property
+    def _group_of(self) -> dict[int, int]:
+        return dict(zip(self.lane.tolist(), range(len(self.lane)), strict=True))
+
+    def rows_of_lane(self, lane: int) -> tuple[int, int]:
+        """The first row of a lane, and the one after its last."""
+        group = self._group_of.get(lane)
+        return (0, 0) if group is None else (int(self.block.row_start[group]), int(self.block.row_start[group + 1]))
+
+    @cached_property
     def row_group(self) -> NDArray[np.int64]:
         """int64 (R,): the group of each row."""
         return np.arange(len(self.lane)).repeat(self._rows)
@@ -118,6 +127,17 @@ class View:
         place = np.arange(begin[-1])
         place += (self._start.take(columns) - begin[:-1]).repeat(counts)
         return Gathered(columns, begin, counts, place)
+
+    def samples(self, channel: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Raw values and steady times of a channel, in the order received."""
+        column = int(self.place[channel])
+        if column < 0:
+            return np.empty(0, np.uint64), np.empty(0, np.int64)
+        start, end = self.block.column_start[column : column + 2].tolist()
+        if not self._is_whole:
+            return self.block.values[start:end], self.row_steady.take(self.value_row[start:end])
+        row = int(self._first_row[column])
+        return self.block.values[start:end], self.row_steady[row : row + end - start]
 
     def rows_of(self, gathered: Gathered) -> NDArray[np.int64]:
         """int64: the row of each value gathered."""

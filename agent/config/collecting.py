@@ -74,7 +74,7 @@ class CollectConfig(Section, frozen=True, kw_only=True):
 class TriggerConfig(Section, frozen=True, kw_only=True):
     """``[[trigger]]``: an event, and what is recorded around it at full rate.
 
-    name            names the event in marks and logs; each name once; required
+    name            names the event in batches, exports and logs; each name once; required
     when            the condition; the event is that it becomes true; required
     until           the event is over, and may come again, only when this has become true; unless given, when the
                     condition is not true any more

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 import msgspec
 
 from agent.config import rules
-from agent.config.sections import BusConfig, Config, Section
+from agent.config.collecting import CollectConfig, TriggerConfig
+from agent.config.section import Section
+from agent.config.sections import BusConfig, Config
 from agent.config.values import RefusedError, accepted, bare, convert
 from agent.errors import ConfigError
 
@@ -30,6 +32,8 @@ _FILE_BYTES_MAX = 1 << 20
 _HIDDEN = "(not shown)"
 _SECRETS = ("password", "secret", "token", "passphrase")
 _AnySection = TypeVar("_AnySection", bound=Section)
+_LISTS: dict[str, type[Section]] = {"collect": CollectConfig, "trigger": TriggerConfig}
+"""Sections that may be given more than once, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ def _read_document(reader: _Reader, document: dict[str, Any]) -> Config | None:
     for key, name in names.items():
         if name == "buses":
             values[name] = _read_buses(reader, document.get(key, []))
+        elif key in _LISTS and key in document:
+            values[name] = _read_list(reader, key, _LISTS[key], document[key])
         elif key in document:
             values[name] = _read_section(reader, key, bare(sections[name]), document[key])
         elif name in ("vehicle", "mqtt"):
@@ -114,19 +120,30 @@ def _read_document(reader: _Reader, document: dict[str, Any]) -> Config | None:
 
 
 def _read_buses(reader: _Reader, tables: object) -> tuple[BusConfig, ...]:
-    if not isinstance(tables, list) or not tables:
-        wrong = "missing, and required" if tables == [] else f"{_shown('bus', tables)} is not a list of buses"
-        reader.refuse("bus", f"{wrong}; accepted: one section [[bus]] for each bus")
+    if tables == []:
+        reader.refuse("bus", "missing, and required; accepted: one section [[bus]] for each bus")
+        return ()
+    return tuple(
+        msgspec.structs.replace(bus, channel=str(reader.folder / str(bus.channel)))
+        if bus.interface == "replay" and bus.channel != ""
+        else bus
+        for bus in _read_list(reader, "bus", BusConfig, tables)
+    )
+
+
+def _read_list(reader: _Reader, key: str, kind: type[_AnySection], tables: object) -> tuple[_AnySection, ...]:
+    """The sections [[key]], each told by its name, where it has one, or its number."""
+    if not isinstance(tables, list):
+        plural = {"bus": "buses", "collect": "rules"}.get(key, f"{key}s")
+        wrong = f"{_shown(key, tables)} is not a list of {plural}"
+        reader.refuse(key, f"{wrong}; accepted: one section [[{key}]] for each")
         return ()
     read = []
     for number, table in enumerate(tables, 1):
         name = table.get("name") if isinstance(table, dict) else None
-        where = f"bus[{name}]" if isinstance(name, str) and name else f"bus[#{number}]"
-        bus = _read_section(reader, where, BusConfig, table)
-        if bus is not None and bus.interface == "replay" and bus.channel != "":
-            bus = msgspec.structs.replace(bus, channel=str(reader.folder / str(bus.channel)))
-        read.append(bus)
-    return tuple(bus for bus in read if bus is not None)
+        where = f"{key}[{name}]" if isinstance(name, str) and name else f"{key}[#{number}]"
+        read.append(_read_section(reader, where, kind, table))
+    return tuple(section for section in read if section is not None)
 
 
 def _read_section(reader: _Reader, where: str, kind: type[_AnySection], table: object) -> _AnySection | None:

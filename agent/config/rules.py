@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent.config.collecting import broken_collecting
+from agent.units import Size
+
 if TYPE_CHECKING:
     from agent.config.sections import BusConfig, Config, MqttConfig
 
 BUSES_MAX = 255
 """A frame carries the index of its bus in one byte."""
 _INTERFACE_NAME_MAX = 15  # IFNAMSIZ without its zero byte, linux/if.h
+
+CLASSES_LIMIT = Size.parse("4MiB")
+"""The classes of [[collect]] and [[trigger]] have a spool each, which share the limit."""
 
 Broken = Iterator[tuple[str, str]]
 
@@ -28,6 +34,12 @@ def broken(config: Config) -> Broken:
     yield from _broken_buses(config.buses)
     if config.spool.limit < 2 * config.spool.segment:
         yield "spool.limit", f'"{config.spool.limit}" is too small; accepted: at least twice spool.segment'
+    yield from broken_collecting(config.collect, config.triggers)
+    if (config.collect or config.triggers) and config.spool.limit < CLASSES_LIMIT:
+        yield (
+            "spool.limit",
+            f'"{config.spool.limit}" is too small for [[collect]]; accepted: at least "{CLASSES_LIMIT}"',
+        )
     if config.mqtt is not None:
         yield from _broken_mqtt(config.mqtt)
         if config.mqtt.window_bytes < config.batch.max_bytes:

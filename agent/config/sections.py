@@ -12,23 +12,15 @@ Paths are absolute once read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
+from agent.config.collecting import CollectConfig, TriggerConfig  # noqa: TC001  (msgspec reads the annotations)
+from agent.config.section import Section, Within
 from agent.units import Duration, Rate, Size
-
-
-@dataclass(frozen=True)
-class Within:
-    """Bounds of a quantity, written as in the file, or of a number, as digits; both ends are accepted."""
-
-    low: str
-    high: str
-
 
 VehicleId = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}$", description="1 to 128 letters, digits and - _ . :")
@@ -60,10 +52,6 @@ Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")
 
 PAYLOAD_BYTES_MAX = 120 * 1024
 """No batch may be larger: AWS IoT Core takes 128 KB a message, headers included."""
-
-
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all sections have in common."""
 
 
 class VehicleConfig(Section, frozen=True, kw_only=True):
@@ -126,7 +114,7 @@ class SpoolConfig(Section, frozen=True, kw_only=True):
     """``[spool]``: where batches wait, on disk, until the broker has acknowledged them.
 
     path               the directory; made where missing
-    limit              the most that waiting batches may take; the oldest are evicted beyond it
+    limit              the most that waiting batches may take, of all classes; the oldest are evicted beyond it
     segment            size of the files in it, preallocated
     min_free           what is left free on the disk for others; the oldest are evicted below it
     journal_interval   the open batch is written down this often: the most that a power cut can cost
@@ -218,11 +206,14 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     tick             how often the buses are drained, at most; more often where the kernel grants too small a
                      receive buffer for that; longer ticks cost less
     receive_buffer   asked of the kernel for queued frames; one classic frame takes 768 bytes of it
+    ring             memory for the latest frames, of which triggers record what came before their event; one
+                     classic frame takes 31 bytes of it. Without any [[trigger]] none is taken
     """
 
     shutdown_grace: Annotated[Duration, Within("0s", "10m")] = Duration.parse("5s")
     tick: Annotated[Duration, Within("1ms", "1s")] = Duration.parse("100ms")
     receive_buffer: Annotated[Size, Within("64KiB", "1GiB")] = Size.parse("8MiB")
+    ring: Annotated[Size, Within("64KiB", "1GiB")] = Size.parse("16MiB")
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -234,6 +225,8 @@ class Config(Section, frozen=True, kw_only=True):
     vehicle: VehicleConfig
     buses: tuple[BusConfig, ...] = field(name="bus")
     mqtt: MqttConfig | None = None
+    collect: tuple[CollectConfig, ...] = ()
+    triggers: tuple[TriggerConfig, ...] = field(name="trigger", default=())
     batch: BatchConfig = BatchConfig()
     spool: SpoolConfig = SpoolConfig()
     log: LogConfig = LogConfig()

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from agent.config.sections import Within
+from agent.config.section import Within
 from agent.units import Quantity
 
 _WORDS: dict[Any, tuple[str, str]] = {
@@ -23,6 +23,8 @@ _WORDS: dict[Any, tuple[str, str]] = {
     str | int: ("a text or a whole number", "a text in quotes, or a whole number"),
     bool: ("true or false", "true or false"),
     int: ("a whole number", "a whole number"),
+    float: ("a number in range", "a number"),
+    str | tuple[str, ...]: ("a text or a list of texts", "a text in quotes, or a list of them"),
     Path: ("a path", "a path in quotes"),
     tuple[Path, ...]: ("a list of paths", '[] or a list of paths such as ["one.dbc", "two.dbc"]'),
     dict[str, object]: ("a table", "keys and values, such as { ttyBaudrate = 115200 }"),
@@ -109,7 +111,7 @@ def _words(annotation: Any) -> tuple[str, str]:
         return "one of these", ", ".join(choices)
     for meta in get_args(annotation)[1:] if get_origin(annotation) is Annotated else ():
         if isinstance(meta, Meta) and meta.description:
-            return "of this form" if meta.pattern else "a text", meta.description
+            return "of this form" if meta.pattern else _WORDS[kind][0], meta.description
     if isinstance(kind, type) and issubclass(kind, Quantity):
         return kind.noun, kind.accepted
     noun, accepted = _WORDS[kind]

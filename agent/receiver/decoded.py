@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from agent.batch.codec import Batch
-    from agent.receiver.parts import Part
-    from agent.receiver.writers import Writer
 
 log = structlog.get_logger()
 WAITING_MAX = 10_000
@@ -79,17 +77,13 @@ class DecodedOutput:
             return
         if self._lines is not None:
             writer = text_writer("jsonl", self._lines, choices=self._choices, vehicle=batch.id.vehicle)
-            _write(writer, parts)
+            writer.write(parts, batch.events)
             writer.close()
             path.unlink()
         else:
             with opened(self._name, self._beside(path), choices=self._choices) as file:
-                _write(file, parts)
+                if parts or batch.events:
+                    file.write(parts, batch.events)
 
     def _beside(self, path: Path) -> Path:
         return path.with_name(f"{path.name.removesuffix(BATCH_SUFFIX)}.{self._name}")
-
-
-def _write(writer: Writer, parts: list[Part]) -> None:
-    if parts:
-        writer.write(parts)

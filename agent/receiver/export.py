@@ -9,6 +9,7 @@ Failure: what the disk refuses raises `AgentError` with the path; a closed pipe 
 from __future__ import annotations
 
 import sys
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from agent.model import Event
     from agent.receiver.inventory import Found, Inventory, Problem
     from agent.receiver.writers import Writer
 
@@ -56,6 +58,7 @@ class ExportSummary:
     batches      they come from
     duplicates   batches that were there more than once
     unknown      frames of ids that no DBC knows: received, counted, not kept
+    events       told in batches
     corrections  of a wrong clock, by boot
     """
 
@@ -64,6 +67,7 @@ class ExportSummary:
     batches: int
     duplicates: int
     unknown: int
+    events: int
     gaps: tuple[NamedGap, ...]
     problems: tuple[Problem, ...]
     corrections: tuple[Correction, ...]
@@ -76,6 +80,7 @@ class ExportSummary:
             "batches": self.batches,
             "duplicates_dropped": self.duplicates,
             "frames_unknown": self.unknown,
+            "events": self.events,
             "corrections": [correction.as_dict() for correction in self.corrections],
             "gaps": [gap.as_dict() for gap in self.gaps],
             "problems": [{"place": problem.place, "reason": problem.reason} for problem in self.problems],
@@ -89,11 +94,15 @@ def export(
     check_output(name, out)
     vehicle = _chosen(inventory, vehicle)
     found = inventory.exportable(vehicle)
-    frames = 0
+    events = deque(sorted((event for each in found for event in each.events), key=lambda event: event.time_ns))
+    frames, told = 0, len(events)
     with opened(name, out, choices=choices) as writer:
         for window in windows([stretch for each in found for stretch in each.stretches], inventory.load):
-            writer.write(window)
+            end_ns = max(int(part.time_ns.max()) for part in window)
+            writer.write(window, _until(events, end_ns))
             frames += sum(len(part.rows) for part in window)
+        if events:
+            writer.write([], list(events))
     everything = [each for each in inventory.batches.values() if each.id.vehicle == vehicle]
     account = GapAccount()
     for each in everything:
@@ -104,6 +113,7 @@ def export(
         len(everything),
         inventory.duplicates,
         sum(each.unknown for each in everything),
+        told,
         tuple(account.report()),
         tuple(inventory.problems),
         _corrections(everything),
@@ -119,6 +129,14 @@ def _corrections(found: list[Found]) -> tuple[Correction, ...]:
         Correction(boot, len(moved), min(each.least_ns for each in moved), max(each.most_ns for each in moved))
         for boot, moved in by_boot.items()
     )
+
+
+def _until(events: deque[Event], end_ns: int) -> list[Event]:
+    """Take the events that are not later than this."""
+    due = []
+    while events and events[0].time_ns <= end_ns:
+        due.append(events.popleft())
+    return due
 
 
 def _chosen(inventory: Inventory, vehicle: str | None) -> str:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder as the end of the pipeline: batches go to files at once, in the layout that `receive` writes, too.
 
+Each class is a stream of its own, in a folder of its own.
+
 Failure: ConfigError where the folder holds batches already: two recordings in one folder would become one export.
 SpoolError where the disk refuses.
 """
@@ -15,10 +17,14 @@ from agent.receiver.inbox import Inbox, Verdict
 from agent.receiver.inventory import BATCH_SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from agent.config import Priority
     from agent.model import Gap
+
+
+_STREAMS: dict[Priority, str] = {"critical": "replay-critical", "normal": "replay", "bulk": "replay-bulk"}
 
 
 class _Payload(Protocol):
@@ -26,20 +32,26 @@ class _Payload(Protocol):
     def payload(self) -> bytes: ...
 
 
+def open_folder(out: Path, vehicle: str, catalog: bytes, classes: Iterable[Priority]) -> dict[Priority, FolderStore]:
+    """A store for each class; the catalog is stored."""
+    if out.is_dir() and next(out.rglob(f"*{BATCH_SUFFIX}"), None):
+        raise ConfigError(f"--out: {out} holds batches already; accepted: a folder that is new or empty")
+    inbox = Inbox(out)
+    _put(inbox, vehicle, catalog)
+    return {priority: FolderStore(inbox, vehicle, _STREAMS[priority]) for priority in classes}
+
+
 class FolderStore:
     """Stores batches as files; nothing is journaled, because what is replayed can be replayed again."""
 
     journals = False
 
-    def __init__(self, out: Path, vehicle: str, catalog: bytes) -> None:
-        if out.is_dir() and next(out.rglob(f"*{BATCH_SUFFIX}"), None):
-            raise ConfigError(f"--out: {out} holds batches already; accepted: a folder that is new or empty")
-        self.stream = f"replay-{secrets.token_hex(6)}"
+    def __init__(self, inbox: Inbox, vehicle: str, stream: str) -> None:
+        self.stream = f"{stream}-{secrets.token_hex(6)}"
         self.next_sequence = 0
-        self._inbox = Inbox(out)
+        self._inbox = inbox
         self._gaps: list[Gap] = []
         self._vehicle = vehicle
-        self._put(catalog)
 
     def note(self, part: bytes) -> bool:  # noqa: ARG002
         """Nothing to do."""
@@ -56,11 +68,12 @@ class FolderStore:
     def append(self, batches: Sequence[_Payload]) -> None:
         """Write a file each."""
         for batch in batches:
-            self._put(batch.payload)
+            _put(self._inbox, self._vehicle, batch.payload)
             self.next_sequence += 1
         self._gaps.clear()
 
-    def _put(self, payload: bytes) -> None:
-        accepted = self._inbox.accept(payload, vehicle=self._vehicle)
-        if accepted.verdict not in (Verdict.BATCH, Verdict.CATALOG):
-            raise SpoolError(f"cannot store what was just made: {accepted.reason or accepted.verdict}")
+
+def _put(inbox: Inbox, vehicle: str, payload: bytes) -> None:
+    accepted = inbox.accept(payload, vehicle=vehicle)
+    if accepted.verdict not in (Verdict.BATCH, Verdict.CATALOG):
+        raise SpoolError(f"cannot store what was just made: {accepted.reason or accepted.verdict}")

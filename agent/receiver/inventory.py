@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.batch.codec import Batch
-    from agent.model import BatchId, Gap
+    from agent.model import BatchId, Event, Gap
 
 BATCH_SUFFIX = ".batch.zst"
 PAYLOAD_MAX = 64 << 20
@@ -60,6 +60,7 @@ class Found:
     unknown: int
     gaps: tuple[Gap, ...]
     boot_id: str
+    events: tuple[Event, ...]
     read: Callable[[], bytes]
     stretches: tuple[Stretch, ...] = ()
     least_ns: int = 0
@@ -168,6 +169,7 @@ class Inventory:
             found,
             opened_ns=placed.batch.opened_ns,
             sealed_ns=placed.batch.sealed_ns,
+            events=placed.batch.events,
             stretches=tuple(stretches(found.id, [group.time_ns for group in placed.batch.groups])),
             least_ns=placed.least_ns,
             most_ns=placed.most_ns,
@@ -199,6 +201,7 @@ def _found(batch: Batch, place: str, read: Callable[[], bytes]) -> Found:
         sum(count.frames for count in batch.unknown),
         batch.gaps,
         batch.clock.boot_id.hex(),
+        batch.events,
         read,
     )
 

@@ -4,6 +4,8 @@
 JSON: one line a frame, ``{"t": 1700000000.123, "bus": "can0", "id": 260, "message": "STEER", "signals": {…}}``,
 signals in the order of the DBC file, numbers as cantools gives them, null where a float is not finite;
 a raw frame of an unknown id is ``{"t": …, "bus": …, "id": …, "message": null, "data": "00ff"}``.
+Events have lines of their own: ``{"t": …, "event": "triggered", "subject": "hard_braking", "detail": "…"}``, and where
+one is about a message, ``"id"`` after the subject; they have neither bus, message nor signals. CSV has none of them.
 CSV: one line a signal value, ``time,bus,id,message,signal,value,unit``; a raw frame is one line with no message,
 the signal ``data`` and its bytes in hex.
 Times are exact decimals of the nanoseconds, with as many decimals as they need: 3, 6 or 9.
@@ -22,13 +24,14 @@ import msgspec
 import numpy as np
 
 from agent.batch.physical import names, physical
+from agent.model import EXTENDED_MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from agent.model import SignalDefinition
+    from agent.model import Event, SignalDefinition
     from agent.receiver.parts import Part, Shaped
 
     LineMaker = Callable[[Part], NDArray[np.object_]]
@@ -57,6 +60,16 @@ def json_lines(part: Part, *, choices: bool = False, vehicle: str | None = None)
             cells.append("}}\n" if shaped.signals else between + "}}\n")
         lines[shaped.index] = _joined(cells, len(shaped.index))
     return lines
+
+
+def event_line(event: Event, *, vehicle: str | None = None) -> str:
+    """The line of an event."""
+    origin = {} if vehicle is None else {"vehicle": vehicle}
+    about = {"id": event.can_id & EXTENDED_MASK} if event.can_id else {}
+    told = {"event": event.kind, "subject": event.subject, **about, "detail": event.detail}
+    (time,) = times_text(np.array([event.time_ns]))
+    head = "".join(f"{_quoted(key)}: {_quoted(value)}, " for key, value in origin.items())
+    return f'{{{head}"t": {time}, {json.dumps(told, ensure_ascii=False)[1:]}\n'
 
 
 def csv_lines(part: Part, *, choices: bool = False) -> NDArray[np.object_]:

@@ -23,11 +23,12 @@ from agent.batch.physical import numeric, reads_as_float
 from agent.model import RAW_SIGNALS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from agent.model import SignalDefinition
+    from agent.model import Event, SignalDefinition
     from agent.receiver.parts import Part
 
 ROWS = 200_000
@@ -55,8 +56,10 @@ class Mf4Writer:
         self._start_ns: int | None = None
         self._waiting = 0
 
-    def write(self, window: list[Part]) -> None:
-        """Take the window's rows."""
+    def write(self, window: list[Part], events: Sequence[Event] = ()) -> None:  # noqa: ARG002
+        """Take the window's rows. Events have no place here."""
+        if not window:
+            return
         if self._start_ns is None:
             first = min(int(part.time_ns.min()) for part in window)
             self._start_ns = first // _SECOND_NS * _SECOND_NS

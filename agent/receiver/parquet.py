@@ -28,10 +28,12 @@ from agent.batch.physical import names, physical
 from agent.receiver.lines import payloads
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from agent.model import Event
     from agent.receiver.parts import Part, Shaped
 
 GROUP_ROWS = 1_000_000
@@ -79,8 +81,10 @@ class ParquetWriter:
         self._tables: list[pa.Table] = []
         self._rows = 0
 
-    def write(self, window: list[Part]) -> None:
-        """Take the window's values."""
+    def write(self, window: list[Part], events: Sequence[Event] = ()) -> None:  # noqa: ARG002
+        """Take the window's values. Events have no place here."""
+        if not window:
+            return
         table = _table(window)
         self._tables.append(table)
         self._rows += table.num_rows

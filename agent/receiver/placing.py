@@ -56,7 +56,7 @@ TrueOffset = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A batch, its times right, and by how much its frames were moved: least and most; 0 and 0 where they stayed."""
+    """A batch, its times right, and by how much they were moved: least and most; 0 and 0 where they stayed."""
 
     batch: Batch
     least_ns: int = 0
@@ -77,7 +77,7 @@ class Placing:
             self._boots.pop((vehicle, reading.boot_id), None)
 
     def place(self, batch: Batch) -> Placed:
-        """The batch with its frames' times, and those of its head, as they should have been."""
+        """The batch with the times of its frames, its events and its head as they should have been."""
         key = (batch.id.vehicle, batch.clock.boot_id)
         readings = self._readings.get(key, {})
         if batch.clock not in readings:
@@ -85,19 +85,21 @@ class Placing:
         if key not in self._boots:
             self._boots[key] = Boot(readings)
         ends = np.array([batch.opened_ns, batch.sealed_ns], np.int64)
-        before = [ends, *(group.time_ns for group in batch.groups)]
+        told = np.array([event.time_ns for event in batch.events], np.int64)
+        before = [ends, *(group.time_ns for group in batch.groups), told]
         after = self._boots[key].place(before, batch.clock, batch.resolution_ns)
         if after is before:
             return Placed(batch)
         of_frames = slice(1, None) if any(map(len, before[1:])) else slice(1)
+        *groups, events = after[1:]
         moved = np.concatenate([b - a for a, b in zip(before[of_frames], after[of_frames], strict=True)])
-        groups = zip(batch.groups, after[1:], strict=True)
         return Placed(
             replace(
                 batch,
                 opened_ns=int(after[0].min()),
                 sealed_ns=int(after[0].max()),
-                groups=tuple(replace(group, time_ns=times) for group, times in groups),
+                groups=tuple(replace(each, time_ns=at) for each, at in zip(batch.groups, groups, strict=True)),
+                events=tuple(replace(each, time_ns=int(at)) for each, at in zip(batch.events, events, strict=True)),
             ),
             int(moved.min()),
             int(moved.max()),

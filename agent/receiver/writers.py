@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import numpy as np
 
 from agent.errors import ConfigError
-from agent.receiver.lines import CSV_HEADER, csv_lines, json_lines
+from agent.receiver.lines import CSV_HEADER, csv_lines, event_line, json_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from agent.model import Event
     from agent.receiver.lines import LineMaker
     from agent.receiver.parts import Part
 
@@ -33,8 +37,8 @@ FORMATS = (*TEXT_FORMATS, *BINARY_FORMATS)
 class Writer(Protocol):
     """Takes windows in time order, then is closed."""
 
-    def write(self, window: list[Part]) -> None:
-        """Write the rows of a window."""
+    def write(self, window: list[Part], events: Sequence[Event] = ()) -> None:
+        """Write the rows of a window, and the events up to its end where the format has a place for them."""
 
     def close(self) -> None:
         """Complete the file."""
@@ -43,15 +47,19 @@ class Writer(Protocol):
 class TextWriter:
     """Lines of text, one for each row, or several."""
 
-    def __init__(self, out: BinaryIO, make: LineMaker, header: str = "") -> None:
+    def __init__(
+        self, out: BinaryIO, make: LineMaker, header: str = "", tell: Callable[[Event], str] | None = None
+    ) -> None:
         self._out = out
         self._make = make
+        self._tell = tell
         self._out.write(header.encode())
 
-    def write(self, window: list[Part]) -> None:
-        """Write the window's rows, sorted by time."""
-        times = np.concatenate([part.time_ns for part in window])
-        lines = np.concatenate([self._make(part) for part in window])
+    def write(self, window: list[Part], events: Sequence[Event] = ()) -> None:
+        """Write the window's rows, and the events, sorted by time; of one time the event comes first."""
+        told = [event for event in events if self._tell is not None]
+        times = np.concatenate([_times_of(told), *(part.time_ns for part in window)])
+        lines = np.concatenate([_lines_of(told, self._tell), *(self._make(part) for part in window)])
         lines = lines[np.argsort(times, kind="stable")]
         for begin in range(0, len(lines), CHUNK_ROWS):
             text = "".join(lines[begin : begin + CHUNK_ROWS].tolist())
@@ -62,10 +70,19 @@ class TextWriter:
         self._out.flush()
 
 
+def _times_of(events: Sequence[Event]) -> NDArray[np.int64]:
+    return np.array([event.time_ns for event in events], np.int64)
+
+
+def _lines_of(events: Sequence[Event], tell: Callable[[Event], str] | None) -> NDArray[np.object_]:
+    return np.array([tell(event) for event in events if tell is not None], object)
+
+
 def text_writer(name: str, out: BinaryIO, *, choices: bool = False, vehicle: str | None = None) -> TextWriter:
     """A writer of one of the `TEXT_FORMATS`; `vehicle` names it in each JSON line."""
     if name == "jsonl":
-        return TextWriter(out, partial(json_lines, choices=choices, vehicle=vehicle))
+        make, tell = partial(json_lines, choices=choices, vehicle=vehicle), partial(event_line, vehicle=vehicle)
+        return TextWriter(out, make, tell=tell)
     return TextWriter(out, partial(csv_lines, choices=choices), CSV_HEADER)
 
 

@@ -13,6 +13,7 @@ The drive repeats: stand, accelerate, cruise, brake, stand; each time to another
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,7 +89,7 @@ class DemoCar:
 
     def __init__(self, dbc: Path, seed: int = 1) -> None:
         self._seed = seed
-        self._messages = _load(dbc)
+        self._messages = _messages(dbc.read_text("cp1252"))
 
     def frames_before(self, second: int) -> int:
         """How many frames all seconds before this one have, without making them."""
@@ -174,12 +175,14 @@ def _crc_table() -> Bytes:
 _CRC_TABLE = _crc_table()
 
 
-def _load(dbc: Path) -> tuple[_Message, ...]:
+@lru_cache(maxsize=1)
+def _messages(dbc: str) -> tuple[_Message, ...]:
+    """Those of a DBC file's text; kept, since a reload opens the car anew."""
     python_can()  # before cantools imports it with all that it can do
     import cantools
 
     try:
-        database: Any = cantools.database.load_file(dbc, database_format="dbc")
+        database: Any = cantools.database.load_string(dbc, database_format="dbc")
     except cantools.database.errors.Error as error:
         raise ValueError(str(error)) from error
     strangers = {message.name for message in database.messages} ^ SIGNALS.keys()

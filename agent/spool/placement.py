@@ -2,7 +2,8 @@
 """Placement: where a new record goes, what has to go for it, and what is done when the disk refuses.
 
 Promise: a record that is reported as stored was synced without an error, and, if any error came before, read
-back from the device. Whatever is evicted for it was accounted for before it was deleted.
+back from the device. Whatever is evicted for it was accounted for before it was deleted. Room for one segment is
+taken at the start, and kept.
 
 Failure: a full disk (ENOSPC, EDQUOT) evicts the oldest until there is room or nothing is left. Any other
 error of a write or sync leaves the segment for good, because the kernel may mark pages clean that never
@@ -19,7 +20,7 @@ import structlog
 from agent.model import GapKind
 from agent.spool import retention
 from agent.spool.disk import naming
-from agent.spool.retention import Layout, Step
+from agent.spool.retention import Step
 from agent.spool.segment import Head, Segment, extent
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from agent.spool.account import Account
     from agent.spool.disk import Disk
     from agent.spool.record import Record
+    from agent.spool.room import Room
     from agent.spool.shelf import Shelf
 
 log = structlog.get_logger()
@@ -37,22 +39,19 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 class Placement:
     """Writes records to the shelf within the layout's limits."""
 
-    def __init__(
-        self, disk: Disk, directory: Path, shelf: Shelf, account: Account, room: Layout, min_free_bytes: int
-    ) -> None:
+    def __init__(self, disk: Disk, directory: Path, shelf: Shelf, account: Account, room: Room) -> None:
         self._disk = disk
         self._directory = directory
         self._shelf = shelf
         self._account = account
         self._room = room
-        self._min_free_bytes = min_free_bytes
 
     def store(self, record: Record) -> bool:
         """Write the record somewhere, durable on return; False where there is no room for it."""
         length = len(record.payload)
-        if extent(length) > self._room.segment_bytes:
+        if extent(length) > self._room.layout.segment_bytes:
             hint = "raise the spool's limit, or seal smaller batches"
-            log.error("batch_too_large", bytes=length, segment_bytes=self._room.segment_bytes, hint=hint)
+            log.error("batch_too_large", bytes=length, segment_bytes=self._room.layout.segment_bytes, hint=hint)
             return False
         failures = 0
         for _ in range(retention.SEGMENTS_MAX + 2):
@@ -94,11 +93,37 @@ class Placement:
             hint = "the link was away for longer than the spool has room for: raise its limit, or keep less"
             log.warning("batches_evicted", batches=len(lost), first=first, last=last, hint=hint)
 
-    def trim(self) -> None:
-        """Evict what exceeds the limit, which may be smaller than when the segments were made."""
-        sizes = [(segment.number, segment.size) for segment in self._shelf.segments]
-        for number in retention.excess(sizes, self._room.segments_bytes):
-            self.evict(next(segment for segment in self._shelf.segments if segment.number == number))
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Number and bytes of each segment that is not a spare."""
+        return [(segment.number, segment.size) for segment in self._shelf.segments]
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether an empty segment waits to be used again."""
+        return self._shelf.has_spare
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes in segment files, spares included."""
+        return self._shelf.used_bytes
+
+    def evict_oldest(self) -> None:
+        """Give up the records of the oldest segment, which becomes a spare or goes."""
+        self.evict(self._shelf.segments[0])
+
+    def discard_spares(self) -> bool:
+        """Delete empty segments; whether there were any."""
+        return self._shelf.discard_spares()
+
+    def reserve(self) -> None:
+        """Have a segment before anything needs it: it is recycled from then on, whatever else fills the disk."""
+        if not self._shelf.has_reusable and self._next_step(full=False) is Step.CREATE:
+            try:
+                self._shelf.create()
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
 
     def _writable(self, length: int) -> Segment | None:
         """A segment with room for the payload: the last one, the spare, a new one, or the evicted oldest."""
@@ -118,7 +143,7 @@ class Placement:
             if step is Step.GIVE_UP:
                 return None
             if step is Step.EVICT:
-                self.evict(self._shelf.segments[0])
+                self._room.give_way(self)
                 continue
             try:
                 return self._shelf.create()
@@ -129,18 +154,18 @@ class Placement:
 
     def _next_step(self, *, full: bool) -> Step:
         return retention.next_step(
-            self._room,
+            self._room.layout,
             spare=self._shelf.has_spare,
-            used_bytes=self._shelf.used_bytes,
-            evictable=bool(self._shelf.segments),
+            used_bytes=self._room.used_bytes,
+            evictable=self._room.can_give_way(self),
             free_bytes=0 if full else self._disk.free_bytes(self._directory),
-            min_free_bytes=self._min_free_bytes,
+            min_free_bytes=self._room.min_free_bytes,
         )
 
     def _make_way(self) -> None:
         """Give room back to a file system that refuses even a write in place."""
-        if not self._shelf.discard_spares() and self._shelf.segments:
-            self.evict(self._shelf.segments[0])
+        if not self._shelf.discard_spares() and self._room.can_give_way(self):
+            self._room.give_way(self)
             self._shelf.discard_spares()
 
 

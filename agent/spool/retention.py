@@ -36,17 +36,21 @@ class Step(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the byte limit is shared out; the parts add up to no more than the limit."""
+    """How the byte limit is shared out; the parts add up to no more than the limit.
+
+    segment_bytes    of one file · segments_bytes: of all files of all spools · aside_bytes: of a folder of a spool
+    """
 
     segment_bytes: int
     segments_bytes: int
     aside_bytes: int
 
 
-def layout(limit_bytes: int, segment_bytes: int) -> Layout:
-    """Share out the limit: state, two folders of set-aside records, and at least `SEGMENTS_MIN` segments."""
-    aside_bytes = min(ASIDE_BYTES_MAX, limit_bytes // ASIDE_SHARE)
-    available = limit_bytes - STATE_BYTES - 2 * aside_bytes
+def layout(limit_bytes: int, segment_bytes: int, spools: int = 1) -> Layout:
+    """Share out the limit: state and two folders of set-aside records for each spool, and at least `SEGMENTS_MIN`
+    segments for all of them."""
+    aside_bytes = min(ASIDE_BYTES_MAX, limit_bytes // ASIDE_SHARE) // spools
+    available = limit_bytes - spools * (STATE_BYTES + 2 * aside_bytes)
     wanted = max(segment_bytes, available // SEGMENTS_MAX, SEGMENT_BYTES_MIN)
     size = min(wanted, available // SEGMENTS_MIN) // PAGE * PAGE
     if size < SEGMENT_BYTES_MIN:

@@ -48,6 +48,11 @@ class Shelf:
         """Whether an empty segment waits to be recycled."""
         return bool(self._spares)
 
+    @property
+    def has_reusable(self) -> bool:
+        """Whether a segment has the size of those that are recycled, be it in use."""
+        return any(segment.size == self._segment_bytes for segment in (*self.segments, *self._spares))
+
     def recover(self, accept: Callable[[Head], bool]) -> None:
         """Open what is in the directory and index the records that `accept` lets in."""
         for file_name in self._disk.names(self._directory):

@@ -10,7 +10,8 @@ Promises:
   delivered.
 - Whatever goes missing becomes a gap, made last in one write with the decision that loses the data, and
   before the data is deleted. Gaps stay until a batch that carries them is acknowledged.
-- All files together stay within `limit_bytes`; the oldest segment is evicted when there is no other way.
+- All files together stay within `limit_bytes`; the oldest segment is evicted when there is no other way. Spools
+  that share a `Room` stay within it together, and the least urgent gives way first.
 
 What it does not promise: an acknowledgement is made last lazily (after `ack_delay_s` or `ACKS_MAX`, and on
 close), so a crash sends a few batches again, under the same sequence; the receiver drops them.
@@ -44,6 +45,7 @@ from agent.spool.disk import Disk, naming
 from agent.spool.placement import Placement
 from agent.spool.record import Record, SpoolStats
 from agent.spool.recovery import recover, set_aside_corrupt
+from agent.spool.room import Room
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.shelf import Shelf
 
@@ -68,14 +70,14 @@ class Spool:
         directory: Path,
         *,
         limit_bytes: int,
-        segment_bytes: int,
-        min_free_bytes: int,
+        room: Room,
+        urgency: int,
         ack_delay_s: float,
         name: str,
         clock: Callable[[], float],
         disk: Disk,
     ) -> None:
-        room = retention.layout(limit_bytes, segment_bytes)
+        layout = room.layout
         self.directory = directory
         self._limit_bytes = limit_bytes
         self._ack_delay_s = ack_delay_s
@@ -83,17 +85,19 @@ class Spool:
         self._disk = disk
         self._unsaved_since = 0.0
         self._failure: SpoolError | None = None
-        self._corrupt = Aside(disk, directory / "corrupt", room.aside_bytes)
-        self._refused = Aside(disk, directory / "refused", room.aside_bytes)
+        self._corrupt = Aside(disk, directory / "corrupt", layout.aside_bytes)
+        self._refused = Aside(disk, directory / "refused", layout.aside_bytes)
         with contextlib.ExitStack() as files:
             files.callback(disk.close, _locked(disk, directory))
-            self._shelf = Shelf(disk, directory, room.segment_bytes)
+            self._shelf = Shelf(disk, directory, layout.segment_bytes)
             files.callback(self._shelf.close)
             self._account = Account.open(disk, directory / "state", self._shelf)
             files.callback(self._account.file.close)
-            self._placement = Placement(disk, directory, self._shelf, self._account, room, min_free_bytes)
+            self._placement = Placement(disk, directory, self._shelf, self._account, room)
             recover(self._account, self._corrupt, _stream_name(name))
-            self._placement.trim()
+            room.let(self._placement, urgency)
+            room.trim()
+            self._placement.reserve()
             self._files = files.pop_all()
 
     @classmethod
@@ -104,21 +108,27 @@ class Spool:
         limit_bytes: int,
         segment_bytes: int = SEGMENT_BYTES,
         min_free_bytes: int = 0,
+        room: Room | None = None,
+        urgency: int = 0,
         ack_delay_s: float = ACK_DELAY_S,
         name: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         disk: Disk | None = None,
     ) -> Self:
-        """Open or make the spool in `directory`; `name` (else the directory's) begins the stream's."""
+        """Open or make the spool in `directory`; `name` (else the directory's) begins the stream's.
+
+        `room` is shared with other spools, opened in the order of their `urgency`; segments and free bytes are its.
+        """
         disk = disk or Disk()
+        room = room or Room(retention.layout(limit_bytes, segment_bytes), min_free_bytes)
         with naming("open the spool", directory):
             disk.make_directory(directory)
             disk.sync_directory(directory.parent)
             return cls(
                 directory,
                 limit_bytes=limit_bytes,
-                segment_bytes=segment_bytes,
-                min_free_bytes=min_free_bytes,
+                room=room,
+                urgency=urgency,
                 ack_delay_s=ack_delay_s,
                 name=name or directory.name,
                 clock=clock,
@@ -235,6 +245,21 @@ class Spool:
             self._account.counts.refused_records += 1
             self._account.save()
         log.warning("batch_refused", stream=self._account.stream_of(sequence), sequence=sequence, reason=reason)
+
+    def expire(self, before_ns: int, since_ns: int) -> None:
+        """Give up records that end before one time and after another: nobody wants them any more."""
+        with self._guarded("expire"):
+            expired = [
+                found
+                for sequence in self._live(0)
+                if (found := self._shelf.find(sequence)) is not None and since_ns < found[0].ends[found[1]] < before_ns
+            ]
+            for segment, place in expired:
+                self._account.lose(GapKind.EVICTED, segment, place, "past its time to live")
+            if expired:
+                self._account.counts.evicted_records += len(expired)
+                self._account.save()
+                log.info("batches_expired", stream=self.stream, batches=len(expired))
 
     def flush(self) -> None:
         """Make acknowledgements last now; else they are after `ack_delay_s`, looked at in each call."""

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spool and journal as one store: what is sealed is spooled, what is open is in the journal.
 
-    DIRECTORY/normal/    the spool of the stream
-    DIRECTORY/journal    the open batch
-
 The journal's notes carry the number that their batch will have, so a batch that has been spooled makes them
 void even if the process ends before the journal is begun anew. Where a batch is stored as several, these replace
 its notes in one step before the first is spooled: whatever the moment at which the process ends, what is not yet in
@@ -47,37 +44,37 @@ class Vault:
     journals = True
 
     def __init__(self, spool: Spool, journal: Journal) -> None:
-        self._spool = spool
-        self._journal = journal
+        self.spool = spool
+        self.journal = journal
 
     @property
     def stream(self) -> str:
         """The stream that batches are numbered in."""
-        return self._spool.stream
+        return self.spool.stream
 
     @property
     def next_sequence(self) -> int:
         """The number of the batch that is open."""
-        return self._spool.next_sequence
+        return self.spool.next_sequence
 
     def note(self, part: bytes) -> bool:
         """Write down a part of the open batch; durable on return. False: no room, seal now."""
-        return self._journal.append(self._spool.next_sequence, part)
+        return self.journal.append(self.spool.next_sequence, part)
 
     def add_gap(self, gap: Gap) -> None:
         """Something is missing for ever; durable on return."""
-        self._spool.add_gap(gap)
+        self.spool.add_gap(gap)
 
     def pending_gaps(self) -> tuple[Gap, ...]:
         """What the next batch has to tell."""
-        return self._spool.pending_gaps()
+        return self.spool.pending_gaps()
 
     def append(self, batches: Sequence[Sealed]) -> None:
         """Spool what the open batch has become; durable on return."""
-        if len(batches) > 1 or self._journal.is_replaced:
-            self._journal.replace(self.next_sequence, [batch.payload for batch in batches])
+        if len(batches) > 1 or self.journal.is_replaced:
+            self.journal.replace(self.next_sequence, [batch.payload for batch in batches])
         for batch in batches:
-            self._spool.append(
+            self.spool.append(
                 batch.payload,
                 catalog=batch.catalog,
                 begin_ns=batch.begin_ns,
@@ -85,4 +82,4 @@ class Vault:
                 frames=batch.frames,
                 gaps=batch.gaps,
             )
-        self._journal.recycle()
+        self.journal.recycle()

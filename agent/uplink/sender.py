@@ -3,8 +3,9 @@
 
 Promise: a batch leaves the spool only after the broker's successful acknowledgement, or when the broker says that
 it will never take it (then it is set aside, as a gap). Every other end of a publish keeps it, and retries come from
-the spool only. The catalog that a batch names is acknowledged before the batch is published. Batches sealed since
-the link came up go first; the backlog goes beside them, oldest first, at `backlog_rate`.
+the spool only. The catalog that a batch names is acknowledged before the batch is published. The queues go in the
+order of their urgency; of each, what was sealed since the link came up goes first, and its backlog beside that,
+oldest first, at `backlog_rate`. Whatever is less urgent leaves room in the window for what is more so.
 
 Limits: the window's batches and bytes, and the broker's Receive Maximum; one record read ahead per lane and cursor.
 Every wait has a jittered, growing, bounded length (`backoff`) and is cancellable. `drain` ends the one for a link at
@@ -86,7 +87,7 @@ class Sender:
         self._lanes = [Lane(queue, call, self._has_to_wait) for queue in queues]
         self._backoff = Backoff(options.backoff_base_s, options.backoff_max_s)
         self._patience = self._backoff
-        self._pace = Pace(options.backlog_rate)
+        self._paces = [Pace(options.backlog_rate) for _ in queues]
         self._window = Window(options.window_batches, options.window_bytes)
         self._window_full = options.window_batches
         self._careful = 0
@@ -262,18 +263,19 @@ class Sender:
             self._rewind()
         if idle and self._suspects.release(now):
             self._rewind()
-        for lane in self._lanes:
+        paced_s = 0.0
+        for behind, lane in enumerate(self._lanes):
             if (record := await lane.live()) is not None:
-                return (lane, record) if self._window.fits(len(record.payload), live=True) else None
-        if pace_s := self._pace.wait_s(now):
-            return pace_s
-        for lane in self._lanes:
-            if (record := await lane.backlog()) is not None:
-                if not self._window.fits(len(record.payload), live=False):
+                return (lane, record) if self._window.fits(len(record.payload), behind=behind) else None
+            if wait_s := self._paces[behind].wait_s(now):
+                paced_s = min(paced_s or wait_s, wait_s)
+            elif (record := await lane.backlog()) is not None:
+                if not self._window.fits(len(record.payload), behind=behind + 1):
                     return None
-                self._pace.spend(now, len(record.payload))
+                for pace in self._paces[behind:]:  # one class's backlog never holds up that of a more urgent one
+                    pace.spend(now, len(record.payload))
                 return lane, record
-        return await self._nothing_to_send(now)
+        return paced_s or await self._nothing_to_send(now)
 
     async def _nothing_to_send(self, now: float) -> float | None:
         """Tidy up; seconds until a suspect may be tried again."""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much may be on the way at once, and how fast a backlog may go: pure, the time passed in.
 
-A window counts publishes and bytes. The backlog leaves one publish and a quarter of the bytes free, so that a batch
-sealed just now never waits for old ones to get through. One batch may always go, however large.
+A window counts publishes and bytes. What is less urgent leaves room in it: one publish and a quarter of the bytes for
+each step that it is behind, so that a batch sealed just now never waits for old ones to get through, nor one of an
+urgent class for the backlog of another. One batch may always go, however large.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ class Window:
     batches: int = 0
     size_bytes: int = 0
 
-    def fits(self, size_bytes: int, *, live: bool) -> bool:
-        """May a batch of this size go now?"""
+    def fits(self, size_bytes: int, *, behind: int) -> bool:
+        """May a batch of this size go now? `behind`: what goes before it, in steps; 0: nothing."""
         if self.batches == 0:
             return True
-        spare, spare_bytes = (1, self.bytes_max // 4) if not live and self.batches_max > 1 else (0, 0)
+        spare = min(behind, self.batches_max - 1)
+        spare_bytes = self.bytes_max * min(spare, 3) // 4
         return self.batches < self.batches_max - spare and self.size_bytes + size_bytes <= self.bytes_max - spare_bytes
 
     def add(self, size_bytes: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 VEHICLE = "car-1"
-START_S = 60.0
+START_S = 180.0
 
 Line = dict[str, Any]
 
@@ -118,23 +118,25 @@ class Receiver:
         self.out = folder / "received"
         self.summary: Line = {}
 
-    def files(self) -> dict[tuple[str, int], Path]:
-        """Batch files by stream and sequence."""
-        paths = (self.out / VEHICLE).glob("*/*.batch.zst")
+    def files(self, vehicle: str = VEHICLE) -> dict[tuple[str, int], Path]:
+        """A vehicle's batch files by stream and sequence."""
+        paths = (self.out / vehicle).glob("*/*.batch.zst")
         return {(path.parent.name, int(path.name.partition(".")[0])): path for path in paths}
 
-    def batches(self) -> list[Batch]:
-        """All batches, by stream and sequence."""
-        folder = self.out / VEHICLE / "catalogs"
+    def batches(self, vehicle: str = VEHICLE) -> list[Batch]:
+        """A vehicle's batches, by stream and sequence."""
+        folder = self.out / vehicle / "catalogs"
         catalogs = [decode_catalog(path.read_bytes()) for path in folder.glob("*.zst")]
         by_hash = {catalog.hash: catalog for catalog in catalogs}
-        payloads = [path.read_bytes() for _, path in sorted(self.files().items())]
+        payloads = [path.read_bytes() for _, path in sorted(self.files(vehicle).items())]
         return [decode_batch(payload, by_hash[decode_batch(payload).catalog]) for payload in payloads]
 
-    async def has(self, condition: Callable[[set[tuple[str, int]]], bool], timeout_s: float = 60.0) -> None:
-        """Wait until the (stream, sequence) that have arrived are enough."""
+    async def has(
+        self, condition: Callable[[set[tuple[str, int]]], bool], timeout_s: float = 60.0, vehicle: str = VEHICLE
+    ) -> None:
+        """Wait until the (stream, sequence) that have arrived of a vehicle are enough."""
         async with asyncio.timeout(timeout_s):
-            while not condition(set(self.files())):
+            while not condition(set(self.files(vehicle))):
                 await asyncio.sleep(0.05)
 
     @asynccontextmanager

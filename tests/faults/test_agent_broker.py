@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.integration.scripted import Publish
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 async def test_a_broker_that_is_stopped_killed_and_started_again_gets_everything(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from agent.packer import PackerCounters
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 FLOOD = """
 [[bus]]
@@ -129,7 +129,7 @@ async def test_a_flipped_byte_costs_at_most_one_batch_which_log_and_receiver_nam
                     await car.until(lambda link: link.acknowledged_batches >= before.batches)
                     await all_arrived(car, inbox)
             both = car.counters
-            both.batches += before.batches
+            both.of("normal").batches += before.batches
             both.frames += before.frames
             missing = named(out, inbox, both, "corrupt")
             assert len(missing) <= 1

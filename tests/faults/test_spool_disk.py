@@ -56,6 +56,15 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(target)], check=True)
 
 
+def hog(folder: Path) -> Path:
+    """A file that takes all that is left."""
+    path = folder / "hog"
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    return path
+
+
 def test_a_full_file_system_evicts_the_oldest_and_goes_on(tiny: Path) -> None:
     spool = Spool.open(tiny / "normal", limit_bytes=64 << 20, segment_bytes=512 * 1024)
     for _ in range(300):
@@ -70,16 +79,30 @@ def test_a_full_file_system_evicts_the_oldest_and_goes_on(tiny: Path) -> None:
     spool.close()
 
 
-def test_a_file_system_filled_by_others_drops_new_batches_with_a_gap_until_there_is_room(tiny: Path) -> None:
+def test_a_file_system_that_others_fill_leaves_the_spool_its_segment(tiny: Path) -> None:
+    Spool.open(tiny / "normal", limit_bytes=64 << 20, segment_bytes=1 << 20).close()
     spool = Spool.open(tiny / "normal", limit_bytes=64 << 20, segment_bytes=512 * 1024)
-    hog = tiny / "hog"
-    with hog.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
+    hog(tiny)
+    for _ in range(100):
+        assert put(spool) is not None
+        (record,) = spool.oldest(limit=1)
+        spool.acknowledge(record.sequence)
+    assert spool.stats().evicted_records == 0
+    for _ in range(100):
+        assert put(spool) is not None
+    assert spool.stats().records + spool.stats().evicted_records == 100
+    assert spool.stats().records > 0
+    spool.close()
+
+
+def test_a_file_system_that_is_full_already_drops_new_batches_with_a_gap_until_there_is_room(tiny: Path) -> None:
+    with hog(tiny).open("r+b") as file:
+        file.truncate(file.seek(0, os.SEEK_END) - 400 * 1024)
+    spool = Spool.open(tiny / "normal", limit_bytes=64 << 20, segment_bytes=512 * 1024)
     assert put(spool) is None
     assert put(spool) is None
     assert spool.stats().dropped_records == 2
-    hog.unlink()
+    (tiny / "hog").unlink()
     record = put(spool)
     assert record is not None
     assert record.sequence == 2

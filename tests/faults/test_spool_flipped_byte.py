@@ -18,7 +18,7 @@ from tests.unit.spool.memorydisk import MemoryDisk
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 HOME = Path("/spool")
 LIMIT = 640 * 1024
 PAYLOADS = [random.Random(number).randbytes(size) for number, size in enumerate((10, 5000, 3840, 3841, 9000, 1))]

@@ -14,7 +14,7 @@ from agent.spool.journal import Journal
 from agent.spool.store import Spool
 from tests.unit.spool.memorydisk import MemoryDisk, PowerCutError
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 HOME = Path("/spool")
 LIMIT = 640 * 1024
 ROUNDS = 40

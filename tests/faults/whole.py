@@ -158,7 +158,7 @@ class Received:
         return cls.of(payloads, [path.read_bytes() for path in folder.rglob("*.catalog.zst")])
 
 
-async def arrived(folder: Path, counters: PackerCounters, timeout_s: float = 30.0) -> None:
+async def arrived(folder: Path, counters: PackerCounters, timeout_s: float = 120.0) -> None:
     """Wait for as many batches as were sealed, and see that they hold all that was counted."""
     async with asyncio.timeout(timeout_s):
         while len(list(folder.rglob("*.batch.zst"))) < counters.batches:

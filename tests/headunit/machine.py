@@ -6,10 +6,13 @@ system as its root, and runs a shell script in it as root. What the script print
 as an `Outcome`. Nothing of the host is changed but what the script writes to its files; every file of the
 machine's own lies in the folder given. `Running.cut_power` ends the machine as a power cut would.
 
-Limits: x86-64, one processor, no network but its own loopback. Python runs at native speed, system calls and
-page faults are slow: judge correctness inside and speed outside. The kernel and its processes are pinned to
-one processor of the host: each system call goes back and forth between two host processes, which costs four
-times as much across processors.
+`Machine.boot` takes any first process instead of a script, and gives the machine serial lines to talk to the host
+and a network interface.
+
+Limits: x86-64, one processor, no network but its own loopback and what it is given. Python runs at native speed,
+system calls and page faults are slow: judge correctness inside and speed outside. The kernel and its processes are
+pinned to one processor of the host: each system call goes back and forth between two host processes, which costs
+four times as much across processors.
 
 Failure: `missing()` tells in one sentence what the host lacks. A machine that does not end in time is killed
 and is a `MachineError` with the end of its console, and so is one that ends without a result.
@@ -34,6 +37,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
 KERNEL = "linux.uml"
@@ -84,6 +88,14 @@ def missing() -> str | None:
     if shutil.which("cc") is None and " amx_tile" in Path("/proc/cpuinfo").read_text():
         return "this processor has AMX, for which User-Mode Linux needs xstate.c compiled: apt-get install gcc"
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A network interface of the host, by the path of its network namespace and its name there."""
+
+    namespace: str
+    name: str
 
 
 class Running:
@@ -150,22 +162,52 @@ class Machine:
         disks: Sequence[Path] = (),
     ) -> Running:
         """Boot a machine which runs `script` (sh) in `directory`; `disks` are its /dev/ubda, /dev/ubdb, …"""
-        (folder / "lib").mkdir(parents=True)
-        (folder / "lib/modules").symlink_to(MODULES)  # where modprobe -d looks for it
+        folder.mkdir(parents=True)
         (folder / "script").write_text(script)
-        init = folder / "init"
-        init.write_text(_INIT.format(modules=" ".join(modules), folder=folder, directory=directory))
-        init.chmod(0o755)
-        command = [KERNEL, f"mem={memory_mb}M", "rootfstype=hostfs", "root=none", "rw", f"init={init}"]
+        init = _INIT.format(modules=" ".join(modules), folder=folder, directory=directory)
+        return self.boot(init, folder, memory_mb=memory_mb, disks=disks)
+
+    def boot(
+        self,
+        init: str,
+        folder: Path,
+        *,
+        memory_mb: int = 1024,
+        disks: Sequence[Path] = (),
+        lines: Sequence[socket.socket] = (),
+        tap: Tap | None = None,
+    ) -> Running:
+        """Boot a machine whose first process is the script `init` (sh); modules are for `modprobe -d FOLDER`.
+
+        Args:
+            init: ends in `halt -f -p`, or never.
+            folder: of the machine's own.
+            memory_mb: of which the host gives what is used.
+            disks: its /dev/ubda, /dev/ubdb, …
+            lines: the host's ends are the caller's, these ones become /dev/tty1, /dev/tty2, …
+            tap: what its eth0 is plugged into.
+
+        """
+        (folder / "lib").mkdir(parents=True)
+        (folder / "lib/modules").symlink_to(MODULES)
+        (folder / "init").write_text(init)
+        (folder / "init").chmod(0o755)
+        command = [KERNEL, f"mem={memory_mb}M", "rootfstype=hostfs", "root=none", "rw", f"init={folder}/init"]
         command += [f"uml_dir={folder}", "umid=machine", "con=null", "con0=fd:0,fd:1", "quiet"]
         command += [f"ubd{number}={disk}" for number, disk in enumerate(disks)]
+        command += [f"con{number}=fd:{line.fileno()}" for number, line in enumerate(lines, 1)]
+        within: list[str] = []
+        if tap is not None:
+            command.append(f"eth0=tuntap,{tap.name}")
+            within = ["nsenter", f"--net={tap.namespace}"]
         console = (folder / "console").open("wb")
         process = subprocess.Popen(
-            ["taskset", "--cpu-list", str(max(os.sched_getaffinity(0))), *command],
+            ["taskset", "--cpu-list", str(max(os.sched_getaffinity(0))), *within, *command],
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,
             env=self._environment,
             start_new_session=True,
+            pass_fds=[line.fileno() for line in lines],
         )
         return Running(process, folder, console)

@@ -10,7 +10,7 @@ import pytest
 from tests.headunit.inside import Result, names_inside, repeat, run_inside
 
 INSIDE = Path(__file__).with_name("vcan")
-BOOT_AND_RUN_S = 280
+BOOT_AND_RUN_S = 600
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return run_inside(request, INSIDE, tmp_path_factory.mktemp("vcan"), test_s=100, all_s=BOOT_AND_RUN_S)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("name", names_inside(INSIDE))
 def test_on_vcan(name: str, results: dict[str, Result]) -> None:
     repeat(name, results)

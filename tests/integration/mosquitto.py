@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STARTS = 5
-_START_S = 10.0
+_START_S = 60.0
 
 
 def executable() -> str:

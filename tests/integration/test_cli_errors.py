@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with what a command was given: one line on stderr that says what and where, and the right status."""
+"""What is wrong with what a command was given: one line on stderr that says what and where, and the right status.
+
+Each command is asked in this process about all that can be wrong, and once as a process of its own.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -12,13 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
+from agent import cli
 from tests.integration.mosquitto import Certificates, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+    Refused = Callable[..., None]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -80,13 +89,30 @@ def canferry(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def refused(folder: Path, status: int, words: Sequence[str], *arguments: str) -> None:
-    """The command ends so, and its one line on stderr has all of these words."""
-    done = canferry(folder, *arguments)
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.returncode == status, done.stderr
-    assert all(word in done.stderr for word in words), done.stderr
-    assert "Traceback" not in done.stderr
+def one_line(status: int, errors: str, expected: int, words: Sequence[str]) -> None:
+    """It ended so, and its one line on stderr has all of these words."""
+    assert errors.count("\n") == 1, errors
+    assert status == expected, errors
+    assert all(word in errors for word in words), errors
+    assert "Traceback" not in errors
+
+
+@pytest.fixture
+def refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Refused]:
+    """Sees that the command, run in this process, ends with the status and says the words in its one line."""
+
+    def see(status: int, words: Sequence[str], *arguments: str) -> None:
+        with contextlib.chdir(folder):
+            ended = cli.main(arguments)
+        one_line(ended, capfd.readouterr().err, status, words)
+
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield see
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
 
 
 WRONG_CONFIGS = {
@@ -116,24 +142,26 @@ WRONG_CONFIGS = {
 
 @pytest.mark.parametrize("command", ["run", "check"])
 @pytest.mark.parametrize("wrong", WRONG_CONFIGS)
-def test_run_and_check_refuse_the_same_with_the_same_words(folder: Path, command: str, wrong: str) -> None:
+def test_run_and_check_refuse_the_same_with_the_same_words(
+    folder: Path, refused: Refused, command: str, wrong: str
+) -> None:
     changes, words = WRONG_CONFIGS[wrong]
-    refused(folder, 2, words, command, "--config", config(folder, changes), *["--offline"] * (command == "check"))
+    refused(2, words, command, "--config", config(folder, changes), *["--offline"] * (command == "check"))
     assert not (folder / "spool").exists(), "something was started"
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
-def test_a_configuration_that_is_missing_is_named(folder: Path, command: str) -> None:
-    refused(folder, 2, ["gone.toml", "No such file"], command, "--config", "gone.toml")
+def test_a_configuration_that_is_missing_is_named(refused: Refused, command: str) -> None:
+    refused(2, ["gone.toml", "No such file"], command, "--config", "gone.toml")
 
 
-def test_a_kernel_without_socketcan_is_refused_by_both(folder: Path) -> None:
+def test_a_kernel_without_socketcan_is_refused_by_both(folder: Path, refused: Refused) -> None:
     try:
         socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW).close()
     except OSError:
         file = config(folder, [('"replay"', '"socketcan"'), ("good.log", "can0")])
         for command in (["run"], ["check", "--offline"]):
-            refused(folder, 2, ["bus car", "no SocketCAN"], *command, "--config", file)
+            refused(2, ["bus car", "no SocketCAN"], *command, "--config", file)
     else:
         file = config(folder, [('"replay"', '"socketcan"'), ("good.log", "can97")])
         assert canferry(folder, "check", "--offline", "--config", file).returncode == 0
@@ -153,8 +181,8 @@ def test_a_second_agent_on_the_same_spool_is_a_failure(folder: Path) -> None:
 
     spool = Spool.open(folder / "spool" / "normal", limit_bytes=16 << 20)
     try:
-        words = ["spool/normal", "another process has this spool open"]
-        refused(folder, 1, words, "run", "--config", config(folder))
+        done = canferry(folder, "run", "--config", config(folder))
+        one_line(done.returncode, done.stderr, 1, ["spool/normal", "another process has this spool open"])
     finally:
         spool.close()
 
@@ -174,16 +202,16 @@ def test_a_second_agent_on_the_same_spool_is_a_failure(folder: Path) -> None:
         (2, ["--out", "required"], ["good.log", "--dbc", "good.dbc"]),
     ],
 )
-def test_replay_says_what_is_wrong(folder: Path, status: int, words: list[str], arguments: list[str]) -> None:
-    refused(folder, status, words, "replay", *arguments)
+def test_replay_says_what_is_wrong(refused: Refused, status: int, words: list[str], arguments: list[str]) -> None:
+    refused(status, words, "replay", *arguments)
 
 
-def test_replay_to_a_broker_that_is_not_there_says_so_before_it_begins(folder: Path) -> None:
+def test_replay_to_a_broker_that_is_not_there_says_so_before_it_begins(folder: Path, refused: Refused) -> None:
     broker = f"127.0.0.1:{free_port()}"
     words = [broker, "connection refused"]
-    refused(folder, 1, words, "replay", "good.log", "--dbc", "good.dbc", "--broker", f"mqtt://{broker}")
+    refused(1, words, "replay", "good.log", "--dbc", "good.dbc", "--broker", f"mqtt://{broker}")
     file = config(folder, [*TLS, ("[agent]", 'ca = "gone.pem"\n[agent]')])
-    refused(folder, 2, ["mqtt.ca", "gone.pem"], "replay", "good.log", "--config", file, "--broker", f"mqtts://{broker}")
+    refused(2, ["mqtt.ca", "gone.pem"], "replay", "good.log", "--config", file, "--broker", f"mqtts://{broker}")
 
 
 @pytest.mark.parametrize(
@@ -202,11 +230,11 @@ def test_replay_to_a_broker_that_is_not_there_says_so_before_it_begins(folder: P
         (1, ["a_file"], ["mqtt://{broker}", "--out", "a_file"]),
     ],
 )
-def test_receive_says_what_is_wrong(folder: Path, status: int, words: list[str], arguments: list[str]) -> None:
+def test_receive_says_what_is_wrong(refused: Refused, status: int, words: list[str], arguments: list[str]) -> None:
     broker = f"127.0.0.1:{free_port()}"
     out = [] if "--out" in arguments else ["--out", "received"]
     given = [argument.replace("{broker}", broker) for argument in arguments]
-    refused(folder, status, [word.replace("{broker}", broker) for word in words], "receive", "--broker", *given, *out)
+    refused(status, [word.replace("{broker}", broker) for word in words], "receive", "--broker", *given, *out)
 
 
 @pytest.mark.parametrize(
@@ -219,10 +247,26 @@ def test_receive_says_what_is_wrong(folder: Path, status: int, words: list[str],
         (2, ["--out", "a_file/x.csv"], ["empty", "--format", "csv", "--out", "a_file/x.csv"]),
     ],
 )
-def test_export_says_what_is_wrong(folder: Path, status: int, words: list[str], arguments: list[str]) -> None:
-    refused(folder, status, words, "export", *arguments)
+def test_export_says_what_is_wrong(refused: Refused, status: int, words: list[str], arguments: list[str]) -> None:
+    refused(status, words, "export", *arguments)
 
 
-def test_check_says_what_is_wrong_with_a_dbc_file(folder: Path) -> None:
-    refused(folder, 2, ["gone.dbc", "no such file"], "check", "--dbc", "gone.dbc")
-    refused(folder, 2, ["bad.dbc", "not a DBC file"], "check", "--dbc", "good.dbc", "bad.dbc")
+def test_check_says_what_is_wrong_with_a_dbc_file(refused: Refused) -> None:
+    refused(2, ["gone.dbc", "no such file"], "check", "--dbc", "gone.dbc")
+    refused(2, ["bad.dbc", "not a DBC file"], "check", "--dbc", "good.dbc", "bad.dbc")
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "arguments"),
+    [
+        (2, ["bad.toml", "not valid TOML", "line"], ["run", "--config", "bad.toml"]),
+        (2, ["bad.toml", "not valid TOML", "line"], ["check", "--config", "bad.toml"]),
+        (1, ["bad.log", "line 1", "not a frame"], ["replay", "bad.log", "--dbc", "good.dbc", "--out", "out"]),
+        (2, ["--ca", "bad.dbc", "not a PEM"], ["receive", "--broker", "mqtts://x", "--ca", "bad.dbc", "--out", "out"]),
+        (1, ["bad.batch.zst", "damaged"], ["export", "bad.batch.zst", "--format", "jsonl"]),
+    ],
+)
+def test_a_process_says_it_in_one_line_too(folder: Path, status: int, words: list[str], arguments: list[str]) -> None:
+    (folder / "bad.toml").write_text("[agent\n")
+    done = canferry(folder, *arguments)
+    one_line(done.returncode, done.stderr, status, words)

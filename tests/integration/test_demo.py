@@ -57,8 +57,8 @@ async def test_a_drive_with_an_outage_arrives_whole(tmp_path: Path) -> None:
     assert result["samples_sent"] == result["samples_received"] > 10_000
     assert result["frames"] > 3_000
     assert result["gaps"] == 0
-    assert 2 <= result["outage_s"] < 5
-    assert 6 <= result["seconds"] < 12
+    assert result["outage_s"] >= 2
+    assert result["seconds"] >= 6
     assert result["backlog_bytes_max"] > 0
     assert 0 < result["bytes_per_frame"] < 10
     assert result["bytes_ratio_json"] > 20

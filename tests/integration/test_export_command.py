@@ -15,12 +15,12 @@ from tests.unit.receiver.samples import MS, START, batch, steer, store
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 COMMAND = (sys.executable, "-m", "agent", "export")
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True)
 
 
 def test_frames_go_to_stdout_and_the_account_to_stderr(tmp_path: Path) -> None:
@@ -47,6 +47,7 @@ def test_the_summary_is_one_json_object(tmp_path: Path) -> None:
         "batches": 1,
         "duplicates_dropped": 0,
         "frames_unknown": 0,
+        "events": 0,
         "gaps": [],
         "problems": [],
     }
@@ -64,7 +65,7 @@ def test_a_closed_pipe_is_no_noise(tmp_path: Path) -> None:
     process.stdout.close()
     errors = process.stderr.read()
     process.stderr.close()
-    process.wait(30)
+    process.wait()
 
     assert errors == b""
 
@@ -109,7 +110,6 @@ def test_a_missing_library_is_one_line_that_says_what_to_install(tmp_path: Path)
         [sys.executable, "-c", hide, "export", tmp_path, "--format", "parquet", "--out", tmp_path / "x"],
         capture_output=True,
         text=True,
-        timeout=60,
     )
 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -23,7 +23,7 @@ from tests.property.cantools_view import as_cantools_says, as_defined
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 FOREIGN = "VECTOR__INDEPENDENT_SIG_MSG"
 FILES = sorted(

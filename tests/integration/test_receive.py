@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def receiving(broker: Mosquitto, *arguments: str) -> AsyncIterator[asyncio
     subscribed = broker.log.count("Sending SUBACK")
     process = await start("--broker", broker.url(), *arguments)
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while broker.log.count("Sending SUBACK") == subscribed:
                 await asyncio.sleep(0.02)
         yield process
@@ -72,11 +72,10 @@ async def end(process: asyncio.subprocess.Process, how: signal.Signals = signal.
 
 async def lines(process: asyncio.subprocess.Process, number: int) -> list[str]:
     assert process.stdout is not None
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         return [(await process.stdout.readline()).decode() for _ in range(number)]
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 async def test_each_batch_is_stored_once_and_gaps_are_named(
     broker: Mosquitto, tmp_path: Path, how: signal.Signals
@@ -98,7 +97,6 @@ async def test_each_batch_is_stored_once_and_gaps_are_named(
     ]
 
 
-@pytest.mark.timeout(60)
 async def test_what_comes_while_the_receiver_is_killed_waits_for_it(broker: Mosquitto, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     async with receiving(broker, "--out", out) as process:
@@ -109,7 +107,7 @@ async def test_what_comes_while_the_receiver_is_killed_waits_for_it(broker: Mosq
     await publish(broker, batch(0, [steer(START, 0)]), batch(1, [steer(START, 1)]))
 
     async with receiving(broker, "--out", out, "--json") as process:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not list((tmp_path / "out").rglob("000000000001.batch.zst")):
                 await asyncio.sleep(0.02)
         status, text, _ = await end(process)
@@ -118,7 +116,6 @@ async def test_what_comes_while_the_receiver_is_killed_waits_for_it(broker: Mosq
     assert (status, summary["batches"], summary["duplicates_dropped"], summary["gaps"]) == (0, 1, 1, [])
 
 
-@pytest.mark.timeout(60)
 async def test_lines_stream_to_stdout_once_the_catalog_is_there(broker: Mosquitto) -> None:
     async with receiving(broker, "--format", "jsonl") as process:
         await publish(broker, batch(0, [steer(START, 3)]))
@@ -138,7 +135,6 @@ async def test_lines_stream_to_stdout_once_the_catalog_is_there(broker: Mosquitt
     assert "1 batches" in errors
 
 
-@pytest.mark.timeout(60)
 async def test_the_time_given_ends_it(broker: Mosquitto, tmp_path: Path) -> None:
     process = await start("--broker", broker.url(), "--out", str(tmp_path / "out"), "--for", "0.5", "--json")
 
@@ -148,7 +144,6 @@ async def test_the_time_given_ends_it(broker: Mosquitto, tmp_path: Path) -> None
     assert json.loads(out)["batches"] == 0
 
 
-@pytest.mark.timeout(60)
 async def test_wrong_usage_and_an_absent_broker_are_one_line_each(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     cases = [

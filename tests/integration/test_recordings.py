@@ -146,7 +146,7 @@ async def test_a_drive_through_a_broker_equals_cantools(tmp_path: Path) -> None:
     ):
         arguments = ("replay", *recording.arguments(), "--broker", broker.url(), "--vehicle", "rav4")
         summary = json.loads(await asyncio.to_thread(canferry, *arguments))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while len(list(received.rglob("*.batch.zst"))) < summary["batches"]:
                 await asyncio.sleep(0.1)
         receiver.terminate()

@@ -129,12 +129,12 @@ class Open:
 
 
 class Reference:
-    """Rules, one frame at a time. `kept`: for each rank the samples kept; `marks`: what was told."""
+    """Rules, one frame at a time. `kept`: for each rank the samples kept; `events`: what was told."""
 
     def __init__(self, rules: Sequence[CollectConfig]) -> None:
         self.rules = list(rules)
         self.kept: dict[int, list[Sample]] = defaultdict(list)
-        self.marks: list[tuple[str, int, int, int]] = []
+        self.events: list[tuple[str, int, int, int]] = []
         self._decoder = Decoder(plan())
         self._clocks: dict[int, Clock] = defaultdict(Clock)
         self._told: dict[tuple[Channel, int], Told] = defaultdict(Told)
@@ -160,7 +160,7 @@ class Reference:
                 and lane not in self._silent
             ):
                 self._silent.add(lane)
-                self.marks.append(("absent", *lane, last_time))
+                self.events.append(("absent", *lane, last_time))
         self.before_samples(frame, steady)
         decoded = self._decoder.decode(block([frame])).signals
         if not len(decoded):
@@ -172,7 +172,7 @@ class Reference:
         if lane in self._silent:
             self._silent.remove(lane)
             self._returns[lane] += 1
-            self.marks.append(("back", *lane, frame.time_ns))
+            self.events.append(("back", *lane, frame.time_ns))
         self._heard[lane] = (steady, frame.time_ns)
         self._stale[lane] = min(
             (

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.collect.collector import Collector
 from agent.collect.directory import Directory
-from agent.collect.marks import MarkKind
 from agent.collect.rules import CLASSES, RuleBook
 from agent.collect.trigger import Trigger
 from agent.config.collecting import TriggerConfig
 from agent.decode.decoder import Decoder
+from agent.model import EventKind
 from agent.units import Duration
 from tests.property.collect_car import MESSAGES, Frame, block, pieces, plan, rules, streams
 from tests.property.collect_conditions import Written, written_triggers
@@ -50,7 +51,7 @@ cases = st.tuples(
 
 
 @given(cases)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_fires_and_what_is_kept_equals_the_reference_however_the_stream_is_cut(
     case: tuple[list[Frame], list[CollectConfig], list[Written], list[list[Frame]]],
 ) -> None:
@@ -65,12 +66,47 @@ def test_what_fires_and_what_is_kept_equals_the_reference_however_the_stream_is_
     reference.flush()
     decoder = Decoder(plan())
     collector = Collector(
-        decoder.plan, RuleBook.of(configs), triggers, lambda frames: decoder.decode(frames).signals, RING_BYTES
+        decoder.plan,
+        RuleBook.of(configs),
+        "normal",
+        triggers,
+        lambda frames: decoder.decode(frames).signals,
+        RING_BYTES,
     )
     kept = [collector.take(part, decoder.decode(part).signals) for part in map(block, cut)]
     kept.append(collector.flush())
-    fired = [(mark.time_ns, mark.subject) for each in kept for mark in each.marks if mark.kind is MarkKind.TRIGGERED]
+    told = [event for each in kept for events in each.events.values() for event in events]
+    fired = [(event.time_ns, event.subject) for event in told if event.kind == EventKind.TRIGGERED]
     assert sorted(fired) == sorted(reference.fired)
     for rank, name in enumerate(CLASSES, 1):
         found = {sample for each in kept for signals in each.blocks.get(name, []) for sample in samples(signals)}
         assert found == set(reference.kept[rank])
+
+
+long_cases = st.tuples(
+    streams(300), st.lists(written_triggers(), min_size=1, max_size=4, unique_by=lambda written: written.when.text)
+).flatmap(lambda drawn: st.tuples(*map(st.just, drawn), pieces(drawn[0])))
+
+
+@given(long_cases)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+def test_what_is_told_from_bounds_to_have_nothing_to_do_would_have_done_nothing(
+    case: tuple[list[Frame], list[Written], list[list[Frame]]],
+) -> None:
+    _, drawn, cut = case
+    for number, written in enumerate(drawn):
+        written.name = f"event{number}"
+    assert fired(drawn, cut, always_look=False) == fired(drawn, cut, always_look=True)
+
+
+def fired(drawn: list[Written], cut: list[list[Frame]], *, always_look: bool) -> list[tuple[int, str]]:
+    decoder = Decoder(plan())
+    triggers = [Trigger.of(configured(written), Directory(MESSAGES)) for written in drawn]
+    collector = Collector(
+        decoder.plan, RuleBook.of([]), "normal", triggers, lambda frames: decoder.decode(frames).signals, RING_BYTES
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        if always_look:
+            patch.setattr(Trigger, "has_nothing_to_do", lambda *_: False)
+        kept = [collector.take(part, decoder.decode(part).signals) for part in map(block, cut)]
+    return [(event.time_ns, event.subject) for each in kept for told in each.events.values() for event in told]

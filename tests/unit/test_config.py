@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -19,18 +19,13 @@ from agent.config import (
     load_config,
     parse_dbc_arguments,
 )
-from agent.config.sections import (
-    AgentConfig,
-    BatchConfig,
-    BusConfig,
-    LogConfig,
-    MqttConfig,
-    Section,
-    SpoolConfig,
-    VehicleConfig,
-)
+from agent.config.collecting import CollectConfig, TriggerConfig
+from agent.config.sections import AgentConfig, BatchConfig, BusConfig, LogConfig, MqttConfig, SpoolConfig, VehicleConfig
 from agent.config.values import accepted
 from agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from agent.config.section import Section
 
 SMALLEST = """
 [vehicle]
@@ -402,6 +397,8 @@ SECTIONS: list[type[Section]] = [
     MqttConfig,
     LogConfig,
     AgentConfig,
+    CollectConfig,
+    TriggerConfig,
 ]
 
 
@@ -482,3 +479,57 @@ def test_a_configuration_survives_a_change_of_one_value(configured: Configured) 
     config = configured.load(SMALLEST)
     changed = msgspec.structs.replace(config, batch=BatchConfig(compression_level=3))
     assert (changed.batch.compression_level, changed.mqtt) == (3, config.mqtt)
+
+
+RULES = """
+[[collect]]
+message = ["STEER_*", "BRAKE"]
+every = "1s"
+value = "mean"
+deadband = 2
+on_change = true
+priority = "bulk"
+ttl = "2h"
+
+[[collect]]
+message = "GPS"
+keep = false
+
+[[trigger]]
+name = "hard_braking"
+when = "BrakePressure > 80 and VehicleSpeed > 30"
+before = "30s"
+"""
+
+
+def test_rules_and_triggers_are_read_in_their_order(configured: Configured) -> None:
+    config = configured.load(SMALLEST + RULES)
+    assert [rule.message for rule in config.collect] == [("STEER_*", "BRAKE"), "GPS"]
+    assert [rule.keep for rule in config.collect] == [True, False]
+    assert config.collect[0].every == 10**9
+    assert config.collect[0].deadband == 2
+    assert [trigger.name for trigger in config.triggers] == ["hard_braking"]
+    assert config.triggers[0].before == 30 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('every = "1s"', 'every = "1"', 'collect[#1].every: "1" is not a duration; accepted: a number and a unit'),
+        ('every = "1s"', "evry = 1", 'collect[#1].evry: unknown key, set to 1 (did you mean "every"?)'),
+        ('"mean"', '"median"', 'collect[#1].value: "median" is not one of these; accepted: "last", "first"'),
+        ("deadband = 2", 'deadband = "2"', 'collect[#1].deadband: "2" is not a number in range; accepted: a number'),
+        ("deadband = 2", "deadband = -2", "collect[#1].deadband: -2 is not a number in range; accepted: a number from"),
+        ("on_change = true", "", "collect[#1].deadband: 2 has no effect without on_change"),
+        ('message = "GPS"', "message = 3", "collect[#2].message: 3 is not a text or a list of texts; accepted: a name"),
+        ("keep = false", 'keep = false\nttl = "1h"', "collect[#2].ttl: has no effect beside keep = false"),
+        ('name = "hard_braking"', "", "trigger[#1].name: missing, and required"),
+        ('"30s"', '"0s"\nafter = "0s"', "trigger[hard_braking].after: "),
+        ("[[trigger]]", "[trigger]", 'trigger: {"name": "hard_braking", '),
+        ("[mqtt]", '[spool]\nlimit = "1MiB"\nsegment = "256KiB"\n[mqtt]', 'at least "4MiB"'),
+    ],
+)
+def test_wrong_rules_are_refused_by_their_key(configured: Configured, old: str, new: str, problem: str) -> None:
+    _, problems = inspect_config(configured.write((SMALLEST + RULES).replace(old, new)))
+    assert len(problems) == 1
+    assert problem in str(problems[0])

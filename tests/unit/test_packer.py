@@ -15,12 +15,13 @@ from agent.collect.open_batch import SealLimits
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
-from agent.packer import Packer, PackerSettings
+from agent.packer import Packer
+from agent.stream import Stream, StreamSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.packer import SealedBatch
+    from agent.stream import SealedBatch
 
 S = 1_000_000_000
 T0_NS = 1_700_000_000 * S
@@ -72,8 +73,9 @@ class ListStore:
 
 
 def packer(store: ListStore, *, interval_s: float = 10, payload_bytes: int = 48 << 10) -> Packer:
-    settings = PackerSettings("car-1", 1_000_000, 3, SealLimits(int(interval_s * S), payload_bytes))
-    return Packer(Decoder(Plan(CATALOG.buses, CATALOG.messages)), CATALOG, store, settings, StoppedClock())
+    settings = StreamSettings("car-1", 1_000_000, 3, SealLimits(int(interval_s * S), payload_bytes))
+    stream = Stream(CATALOG, store, settings, StoppedClock())
+    return Packer(Decoder(Plan(CATALOG.buses, CATALOG.messages)), {"normal": stream})
 
 
 def frames(begin_s: float, rows: int, *, every_s: float = 0.01, seed: int = 0) -> FrameBlock:
@@ -212,7 +214,7 @@ def test_noted_parts_become_the_batch_that_was_open() -> None:
         dying.take(frames(second, 50, seed=second))
     reborn = packer(after)
     reborn.lose(Gap(GapKind.INTERRUPTED, 1, 2))
-    reborn.recover([decode_batch(note, CATALOG) for note in before.notes], CATALOG)
+    reborn.recover("normal", [decode_batch(note, CATALOG) for note in before.notes], CATALOG)
     (recovered,) = stored(after)
     dying.seal()
     (whole,) = stored(before)

@@ -278,3 +278,18 @@ async def test_a_pipeline_that_is_kept_from_its_tick_is_late(monkeypatch: pytest
     pipeline.stop()
     await running
     assert pipeline.pulse.late_s() == 0
+
+
+async def test_what_came_before_the_last_drain_is_said_to_be_drained() -> None:
+    now_ns = iter(range(1, 1 << 40))
+    drained_ns: list[int] = []
+
+    class Late(Script):
+        def drain(self) -> FrameBlock:
+            drained_ns.append(next(now_ns))
+            return super().drain()
+
+    pipeline, _ = build(Taking(), Late([frames(1)], ends=False), clock=HandClock(now_ns.__next__))
+    pipeline.stop()
+    await pipeline.run()
+    assert pipeline.drained_ns == drained_ns[-1] - 1

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ from agent import cli
 from agent.batch import batch_pb2, columns
 from agent.batch.codec import decode_batch
 from agent.batch.frame import decompress
+from agent.collect.parser import parse_condition
 from agent.config import inspect_config, sections
+from agent.config.section import Section
 from agent.sources.interfaces import InterfaceState
 from tests.unit.receiver.samples import CATALOG, MS, START, batch, catalog, modes, steer
 
@@ -33,7 +36,7 @@ README = (ROOT / "README.md").read_text()
 SECTIONS = [
     kind
     for kind in vars(sections).values()
-    if isinstance(kind, type) and issubclass(kind, sections.Section) and (kind.__doc__ or "").startswith("``[")
+    if isinstance(kind, type) and issubclass(kind, Section) and (kind.__doc__ or "").startswith("``[")
 ]
 
 
@@ -59,7 +62,7 @@ def rows(title: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_every_key_stands_there_with_its_default(section: type[sections.Section]) -> None:
+def test_every_key_stands_there_with_its_default(section: type[Section]) -> None:
     title = (section.__doc__ or "").split("``")[1]
     written = {key: default for key, (default, _) in rows(f"**`{title}`**").items()}
     assert written == {field.encode_name: in_toml(field) for field in msgspec.structs.fields(section)}
@@ -73,22 +76,42 @@ def test_the_smallest_file_is_a_configuration(tmp_path: Path) -> None:
     assert not problems
 
 
-def logged_events() -> Iterator[tuple[str, str]]:
+def test_the_rules_are_a_configuration_and_the_conditions_can_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    smallest, rules = (part.partition("```")[0] for part in README.split("```toml\n")[1:3])
+    file.write_text(smallest + rules)
+    config, problems = inspect_config(file)
+    assert config is not None
+    assert not problems
+    for text in (
+        config.triggers[0].when,
+        "mean(VehicleSpeed over 5s) > 3",
+        "count(DTC over 10s) > 2 and changed(Gear)",
+    ):
+        parse_condition(text)
+
+
+@cache
+def logged_events() -> tuple[tuple[str, str], ...]:
     """Event and level of each warning and error in the code; a name made at run time as a regular expression."""
-    for path in sorted((ROOT / "agent").rglob("*.py")):
-        tree = ast.parse(path.read_text())
-        levels = {
-            target.id: "|".join(sorted({part.attr for part in ast.walk(node.value) if isinstance(part, ast.Attribute)}))
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign) and "log.warning" in ast.unparse(node.value)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
-        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            name = ast.unparse(call.func)
-            level = levels.get(name) or name.removeprefix("log.")
-            if level in ("warning", "error", "exception", "critical") or name in levels:
-                yield pattern(call.args[0]), level
+    texts = [path.read_text() for path in sorted((ROOT / "agent").rglob("*.py"))]
+    logging = (text for text in texts if re.search(r"log\.(warning|error|exception|critical)", text))
+    return tuple(event for text in logging for event in events_of(ast.parse(text)))
+
+
+def events_of(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    levels = {
+        target.id: "|".join(sorted({part.attr for part in ast.walk(node.value) if isinstance(part, ast.Attribute)}))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and "log.warning" in ast.unparse(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = ast.unparse(call.func)
+        level = levels.get(name) or name.removeprefix("log.")
+        if level in ("warning", "error", "exception", "critical") or name in levels:
+            yield pattern(call.args[0]), level
 
 
 def pattern(argument: ast.expr) -> str:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agent.model import FrameBlock, SourceCounters
@@ -42,7 +44,13 @@ class Wires:
 )
 def test_it_says_how_buses_frames_spool_and_link_are(link: LinkState, said: str) -> None:
     counters = PackerCounters(frames=1234, decode_errors=2)
-    line = status_line([Wires()], counters, STORED, link)
+    line = status_line([Wires()], counters, {"normal": STORED}, link)
     assert line == (
         f"powertrain up, body missing; 1234 frames, 7 dropped, 2 decoded in part; spool 12 batches 340KiB; {said}"
     )
+
+
+def test_several_classes_are_told_one_by_one() -> None:
+    stored = {"critical": replace(STORED, records=0, payload_bytes=0), "bulk": STORED}
+    line = status_line([Wires()], PackerCounters(), stored, LinkState(True, "host:8883"))  # type: ignore[arg-type]
+    assert "; spool 12 batches 340KiB (critical 0, bulk 12 340KiB); " in line

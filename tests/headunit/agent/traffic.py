@@ -109,13 +109,13 @@ class Node:
         self._receiver = FrameReceiver(2 * BURST_FRAMES_MAX)
         self._broken = False  # its interface went away; what it has heard is taken, then it is opened anew
 
-    def send(self, numbers: Sequence[int]) -> None:
-        """Send these frames, as far as the interface is there and up."""
+    def send(self, frames: Sequence[tuple[Kind, int]]) -> None:
+        """Send these frames, of a kind and with a number, as far as the interface is there and up."""
         if self._broken:
             return
         try:
             self._socket = self._socket or self._opened()
-            self._sender.send(self._socket.fileno(), [(kind(number), number) for number in numbers])
+            self._sender.send(self._socket.fileno(), frames)
         except OSError:
             self._broken = self._socket is not None
 
@@ -189,7 +189,7 @@ def main(file: Path, rate: float) -> None:
             begun = time.monotonic() - due / rate
         times[number:due] = NOT_SENT
         for name, node in nodes.items():
-            node.send([each for each in range(number, due) if kind(each).bus == name])
+            node.send([(kind(each), each) for each in range(number, due) if kind(each).bus == name])
         number = due
         time.sleep(TICK_S)
         for node in nodes.values():

@@ -17,7 +17,18 @@ from agent.batch.frame import compress, decompress
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.errors import BatchError
-from agent.model import EXTENDED, BatchId, FrameBlock, Gap, GapKind, MessageDefinition, SignalBlock, SignalDefinition
+from agent.model import (
+    EXTENDED,
+    BatchId,
+    Event,
+    EventKind,
+    FrameBlock,
+    Gap,
+    GapKind,
+    MessageDefinition,
+    SignalBlock,
+    SignalDefinition,
+)
 
 T0_NS = 1_700_000_000_123_456_789
 MS = 1_000_000
@@ -65,6 +76,7 @@ def through(frames: FrameBlock, keep_unknown: frozenset[str] = frozenset(), **ch
 def test_a_batch_keeps_its_id_its_clock_and_its_gaps() -> None:
     told: dict[str, Any] = {
         "clock": ClockReading(b"0123456789abcdef", 5, 6, trusted=True),
+        "events": (Event(EventKind.ABSENT, 5, "can0.DRIVE", 0x100, "silent"), Event("of a later version", 6, "x")),
         "gaps": (Gap(GapKind.EVICTED, 1, 2, 3, "normal-ab12", 4, 5, "full"), Gap(GapKind.DROPPED)),
         "unknown": (UnknownCount(0, 0x7FF, 3), UnknownCount(1, 5 | EXTENDED, 1)),
     }

@@ -28,6 +28,7 @@ id = "demo-0001"
 [[bus]]
 name = "car"
 interface = "simulator"
+dbc = ["small.dbc"]
 [spool]
 path = "spool"
 limit = "8MiB"
@@ -36,6 +37,7 @@ min_free = "0B"
 [mqtt]
 broker = "mqtt://127.0.0.1:{port}"
 """
+SMALL_DBC = 'BU_: X\nBO_ 1 GOOD: 8 X\n SG_ A : 0|8@1+ (1,0) [0|0] "" X\n'
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +72,7 @@ class Checked:
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.capsys = folder, capsys
         self.file = folder / "agent.toml"
+        (folder / "small.dbc").write_text(SMALL_DBC)
 
     def run(self, text: str, *options: str) -> tuple[int, list[dict[str, Any]]]:
         self.file.write_text(text)
@@ -95,7 +98,7 @@ def offline(text: str = CONFIG) -> str:
 
 
 def test_a_sound_configuration_with_a_broker_has_no_findings(checked: Checked, broker: int) -> None:
-    status, findings = checked.run(CONFIG.format(port=broker))
+    status, findings = checked.run(CONFIG.format(port=broker).replace('dbc = ["small.dbc"]', ""))
     assert status == 0
     assert {finding["level"] for finding in findings} == {"ok"}
     subjects = [finding["subject"] for finding in findings]
@@ -138,12 +141,12 @@ def test_a_missing_file_is_an_error_on_its_own(checked: Checked, capsys: pytest.
 
 def test_every_dbc_file_that_cannot_be_read_is_named(checked: Checked) -> None:
     (checked.folder / "not.dbc").write_text("nothing of a DBC")
-    text = offline().replace('"simulator"', f'"simulator"\ndbc = ["gone.dbc", "not.dbc", "{demo_car_dbc()}"]')
+    text = offline().replace('"small.dbc"', '"gone.dbc", "not.dbc", "small.dbc"')
     status, findings = checked.run(text, "--offline")
     assert status == 2
     errors = [finding["subject"] for finding in findings if finding["level"] == "error"]
     assert errors == [str(checked.folder / "gone.dbc"), str(checked.folder / "not.dbc")]
-    assert any(finding["subject"].startswith(str(demo_car_dbc())) for finding in findings)
+    assert any(finding["subject"].startswith(str(checked.folder / "small.dbc")) for finding in findings)
 
 
 def test_a_broken_line_of_a_dbc_file_is_a_warning_with_its_place(
@@ -176,13 +179,13 @@ def test_dbc_files_are_checked_each_by_itself(tmp_path: Path, capsys: pytest.Cap
     ],
 )
 def test_a_bus_that_cannot_be_opened_is_named(checked: Checked, interface: str, level: str, expected: str) -> None:
-    text = offline().replace('"simulator"', f'{interface}\ndbc = ["{demo_car_dbc()}"]')
+    text = offline().replace('"simulator"', interface)
     assert checked.only(text, level, "--offline").startswith(expected.format(folder=checked.folder))
 
 
 def test_a_known_interface_and_a_present_log_are_sound(checked: Checked) -> None:
     (checked.folder / "drive.log").write_text("(0.0) can0 1#00\n")
-    bus = f'[[bus]]\nname = "b{{n}}"\ndbc = ["{demo_car_dbc()}"]\n'
+    bus = '[[bus]]\nname = "b{n}"\ndbc = ["small.dbc"]\n'
     buses = bus.format(n=1) + 'interface = "virtual"\nchannel = "v"\n'
     buses += bus.format(n=2) + 'interface = "replay"\nchannel = "drive.log"\n'
     status, findings = checked.run(offline() + buses, "--offline")
@@ -191,7 +194,7 @@ def test_a_known_interface_and_a_present_log_are_sound(checked: Checked) -> None
 
 
 def test_a_missing_network_interface_is_a_warning_where_the_kernel_knows_can(checked: Checked) -> None:
-    text = offline().replace('"simulator"', f'"socketcan"\nchannel = "can97"\ndbc = ["{demo_car_dbc()}"]')
+    text = offline().replace('"simulator"', '"socketcan"\nchannel = "can97"')
     try:
         socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW).close()
     except OSError:
@@ -294,3 +297,41 @@ def test_what_is_no_certificate_has_no_expiry_date(credentials: Path) -> None:
     for text in ("", "\n".join(pem[:3] + pem[-1:]), "\n".join([pem[0], pem[-1]])):
         with pytest.raises(ValueError, match="its expiry date cannot be read"):
             expiry_s(text)
+
+
+RULES = """
+[[collect]]
+message = "BRAKE_PRESSURE"
+every = "1s"
+[[trigger]]
+name = "hard_braking"
+when = "MASTER_PRESSURE > 80"
+record = "*PRESSURE*"
+"""
+
+
+def ruled(rules: str) -> str:
+    """Of the simulated car, as the DBC file that comes with it has it."""
+    return offline(CONFIG.replace('dbc = ["small.dbc"]', "") + rules)
+
+
+def test_the_plan_of_what_is_kept_is_shown(checked: Checked) -> None:
+    status, findings = checked.run(ruled(RULES), "--offline")
+    assert status == 0
+    (plan,) = [finding for finding in findings if finding["subject"] == "collect"]
+    assert "1 rules, 1 triggers: 8 signals kept, about " in plan["text"]
+    assert plan["details"][1].split()[:5] == ["car.BRAKE_PRESSURE", "normal", "8", "of", "8"]
+    assert plan["details"][-1].startswith("trigger hard_braking: critical, records *PRESSURE* from 10s before")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("BRAKE_PRESSURE", "BREAK_PRESSURE", 'collect[#1].message: the DBC files have no message "BREAK_PRESSURE"'),
+        ("MASTER_PRESSURE", "MASTR_PRESSURE", 'trigger[hard_braking].when: the DBC files have no signal "MASTR_'),
+        ("> 80", "> 800", "trigger[hard_braking].when: "),
+        ("> 80", "> 80 [kPa]", "trigger[hard_braking].when: "),
+    ],
+)
+def test_a_rule_that_does_not_fit_the_dbc_files_is_refused(checked: Checked, old: str, new: str, told: str) -> None:
+    assert told in checked.only(ruled(RULES.replace(old, new)), "error", "--offline")

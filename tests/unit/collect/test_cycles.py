@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 from agent.collect.cycles import stopped_after_ns
-from agent.collect.marks import Mark, MarkKind
 from agent.collect.roster import Roster
 from agent.collect.silence import Silences
 from agent.collect.steady import SteadyClock
 from agent.collect.view import View
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.model import FrameBlock, MessageDefinition, SignalDefinition
+from agent.model import Event, EventKind, FrameBlock, MessageDefinition, SignalDefinition
 
 MS = 10**6
 MESSAGES = tuple(
@@ -40,7 +39,7 @@ def block(frames: list[tuple[int, int]]) -> FrameBlock:
     )
 
 
-def marks(blocks: list[list[tuple[int, int]]]) -> list[Mark]:
+def events(blocks: list[list[tuple[int, int]]]) -> list[Event]:
     decoder = Decoder(Plan(("can0",), MESSAGES))
     roster, clock = Roster(decoder.plan), SteadyClock(1)
     silences = Silences(roster, lambda lane: stopped_after_ns(MESSAGES[int(roster.message[lane])].cycle_ms))
@@ -59,13 +58,13 @@ def test_a_message_that_stops_is_marked_at_its_last_frame_and_at_its_first_after
     cut = [
         frames[begin : begin + -(-len(frames) // blocks)] for begin in range(0, len(frames), -(-len(frames) // blocks))
     ]
-    assert [(mark.kind, mark.time_ns, mark.subject) for mark in marks(cut)] == [
-        (MarkKind.ABSENT, 190 * MS, "can0.FAST"),
-        (MarkKind.BACK, 1000 * MS, "can0.FAST"),
+    assert [(event.kind, event.time_ns, event.subject) for event in events(cut)] == [
+        (EventKind.ABSENT, 190 * MS, "can0.FAST"),
+        (EventKind.BACK, 1000 * MS, "can0.FAST"),
     ]
 
 
 def test_a_message_without_a_cycle_time_and_one_that_is_a_little_late_are_not_missed() -> None:
-    assert marks([[(0, 3), (0, 1), (0, 2)], [(95, 1), (100, 2)], [(190, 1), (1500, 2), (1500, 3)]]) == [
-        Mark(MarkKind.ABSENT, 190 * MS, "can0.FAST", 1)
+    assert events([[(0, 3), (0, 1), (0, 2)], [(95, 1), (100, 2)], [(190, 1), (1500, 2), (1500, 3)]]) == [
+        Event(EventKind.ABSENT, 190 * MS, "can0.FAST", 1)
     ]

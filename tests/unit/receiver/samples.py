@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from agent.batch.catalog import Catalog, encode_catalog
 from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.model import EXTENDED, BatchId, FrameBlock, Gap, MessageDefinition, SignalDefinition
+from agent.model import EXTENDED, BatchId, Event, FrameBlock, Gap, MessageDefinition, SignalDefinition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,7 @@ def batch(
     vehicle: str = "car-1",
     stream: str = "normal-1",
     gaps: tuple[Gap, ...] = (),
+    events: tuple[Event, ...] = (),
     keep_unknown: bool = False,
     clock: ClockReading | None = None,
 ) -> bytes:
@@ -78,6 +80,7 @@ def batch(
         len(frames),
         clock=clock or ClockReading(),
         gaps=gaps,
+        events=events,
         unknown=tuple(UnknownCount(bus, can_id, n) for (bus, can_id), n in decoded.unknown.items()),
     )
     return encode_batch(header, decoded.signals, CATALOG.messages, 3)
@@ -97,6 +100,7 @@ def block(frames: Sequence[Frame]) -> FrameBlock:
     )
 
 
+@cache
 def catalog() -> bytes:
     return encode_catalog(CATALOG)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.errors import AgentError, ConfigError
-from agent.model import EXTENDED, Gap, GapKind
+from agent.model import EXTENDED, Event, EventKind, Gap, GapKind
 from agent.receiver.export import ExportSummary, export
 from agent.receiver.inventory import Inventory
 from tests.unit.receiver.samples import CATALOG, MS, SECOND, START, batch, modes, steer, store
@@ -214,3 +214,43 @@ def test_a_file_that_cannot_be_completed_is_not_left_behind(tmp_path: Path) -> N
         export(inventory, "jsonl", tmp_path / "out.jsonl")
 
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+FIRED = Event(EventKind.TRIGGERED, START + 2 * MS, "hard_braking", detail="recorded")
+
+
+def test_events_have_lines_of_their_own_in_time_order(tmp_path: Path) -> None:
+    silent = Event(EventKind.ABSENT, START + SECOND, "can0.STEER", 260)
+    store(tmp_path, 0, batch(0, [steer(START, 3), steer(START + 4 * MS, 4)], events=(silent, FIRED)))
+
+    summary, lines = exported(tmp_path)
+
+    assert [line.get("event") for line in lines] == [None, "triggered", None, "absent"]
+    assert lines[1] == {"t": 1700000000.002, "event": "triggered", "subject": "hard_braking", "detail": "recorded"}
+    assert lines[3] == {"t": 1700000001.0, "event": "absent", "subject": "can0.STEER", "id": 260, "detail": ""}
+    assert summary.events == 2
+
+
+def test_a_batch_of_events_alone_is_exported_too(tmp_path: Path) -> None:
+    store(tmp_path, 0, batch(0, [], events=(FIRED,)))
+    assert [line["event"] for line in exported(tmp_path)[1]] == ["triggered"]
+
+
+@pytest.mark.parametrize("name", ["csv", "parquet", "mf4"])
+def test_events_have_no_place_in_other_formats(tmp_path: Path, name: str) -> None:
+    if name != "csv":
+        pytest.importorskip({"parquet": "pyarrow", "mf4": "asammdf"}[name])
+    store(tmp_path, 0, batch(0, [steer(START, 3)], events=(FIRED,)))
+    assert export(Inventory([tmp_path]), name, tmp_path / "out").frames == 1
+
+
+def test_frames_of_several_streams_come_in_one_order_of_time(tmp_path: Path) -> None:
+    for name, first in (("normal-1", 0), ("critical-1", 1), ("bulk-1", 2)):
+        frames = [steer(START + (first + 3 * row) * MS, first) for row in range(20)]
+        store(tmp_path, 0, batch(0, frames, stream=name), stream=name)
+
+    summary, lines = exported(tmp_path)
+
+    assert summary.frames == 60
+    assert [line["t"] for line in lines] == sorted(line["t"] for line in lines)
+    assert [round(line["signals"]["ANGLE"] - lines[0]["signals"]["ANGLE"], 3) for line in lines[:3]] == [0, -0.5, -1]

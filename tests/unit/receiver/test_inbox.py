@@ -157,13 +157,14 @@ def test_what_is_no_batch_is_set_aside_and_counted_within_bounds(
     assert Inbox(tmp_path).accept(b"more").path is None
 
 
-def test_a_payload_that_grows_beyond_all_bounds_is_rejected(tmp_path: Path) -> None:
-    bomb = zstandard.ZstdCompressor(level=3).compress(bytes(200 << 20))
-    assert len(bomb) < 1 << 20
+def test_a_payload_that_grows_beyond_all_bounds_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.batch.decoder.BATCH_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr("agent.batch.catalog.CATALOG_BYTES_MAX", 1 << 20)
 
-    accepted = Inbox(tmp_path).accept(bomb)
+    accepted = Inbox(tmp_path).accept(zstandard.ZstdCompressor().compress(bytes(3 << 20)))
 
     assert accepted.verdict is Verdict.REJECTED
+    assert accepted.reason.count("holds more than 1048576 bytes") == 2
 
 
 def test_a_payload_that_is_too_long_is_rejected_and_cut_short(tmp_path: Path) -> None:

@@ -107,23 +107,33 @@ def test_properties_of_any_content_yield_a_text(properties: bytes) -> None:
 def test_the_backlog_leaves_room_for_a_live_batch() -> None:
     window = Window(4, 100)
     for _ in range(3):
-        assert window.fits(20, live=False)
+        assert window.fits(20, behind=1)
         window.add(20)
-    assert not window.fits(20, live=False)
-    assert window.fits(40, live=True)
-    assert not window.fits(41, live=True)
+    assert not window.fits(20, behind=1)
+    assert window.fits(40, behind=0)
+    assert not window.fits(41, behind=0)
     window.add(20)
-    assert not window.fits(1, live=True)
+    assert not window.fits(1, behind=0)
+
+
+def test_each_step_behind_leaves_more_room() -> None:
+    window = Window(4, 100)
+    window.add(10)
+    assert [window.fits(15, behind=behind) for behind in range(4)] == [True, True, True, False]
+    window.add(30)
+    assert [window.fits(10, behind=behind) for behind in range(4)] == [True, True, False, False]
+    window.add(20)
+    assert [window.fits(10, behind=behind) for behind in range(4)] == [True, False, False, False]
 
 
 def test_an_empty_window_takes_anything_and_one_of_one_serves_both() -> None:
     window = Window(1, 100)
-    assert window.fits(10**9, live=False)
+    assert window.fits(10**9, behind=1)
     window.add(10)
-    assert not window.fits(1, live=True)
+    assert not window.fits(1, behind=0)
     window.remove(10)
     assert (window.batches, window.size_bytes) == (0, 0)
-    assert window.fits(1, live=False)
+    assert window.fits(1, behind=1)
 
 
 def test_a_pace_spreads_bytes_and_saves_nothing_up() -> None:

@@ -646,3 +646,73 @@ def test_the_state_tells_what_is_going_on(shelf: CatalogShelf) -> None:
             assert "closed the connection" in sender.state().last_error
 
     run_virtual(main())
+
+
+def classes() -> tuple[MemoryQueue, MemoryQueue, MemoryQueue]:
+    """Queues of three classes, the most urgent first."""
+    return MemoryQueue("critical-1"), MemoryQueue("normal-1"), MemoryQueue("bulk-1")
+
+
+def test_a_class_goes_live_and_backlog_before_all_that_is_less_urgent(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        critical, normal, bulk = queues = classes()
+        broker = FakeBroker()
+        sender = build(broker, shelf, *queues, window_batches=1)
+        for number in range(3):
+            bulk.append(b"old bulk %d" % number)
+            normal.append(b"old normal %d" % number)
+            critical.append(b"old critical %d" % number)
+        async with running(sender):
+            await until(lambda: len(broker.sent()) == 1)
+            for queue, name in zip(queues, (b"critical", b"normal", b"bulk"), strict=True):
+                queue.append(b"new " + name)
+            sender.batch_available.set()
+            await until(lambda: not any(queue.records for queue in queues))
+        names = [payload.rstrip(b"012 ").decode() for payload in broker.sent()]
+        assert names == [
+            "old critical",
+            "new critical",
+            *["old critical"] * 2,
+            "new normal",
+            *["old normal"] * 3,
+            "new bulk",
+            *["old bulk"] * 3,
+        ]
+
+    run_virtual(main())
+
+
+def test_a_backlog_of_bulk_leaves_the_window_to_what_is_more_urgent(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        critical, normal, bulk = queues = classes()
+        broker = FakeBroker(answers=lambda link, topic, payload: None)
+        for _ in range(10):
+            bulk.append(bytes(40_000))
+        sender = build(broker, shelf, *queues)
+        async with running(sender):
+            await until(lambda: len(broker.sent()) == 1)
+            for queue in (normal, critical, normal):
+                queue.append(queue.stream.encode())
+            sender.batch_available.set()
+            await until(lambda: len(broker.sent()) == 3, limit_s=1)
+        assert broker.sent()[1:] == [b"critical-1", b"normal-1"]
+
+    run_virtual(main())
+
+
+def test_the_pace_of_a_bulk_backlog_does_not_hold_up_a_critical_one(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        critical, _, bulk = queues = classes()
+        broker = FakeBroker()
+        for _ in range(3):
+            bulk.append(bytes(1000))
+        sender = build(broker, shelf, *queues, backlog_rate=10.0)
+        async with running(sender):
+            await until(lambda: len(bulk.acknowledged) == 1)
+            critical.append(b"late")
+            sender.batch_available.set()
+            await until(lambda: b"late" in broker.sent(), limit_s=5)
+            assert len(bulk.acknowledged) == 1
+            await until(lambda: not bulk.records)
+
+    run_virtual(main())

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold between ``[[collect]]`` and ``[[trigger]]`` and the DBC files: names that are there, units that fit,
+conditions that can come true.
+
+Promise: `broken` names every rule and trigger that would never do what it says, with its key and the nearest name;
+nothing that it lets pass fails later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.collect.binding import bind
+from agent.collect.directory import nearest
+from agent.collect.expression import ExpressionError
+from agent.collect.parser import parse_condition
+from agent.collect.ranges import impossible
+from agent.collect.ring import frame_bytes
+from agent.collect.rules import Patterns
+from agent.config.collecting import patterns
+from agent.model import RAW_SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from agent.collect.directory import Directory
+    from agent.config import BusConfig, CollectConfig, Config, TriggerConfig
+    from agent.model import MessageDefinition
+
+_RAW_NAMES = [signal.name for signal in RAW_SIGNALS]
+
+
+def broken(config: Config, directory: Directory) -> Iterator[tuple[str, str]]:
+    """Key and text for everything that does not fit the definitions."""
+    for number, rule in enumerate(config.collect, 1):
+        yield from _broken_rule(f"collect[#{number}]", rule, config.buses, directory)
+    keeps_unknown = any(bus.keep_unknown for bus in config.buses)
+    for trigger in config.triggers:
+        yield from _broken_trigger(f"trigger[{trigger.name}]", trigger, directory, keeps_unknown=keeps_unknown)
+
+
+def _broken_rule(
+    where: str, rule: CollectConfig, buses: Sequence[BusConfig], directory: Directory
+) -> Iterator[tuple[str, str]]:
+    names = [bus.name for bus in buses]
+    yield from _unknown(f"{where}.bus", rule.bus, names, "there is no bus")
+    of_bus, of_message = Patterns(rule.bus), Patterns(rule.message)
+    messages = [each for each in _decoded(directory) if of_bus.match(each.bus)]
+    raw = any(bus.keep_unknown and of_bus.match(bus.name) for bus in buses)
+    written = [each for each in patterns(rule.message) if not (raw and each.startswith(("0x", "*", "?", "[")))]
+    if messages:
+        yield from _unknown(
+            f"{where}.message", written, [each.name for each in messages], "the DBC files have no message"
+        )
+    signals = [signal.name for each in messages if of_message.match(each.name) for signal in each.signals]
+    if signals or raw:
+        known = signals + (_RAW_NAMES if raw else [])
+        yield from _unknown(f"{where}.signal", rule.signal, known, "these messages have no signal")
+
+
+def _broken_trigger(
+    where: str, trigger: TriggerConfig, directory: Directory, *, keeps_unknown: bool
+) -> Iterator[tuple[str, str]]:
+    for key in ("when", "until"):
+        if getattr(trigger, key) is not None:
+            yield from _broken_condition(where, key, trigger, directory)
+    forms = [
+        form
+        for each in _decoded(directory)
+        for signal in each.signals
+        for form in (signal.name, f"{each.name}.{signal.name}", f"{each.bus}.{each.name}.{signal.name}")
+    ]
+    known = forms + (_RAW_NAMES if keeps_unknown else [])
+    written = [each for each in patterns(trigger.record) if not (keeps_unknown and "0x" in each)]
+    yield from _unknown(f"{where}.record", written, known, "the DBC files have no signal")
+
+
+def _broken_condition(where: str, key: str, trigger: TriggerConfig, directory: Directory) -> Iterator[tuple[str, str]]:
+    text = getattr(trigger, key)
+    try:
+        condition = bind(parse_condition(text), directory)
+    except ExpressionError as error:
+        yield f"{where}.{key}", str(error)
+        return
+    why = impossible(condition)
+    if why is not None:
+        reason, at = why
+        yield f"{where}.{key}", f'"{text}" can never be true: {reason}, at character {at + 1}'
+
+
+def _unknown(key: str, written: str | Sequence[str], known: Collection[str], what: str) -> Iterator[tuple[str, str]]:
+    """Patterns that match none of these names."""
+    for pattern in (written,) if isinstance(written, str) else written:
+        match = Patterns(pattern).match
+        if not any(map(match, known)):
+            yield key, f'{what} "{pattern}"{nearest(pattern, known)}'
+
+
+def _decoded(directory: Directory) -> list[MessageDefinition]:
+    return [directory.messages[index] for index in directory.decoded]
+
+
+def doubtful(config: Config, directory: Directory) -> Iterator[tuple[str, str]]:
+    """Key and text for windows that the ring is too small for, as far as the DBC files tell how much traffic is."""
+    frames_s = sum(1000 / each.cycle_ms for each in _decoded(directory) if each.cycle_ms)
+    held_s = config.agent.ring / frame_bytes(8) / frames_s if frames_s else float("inf")
+    for trigger in config.triggers:
+        if trigger.before.seconds > held_s:
+            needed = round(trigger.before.seconds * frames_s * frame_bytes(8) / (1 << 20) + 0.5)
+            text = f'"{trigger.before}" is more than the {held_s:.0f} s that agent.ring holds of this traffic'
+            yield f"trigger[{trigger.name}].before", f'{text}; agent.ring = "{needed}MiB" would do'

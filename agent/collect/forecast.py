@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What rules and triggers come to, message by message, before anything is received.
+
+Frequencies are the DBC files' cycle times; what has none is unknown, and so is what comes of it. Bytes are what
+recorded drives took in batches of ten seconds, `ROW_BYTES` for a frame's time and `VALUE_BYTES` for a value: right
+within a factor of three, as a rule.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.collect.rules import CLASSES, RuleBook
+from agent.units import Duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agent.collect.directory import Directory
+    from agent.collect.rules import Treatment
+    from agent.config import CollectConfig, Priority
+    from agent.model import MessageDefinition
+
+ROW_BYTES, VALUE_BYTES = 0.4, 0.1
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is kept of a message in one class.
+
+    kept, signals   how many of the message's signals
+    how             as a rule would say it
+    frames_hour     frames of which something is kept; None where the DBC file tells no cycle time
+    bytes_hour      on the wire
+    at_most         fewer, where little changes
+    """
+
+    message: str
+    priority: Priority
+    kept: int
+    signals: int
+    how: str
+    frames_hour: float | None
+    bytes_hour: float | None
+    at_most: bool
+
+
+def forecast(configs: Sequence[CollectConfig], directory: Directory) -> Iterator[Forecast]:
+    """Each message of which anything is kept, once for each class."""
+    book = RuleBook.of(configs)
+    for index in directory.decoded:
+        message = directory.messages[index]
+        treatments = [book.treatment(message.bus, message.name, signal) for signal in message.signals]
+        for rank in range(len(CLASSES), 0, -1):
+            found = _of_rank(message, treatments, rank)
+            if found is not None:
+                yield found
+
+
+def _of_rank(message: MessageDefinition, treatments: Sequence[Treatment], rank: int) -> Forecast | None:
+    """What a class keeps of a message."""
+    signals: dict[str, int] = defaultdict(int)
+    rates: dict[str, float] = {}
+    kept = 0
+    at_most = False
+    cycle_rate = HOUR_MS / message.cycle_ms if message.cycle_ms else None
+    for treatment in treatments:
+        ways = dict(_ways(treatment, rank))
+        kept += bool(ways)
+        for how, rate in ways.items():
+            signals[how] += 1
+            at_most |= "change" in how
+            if cycle_rate is not None:
+                rates[how] = min(cycle_rate, cycle_rate if rate is None else rate)
+    if not kept:
+        return None
+    frames = bytes_hour = None
+    if cycle_rate is not None:
+        frames = min(cycle_rate, sum(rates.values()))
+        values = sum(signals[how] * rate for how, rate in rates.items())
+        bytes_hour = frames * ROW_BYTES + values * VALUE_BYTES
+    name = f"{message.bus}.{message.name}"
+    return Forecast(name, CLASSES[rank - 1], kept, len(treatments), ", ".join(signals), frames, bytes_hour, at_most)
+
+
+def _ways(treatment: Treatment, rank: int) -> Iterator[tuple[str, float | None]]:
+    """How a class keeps a signal, and how many samples that are in an hour, at most; None: as many as there are."""
+    if treatment.rank == rank:
+        yield "all", None
+    for change in treatment.changes:
+        if change.rank == rank:
+            yield "on change" + (" beyond a dead band" if change.band else ""), None
+    for interval in treatment.intervals:
+        if interval.rank == rank:
+            every = Duration(interval.every_ns)
+            how = f"{interval.value} of each {every}"
+            rate = HOUR_MS / (interval.every_ns / 1e6) * (2 if interval.value == "first" else 1)
+            yield how if interval.band is None else f"{how} on change", rate
+
+
+def table(forecasts: Sequence[Forecast], messages: int) -> list[str]:
+    """Lines of text for a person, headings first; `messages` are those that the DBC files define."""
+    rows = [("message", "class", "signals", "kept", "frames/hour", "bytes/hour")]
+    for each in forecasts:
+        signals = f"{each.kept} of {each.signals}"
+        numbers = [_number(each.frames_hour, at_most=each.at_most), _number(each.bytes_hour, at_most=each.at_most)]
+        rows.append((each.message, each.priority, signals, each.how, numbers[0], numbers[1]))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if place > 3 else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    dropped = messages - len({each.message for each in forecasts})
+    return lines + ([f"nothing is kept of the other {dropped} messages"] if dropped else [])
+
+
+def total(forecasts: Sequence[Forecast]) -> str:
+    """What all of them come to in an hour, as far as it is known."""
+    known = [each.bytes_hour for each in forecasts if each.bytes_hour is not None]
+    unknown = len(forecasts) - len(known)
+    if not known:
+        return "an unknown number of bytes an hour: the DBC files tell no cycle times"
+    text = f"about {_number(sum(known), at_most=False)} bytes an hour"
+    return text + (f", beside {unknown} of unknown cycle time" if unknown else "")
+
+
+def _number(value: float | None, *, at_most: bool) -> str:
+    if value is None:
+        return "unknown"
+    return f"{'≤ ' if at_most else ''}{round(value):,}"

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which frames rules want at all: what a kernel filter may let through, so that all others cost nothing.
+
+Promise: with the filter, the samples that are kept are the same. So there is none for a bus that a trigger may look at
+or record from, or whose unknown frames a rule may keep, and none where frames must tell the time, for intervals to be
+closed and silence to be noticed, and no wanted message is sent often enough to do so.
+
+What is filtered is not received, so it is not counted either.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.collect.directory import Directory
+from agent.collect.rules import Patterns, RuleBook
+from agent.model import EXTENDED, EXTENDED_MASK, STANDARD_MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.config import BusConfig, Config
+    from agent.model import MessageDefinition
+
+CLOCK_CYCLE_MS_MAX = 1000
+"""A message that comes at least so often tells the time."""
+_GROUP_MASK, _DESTINATION_MASK, _PDU2 = 0x03FF_FF00, 0x0000_FF00, 240
+
+
+def wanted_frames(config: Config, messages: Sequence[MessageDefinition]) -> dict[str, list[tuple[int, int]]]:
+    """By bus: the wanted (arbitration id word, mask); buses of which everything is wanted are not in it."""
+    if not config.collect or config.triggers:
+        return {}
+    directory = Directory(messages)
+    found = {}
+    for bus in config.buses:
+        of_bus = [directory.messages[index] for index in directory.decoded if directory.messages[index].bus == bus.name]
+        wanted = _wanted(config, bus, of_bus)
+        if len(wanted) < len(of_bus):
+            found[bus.name] = [_filter(message) for message in wanted]
+    return found
+
+
+def _wanted(config: Config, bus: BusConfig, messages: Sequence[MessageDefinition]) -> Sequence[MessageDefinition]:
+    """The messages of which anything is kept; all of them where everything has to be received."""
+    if bus.keep_unknown and any(rule.keep and Patterns(rule.bus).match(bus.name) for rule in config.collect):
+        return messages
+    book = RuleBook.of(config.collect)
+    wanted = []
+    needs_time = False
+    for message in messages:
+        treatments = [book.treatment(bus.name, message.name, signal) for signal in message.signals]
+        if not all(treatment.is_dropped for treatment in treatments):
+            wanted.append(message)
+        needs_time |= any(treatment.intervals or treatment.stale_ns for treatment in treatments)
+    tells_time = any(0 < message.cycle_ms <= CLOCK_CYCLE_MS_MAX for message in wanted)
+    return wanted if tells_time or not needs_time else messages
+
+
+def _filter(message: MessageDefinition) -> tuple[int, int]:
+    """An arbitration id word and its mask; of a J1939 message those of its parameter group."""
+    if not message.can_id & EXTENDED:
+        return message.can_id, STANDARD_MASK
+    if not message.j1939:
+        return message.can_id, EXTENDED_MASK
+    mask = _GROUP_MASK if message.can_id >> 16 & 0xFF >= _PDU2 else _GROUP_MASK & ~_DESTINATION_MASK
+    return message.can_id, mask

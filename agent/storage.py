@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies under ``spool.path``: a spool and a journal for each class, under one limit, and the catalogs.
+
+    PATH/normal/  journal               PATH/critical/  journal-critical        PATH/bulk/  journal-bulk
+    PATH/catalogs/
+
+Promise: a class that is used no more is opened as long as its folder is there, so that what it holds is sent like all
+else; nothing new is written to it but what tells its gaps. Where the limit is reached, or the disk is full,
+bulk is evicted first, then normal, then critical. Batches past the time to live of their class are given up, and told.
+
+Limits: the age of a batch is counted on the wall clock, so only while that is trusted, and not for batches that bear
+times before `CLOCK_SET_NS`, which were recorded before it was set.
+
+Failure: SpoolError where the disk refuses or another process has it; nothing stays open then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.collect.rules import CLASSES, classes_in_use, lives_ns, rank_of
+from agent.spool import retention
+from agent.spool.journal import Journal
+from agent.spool.room import Room
+from agent.spool.store import Spool
+from agent.spool.vault import Vault
+from agent.uplink.catalogs import CatalogShelf
+
+if TYPE_CHECKING:
+    from agent.clock import Clock
+    from agent.config import Config, Priority
+    from agent.spool.record import SpoolStats
+
+CLOCK_SET_NS = 1_577_836_800 * 10**9
+"""The year 2020: no clock that was ever set says less."""
+
+
+@dataclass(slots=True)
+class Storage:
+    """Opened; `vaults` by class, the most urgent first. `lives_ns`: of the classes that have a time to live."""
+
+    vaults: dict[Priority, Vault]
+    shelf: CatalogShelf
+    lives_ns: dict[Priority, int]
+
+    @classmethod
+    def open(cls, config: Config) -> Storage:
+        """Open or make it."""
+        path = config.spool.path
+        used = classes_in_use(config.collect, config.triggers)
+        layout = retention.layout(config.spool.limit, config.spool.segment, len(used))
+        room = Room(layout, config.spool.min_free)
+        vaults: dict[Priority, Vault] = {}
+        with contextlib.ExitStack() as opened:
+            for priority in CLASSES:
+                if priority not in used and not (path / priority).is_dir():
+                    continue
+                spool = Spool.open(
+                    path / priority, limit_bytes=config.spool.limit, room=room, urgency=rank_of(priority)
+                )
+                opened.callback(spool.close)
+                journal = Journal.open(path / ("journal" if priority == "normal" else f"journal-{priority}"))
+                opened.callback(journal.close)
+                vaults[priority] = Vault(spool, journal)
+            urgent_first = dict(reversed(vaults.items()))
+            shelf = CatalogShelf(path / "catalogs")
+            opened.pop_all()
+        return cls(urgent_first, shelf, lives_ns(config.collect, config.triggers))
+
+    @property
+    def spools(self) -> list[Spool]:
+        """The most urgent first."""
+        return [vault.spool for vault in self.vaults.values()]
+
+    def stats(self) -> dict[Priority, SpoolStats]:
+        """What each class holds."""
+        return {priority: vault.spool.stats() for priority, vault in self.vaults.items()}
+
+    def expire(self, clock: Clock) -> None:
+        """Give up what is past its time to live."""
+        if self.lives_ns and clock.wall_trusted():
+            now_ns = clock.wall_ns()
+            for priority, life_ns in self.lives_ns.items():
+                self.vaults[priority].spool.expire(now_ns - life_ns, CLOCK_SET_NS)
+
+    def close(self, *, clean: bool) -> None:
+        """Make everything last."""
+        with contextlib.ExitStack() as closing:
+            for vault in self.vaults.values():
+                closing.callback(vault.spool.close)
+                closing.callback(vault.journal.close, clean=clean)

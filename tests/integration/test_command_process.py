@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command as a process: what it imports, how it ends when nobody reads on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from agent import __version__
+
+HEAVY = {"numpy", "structlog", "msgspec", "can", "cantools", "aiomqtt", "pyarrow", "rich", "google.protobuf"}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, json, io, contextlib; from agent.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()): status = main(['--help'])\n"
+        "print(json.dumps([status, sorted(sys.modules)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    status, modules = json.loads(done.stdout)
+    assert status == 0
+    assert not HEAVY & set(modules)
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "agent", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"canferry {__version__}\n")
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    program = (
+        "import sys, types; from agent import cli\n"
+        "def run(args):\n"
+        "    for n in range(100000): print(n)\n"
+        "    return 0\n"
+        "m = types.ModuleType('agent.cli.demo')\n"
+        "m.add_parser = lambda s: s.add_parser('demo').set_defaults(run=run)\n"
+        "sys.modules['agent.cli.demo'] = m\n"
+        "sys.exit(cli.main(['demo']))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For any stream, rules and triggers: the batches that a receiver gets hold what the reference keeps, and the journal
+holds the same of what was not sealed yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.batch.catalog import Catalog
+from agent.batch.codec import decode_batch
+from agent.collect.collector import Collector
+from agent.collect.directory import Directory
+from agent.collect.open_batch import SealLimits
+from agent.collect.rules import CLASSES, RuleBook, classes_in_use, home_class
+from agent.collect.trigger import Trigger
+from agent.decode.decoder import Decoder
+from agent.model import RAW_SIGNALS
+from agent.packer import Packer
+from agent.stream import Stream, StreamSettings
+from tests.property.collect_car import BUSES, MESSAGES, MS, Frame, S, block, pieces, plan, rules, streams
+from tests.property.collect_conditions import Written, written_triggers
+from tests.property.collect_trigger_reference import TriggerReference
+from tests.property.test_collect_triggers import RING_BYTES, configured
+from tests.unit.test_packer import ListStore, StoppedClock
+
+if TYPE_CHECKING:
+    from agent.batch.codec import Batch
+    from agent.config import CollectConfig, Priority
+    from tests.property.collect_reference import Sample
+
+CATALOG = Catalog(BUSES, MESSAGES)
+
+
+def samples_of(batches: list[Batch]) -> set[Sample]:
+    found: set[Sample] = set()
+    for group in (group for batch in batches for group in batch.groups):
+        signals = RAW_SIGNALS if group.message < 0 else MESSAGES[group.message].signals
+        for signal, column in group.columns.items():
+            times = group.time_ns[group.rows(signal)].tolist()
+            name = signals[signal].name
+            found |= {(group.bus, group.can_id, name, *one) for one in zip(times, column.tolist(), strict=True)}
+    return found
+
+
+cases = st.tuples(streams(), st.one_of(st.just([]), rules(3)), st.lists(written_triggers(), max_size=2)).flatmap(
+    lambda drawn: st.tuples(*map(st.just, drawn), pieces(drawn[0]), st.booleans())
+)
+
+
+@given(cases)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_what_arrives_equals_the_reference(
+    case: tuple[list[Frame], list[CollectConfig], list[Written], list[list[Frame]], bool],
+) -> None:
+    stream, configs, drawn, cut, killed = case
+    for number, written in enumerate(drawn):
+        written.name = f"event{number}"
+    if configs and not drawn and not any(rule.keep for rule in configs):
+        return  # no configuration
+    triggers = [configured(written) for written in drawn]
+    decoder, directory = Decoder(plan()), Directory(MESSAGES)
+    used, home = classes_in_use(configs, triggers), home_class(configs, triggers)
+    stores: dict[Priority, ListStore] = {name: ListStore(f"{name}-1") for name in used}
+    limits = SealLimits(S, 48 << 10)
+    packer = Packer(
+        decoder,
+        {
+            name: Stream(CATALOG, store, StreamSettings("car", MS, 1, limits, name == "critical"), StoppedClock())
+            for name, store in stores.items()
+        },
+        home,
+        Collector(
+            decoder.plan,
+            RuleBook.of(configs),
+            home,
+            [Trigger.of(trigger, directory) for trigger in triggers],
+            lambda frames: decoder.decode(frames).signals,
+            RING_BYTES,
+        ),
+    )
+    reference = TriggerReference(configs, drawn)
+    for part in cut:
+        packer.take(block(part))
+        for frame in part:
+            reference.take(frame)
+    if not killed:
+        packer.seal()
+        reference.flush()
+    frames = 0
+    for rank, name in enumerate(CLASSES, 1):
+        store = stores.get(name, ListStore())
+        payloads = [batch.payload for batch in store.batches] + (store.notes if killed else [])
+        batches = [decode_batch(payload, CATALOG) for payload in payloads]
+        assert samples_of(batches) == set(reference.kept[rank])
+        frames += sum(batch.frames for batch in batches)
+    assert frames == len(stream)

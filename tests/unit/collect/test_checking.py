@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules and triggers against the DBC files: what would never do what it says is told by its key, with advice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.collect.checking import broken, doubtful
+from agent.collect.directory import Directory
+from agent.config import AgentConfig, BusConfig, CollectConfig, Config, TriggerConfig, VehicleConfig
+from agent.model import MessageDefinition, SignalDefinition
+from agent.units import Duration, Size
+
+BRAKE = MessageDefinition(
+    "can0",
+    0x100,
+    "BRAKE",
+    8,
+    (SignalDefinition("BrakePressure", 0, 12, scale=0.1, unit="bar"), SignalDefinition("Gear", 16, 3)),
+    cycle_ms=10,
+)
+DIRECTORY = Directory([BRAKE])
+
+
+def config(*, keep_unknown: bool = False, ring: str = "16MiB", **given: Any) -> Config:
+    return Config(
+        vehicle=VehicleConfig(id="car-1"),
+        buses=(BusConfig(name="can0", interface="simulator", keep_unknown=keep_unknown),),
+        agent=AgentConfig(ring=Size.parse(ring)),
+        **given,
+    )
+
+
+def trigger(when: str = "BrakePressure > 80", **given: Any) -> TriggerConfig:
+    return TriggerConfig(name="hard", when=when, **given)
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"bus": "can1"}, 'collect[#1].bus: there is no bus "can1"; did you mean "can0"?'),
+        ({"message": "BREAK"}, 'collect[#1].message: the DBC files have no message "BREAK"; did you mean "BRAKE"?'),
+        ({"message": ("BRAKE", "GPS_*")}, 'collect[#1].message: the DBC files have no message "GPS_*"'),
+        (
+            {"signal": "BrakePresure"},
+            'collect[#1].signal: these messages have no signal "BrakePresure"; did you mean "BrakePressure"?',
+        ),
+        ({"message": "0x1A0"}, 'collect[#1].message: the DBC files have no message "0x1A0"'),
+    ],
+)
+def test_a_rule_that_names_nothing_is_told_with_the_nearest_name(rule: dict[str, Any], told: str) -> None:
+    assert [f"{key}: {text}" for key, text in broken(config(collect=(CollectConfig(**rule),)), DIRECTORY)] == [told]
+
+
+@pytest.mark.parametrize("rule", [{}, {"message": "BR*", "signal": ("Gear", "Brake*")}, {"keep": False}])
+def test_a_rule_that_names_something_is_sound(rule: dict[str, Any]) -> None:
+    assert not list(broken(config(collect=(CollectConfig(**rule),)), DIRECTORY))
+
+
+def test_a_rule_may_name_raw_frames_where_they_are_kept() -> None:
+    rules = (CollectConfig(message="0x1A0", signal="byte3"),)
+    assert not list(broken(config(collect=rules, keep_unknown=True), DIRECTORY))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"when": "BrakePresure > 80"}, 'no signal "BrakePresure"; did you mean "BrakePressure"?, at character 1'),
+        ({"when": "BrakePressure > 80 [kPa]"}, '"kPa" does not fit: BrakePressure is in "bar"; accepted: [bar]'),
+        ({"when": "BrakePressure > 900"}, '"BrakePressure > 900" can never be true: '),
+        ({"when": "BrakePressure >"}, "at character 16"),
+        ({"until": "Gear == 9"}, '"Gear == 9" can never be true: '),
+        ({"record": "Steer*"}, 'no signal "Steer*"'),
+        ({"record": ("BRAKE.Gear", "can0.BRAKE.Gaer")}, 'did you mean "can0.BRAKE.Gear"?'),
+    ],
+)
+def test_a_trigger_that_could_never_do_what_it_says_is_told(given: dict[str, Any], told: str) -> None:
+    (found,) = broken(config(triggers=(trigger(**given),)), DIRECTORY)
+    key = next(iter(set(given) - {"when"} or set(given)))
+    assert found[0] == f"trigger[hard].{key}"
+    assert told in found[1]
+
+
+def test_a_window_that_the_ring_cannot_hold_is_told_with_the_ring_that_would() -> None:
+    triggers = (trigger(before=Duration.parse("1m")),)
+    assert not list(doubtful(config(triggers=triggers, ring="256KiB"), DIRECTORY))
+    (found,) = doubtful(config(triggers=triggers, ring="64KiB"), DIRECTORY)
+    assert found[0] == "trigger[hard].before"
+    assert found[1].startswith('"1m" is more than the 21 s that agent.ring holds')
+    assert found[1].endswith('agent.ring = "1MiB" would do')

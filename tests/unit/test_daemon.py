@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a reload does to the buses."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, cast
+
+from agent import daemon
+from agent.assembly import load_decoding
+from agent.config import inspect_config
+from agent.model import Gap, GapKind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import pytest
+
+    from agent.clock import Clock
+
+CONFIG = """
+[vehicle]
+id = "car-1"
+[[bus]]
+name = "powertrain"
+interface = "socketcan"
+channel = "can0"
+keep_unknown = true
+[mqtt]
+broker = "mqtt://localhost"
+[spool]
+path = "spool"
+[agent]
+receive_buffer = "{receive_buffer}"
+"""
+
+
+class Recorder:
+    """Stands for the sources: when they were opened and closed, by one clock that goes on by one at each look."""
+
+    def __init__(self) -> None:
+        self.now_ns = 100
+        self.opened: list[int] = []
+        self.closed: list[int] = []
+
+    def wall_ns(self) -> int:
+        self.now_ns += 1
+        return self.now_ns
+
+    @contextlib.asynccontextmanager
+    async def source(self) -> AsyncIterator[None]:
+        self.opened.append(self.wall_ns())
+        yield
+        self.closed.append(self.wall_ns())
+
+
+def setup(folder: Path, receive_buffer: str) -> daemon.Setup:
+    path = folder / "agent.toml"
+    path.write_text(CONFIG.format(receive_buffer=receive_buffer))
+    read, problems = inspect_config(path)
+    assert not problems
+    assert read is not None
+    return daemon.Setup(read, load_decoding(read))
+
+
+async def test_buses_opened_anew_are_a_gap_from_the_last_drain_until_they_listen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder()
+    made: Any = lambda _config, _clock, _filters: [recorder.source()]  # noqa: E731
+    monkeypatch.setattr(daemon, "make_sources", made)
+    async with daemon.Buses(setup(tmp_path, "1MiB"), cast("Clock", recorder)) as buses:
+        buses.drained_ns = recorder.wall_ns()
+        recorder.wall_ns()
+        assert await buses.follow(setup(tmp_path, "1MiB")) is None
+        gap = await buses.follow(setup(tmp_path, "2MiB"))
+    assert gap == Gap(
+        GapKind.INTERRUPTED, buses.drained_ns, recorder.opened[1] + 1, detail="the buses were configured anew"
+    )
+    assert buses.drained_ns < recorder.closed[0] < recorder.opened[1]

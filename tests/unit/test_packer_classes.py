@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames to stored batches with rules and triggers: each class its own stream, one of them home."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from agent.batch.catalog import Catalog
+from agent.batch.codec import decode_batch
+from agent.collect.collector import Collector
+from agent.collect.directory import Directory
+from agent.collect.open_batch import SealLimits
+from agent.collect.rules import RuleBook, classes_in_use, home_class
+from agent.collect.trigger import Trigger
+from agent.config import CollectConfig, TriggerConfig
+from agent.decode.decoder import Decoder
+from agent.decode.plan import Plan
+from agent.model import FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
+from agent.packer import Packer
+from agent.stream import Stream, StreamSettings
+from agent.units import Duration
+from tests.unit.test_packer import T0_NS, ListStore, S, StoppedClock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.batch.codec import Batch
+    from agent.config import Priority
+
+DRIVE = MessageDefinition("can0", 0x100, "DRIVE", 2, (SignalDefinition("SPEED", 0, 8), SignalDefinition("GEAR", 8, 8)))
+CATALOG = Catalog(("can0",), (DRIVE,))
+SLOW = CollectConfig(signal="SPEED", every=Duration.parse("1s"), priority="bulk")
+FAST = CollectConfig(signal="GEAR")
+NORMAL_AND_BULK: tuple[tuple[Priority, int], ...] = (("normal", 30), ("bulk", 3))
+HARD = TriggerConfig(name="hard", when="SPEED > 200", before=Duration.parse("2s"), after=Duration.parse("1s"))
+
+
+class Car:
+    """A packer with rules, and a store for each class."""
+
+    def __init__(self, rules: Sequence[CollectConfig], triggers: Sequence[TriggerConfig] = ()) -> None:
+        used, home = classes_in_use(rules, triggers), home_class(rules, triggers)
+        self.stores: dict[Priority, ListStore] = {name: ListStore(f"{name}-1") for name in used}
+        streams = {name: Stream(CATALOG, store, settings(name), StoppedClock()) for name, store in self.stores.items()}
+        decoder, directory = Decoder(Plan(CATALOG.buses, CATALOG.messages)), Directory(CATALOG.messages)
+        collector = Collector(
+            decoder.plan,
+            RuleBook.of(rules),
+            home,
+            [Trigger.of(trigger, directory) for trigger in triggers],
+            lambda frames: decoder.decode(frames).signals,
+            1 << 20,
+        )
+        self.packer = Packer(decoder, streams, home, collector)
+
+    def batches(self, name: Priority) -> list[Batch]:
+        return [decode_batch(each.payload, CATALOG) for each in self.stores[name].batches]
+
+    def values(self, name: Priority, signal: int) -> list[int]:
+        groups = [group for batch in self.batches(name) for group in batch.groups]
+        return [int(value) for group in groups if signal in group.columns for value in group.columns[signal]]
+
+
+def settings(name: Priority) -> StreamSettings:
+    return StreamSettings("car-1", 1_000_000, 3, SealLimits(10 * S, 48 << 10), urgent=name == "critical")
+
+
+def frames(begin_s: float, speeds: Sequence[int], *, every_s: float = 0.1, can_id: int = 0x100) -> FrameBlock:
+    rows = len(speeds)
+    data = np.zeros((rows, 8), np.uint8)
+    data[:, 0], data[:, 1] = speeds, np.arange(rows)
+    return FrameBlock(
+        T0_NS + ((begin_s + np.arange(rows) * every_s) * S).astype(np.int64),
+        np.zeros(rows, np.uint8),
+        np.full(rows, can_id, np.uint32),
+        np.full(rows, 2, np.uint8),
+        np.zeros(rows, np.uint8),
+        data,
+    )
+
+
+def test_each_class_gets_what_its_rules_keep_and_home_counts_the_frames() -> None:
+    car = Car([SLOW, FAST])
+    for second in range(3):
+        car.packer.take(frames(second, range(10 * second, 10 * second + 10)))
+        car.packer.take(frames(second + 0.95, [0], can_id=0x7FF))
+    car.packer.seal()
+    assert car.values("bulk", 0) == [9, 19, 29]
+    assert car.values("normal", 1) == list(range(10)) * 3
+    assert [batch.frames for batch in car.batches("normal")] == [33]
+    assert [count.frames for batch in car.batches("normal") for count in batch.unknown] == [3]
+    assert [batch.frames for batch in car.batches("bulk")] == [0]
+    assert car.stores["bulk"].batches[0].frames == 3
+    assert car.packer.counters.as_dict() == {
+        "frames": 33,
+        "frames_decoded": 30,
+        "frames_unknown": 3,
+        "decode_errors": 0,
+        "samples": 33,
+        "batches": 2,
+        "batch_bytes": sum(len(store.batches[0].payload) for store in car.stores.values()),
+        "gaps": 0,
+        "classes": {
+            name: {"samples": n, "events": 0, "batches": 1, "batch_bytes": len(car.stores[name].batches[0].payload)}
+            for name, n in NORMAL_AND_BULK
+        },
+    }
+
+
+def test_what_a_trigger_records_is_stored_with_its_event_before_the_next_block() -> None:
+    car = Car([SLOW, FAST], [HARD])
+    car.packer.take(frames(0, range(30)))
+    assert not car.stores["critical"].batches
+    car.packer.take(frames(3, [250, *range(9)]))
+    (batch,) = car.batches("critical")
+    assert [(event.kind, event.subject, event.time_ns) for event in batch.events] == [
+        ("triggered", "hard", T0_NS + 3 * S)
+    ]
+    assert sorted(car.values("critical", 0)) == sorted([*range(10, 30), 250, *range(9)])
+    assert batch.opened_ns == T0_NS + S
+    assert batch.sealed_ns == T0_NS + int(3.9 * S)
+    car.packer.take(frames(4, [5, 6]))
+    car.packer.take(frames(6, [7]))
+    assert sorted(car.values("critical", 0))[-1] == 250
+    assert len(car.batches("critical")) == 2
+
+
+def test_samples_that_were_put_by_do_not_end_the_batch_that_they_come_into() -> None:
+    least = CollectConfig(signal="SPEED", every=Duration.parse("5s"), value="min")
+    car = Car([least, FAST])
+    for second in range(9):
+        car.packer.take(frames(second, [second] * 10))
+    assert not car.stores["normal"].batches
+    car.packer.seal()
+    assert len(car.batches("normal")) == 1
+    assert car.values("normal", 0) == [0, 5]
+
+
+def test_a_class_that_hears_nothing_more_is_sealed_when_its_interval_is_over() -> None:
+    car = Car([CollectConfig(signal="SPEED", on_change=True, priority="bulk"), FAST])
+    car.packer.take(frames(0, [1] * 10))
+    for second in range(1, 12):
+        car.packer.take(frames(second, [1] * 10))
+    assert car.values("bulk", 0) == [1]
+
+
+def test_what_is_noted_in_each_class_becomes_its_open_batch_again() -> None:
+    car, reborn = Car([SLOW, FAST]), Car([SLOW, FAST])
+    for second in range(3):
+        car.packer.take(frames(second, range(10)))
+    for name, store in car.stores.items():
+        assert store.notes
+        reborn.packer.recover(name, [decode_batch(note, CATALOG) for note in store.notes], CATALOG)
+    assert reborn.values("normal", 1) == list(range(10)) * 3
+    assert reborn.values("bulk", 0) == [9, 9]
+    assert [batch.frames for batch in reborn.batches("normal")] == [30]
+
+
+def test_the_last_of_an_open_interval_arrives_when_the_buses_fall_silent() -> None:
+    car = Car([CollectConfig(signal="SPEED", every=Duration.parse("1h"))])
+    car.packer.take(frames(0, [1, 2, 3]))
+    car.packer.seal()
+    assert car.values("normal", 0) == [3]
+    assert not car.packer.has_open_batch
+    car.packer.take(frames(1, [4]))
+    assert car.packer.has_open_batch
+
+
+def test_gaps_of_a_class_without_frames_are_told_with_the_next_batch_of_home() -> None:
+    car = Car([SLOW, FAST], [HARD])
+    car.stores["critical"].add_gap(Gap(GapKind.EVICTED, 1, 2, 3, "critical-1", 0, 4))
+    car.packer.take(frames(0, [1] * 10))
+    assert not car.stores["critical"].batches
+    car.packer.take(frames(11, [1] * 10))
+    (batch,) = car.batches("critical")
+    assert (batch.frames, batch.groups) == (0, ())
+    assert [gap.kind for gap in batch.gaps] == [GapKind.EVICTED]
+
+
+@pytest.mark.parametrize("cuts", [(30,), (7, 23, 30), tuple(range(1, 31))])
+def test_what_is_kept_does_not_depend_on_how_the_frames_come(cuts: tuple[int, ...]) -> None:
+    car = Car([SLOW, FAST], [HARD])
+    drive = frames(0, [*range(12), 250, *range(17)])
+    for begin, end in zip((0, *cuts), cuts, strict=False):
+        car.packer.take(drive.slice(begin, end))
+    car.packer.seal()
+    assert car.values("bulk", 0) == [9, 16]  # the last of the second between is critical already
+    assert sorted(car.values("critical", 0)) == sorted([*range(12), 250, *range(10)])
