@@ -27,7 +27,9 @@ import structlog
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.collect.checking import broken
 from agent.collect.collector import Collector
+from agent.collect.cycles import stopped_after_ns
 from agent.collect.directory import Directory
+from agent.collect.guards import guards_of
 from agent.collect.rules import RuleBook, home_class
 from agent.collect.trigger import Trigger
 from agent.decode.decoder import Decoder
@@ -128,10 +130,15 @@ def make_packer(
 
 
 def make_collector(config: Config, decoding: Decoding) -> Collector | None:
-    """Rules and triggers, which fit the DBC files; None where there are none."""
-    if not config.collect and not config.triggers:
+    """Rules, triggers and what is verified, which fit the DBC files; None where there is nothing of these, and nothing
+    that could be missed.
+    """
+    messages = decoding.catalog.messages
+    guards = guards_of(messages, config.integrity)
+    cyclic = any(map(stopped_after_ns, messages))
+    if not (config.collect or config.triggers or guards or cyclic):
         return None
-    directory = Directory(decoding.catalog.messages)
+    directory = Directory(messages)
     decoder = decoding.decoder
     return Collector(
         decoder.plan,
@@ -141,6 +148,7 @@ def make_collector(config: Config, decoding: Decoding) -> Collector | None:
         lambda frames: decoder.decode(frames).signals,
         config.agent.ring,
         config.batch.max_bytes,
+        guards,
     )
 
 

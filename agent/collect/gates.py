@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.collect.changes import ChangeGates
+from agent.collect.cycles import stopped_after_ns
 from agent.collect.intervals import Closing, IntervalGates
 from agent.collect.roster import Latest
 from agent.collect.scan import Scan
@@ -85,7 +86,15 @@ class Gates:
 
     def _stale_of(self, lane: int) -> int:
         channels = self.roster.channels(range(lane, lane + 1))
-        return min((self._treatments[each].stale_ns for each in channels if self._treatments[each].stale_ns), default=0)
+        told = [stale_ns for each in channels if (stale_ns := self._treatments[each].stale_ns)]
+        if told:
+            return min(told)
+        message = int(self.roster.message[lane])
+        return stopped_after_ns(self.roster.messages[message]) if message >= 0 else 0
+
+    def observe(self, view: View, now: NDArray[np.int64]) -> list[Event]:
+        """What is told of messages that stop and start, where nothing else is to be done."""
+        return self._silences.observe(view, now)[1]
 
     def begin(self, view: View, now: NDArray[np.int64]) -> Choice:
         """What is kept at once, and what is told. `now`: int64 (buses,), steady time after the block."""

@@ -12,17 +12,17 @@ signals, short ones and multiplexed ones, are passed over.
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.collect.checksums import Checksums
-from agent.model import EXTENDED_MASK, split_group_key
+from agent.collect.steady import NEVER
+from agent.model import EXTENDED_MASK, Event, EventKind, split_group_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -33,12 +33,8 @@ if TYPE_CHECKING:
 _NONE = -1
 
 
-class FindingKind(enum.StrEnum):
-    """What is amiss with a message."""
-
-    WRONG = "wrong"  # checksum or counter cannot be
-    MISSING = "missing"  # the counter has jumped
-    REPEATED = "repeated"  # the counter stands still
+TOLD_EVERY_NS = 60_000_000_000
+"""What goes on being amiss is told at once, and then so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,7 @@ class Finding:
     frames    how many are wrong, missing or repeated
     """
 
-    kind: FindingKind
+    kind: EventKind
     time_ns: int
     subject: str
     can_id: int
@@ -95,6 +91,35 @@ class _Read:
     raw: NDArray[np.uint64]
 
 
+class Findings:
+    """What is told of them: each kind of each message at once, and then once a while how many more there were."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[EventKind, str], int] = {}
+        self._more: dict[tuple[EventKind, str], Finding] = {}
+
+    def tell(self, findings: Iterable[Finding], now: int) -> list[Event]:
+        """What is to be told now, of these and of those that were held back. `now`: steady time."""
+        for finding in findings:
+            key = finding.kind, finding.subject
+            held = self._more.get(key)
+            self._more[key] = finding if held is None else replace(held, frames=held.frames + finding.frames)
+        due = [key for key in self._more if now - self._told.get(key, NEVER) >= TOLD_EVERY_NS]
+        self._told |= dict.fromkeys(due, now)
+        return [_event(self._more.pop(key)) for key in due]
+
+    def flush(self) -> list[Event]:
+        """What was held back."""
+        events = [_event(finding) for finding in self._more.values()]
+        self._more.clear()
+        return events
+
+
+def _event(finding: Finding) -> Event:
+    frames = f"{finding.frames} frame{'' if finding.frames == 1 else 's'}"
+    return Event(finding.kind, finding.time_ns, finding.subject, finding.can_id, frames)
+
+
 class Integrity:
     """Verifies the messages that have a guard, by their index in the plan's messages."""
 
@@ -111,7 +136,7 @@ class Integrity:
         self._last = np.empty(0, np.int64)
         self._wrong_since = np.empty(0, np.int64)
         self._frames = np.empty(0, np.int64)
-        self._counts = dict.fromkeys(FindingKind, np.empty(0, np.int64))
+        self._counts = dict.fromkeys(EventKind, np.empty(0, np.int64))
         roster.on_growth(self._grow)
 
     def _grow(self, lanes: range) -> None:
@@ -135,9 +160,9 @@ class Integrity:
         for lane in self._frames.nonzero()[0].tolist():
             counters = found.setdefault(self._subject(lane), IntegrityCounters())
             counters.frames += int(self._frames[lane])
-            counters.wrong += int(self._counts[FindingKind.WRONG][lane])
-            counters.missing += int(self._counts[FindingKind.MISSING][lane])
-            counters.repeated += int(self._counts[FindingKind.REPEATED][lane])
+            counters.wrong += int(self._counts[EventKind.WRONG][lane])
+            counters.missing += int(self._counts[EventKind.MISSING][lane])
+            counters.repeated += int(self._counts[EventKind.REPEATED][lane])
         return found
 
     def verify(self, view: View) -> Verdict:
@@ -151,9 +176,9 @@ class Integrity:
         missing, repeated = self._follow(counted, ~wrong[counted.row])
         wrong_rows = wrong.nonzero()[0]
         findings = [
-            *self._find(view, wrong_rows, np.ones_like(wrong_rows), FindingKind.WRONG),
-            *self._find(view, counted.row, missing, FindingKind.MISSING),
-            *self._find(view, counted.row, repeated, FindingKind.REPEATED),
+            *self._find(view, wrong_rows, np.ones_like(wrong_rows), EventKind.WRONG),
+            *self._find(view, counted.row, missing, EventKind.MISSING),
+            *self._find(view, counted.row, repeated, EventKind.REPEATED),
         ]
         self._frames[guarded] += rows
         if not len(wrong_rows):
@@ -210,7 +235,7 @@ class Integrity:
         self._last[lane[is_last]] = raw[is_last]
         return missing, repeated
 
-    def _find(self, view: View, row: NDArray[np.int64], frames: NDArray[np.int64], kind: FindingKind) -> list[Finding]:
+    def _find(self, view: View, row: NDArray[np.int64], frames: NDArray[np.int64], kind: EventKind) -> list[Finding]:
         """What is found of a kind, by message."""
         found: list[Finding] = []
         if not frames.any():

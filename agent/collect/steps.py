@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.clock import SET_NS_MIN
-from agent.model import FrameBlock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.clock import Reading
+    from agent.model import FrameBlock
 
 FUTURE_WEIGHT = 10
 """A frame is so much less likely to come from the future than from as far in the past."""
@@ -48,7 +48,7 @@ def by_setting(frames: FrameBlock, before: Reading, after: Reading) -> list[tupl
     last = _later(before, after.monotonic_ns - max(int(old_age_ns[earlier].min()), 1))
     if earlier.all():
         return [(frames, last)]
-    return [(_rows(frames, earlier), last), (_rows(frames, ~earlier), after)]
+    return [(frames.chosen(earlier), last), (frames.chosen(~earlier), after)]
 
 
 def _later(reading: Reading, monotonic_ns: int) -> Reading:
@@ -60,14 +60,3 @@ def _later(reading: Reading, monotonic_ns: int) -> Reading:
 def _unlikely(age_ns: NDArray[np.int64]) -> NDArray[np.int64]:
     """The longer a frame would have waited, the less likely; not come yet is the least, but adapters' clocks differ."""
     return np.where(age_ns < 0, -age_ns, age_ns // FUTURE_WEIGHT)
-
-
-def _rows(frames: FrameBlock, chosen: NDArray[np.bool_]) -> FrameBlock:
-    return FrameBlock(
-        frames.time_ns[chosen],
-        frames.bus[chosen],
-        frames.can_id[chosen],
-        frames.length[chosen],
-        frames.flags[chosen],
-        frames.data[chosen],
-    )

@@ -4,6 +4,7 @@
     VFrameFormat              of a message: StandardCAN, ExtendedCAN, J1939PG, StandardCAN_FD, ExtendedCAN_FD
     ProtocolType              of the database: "J1939"
     GenMsgCycleTime           of a message: milliseconds
+    GenMsgSendType            of a message: "cyclic" where it is sent in cycles, be it on other occasions as well
     SigType                   of a signal: MessageCounter; what else it may be does not matter here
     SystemMessageLongSymbol   of a message: its name where it has more than 32 characters
     SystemSignalLongSymbol    of a signal: the same
@@ -56,6 +57,14 @@ class Attributes:
             if statement:
                 self._note(statement, "not a number of milliseconds")
             return 0
+
+    def is_cyclic(self, dbc_id: int) -> bool:
+        """Whether the message is sent in its cycles all the time: not where its send type says otherwise."""
+        _, names = self._statements.attribute_types.get("GenMsgSendType", ("", []))
+        statement = self._message.get(("GenMsgSendType", dbc_id))
+        value = statement.value if statement else self._statements.attribute_defaults.get("GenMsgSendType", "")
+        name = (names[int(value)] if value.isdecimal() and int(value) < len(names) else value).casefold()
+        return not name or ("cyclic" in name and "active" not in name)
 
     def message_name(self, message: SoundMessage) -> str:
         """The message's name, the long one where there is one."""

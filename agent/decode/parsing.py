@@ -129,6 +129,7 @@ def _definition(
         signals=tuple(_signal(message, sound[signal.name], signal, names, attributes) for signal in loaded.signals),
         j1939=attributes.is_j1939(message, j1939),
         cycle_ms=attributes.cycle_ms(message.dbc_id),
+        cyclic=attributes.is_cyclic(message.dbc_id),
     )
 
 

@@ -90,6 +90,32 @@ def test_profile_2_has_the_published_values(counter: int, expected: int) -> None
     assert computed(of_kind("e2e-2", data_ids=tuple(range(1, 17))), payload) == expected
 
 
+@pytest.mark.parametrize(
+    ("mode", "data_id", "payload"),
+    [  # made by another implementation, the package autosar-e2e 1.0.0
+        ("both", 51912, "42a16d3cfcf9a44d"),
+        ("alternating", 36699, "44a7832d4982503f"),
+        ("low", 42030, "c536072f66b9175b"),
+        ("nibble", 2714, "f7a24b99e36a39f6"),
+    ],
+)
+def test_profile_1_agrees_with_another_implementation(mode: str, data_id: int, payload: str) -> None:
+    frame = bytes.fromhex(payload)
+    assert computed(of_kind("e2e-1", data_id=data_id, data_id_mode=mode), frame) == frame[0]
+
+
+@pytest.mark.parametrize(
+    ("data_ids", "payload"),
+    [  # likewise
+        ("732056703b8e1e692bb1ef7d5b427009", "5160a733ddadea3d"),
+        ("a35a89719b54a33fd957bea52c31a9e3", "cf6114381f23d56b"),
+    ],
+)
+def test_profile_2_agrees_with_another_implementation(data_ids: str, payload: str) -> None:
+    frame = bytes.fromhex(payload)
+    assert computed(of_kind("e2e-2", data_ids=tuple(bytes.fromhex(data_ids))), frame) == frame[0]
+
+
 def test_a_sum_goes_over_what_is_not_the_checksum_and_as_told_over_id_and_length() -> None:
     payload = bytes([1, 2, 3, 0xFE, 0x77])
     assert computed(of_kind("sum"), payload, at=4) == (1 + 2 + 3 + 0xFE) % 256

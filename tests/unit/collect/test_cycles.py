@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,9 @@ MESSAGES = tuple(
 
 @pytest.mark.parametrize(("cycle_ms", "silence_ms"), [(0, 0), (1, 100), (20, 100), (40, 120), (1000, 3000)])
 def test_three_cycles_are_a_stop_but_nothing_under_a_tenth_of_a_second(cycle_ms: int, silence_ms: int) -> None:
-    assert stopped_after_ns(cycle_ms) == silence_ms * MS
+    message = MessageDefinition("can0", 1, "M", 8, (), cycle_ms=cycle_ms)
+    assert stopped_after_ns(message) == silence_ms * MS
+    assert stopped_after_ns(replace(message, cyclic=False)) == 0
 
 
 def block(frames: list[tuple[int, int]]) -> FrameBlock:
@@ -42,7 +46,7 @@ def block(frames: list[tuple[int, int]]) -> FrameBlock:
 def events(blocks: list[list[tuple[int, int]]]) -> list[Event]:
     decoder = Decoder(Plan(("can0",), MESSAGES))
     roster, clock = Roster(decoder.plan), SteadyClock(1)
-    silences = Silences(roster, lambda lane: stopped_after_ns(MESSAGES[int(roster.message[lane])].cycle_ms))
+    silences = Silences(roster, lambda lane: stopped_after_ns(MESSAGES[int(roster.message[lane])]))
     found = []
     for frames in map(block, blocks):
         steady = clock.advance(frames)

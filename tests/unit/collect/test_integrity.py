@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from agent.collect.guards import guards_of
-from agent.collect.integrity import Finding, FindingKind, Integrity, IntegrityCounters, Verdict
+from agent.collect.integrity import Finding, Integrity, IntegrityCounters, Verdict
 from agent.collect.roster import Roster
 from agent.collect.view import View
 from agent.config.integrity import IntegrityConfig
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.model import FrameBlock, MessageDefinition, SignalDefinition
+from agent.model import EventKind, FrameBlock, MessageDefinition, SignalDefinition
 
 MS = 10**6
 SIGNALS = (SignalDefinition("CHECKSUM", 0, 8), SignalDefinition("COUNTER", 8, 4), SignalDefinition("X", 16, 8))
@@ -66,10 +66,10 @@ def rows(mask: Any) -> list[int]:
 def test_a_jump_of_the_counter_tells_how_many_frames_are_missing() -> None:
     bench = Bench(COUNTED)
     assert bench.verify(brake(0, 11), brake(10, 12), brake(20, 2), brake(30, 3)).findings == [
-        Finding(FindingKind.MISSING, 20 * MS, "can0.BRAKE", 0x100, 3)
+        Finding(EventKind.MISSING, 20 * MS, "can0.BRAKE", 0x100, 3)
     ]
     assert bench.verify(brake(40, 6), brake(50, 7)).findings == [
-        Finding(FindingKind.MISSING, 40 * MS, "can0.BRAKE", 0x100, 2)
+        Finding(EventKind.MISSING, 40 * MS, "can0.BRAKE", 0x100, 2)
     ]
     assert bench.integrity.counters() == {"can0.BRAKE": IntegrityCounters(frames=6, missing=5)}
 
@@ -78,8 +78,8 @@ def test_a_counter_that_stands_still_is_told_and_one_beyond_its_last_value_is_wr
     bench = Bench(COUNTED)
     verdict = bench.verify(brake(0, 3), brake(10, 3), brake(20, 3), brake(30, 14), brake(40, 5))
     assert verdict.findings == [
-        Finding(FindingKind.WRONG, 30 * MS, "can0.BRAKE", 0x100, 1),
-        Finding(FindingKind.REPEATED, 10 * MS, "can0.BRAKE", 0x100, 2),
+        Finding(EventKind.WRONG, 30 * MS, "can0.BRAKE", 0x100, 1),
+        Finding(EventKind.REPEATED, 10 * MS, "can0.BRAKE", 0x100, 2),
     ]
     assert rows(verdict.wrong) == [3]
 
@@ -91,7 +91,7 @@ def test_a_frame_with_a_wrong_checksum_is_marked_and_is_not_missing() -> None:
     )
     assert rows(verdict.wrong) == [1]
     assert verdict.dropped is None
-    assert verdict.findings == [Finding(FindingKind.WRONG, 10 * MS, "can0.BRAKE", 0x100, 1)]
+    assert verdict.findings == [Finding(EventKind.WRONG, 10 * MS, "can0.BRAKE", 0x100, 1)]
     assert bench.integrity.counters() == {
         "can0.BRAKE": IntegrityCounters(frames=3, wrong=1),
         "can0.STEER": IntegrityCounters(frames=2),
@@ -102,7 +102,7 @@ def test_wrong_frames_at_a_blocks_end_count_as_come_in_the_next_one() -> None:
     bench = Bench(BOTH)
     bench.verify(brake(0, 1), brake(10, 2, off=1))
     bench.verify(brake(20, 3, off=1))
-    assert bench.verify(brake(30, 6)).findings == [Finding(FindingKind.MISSING, 30 * MS, "can0.BRAKE", 0x100, 2)]
+    assert bench.verify(brake(30, 6)).findings == [Finding(EventKind.MISSING, 30 * MS, "can0.BRAKE", 0x100, 2)]
 
 
 def test_only_what_is_said_to_be_dropped_is() -> None:
