@@ -11,10 +11,11 @@ tells how many frames were received, unknown or decoded in part, and what is mis
 It goes by the frames' own clock: the same frames in the same blocks make the same batches, live or replayed. The unit's
 clocks are read with each block, so that a batch tells by what clocks its frames were timed.
 
-Promise: what is kept of the frames it was given is noted in the stores before it takes more, most urgent class first.
-What rules hold back until an interval is over is not kept yet: a kill loses what open intervals would have closed
-with, and the samples that a trigger's window was still to get; `seal` closes the intervals first, so that an end in
-good order, or a bus that falls silent, loses nothing.
+Promise: what is kept of the frames it was given is noted in the stores before it takes more, most urgent class first,
+home last: what is noted there is noted of all classes, and after a kill the gap begins where home's notes end. What
+rules hold back until an interval is over is not kept yet: a kill loses what open intervals would have closed with, and
+the samples that a trigger's window was still to get; `seal` closes the intervals first, so that an end in good order,
+or a bus that falls silent, loses nothing.
 
 Limits: a block of frames is cut so that it fits one batch even if nothing in it compresses.
 
@@ -125,6 +126,7 @@ class Packer:
         self._streams = streams
         self._home = streams[home]
         self._home_class = home
+        self._home_last = sorted(streams.items(), key=lambda entry: entry[0] == home)
         self._collector = collector
         self._heard: Span | None = None  # since the collector's intervals were closed by `seal`
         self._payload_bytes = self._home.settings.limits.payload_bytes
@@ -160,7 +162,7 @@ class Packer:
     def _keep(self, kept: Kept, span: Span, *counted: Part) -> None:
         """Give each class what it keeps; `home` what was counted as well."""
         sequence = self._home.next_sequence
-        for priority, stream in self._streams.items():
+        for priority, stream in self._home_last:
             parts = [Part.kept(block) for block in kept.blocks.get(priority, ())]
             if events := kept.events.get(priority):
                 parts.append(Part.told(span.end_ns, events))

@@ -113,7 +113,8 @@ async def test_what_comes_while_the_receiver_is_killed_waits_for_it(broker: Mosq
         status, text, _ = await end(process)
 
     summary = json.loads(text)
-    assert (status, summary["batches"], summary["duplicates_dropped"], summary["gaps"]) == (0, 1, 1, [])
+    assert (status, summary["batches"], summary["gaps"]) == (0, 1, [])
+    assert summary["duplicates_dropped"] in (1, 2)  # the first one comes again where the kill came before its receipt
 
 
 async def test_lines_stream_to_stdout_once_the_catalog_is_there(broker: Mosquitto) -> None:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from agent.batch.catalog import Catalog
 from agent.batch.codec import decode_batch
@@ -42,8 +45,15 @@ class Car:
     """A packer with rules, and a store for each class."""
 
     def __init__(self, rules: Sequence[CollectConfig], triggers: Sequence[TriggerConfig] = ()) -> None:
-        used, home = classes_in_use(rules, triggers), home_class(rules, triggers)
+        self.rules, self.triggers = rules, triggers
+        used = classes_in_use(rules, triggers)
         self.stores: dict[Priority, ListStore] = {name: ListStore(f"{name}-1") for name in used}
+        self.wire()
+
+    def wire(self) -> None:
+        """To the stores as they are."""
+        rules, triggers = self.rules, self.triggers
+        home = home_class(rules, triggers)
         streams = {name: Stream(CATALOG, store, settings(name), StoppedClock()) for name, store in self.stores.items()}
         decoder, directory = Decoder(Plan(CATALOG.buses, CATALOG.messages)), Directory(CATALOG.messages)
         collector = Collector(
@@ -80,6 +90,37 @@ def frames(begin_s: float, speeds: Sequence[int], *, every_s: float = 0.1, can_i
         np.zeros(rows, np.uint8),
         data,
     )
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@dataclass
+class LastStore(ListStore):
+    """Ends the process at its n-th note."""
+
+    left: int = 0
+
+    def note(self, part: bytes) -> bool:
+        if not self.left:
+            raise Killed
+        self.left -= 1
+        return super().note(part)
+
+
+@pytest.mark.parametrize("name", ["normal", "bulk"])
+def test_what_home_has_noted_is_noted_of_every_class(name: Priority) -> None:
+    car = Car([replace(SLOW, every=None), FAST])
+    car.stores[name] = LastStore(f"{name}-1", left=3)
+    car.wire()
+    with contextlib.suppress(Killed):
+        for second in range(9):
+            car.packer.take(frames(second, range(10)))
+    noted = {each: [decode_batch(note, CATALOG) for note in store.notes] for each, store in car.stores.items()}
+    home_ns = max(batch.sealed_ns for batch in noted["normal"])
+    assert home_ns <= max(batch.sealed_ns for batch in noted["bulk"])
+    assert len(noted[name]) == 3
 
 
 def test_each_class_gets_what_its_rules_keep_and_home_counts_the_frames() -> None:

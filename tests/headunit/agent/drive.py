@@ -82,6 +82,13 @@ class Drive:
                 assert self.feeder.returncode is None, (self.folder / "feeder.log").read_text()
                 await asyncio.sleep(0.02)
 
+    async def feed_on(self, frames: int) -> None:
+        """So many more have been sent on return, however long that takes."""
+        goal = len(self.fed()) + frames
+        async with asyncio.timeout(START_S):
+            while len(self.fed()) < goal:
+                await asyncio.sleep(0.1)
+
     async def end_feeding(self) -> None:
         """The last frame has been sent on return."""
         assert self.feeder is not None

@@ -108,7 +108,7 @@ async def test_an_interface_that_comes_and_goes_costs_only_itself(tmp_path: Path
             events.append(event)
             await drive.noticed("chassis", events)
             begin_ns = time.time_ns()
-            await asyncio.sleep(0.5)
+            await drive.feed_on(100)
             phases.append((begin_ns, time.time_ns()))
         await drive.end_feeding()
         await drive.stop()
@@ -144,7 +144,7 @@ async def test_frames_that_find_no_room_are_told_to_the_frame(tmp_path: Path) ->
         assert process is not None
         for falls_silent in (False, True):
             process.send_signal(signal.SIGSTOP)
-            await asyncio.sleep(1)
+            await drive.feed_on(600)
             if falls_silent:
                 await drive.end_feeding()
             process.send_signal(signal.SIGCONT)
