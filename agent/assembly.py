@@ -25,13 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from agent.batch.catalog import Catalog, encode_catalog
-from agent.collect.checking import broken
-from agent.collect.collector import Collector
-from agent.collect.cycles import stopped_after_ns
-from agent.collect.directory import Directory
-from agent.collect.guards import guards_of
-from agent.collect.rules import RuleBook, home_class
-from agent.collect.trigger import Trigger
+from agent.collect.classes import home_class
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_databases
 from agent.decode.plan import Plan
@@ -48,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from agent.clock import Clock
+    from agent.collect.collector import Collector
     from agent.config import BusConfig, Config, Priority
     from agent.pipeline import Source
     from agent.stream import Store
@@ -88,8 +83,12 @@ def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
             problems=len(report.problems),
             **({"hint": "canferry check names them"} if report.problems else {}),
         )
-    for key, text in broken(config, Directory(loaded.messages)):
-        raise ConfigError(f"{key}: {text}")
+    if config.collect or config.triggers or config.integrity:
+        from agent.collect.checking import broken
+        from agent.collect.directory import Directory
+
+        for key, text in broken(config, Directory(loaded.messages)):
+            raise ConfigError(f"{key}: {text}")
     buses = tuple(bus.name for bus in config.buses)
     keep = frozenset(bus.name for bus in config.buses if bus.keep_unknown)
     catalog = Catalog(buses, loaded.messages)
@@ -126,24 +125,32 @@ def make_packer(
         for priority, store in stores.items()
     }
     home = home_class(config.collect, config.triggers)
-    return Packer(decoding.decoder, streams, home, make_collector(config, decoding), counters)
+    return Packer(decoding.decoder, streams, home, _make_collector(config, decoding, home), counters)
 
 
-def make_collector(config: Config, decoding: Decoding) -> Collector | None:
-    """Rules, triggers and what is verified, which fit the DBC files; None where there is nothing of these, and nothing
-    that could be missed.
+def _make_collector(config: Config, decoding: Decoding, home: Priority) -> Collector | None:
+    """Rules, triggers and what is verified, which fit the DBC files.
+
+    None where there is nothing of these, nor a message that is missed when it stops: modules are not paid for then.
     """
+    from agent.collect.cycles import stopped_after_ns
+    from agent.collect.guards import guards_of
+
     messages = decoding.catalog.messages
     guards = guards_of(messages, config.integrity)
-    cyclic = any(map(stopped_after_ns, messages))
-    if not (config.collect or config.triggers or guards or cyclic):
+    if not (config.collect or config.triggers or guards or any(map(stopped_after_ns, messages))):
         return None
+    from agent.collect.collector import Collector
+    from agent.collect.directory import Directory
+    from agent.collect.rules import RuleBook
+    from agent.collect.trigger import Trigger
+
     directory = Directory(messages)
     decoder = decoding.decoder
     return Collector(
         decoder.plan,
         RuleBook.of(config.collect),
-        home_class(config.collect, config.triggers),
+        home,
         [Trigger.of(trigger, directory) for trigger in config.triggers],
         lambda frames: decoder.decode(frames).signals,
         config.agent.ring,

@@ -31,7 +31,6 @@ import structlog
 
 from agent.assembly import Agent, Decoding, load_decoding, make_sources, open_agent
 from agent.clock import Clock, SystemClock
-from agent.collect.wanted import wanted_frames
 from agent.errors import AgentError
 from agent.log import configure_logging
 from agent.model import Gap, GapKind
@@ -108,6 +107,10 @@ class Setup:
     @property
     def filters(self) -> Filters:
         """What the kernel needs to let through."""
+        if not self.config.collect:
+            return {}
+        from agent.collect.wanted import wanted_frames
+
         return wanted_frames(self.config, self.decoding.catalog.messages)
 
 
@@ -219,8 +222,7 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
             for task in watching:
                 task.cancel()
         buses.dropped, buses.drained_ns = pipeline.dropped, pipeline.drained_ns
-        spooled = sum(stats.records for stats in agent.storage.stats().values())
-        counters = agent.packer.counters.as_dict() | {"spooled": spooled}
+        counters = agent.packer.counters.as_dict() | {"spooled": agent.storage.records}
     log.info("agent_reloaded" if changed else "agent_stopped", **counters)
     return changed[0] if changed else None
 

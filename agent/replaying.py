@@ -19,7 +19,7 @@ import msgspec
 
 from agent.assembly import Agent, load_decoding, make_packer, open_agent
 from agent.clock import Clock, LogClock
-from agent.collect.rules import classes_in_use
+from agent.collect.classes import classes_in_use
 from agent.errors import UplinkError
 from agent.settings import mqtt_options
 from agent.uplink.link import MqttTransport
@@ -62,7 +62,7 @@ async def replay(
             agent.sender.batch_available.set()
             await agent.sender.drain(GRACE_S)
             await sending
-            left = sum(stats.records for stats in agent.storage.stats().values())
+            left = agent.storage.records
             if left:
                 raise UplinkError(f"{left} batches were not acknowledged: {agent.sender.state().last_error}")
             return agent.packer
@@ -102,12 +102,8 @@ async def _paced(blocks: Iterator[FrameBlock], speed: float | None) -> AsyncIter
 
 async def _until_there_is_room(agent: Agent, limit_bytes: int) -> None:
     """Wait for the broker where the spool fills: a replay must not evict."""
-    while _spooled_bytes(agent) > limit_bytes * BACKLOG_SHARE:  # noqa: ASYNC110
+    while agent.storage.payload_bytes > limit_bytes * BACKLOG_SHARE:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
-
-
-def _spooled_bytes(agent: Agent) -> int:
-    return sum(stats.payload_bytes for stats in agent.storage.stats().values())
 
 
 def _stored_at(config: Config, path: Path) -> Config:

@@ -20,7 +20,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.collect.rules import CLASSES, classes_in_use, lives_ns, rank_of
+from agent.collect.classes import CLASSES, classes_in_use, lives_ns, rank_of
 from agent.spool import retention
 from agent.spool.journal import Journal
 from agent.spool.room import Room
@@ -77,6 +77,16 @@ class Storage:
     def stats(self) -> dict[Priority, SpoolStats]:
         """What each class holds."""
         return {priority: vault.spool.stats() for priority, vault in self.vaults.items()}
+
+    @property
+    def records(self) -> int:
+        """Batches that wait, of all classes."""
+        return sum(stats.records for stats in self.stats().values())
+
+    @property
+    def payload_bytes(self) -> int:
+        """Of these."""
+        return sum(stats.payload_bytes for stats in self.stats().values())
 
     def expire(self, clock: Clock) -> None:
         """Give up what is past its time to live."""

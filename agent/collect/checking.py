@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from agent.collect.binding import bind
 from agent.collect.directory import nearest
 from agent.collect.expression import ExpressionError
-from agent.collect.guards import broken_guards
+from agent.collect.guard_checking import broken_guards
 from agent.collect.parser import parse_condition
+from agent.collect.patterns import Patterns
 from agent.collect.ranges import impossible
 from agent.collect.ring import frame_bytes
-from agent.collect.rules import Patterns
 from agent.config.collecting import patterns
 from agent.model import RAW_SIGNALS
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.collect.building import Shapes, chosen_block, samples_block
+from agent.collect.classes import CLASSES
 from agent.collect.gates import Gates
 from agent.collect.integrity import Findings, Integrity
 from agent.collect.roster import Roster
-from agent.collect.rules import CLASSES
 from agent.collect.steady import SteadyClock
 from agent.collect.triggers import Triggers
 from agent.collect.view import View

@@ -12,7 +12,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.collect.rules import CLASSES, RuleBook
+from agent.collect.classes import CLASSES
+from agent.collect.rules import RuleBook
 from agent.units import Duration
 
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 """``[[integrity]]`` against the DBC files: which signal of which message counts its frames, which is its checksum.
 
 A counter that the DBC file itself declares is verified without being named; a section for its message comes before it.
-
-Failure: `broken_guards` names what cannot be verified, with the nearest name where one was meant.
 """
 
 from __future__ import annotations
@@ -13,19 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.directory import nearest
-from agent.collect.rules import Patterns
+from agent.collect.patterns import Patterns
 from agent.config.integrity import E2E_1_COUNTER_MAX, IntegrityConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from agent.model import MessageDefinition, SignalDefinition
 
 COUNTER_BITS_MAX = 32
-SUM_BITS_MAX = 16
 PAYLOAD_MAX = 64
 
 
@@ -53,39 +49,13 @@ def guards_of(messages: Sequence[MessageDefinition], configs: Sequence[Integrity
     """The guard of each message that has one, by its index; of configurations in which nothing is broken."""
     guards = {index: guard for index, each in enumerate(messages) if (guard := _declared(each)) is not None}
     for config in configs:
-        for index in _meant(messages, config):
+        for index in covered(messages, config):
             message = messages[index]
-            counter = _place(message, config.counter)
-            checksum = _place(message, config.checksum)
+            counter = place_of(message, config.counter)
+            checksum = place_of(message, config.checksum)
             if counter >= 0 or checksum >= 0:
                 guards[index] = _guard(message, config, counter, checksum)
     return guards
-
-
-def broken_guards(
-    messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]
-) -> Iterator[tuple[str, str]]:
-    """Key and text for each section that the DBC files do not bear out."""
-    for number, config in enumerate(configs, 1):
-        where = f"integrity[#{number}]"
-        meant = _meant(messages, config)
-        if not meant:
-            written = Patterns(config.message).written
-            advice = nearest(written[0], [message.name for message in messages]) if len(written) == 1 else ""
-            yield f"{where}.message", f"the DBC files have no such message{advice}"
-            continue
-        for key, name in (("counter", config.counter), ("checksum", config.checksum)):
-            if name is None:
-                continue
-            having = [messages[index] for index in meant if _place(messages[index], name) >= 0]
-            if not having:
-                names = [signal.name for index in meant for signal in messages[index].signals]
-                yield f"{where}.{key}", f'no message that it names has a signal "{name}"{nearest(name, names)}'
-            for message in having:
-                signal = message.signals[_place(message, name)]
-                text = _unfit_counter(signal, config) if key == "counter" else _unfit_checksum(signal, config)
-                if text:
-                    yield f"{where}.{key}", f"{message.bus}.{message.name}.{signal.name} {text}"
 
 
 def _declared(message: MessageDefinition) -> Guard | None:
@@ -96,12 +66,13 @@ def _declared(message: MessageDefinition) -> Guard | None:
     return None
 
 
-def _meant(messages: Sequence[MessageDefinition], config: IntegrityConfig) -> list[int]:
+def covered(messages: Sequence[MessageDefinition], config: IntegrityConfig) -> list[int]:
+    """Indexes of the messages that a section is about."""
     bus, name = Patterns(config.bus), Patterns(config.message)
     return [index for index, each in enumerate(messages) if bus.match(each.bus) and name.match(each.name)]
 
 
-def _place(message: MessageDefinition, pattern: str | None) -> int:
+def place_of(message: MessageDefinition, pattern: str | None) -> int:
     """The first signal whose name matches."""
     if pattern is None:
         return -1
@@ -121,24 +92,6 @@ def _guard(message: MessageDefinition, config: IntegrityConfig, counter: int, ch
         for bit in field_bits(signal):
             mask[bit >> 3] &= ~np.uint8(1 << (bit & 7))
     return Guard(config, counter, counter_max, checksum, bits, mask, byte)
-
-
-def _unfit_counter(signal: SignalDefinition, config: IntegrityConfig) -> str:
-    if signal.is_float or signal.length > COUNTER_BITS_MAX:
-        return f"cannot count; accepted: a whole number of at most {COUNTER_BITS_MAX} bits"
-    if config.counter_max is not None and config.counter_max >> signal.length:
-        return f"has {signal.length} bits, too few for counter_max = {config.counter_max}"
-    if config.kind == "e2e-2" and signal.length > 4:
-        return f'has {signal.length} bits; accepted for "e2e-2": 4, for sixteen data ids'
-    return ""
-
-
-def _unfit_checksum(signal: SignalDefinition, config: IntegrityConfig) -> str:
-    if signal.is_float:
-        return "is a float; accepted: a whole number"
-    if config.kind == "sum":
-        return "" if signal.length <= SUM_BITS_MAX else f"has {signal.length} bits; accepted: at most {SUM_BITS_MAX}"
-    return "" if whole_byte(signal) >= 0 else f'is not one whole byte, as "{config.kind}" is'
 
 
 def whole_byte(signal: SignalDefinition) -> int:

@@ -61,11 +61,6 @@ class Part:
     events: tuple[Event, ...] = ()
 
     @classmethod
-    def of(cls, frames: FrameBlock, decoded: Decoded) -> Part:
-        """The part made of these frames; not of none."""
-        return cls(*Span.of(frames), len(frames), decoded)
-
-    @classmethod
     def kept(cls, block: SignalBlock) -> Part:
         """Samples that were kept of frames which are counted elsewhere; not none."""
         return cls(int(block.time_ns.min()), int(block.time_ns.max()), 0, Decoded(block, {}, {}))

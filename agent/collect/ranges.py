@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from agent.collect.binding import is_counted, physical_of_key
 from agent.collect.expression import (
+    OUTLOOK,
     Absolute,
     AllOf,
     AnyOf,
@@ -33,10 +34,9 @@ from agent.collect.expression import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent.collect.expression import Condition, Operator, Quantity
+    from agent.collect.expression import Condition, Limit, Operator, Quantity
     from agent.model import SignalDefinition
 
-_Limit: TypeAlias = Fraction | float
 _Keys: TypeAlias = "dict[tuple[int, int], tuple[int, int]]"
 """What is left to signals, by message and signal: their keys' range."""
 
@@ -45,8 +45,8 @@ _Keys: TypeAlias = "dict[tuple[int, int], tuple[int, int]]"
 class Range:
     """Both ends included; infinite where nothing is known."""
 
-    low: _Limit
-    high: _Limit
+    low: Limit
+    high: Limit
 
     def __str__(self) -> str:
         ends = [f"{float(end):.10g}" for end in (self.low, self.high)]
@@ -118,18 +118,7 @@ def _left(part: InRange, keys: _Keys) -> tuple[int, int] | None:
 
 
 def _can_hold(operator: Operator, left: Range, right: Range) -> bool:
-    match operator:
-        case "<":
-            return left.low < right.high
-        case "<=":
-            return left.low <= right.high
-        case ">":
-            return left.high > right.low
-        case ">=":
-            return left.high >= right.low
-        case "==":
-            return left.low <= right.high and right.low <= left.high
-    return not left.low == left.high == right.low == right.high
+    return OUTLOOK[operator](left.low, left.high, right.low, right.high)[0]
 
 
 def _why_never(comparison: Comparison) -> str:
@@ -205,13 +194,13 @@ def _calculated(operator: str, left: Range, right: Range) -> Range:
     return Range(min(corners), max(corners))
 
 
-def _size(limit: _Limit) -> _Limit:
+def _size(limit: Limit) -> Limit:
     return -limit if limit < 0 else limit
 
 
-def _inverse(limit: _Limit) -> _Limit:
+def _inverse(limit: Limit) -> Limit:
     return Fraction(0) if isinstance(limit, float) and math.isinf(limit) else 1 / limit
 
 
-def _product(a: _Limit, b: _Limit) -> _Limit:
+def _product(a: Limit, b: Limit) -> Limit:
     return Fraction(0) if a == 0 or b == 0 else a * b

@@ -9,43 +9,21 @@ second outdoes one that keeps the last of each ten.
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from agent.collect.binding import exact, is_counted
-from agent.config.collecting import patterns
+from agent.collect.classes import NORMAL, rank_of
+from agent.collect.patterns import Patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from agent.config.collecting import CollectConfig, Priority, TriggerConfig
+    from agent.config.collecting import CollectConfig
     from agent.model import SignalDefinition
 
-CLASSES: tuple[Priority, ...] = ("bulk", "normal", "critical")
-"""In ascending order. A class's *rank* is its place here, counted from 1; rank 0 is not kept."""
-NORMAL = 2
 Value = Literal["last", "first", "min", "max", "mean"]
-
-
-def rank_of(priority: Priority) -> int:
-    """The rank of a class."""
-    return CLASSES.index(priority) + 1
-
-
-class Patterns:
-    """Names and patterns, any of which may match; upper and lower case differ."""
-
-    def __init__(self, written: str | tuple[str, ...]) -> None:
-        self.written = patterns(written)
-        self._everything = "*" in self.written
-        self._match = re.compile("|".join(map(fnmatch.translate, self.written))).match
-
-    def match(self, name: str) -> bool:
-        """Whether any of them matches the whole name."""
-        return self._everything or self._match(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,30 +172,3 @@ def band_of(rule: Rule, definition: SignalDefinition) -> int | float:
     if is_counted(definition):
         return int(Fraction(repr(deadband)) / abs(exact(definition.scale)))
     return deadband / abs(definition.scale) if definition.scale else 0.0
-
-
-def classes_in_use(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig]) -> tuple[Priority, ...]:
-    """The classes that something is kept in, the most urgent first."""
-    used = {rule.priority for rule in collect if rule.keep} | {trigger.priority for trigger in triggers}
-    if not collect:
-        used.add("normal")
-    return tuple(each for each in reversed(CLASSES) if each in used)
-
-
-def home_class(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig]) -> Priority:
-    """The class that tells what concerns all frames: how many there were, and what is missing.
-
-    "normal" where a rule uses it, else the least urgent one in use.
-    """
-    if not collect or any(rule.keep and rule.priority == "normal" for rule in collect):
-        return "normal"
-    return classes_in_use(collect, triggers)[-1]
-
-
-def lives_ns(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig]) -> dict[Priority, int]:
-    """The time to live of each class that has one: the longest of all that use it, if none of them is without."""
-    lives: dict[Priority, list[int | None]] = {} if collect else {"normal": [None]}
-    used = [(rule.priority, rule.ttl) for rule in collect if rule.keep]
-    for priority, ttl in used + [(trigger.priority, trigger.ttl) for trigger in triggers]:
-        lives.setdefault(priority, []).append(ttl)
-    return {name: max(filter(None, found)) for name, found in lives.items() if None not in found}

@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     from agent.collect.view import View
 
 
+MOST = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+"""No key is greater."""
+
+
 class Scan:
     """The watched channels of a block; arrays by segment, one for each of its columns that are watched.
 
     channel int64 (S,) · gathered: their values · raw uint64, of these
     changed    bool, by value: another raw value than the one before, or none before, or its lane returned
     stirred    bool (S+1,): any of the segment's has; False in the last place, that of channels that are not here
+    least, greatest   uint64 (S+1,): of the segment's keys; in the last place what is less, or greater, than none
     """
 
     def __init__(
@@ -68,10 +73,16 @@ class Scan:
 
     @cached_property
     def least(self) -> NDArray[np.uint64]:
-        """uint64 (S,): the least key of each segment."""
-        return np.minimum.reduceat(self.keys, self.gathered.begin[:-1])
+        """As above."""
+        return self._reduced(np.minimum, MOST)
 
     @cached_property
     def greatest(self) -> NDArray[np.uint64]:
-        """uint64 (S,): the greatest key of each segment."""
-        return np.maximum.reduceat(self.keys, self.gathered.begin[:-1])
+        """As above."""
+        return self._reduced(np.maximum, np.uint64(0))
+
+    def _reduced(self, reduce: np.ufunc, of_none: np.uint64) -> NDArray[np.uint64]:
+        reduced = np.full(len(self.channel) + 1, of_none, np.uint64)
+        if len(self.channel):
+            reduce.reduceat(self.keys, self.gathered.begin[:-1], out=reduced[:-1])
+        return reduced

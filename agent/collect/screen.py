@@ -22,6 +22,7 @@ import numpy as np
 from agent.collect.binding import is_counted, key_offset
 from agent.collect.condition import as_float, bring_down, unscaled
 from agent.collect.expression import (
+    OUTLOOK,
     Absolute,
     AllOf,
     AnyOf,
@@ -34,9 +35,11 @@ from agent.collect.expression import (
     Negative,
     Not,
     Number,
+    Outlook,
     Over,
     Signal,
 )
+from agent.collect.scan import MOST
 from agent.collect.steady import NEVER
 
 if TYPE_CHECKING:
@@ -49,8 +52,6 @@ if TYPE_CHECKING:
     from agent.collect.scan import Scan
     from agent.collect.view import View
 
-Outlook: TypeAlias = tuple[bool, bool]
-"""Whether a condition can be true at any instant of a block, and whether it must be at each."""
 Extent: TypeAlias = tuple[float, float, bool]
 """The least and the greatest that a quantity can be, and whether it is known at every instant."""
 
@@ -59,7 +60,6 @@ NEVER_TRUE: Outlook = (False, False)
 ALWAYS_TRUE: Outlook = (True, True)
 _SLACK = 1e-9
 """How far a mean may be rounded out of the bounds of what it is the mean of, as a part of the greater of them."""
-_MOST = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,9 @@ class Screen:
         heard = latest.steady.take(channel)
         held = latest.raw.take(channel) ^ self._roster.sign.take(channel)
         unheard = heard == NEVER
-        low, high = np.where(unheard, _MOST, held), np.where(unheard, np.uint64(0), held)
-        np.minimum(low, np.append(scan.least, _MOST).take(segment), out=low)
-        np.maximum(high, np.append(scan.greatest, np.uint64(0)).take(segment), out=high)
+        low, high = np.where(unheard, MOST, held), np.where(unheard, np.uint64(0), held)
+        np.minimum(low, scan.least.take(segment), out=low)
+        np.maximum(high, scan.greatest.take(segment), out=high)
         steady = view.steady
         return Bounds(
             view,
@@ -296,19 +296,8 @@ def _opposite(moment: _Look) -> _Look:
     return lambda bounds: ALWAYS_TRUE if moment(bounds) == NEVER_TRUE else UNCERTAIN
 
 
-_OUTLOOK: dict[Operator, Callable[[float, float, float, float], Outlook]] = {
-    "<": lambda a, b, c, d: (a < d, b < c),
-    "<=": lambda a, b, c, d: (a <= d, b <= c),
-    ">": lambda a, b, c, d: (b > c, a > d),
-    ">=": lambda a, b, c, d: (b >= c, a >= d),
-    "==": lambda a, b, c, d: (a <= d and c <= b, a == b == c == d),
-    "!=": lambda a, b, c, d: (not a == b == c == d, b < c or d < a),
-}
-"""Of what lies between a and b, and what lies between c and d."""
-
-
 def _compared(operator: Operator, left: _Measure, right: _Measure) -> _Look:
-    of_extents = _OUTLOOK[operator]
+    of_extents = OUTLOOK[operator]
 
     def look(bounds: Bounds) -> Outlook:
         one, other = left(bounds), right(bounds)

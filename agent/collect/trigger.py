@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.collect.binding import bind
+from agent.collect.classes import rank_of
 from agent.collect.condition import Evaluator
 from agent.collect.parser import parse_condition
-from agent.collect.rules import Patterns, rank_of
+from agent.collect.patterns import Patterns
 from agent.collect.screen import ALWAYS_TRUE, NEVER_TRUE, UNCERTAIN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.collect.directory import Directory
-    from agent.collect.expression import SignalRef
+    from agent.collect.expression import Outlook, SignalRef
     from agent.collect.inputs import BlockInstants
-    from agent.collect.screen import Outlook
     from agent.config.collecting import TriggerConfig
 
 

@@ -59,9 +59,7 @@ class Triggers:
         self._ring = Ring(ring_bytes)
         self._payload_bytes = payload_bytes
         self._inputs = Inputs(roster, gates.latest)
-        self._screen = Screen(
-            roster, gates.latest, sorted({ref for trigger in triggers for ref in trigger.signals}, key=hash)
-        )
+        self._screen = Screen(roster, gates.latest, list({ref for trigger in triggers for ref in trigger.signals}))
         self._watchers = [self._watch(trigger) for trigger in triggers]
         self.recorder = Recorder(roster, triggers)
         self._uncertain: set[int] = set()

@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.collect.directory import Directory
-from agent.collect.rules import Patterns, RuleBook
+from agent.collect.patterns import Patterns
+from agent.collect.rules import RuleBook
 from agent.model import EXTENDED, EXTENDED_MASK, STANDARD_MASK
 
 if TYPE_CHECKING:

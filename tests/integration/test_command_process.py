@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from agent import __version__
+
+ROOT = Path(__file__).parents[2]
 
 HEAVY = {"numpy", "structlog", "msgspec", "can", "cantools", "aiomqtt", "pyarrow", "rich", "google.protobuf"}
 
@@ -27,6 +31,28 @@ def test_help_imports_nothing_heavy() -> None:
 def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "agent", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"canferry {__version__}\n")
+
+
+def test_an_agent_without_rules_or_cyclic_messages_does_not_import_what_they_need(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text(
+        '[vehicle]\nid = "car-1"\n[[bus]]\nname = "car"\ninterface = "simulator"\ndbc = ["car.dbc"]\n'
+        '[mqtt]\nbroker = "mqtt://127.0.0.1:1"\n[spool]\npath = "spool"\n[agent]\nshutdown_grace = "0s"\n'
+    )
+    (tmp_path / "car.dbc").write_text('VERSION ""\nBO_ 291 SPEED: 8 X\n SG_ V : 0|16@1+ (1,0) [0|0] "" X\n')
+    program = (
+        "import sys, json, asyncio; from pathlib import Path\n"
+        "from agent import daemon; from agent.config import load_config\n"
+        "stop = asyncio.Event()\n"
+        "asyncio.run(daemon.run(load_config(Path('agent.toml')), stop=stop, observe=lambda _: stop.set()))\n"
+        "print(json.dumps([name for name in sys.modules if name.startswith('agent.collect.')]))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment, check=True
+    )
+    imported = set(json.loads(done.stdout.splitlines()[-1]))
+    assert "agent.collect.open_batch" in imported
+    assert not {"agent.collect.collector", "agent.collect.rules", "agent.collect.directory"} & imported
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

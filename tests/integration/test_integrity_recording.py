@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.collect.guards import broken_guards, guards_of
+from agent.collect.guard_checking import broken_guards
+from agent.collect.guards import guards_of
 from agent.collect.integrity import Integrity, IntegrityCounters
 from agent.collect.roster import Roster
 from agent.collect.view import View

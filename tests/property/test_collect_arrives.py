@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from agent.batch.catalog import Catalog
 from agent.batch.codec import decode_batch
+from agent.collect.classes import CLASSES, classes_in_use, home_class
 from agent.collect.collector import Collector
 from agent.collect.directory import Directory
 from agent.collect.open_batch import SealLimits
-from agent.collect.rules import CLASSES, RuleBook, classes_in_use, home_class
+from agent.collect.rules import RuleBook
 from agent.collect.trigger import Trigger
 from agent.decode.decoder import Decoder
 from agent.model import RAW_SIGNALS

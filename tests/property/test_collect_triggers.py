@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.collect.classes import CLASSES
 from agent.collect.collector import Collector
 from agent.collect.directory import Directory
-from agent.collect.rules import CLASSES, RuleBook
+from agent.collect.rules import RuleBook
 from agent.collect.trigger import Trigger
 from agent.config.collecting import TriggerConfig
 from agent.decode.decoder import Decoder

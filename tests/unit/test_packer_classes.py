@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from agent.batch.catalog import Catalog
 from agent.batch.codec import decode_batch
+from agent.collect.classes import classes_in_use, home_class
 from agent.collect.collector import Collector
 from agent.collect.directory import Directory
 from agent.collect.open_batch import SealLimits
-from agent.collect.rules import RuleBook, classes_in_use, home_class
+from agent.collect.rules import RuleBook
 from agent.collect.trigger import Trigger
 from agent.config import CollectConfig, TriggerConfig
 from agent.decode.decoder import Decoder

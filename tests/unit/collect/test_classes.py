@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from agent.collect.rules import classes_in_use, home_class, lives_ns
+from agent.collect.classes import classes_in_use, home_class, lives_ns
 from agent.config import CollectConfig, TriggerConfig
 from agent.units import Duration
 

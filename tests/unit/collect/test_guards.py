@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.collect.guards import broken_guards, guards_of
+from agent.collect.guard_checking import broken_guards
+from agent.collect.guards import guards_of
 from agent.config.integrity import IntegrityConfig, broken_integrity
 from agent.model import MessageDefinition, SignalDefinition
 

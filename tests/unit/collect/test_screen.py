@@ -10,7 +10,7 @@ import pytest
 from agent.collect.collector import Collector
 from agent.collect.directory import Directory
 from agent.collect.rules import RuleBook
-from agent.collect.screen import ALWAYS_TRUE, NEVER_TRUE, UNCERTAIN, Outlook
+from agent.collect.screen import ALWAYS_TRUE, NEVER_TRUE, UNCERTAIN
 from agent.collect.trigger import Trigger
 from agent.config.collecting import TriggerConfig
 from agent.decode.decoder import Decoder
@@ -18,6 +18,7 @@ from agent.units import Duration
 from tests.property.collect_car import ENGINES, MESSAGES, START, Frame, S, block, drive, plan
 
 if TYPE_CHECKING:
+    from agent.collect.expression import Outlook
     from agent.model import FrameBlock, SignalBlock
 
 FLAT, STEEP = {"slope": -1}, {"slope": 2}
