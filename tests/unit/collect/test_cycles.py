@@ -10,7 +10,7 @@ import pytest
 
 from agent.collect.cycles import stopped_after_ns
 from agent.collect.roster import Roster
-from agent.collect.silence import Silences
+from agent.collect.silence import Patience, Silences
 from agent.collect.steady import SteadyClock
 from agent.collect.view import View
 from agent.decode.decoder import Decoder
@@ -43,10 +43,10 @@ def block(frames: list[tuple[int, int]]) -> FrameBlock:
     )
 
 
-def events(blocks: list[list[tuple[int, int]]]) -> list[Event]:
+def events(blocks: list[list[tuple[int, int]]], *, expected: bool = True) -> list[Event]:
     decoder = Decoder(Plan(("can0",), MESSAGES))
     roster, clock = Roster(decoder.plan), SteadyClock(1)
-    silences = Silences(roster, lambda lane: stopped_after_ns(MESSAGES[int(roster.message[lane])]))
+    silences = Silences(roster, lambda lane: Patience(stopped_after_ns(MESSAGES[int(roster.message[lane])]), expected))
     found = []
     for frames in map(block, blocks):
         steady = clock.advance(frames)
@@ -72,3 +72,22 @@ def test_a_message_without_a_cycle_time_and_one_that_is_a_little_late_are_not_mi
     assert events([[(0, 3), (0, 1), (0, 2)], [(95, 1), (100, 2)], [(190, 1), (1500, 2), (1500, 3)]]) == [
         Event(EventKind.ABSENT, 190 * MS, "can0.FAST", 1)
     ]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 3000])
+def test_a_message_that_does_not_keep_to_its_cycle_is_told_less_and_less(size: int) -> None:
+    frames = [(at, can_id) for at in range(0, 600_000, 400) for can_id in (1, 3)]
+    blocks = [frames[begin : begin + size] for begin in range(0, len(frames), size)]
+    told = events(blocks)
+    assert [event.kind for event in told] == [EventKind.ABSENT, EventKind.BACK] * 17  # of 1,500
+    assert [event.time_ns for event in told] == [event.time_ns for event in events([frames])]
+
+
+def test_what_a_rule_says_is_kept_to_however_often_a_message_stops() -> None:
+    frames = [(at, can_id) for at in range(0, 40_000, 400) for can_id in (1, 3)]
+    assert len(events([frames], expected=False)) == 198
+
+
+def test_stops_far_apart_are_all_told() -> None:
+    frames = [(at + burst * 70_000, 1) for burst in range(20) for at in range(0, 500, 10)]
+    assert len(events([[*frames, (20 * 70_000, 3)]])) == 39
