@@ -15,6 +15,7 @@ import asyncio
 import difflib
 import enum
 import os
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ _DAY_S = 86_400
 _EXPIRES_SOON_S = 30 * _DAY_S
 _SPOOL_FILES_MAX = 100_000
 _LOG_PIECE_BYTES = 1 << 16
+_VIN = re.compile(r"(?<![A-Z0-9])(?=[A-Z0-9]*[A-Z])(?=[A-Z0-9]*[0-9])[A-HJ-NPR-Z0-9]{17}(?![A-Z0-9])")
+"""ISO 3779: seventeen letters and digits without I, O and Q; both kinds are there."""
+_TOLD_KEYS = ("client_id", "username", "topic_batch", "topic_catalog", "topic_status")
 
 
 class Level(enum.StrEnum):
@@ -237,6 +241,30 @@ def _bytes_in(folder: Path) -> int:
     return total
 
 
+def check_vehicle(config: Config) -> Iterator[Finding]:
+    """Whether the names that leave the unit in the clear tell which car it is."""
+    names = {"vehicle.id": config.vehicle.id}
+    if config.mqtt is not None:
+        names |= {f"mqtt.{key}": getattr(config.mqtt, key) or "" for key in _TOLD_KEYS}
+    for key, name in names.items():
+        if _VIN.search(name) and (key == "vehicle.id" or not _VIN.search(config.vehicle.id)):
+            text = f'"{name}" looks like a VIN: whoever sees topics or logs knows the car; take a pseudonym'
+            yield Finding(Level.WARNING, key, text)
+
+
+def check_endpoint(config: Config) -> Iterator[Finding]:
+    """Whether the kind of endpoint that is configured takes what it would get."""
+    from agent.uplink import profiles
+
+    errors = [Finding(Level.ERROR, key, text) for key, text in profiles.broken(config)]
+    yield from errors
+    if config.mqtt is not None and config.mqtt.profile != profiles.GENERIC.name and not errors:
+        profile = profiles.PROFILES[config.mqtt.profile]
+        topics = profile.topics_of(config.mqtt)
+        text = f"{profile.name}: MQTT {profile.version_of(config.mqtt)}, batches to {config.topic(topics.batch)}"
+        yield Finding(Level.OK, "mqtt.profile", text)
+
+
 def check_credentials(mqtt: MqttConfig) -> Iterator[Finding]:
     """Whether certificate, key, authorities and password are there, fit together, and are kept from
     others."""
@@ -294,6 +322,7 @@ async def check_broker(mqtt: MqttConfig) -> Finding:
 
 def _options(mqtt: MqttConfig) -> MqttOptions:
     from agent.uplink.options import MqttOptions
+    from agent.uplink.profiles import PROFILES
 
     return MqttOptions(
         host=mqtt.host,
@@ -304,4 +333,5 @@ def _options(mqtt: MqttConfig) -> MqttOptions:
         certificate=mqtt.certificate,
         key=mqtt.key,
         connect_timeout_s=REACH_S,
+        alpn=PROFILES[mqtt.profile].alpn.get(mqtt.port, ""),
     )

@@ -9,7 +9,8 @@
     dialing.py      name, TCP, TLS, without blocking the loop
     subscriber.py   the receiving side, for the cloud's end
     catalogs.py     the catalogs that stored batches name, and which broker has them
-    options.py, status.py, certificate.py, reasons.py                  what goes in, what is told
+    profiles.py     what each kind of endpoint asks for and refuses
+    options.py, labels.py, status.py, certificate.py, reasons.py       what goes in, what is told
     backoff.py, window.py, suspects.py, watch.py, topics.py            decisions, pure
 
 Nothing here knows what is in a batch.

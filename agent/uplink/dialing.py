@@ -93,6 +93,8 @@ def tls_context(options: MqttOptions) -> ssl.SSLContext:
     except ssl.SSLError:
         raise ConfigError(f"mqtt.ca {options.ca}: not a PEM file of certificates") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if options.alpn:
+        context.set_alpn_protocols([options.alpn])
     if options.certificate is not None:
         try:
             context.load_cert_chain(options.certificate, options.key, password=_no_passphrase)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
 from agent.uplink import dialing
+from agent.uplink.labels import NONE
 from agent.uplink.mqtt import V5, V311, VERSION_NAMES, ClosedEarlyError, MqttConnection, VersionRefusedError
 from agent.uplink.transport import RefusedError, Trouble
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from aiomqtt import ProtocolVersion
 
+    from agent.uplink.labels import Labels
     from agent.uplink.options import MqttOptions, Session
     from agent.uplink.transport import Answer, LinkLimits, LinkLoss
 
@@ -86,9 +88,9 @@ class MqttLink:
         """The MQTT version that is spoken."""
         return VERSION_NAMES[self.connection.version]
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Answer:
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = NONE) -> Answer:
         """QoS 1."""
-        return await self.connection.send(topic, payload, retain=retain)
+        return await self.connection.send(topic, payload, retain=retain, labels=labels)
 
     async def lost(self) -> LinkLoss:
         """Wait for the link's end."""

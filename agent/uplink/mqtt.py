@@ -29,6 +29,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.uplink import dialing
+from agent.uplink import labels as labelling
 from agent.uplink.options import Session
 from agent.uplink.reasons import REFUSALS, acknowledgement_text, broker_words
 from agent.uplink.transport import (
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     import paho.mqtt.client as paho
     from paho.mqtt.reasoncodes import ReasonCode
 
+    from agent.uplink.labels import Labels
     from agent.uplink.options import MqttOptions
     from agent.uplink.watch import Traffic
 
@@ -76,6 +78,8 @@ class VersionRefusedError(RefusedError):
 
 class ClosedEarlyError(VersionRefusedError):
     """The other end closed before CONNACK, as some brokers do that do not speak the version, and broken networks."""
+
+    silent = True
 
 
 class MqttConnection(aiomqtt.Client):
@@ -154,10 +158,14 @@ class MqttConnection(aiomqtt.Client):
         """Wait for the link's end."""
         return await asyncio.shield(self._loss)
 
-    async def send(self, topic: str, payload: bytes, *, retain: bool = False) -> Answer:
+    async def send(
+        self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = labelling.NONE
+    ) -> Answer:
         """Publish with QoS 1 and wait for PUBACK or the link's loss. Cancelling does not unsend."""
+        if self.version is V311:
+            labels = labelling.NONE
         limit = self.limits.maximum_packet_bytes
-        size = len(payload) + len(topic.encode()) + _PUBLISH_OVERHEAD
+        size = len(payload) + len(topic.encode()) + labels.size_bytes + _PUBLISH_OVERHEAD
         if limit is not None and size > limit:
             return Answer(Outcome.UNACCEPTABLE, 0x95, f"{size} bytes; the broker takes at most {limit} a packet")
         await self._slots.acquire()
@@ -166,6 +174,8 @@ class MqttConnection(aiomqtt.Client):
         if not self._answers:
             self._watch.published_at = self._loop.time()
         name, properties = self._alias(topic)
+        if labels:
+            properties = _labelled(properties or Properties(PacketTypes.PUBLISH), labels)  # type: ignore[no-untyped-call]
         info = self._client.publish(name, payload, 1, retain and self.limits.retain, properties)
         if info.rc != MQTT_ERR_SUCCESS:
             self._lose(self._local_loss("it cannot be sent"))
@@ -269,10 +279,12 @@ class MqttConnection(aiomqtt.Client):
         self._connected.set_exception(kind(text, trouble_of_refusal(code)))
 
     def _take_limits(self, properties: Any) -> None:
+        known = self.options.message_bytes_max
+        told = getattr(properties, "MaximumPacketSize", None)
         self.limits = LinkLimits(
             receive_maximum=getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM),
-            maximum_packet_bytes=getattr(properties, "MaximumPacketSize", None),
-            retain=bool(getattr(properties, "RetainAvailable", 1)),
+            maximum_packet_bytes=min(filter(None, (known, told)), default=None),
+            retain=self.options.retain and bool(getattr(properties, "RetainAvailable", 1)),
         )
         self._slots = asyncio.Semaphore(min(self.limits.receive_maximum, _IN_FLIGHT))
         self._alias_maximum = min(getattr(properties, "TopicAliasMaximum", 0), _ALIASES)
@@ -393,4 +405,12 @@ def _connect_properties(session: Session) -> Properties:
 def _will(options: MqttOptions) -> aiomqtt.Will | None:
     if not options.will_topic:
         return None
-    return aiomqtt.Will(options.will_topic, options.will_payload, qos=1, retain=True)
+    return aiomqtt.Will(options.will_topic, options.will_payload, qos=1, retain=options.retain)
+
+
+def _labelled(properties: Properties, labels: Labels) -> Properties:
+    if labels.content_type:
+        properties.ContentType = labels.content_type
+    if labels.properties:
+        properties.UserProperty = list(labels.properties)
+    return properties

@@ -32,6 +32,7 @@ import structlog
 
 from agent.health import Pulse
 from agent.uplink.backoff import Backoff
+from agent.uplink.labels import NONE, cloud_event
 from agent.uplink.lane import BatchQueue, Lane, Record, Worker
 from agent.uplink.options import SenderOptions
 from agent.uplink.status import LinkState, status_payload
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agent.uplink.catalogs import CatalogShelf
+    from agent.uplink.labels import Labels
 
 __all__ = ["BatchQueue", "Record", "Sender", "SenderOptions", "Worker"]
 
@@ -88,6 +90,7 @@ class Sender:
         self._backoff = Backoff(options.backoff_base_s, options.backoff_max_s)
         self._patience = self._backoff
         self._paces = [Pace(options.backlog_rate) for _ in queues]
+        self._throttle = Pace(options.bytes_per_s, options.publishes_per_s)
         self._window = Window(options.window_batches, options.window_bytes)
         self._window_full = options.window_batches
         self._careful = 0
@@ -96,6 +99,7 @@ class Sender:
         self._lost: list[tuple[Lane, Record]] = []
         self._catalogs: set[str] = set()
         self._catalog_turn = asyncio.Lock()
+        self._catalog_due = False
         self._state = LinkState(broker=transport.address)
         self._draining = asyncio.Event()
         self._drained_by = math.inf
@@ -190,13 +194,24 @@ class Sender:
                 log.info("link_up", broker=self._transport.address)
                 loss = await self._serve(link)
         except RefusedError as error:
-            log.warning("link_refused", reason=str(error), failures=self._backoff.failures + 1)
+            hint = self._hint(None, silent=error.silent)
+            log.warning("link_refused", reason=str(error), failures=self._backoff.failures + 1, **hint)
             return error.trouble, str(error)
         if loss.trouble is not Trouble.CLOSED:
-            hint = {"hint": _ADVICE[loss.trouble]} if loss.trouble in _ADVICE else {}
+            hint = self._hint(loss.trouble, silent=loss.by_peer and loss.code < 0)
             log.warning("link_lost", broker=self._transport.address, reason=loss.reason, **hint)
             await self._learn(loss)
         return loss.trouble, loss.reason
+
+    def _hint(self, trouble: Trouble | None, *, silent: bool) -> dict[str, str]:
+        """What to do, as a field of a log line; some endpoints close without a word over more than a dead spot."""
+        if trouble in _ADVICE:
+            return {"hint": _ADVICE[trouble]}
+        return (
+            {"hint": f"it may have closed over {self._options.closes_over}"}
+            if silent and self._options.closes_over
+            else {}
+        )
 
     async def _serve(self, link: Link) -> LinkLoss:
         """Send over one link until it is lost, or nothing is left while draining."""
@@ -220,7 +235,7 @@ class Sender:
     def _begin(self, link: Link) -> None:
         self._window_full = max(1, min(self._options.window_batches, link.limits.receive_maximum))
         self._window = Window(1 if self._careful else self._window_full, self._options.window_bytes)
-        self._pausing = self._dead = self._tidy = False
+        self._pausing = self._dead = self._tidy = self._catalog_due = False
         self._lost.clear()
         self._catalogs.clear()
         for lane in self._lanes:
@@ -235,7 +250,9 @@ class Sender:
             if isinstance(found, tuple):
                 lane, record = found
                 lane.take(record)
+                self._catalog_due = self._misses_catalog(record)
                 self._window.add(len(record.payload))
+                self._throttle.spend(asyncio.get_running_loop().time(), len(record.payload))
                 name = f"uplink-batch-{record.stream}-{record.sequence}"
                 group.create_task(self._send(link, lane, record), name=name)
             elif self._is_over(found):
@@ -253,7 +270,7 @@ class Sender:
         """What may go now; else seconds after which to ask again, None where only an event can change it."""
         now = asyncio.get_running_loop().time()
         idle = not self._window.batches
-        if self._dead:
+        if self._dead or self._catalog_due:
             return None
         if self._pausing:
             if not idle or now < self._pause_until:
@@ -263,19 +280,30 @@ class Sender:
             self._rewind()
         if idle and self._suspects.release(now):
             self._rewind()
+        if throttled_s := self._throttle.wait_s(now):
+            return throttled_s
         paced_s = 0.0
         for behind, lane in enumerate(self._lanes):
             if (record := await lane.live()) is not None:
-                return (lane, record) if self._window.fits(len(record.payload), behind=behind) else None
+                return (lane, record) if self._fits(record, behind) else None
             if wait_s := self._paces[behind].wait_s(now):
                 paced_s = min(paced_s or wait_s, wait_s)
             elif (record := await lane.backlog()) is not None:
-                if not self._window.fits(len(record.payload), behind=behind + 1):
+                if not self._fits(record, behind + 1):
                     return None
                 for pace in self._paces[behind:]:  # one class's backlog never holds up that of a more urgent one
                     pace.spend(now, len(record.payload))
                 return lane, record
         return paced_s or await self._nothing_to_send(now)
+
+    def _fits(self, record: Record, behind: int) -> bool:
+        """May it go now? A catalog that may have to go first goes alone: it can be as large as a window."""
+        if self._window.batches and self._misses_catalog(record):
+            return False
+        return self._window.fits(len(record.payload), behind=behind)
+
+    def _misses_catalog(self, record: Record) -> bool:
+        return bool(record.catalog) and record.catalog not in self._catalogs
 
     async def _nothing_to_send(self, now: float) -> float | None:
         """Tidy up; seconds until a suspect may be tried again."""
@@ -294,7 +322,10 @@ class Sender:
         """One batch, from its catalog to its answer."""
         size = len(record.payload)
         try:
-            if not await self._has_catalog(link, record.catalog):
+            found = await self._has_catalog(link, record.catalog)
+            self._catalog_due = False
+            self.batch_available.set()
+            if not found:
                 return
             topic = self._options.batch.expand(
                 vehicle=self._options.vehicle,
@@ -303,7 +334,8 @@ class Sender:
                 catalog=record.catalog,
             )
             began = time.monotonic()
-            answer = await link.publish(topic, record.payload)
+            labels = self._labels("batch", f"{record.stream}/{record.sequence}")
+            answer = await link.publish(topic, record.payload, labels=labels)
             self._count("sent_batches", 1)
             self._count("sent_bytes", size)
             await self._settle(lane, record, topic, answer, time.monotonic() - began)
@@ -382,7 +414,9 @@ class Sender:
         topic = self._options.catalog.expand(
             vehicle=self._options.vehicle, stream=self._lanes[0].queue.stream, catalog=name
         )
-        answer = await link.publish(topic, content, retain=name == self._shelf.current)
+        self._throttle.spend(asyncio.get_running_loop().time(), len(content))
+        labels = self._labels("catalog", name)
+        answer = await link.publish(topic, content, retain=name == self._shelf.current, labels=labels)
         if answer.outcome is Outcome.ACCEPTED:
             await self._call(self._shelf.mark_sent, self._transport.address, name)
             log.info("catalog_acknowledged", catalog=name, size_bytes=len(content))
@@ -421,10 +455,14 @@ class Sender:
             return
         stream = self._lanes[0].queue.stream if self._lanes else ""
         topic = self._options.status.expand(vehicle=self._options.vehicle, stream=stream)
-        answer = await link.publish(topic, status_payload(online=online, stream=stream), retain=True)
+        labels = self._labels("status", f"{time.time_ns():x}")
+        answer = await link.publish(topic, status_payload(online=online, stream=stream), retain=True, labels=labels)
         if answer.outcome not in (Outcome.ACCEPTED, Outcome.LOST):
             hint = "allow this client to publish there in the broker's access rules; batches are not held up"
             log.warning("status_refused", topic=topic, reason=answer.reason, hint=hint)
+
+    def _labels(self, kind: str, name: str) -> Labels:
+        return cloud_event(kind, self._options.vehicle, name) if self._options.cloud_events else NONE
 
     def _note(self, **changes: object) -> None:
         if "connected" in changes and changes["connected"] != self._state.connected:

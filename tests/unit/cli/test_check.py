@@ -234,6 +234,37 @@ def test_certificate_and_key_that_fit_are_sound(checked: Checked, credentials: P
     assert "holds for 1000 days" in found["text"]
 
 
+def test_what_the_endpoint_would_refuse_is_an_error(checked: Checked, credentials: Path) -> None:
+    text = with_credentials(credentials, "good.pem", "good.key") + 'profile = "azure-iot-hub"\n'
+    assert checked.only(text + 'keepalive = "1h"\n', "error", "--offline").startswith(
+        'mqtt.keepalive: "1h" is too long'
+    )
+    status, findings = checked.run(text, "--offline")
+    assert status == 0
+    (told,) = [finding["text"] for finding in findings if finding["subject"] == "mqtt.profile"]
+    assert told == "azure-iot-hub: MQTT 3.1.1, batches to devices/demo-0001/messages/events/kind=batch"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('id = "demo-0001"', 'id = "WVWZZZ1JZXW000001"', "vehicle.id"),
+        ('id = "demo-0001"', 'id = "eu.WVWZZZ1JZXW000001"', "vehicle.id"),
+        ("[mqtt]", '[mqtt]\nclient_id = "1M8GDM9AXKP042788"', "mqtt.client_id"),
+    ],
+)
+def test_a_name_that_looks_like_a_vin_is_a_warning(checked: Checked, old: str, new: str, told: str) -> None:
+    text = checked.only(offline().replace(old, new), "warning", "--offline")
+    assert text.startswith(f"{told}: ")
+    assert "looks like a VIN: whoever sees topics or logs knows the car; take a pseudonym" in text
+
+
+@pytest.mark.parametrize("name", ["12345678901234567", "abcdefghijklmnopq", "WVWZZZ1JZXW00000", "WVWZZZ1JZXW0000012"])
+def test_a_pseudonym_is_no_vin(checked: Checked, name: str) -> None:
+    _, findings = checked.run(offline().replace("demo-0001", name), "--offline")
+    assert {finding["level"] for finding in findings} == {"ok"}
+
+
 def test_a_certificate_about_to_expire_is_a_warning(checked: Checked, credentials: Path) -> None:
     text = with_credentials(credentials, "short.pem", "short.key")
     assert checked.only(text, "warning", "--offline").endswith("short.pem: holds for 7 days")
