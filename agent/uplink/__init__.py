@@ -8,6 +8,7 @@
     mqtt.py         the MQTT library, wrapped; the only module that imports it
     dialing.py      name, TCP, TLS, without blocking the loop
     subscriber.py   the receiving side, for the cloud's end
+    rotation.py     which certificate and key to log in with, while they are being replaced
     catalogs.py     the catalogs that stored batches name, and which broker has them
     profiles.py     what each kind of endpoint asks for and refuses
     options.py, labels.py, status.py, certificate.py, reasons.py       what goes in, what is told

@@ -158,6 +158,15 @@ class MqttConnection(aiomqtt.Client):
         """Wait for the link's end."""
         return await asyncio.shield(self._loss)
 
+    @property
+    def loss(self) -> LinkLoss | None:
+        """Why the link ended; None while it is up."""
+        return self._loss.result() if self._loss.done() else None
+
+    def give_up(self, reason: str) -> None:
+        """End the link now; what is in flight is lost."""
+        self._lose(LinkLoss(Trouble.DROPPED, reason))
+
     async def send(
         self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = labelling.NONE
     ) -> Answer:
