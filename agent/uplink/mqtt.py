@@ -7,7 +7,8 @@ Receive Maximum, Maximum Packet Size, Retain Available and Topic Alias Maximum o
 when it ended is forgotten here, because the spool still has it.
 
 Limits: QoS 1 only. 256 publishes in flight. A dead link is found `acknowledge_timeout_s` after the last byte
-that moved while a publish waits, `keepalive_s + answer_timeout_s` after it on an idle link.
+that moved while a publish waits, `keepalive_s + answer_timeout_s` after it on an idle link. What the broker sends is
+not trusted: without a subscription nothing of it is kept, and no packet is larger than what can have been asked for.
 
 aiomqtt drives paho-mqtt by the event loop and is kept for that. The rest it hides (reason codes, CONNACK
 properties, the reason of a loss before CONNACK), so this reads private attributes of both; their versions are
@@ -69,6 +70,8 @@ _ALIASES = 8
 _PUBLISH_OVERHEAD = 1 + 4 + 2 + 2 + 4
 """Bytes of a PUBLISH beside topic and payload: type, length, topic's length, packet id, alias."""
 _GOODBYE_S = 2.0
+_ANSWER_BYTES_MAX, _MESSAGE_BYTES_MAX = 64 << 10, 32 << 20
+"""Of a packet that comes in: acknowledgements with their words; where somebody has subscribed, messages."""
 _SILENT = logging.Logger("canferry.mqtt", logging.CRITICAL + 1)
 
 
@@ -118,6 +121,7 @@ class MqttConnection(aiomqtt.Client):
         self._loss: asyncio.Future[LinkLoss] = self._loop.create_future()
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._received: asyncio.Queue[Received | None] = asyncio.Queue()
+        self._filters: Sequence[str] | None = None
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._aliases: dict[str, int] = {}
         self._alias_maximum = 0
@@ -202,6 +206,7 @@ class MqttConnection(aiomqtt.Client):
     async def subscribe_all(self, filters: Sequence[str], qos: int) -> None:
         """Subscribe; messages then wait for `acknowledge`. Raises RefusedError where one is not granted."""
         where = f"broker {self.options.address}"
+        self._filters = filters
         self._client.manual_ack_set(True)
         try:
             granted = await self.subscribe([(name, qos) for name in filters])
@@ -254,6 +259,7 @@ class MqttConnection(aiomqtt.Client):
                 client.loop_read()
                 while getattr(client.socket(), "pending", int)() > 0:
                     client.loop_read()
+                self._check_announced(client._in_packet["remaining_length"])  # noqa: SLF001
             except Exception as error:  # noqa: BLE001 - what a peer sends must not end the process
                 self._lose(self._local_loss(f"what the broker sent is not understood ({error})"))
 
@@ -334,7 +340,14 @@ class MqttConnection(aiomqtt.Client):
                 answer.set_result(Answer(outcome_of_acknowledgement(code), code, text))
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
+    def _check_announced(self, size: int) -> None:
+        """A packet is not collected because somebody says that it comes."""
+        if size > (_ANSWER_BYTES_MAX if self._filters is None else _MESSAGE_BYTES_MAX):
+            self._lose(self._local_loss(f"the broker announced a packet of {size} bytes, which nobody asked for"))
+
     def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        if self._filters is None:
+            return  # nobody has subscribed, so nobody would ever take it away
         done = functools.partial(self._acknowledge, message.mid, message.qos)
         self._received.put_nowait(Received(message.topic, bytes(message.payload), bool(message.retain), done))
 
