@@ -207,11 +207,8 @@ class Sender:
         """What to do, as a field of a log line; some endpoints close without a word over more than a dead spot."""
         if trouble in _ADVICE:
             return {"hint": _ADVICE[trouble]}
-        return (
-            {"hint": f"it may have closed over {self._options.closes_over}"}
-            if silent and self._options.closes_over
-            else {}
-        )
+        closes_over = self._options.closes_over
+        return {"hint": f"it may have closed over {closes_over}"} if silent and closes_over else {}
 
     async def _serve(self, link: Link) -> LinkLoss:
         """Send over one link until it is lost, or nothing is left while draining."""

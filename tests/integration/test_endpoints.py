@@ -14,6 +14,7 @@ from agent import daemon
 from agent.batch.catalog import decode_catalog
 from agent.batch.codec import decode_batch
 from agent.cli.run import _usable
+from agent.receiver.inbox import Inbox, Verdict
 from agent.settings import mqtt_options, sender_options
 from agent.uplink.labels import cloud_event
 from agent.uplink.link import MqttTransport
@@ -101,6 +102,12 @@ async def test_a_daemon_of_each_profile_gets_everything_through(
     assert sum(batch.frames for batch in heads) == gauges.counters.frames
     (catalog,) = of_kind(broker, "catalog")
     assert decode_catalog(catalog.payload).hash == heads[0].catalog
+    inbox = Inbox(tmp_path / "cloud")
+    for publish in [catalog, *of_kind(broker, "batch"), *of_kind(broker, "batch")]:
+        inbox.accept(publish.payload, vehicle="car-1")
+    assert inbox.counts[Verdict.REJECTED] == 0
+    assert inbox.counts[Verdict.BATCH] == inbox.counts[Verdict.DUPLICATE] == len(heads)
+    assert inbox.report() == []
     assert len(of_kind(broker, "status")) == 2
     assert catalog.retain is (profile == "aws-iot-core")
 
