@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from agent.errors import ConfigError
+from agent.uplink.labels import NONE, Labels, cloud_event
 from agent.uplink.topics import TopicTemplate
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ class SenderOptions:
     backoff_base_s: float = 1.0
     backoff_max_s: float = 300.0
     turn_max_s: float = 120.0
+
+    def labels(self, kind: str, name: str) -> Labels:
+        """Those of a message: "batch", "catalog" or "status", and what tells it from others of its kind."""
+        return cloud_event(kind, self.vehicle, name) if self.cloud_events else NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ import structlog
 
 from agent.health import Pulse
 from agent.uplink.backoff import Backoff
-from agent.uplink.labels import NONE, cloud_event
+from agent.uplink.delivery import CatalogDelivery
 from agent.uplink.lane import BatchQueue, Lane, Record, Worker
 from agent.uplink.options import SenderOptions
 from agent.uplink.status import LinkState, status_payload
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agent.uplink.catalogs import CatalogShelf
-    from agent.uplink.labels import Labels
 
 __all__ = ["BatchQueue", "Record", "Sender", "SenderOptions", "Worker"]
 
@@ -97,8 +96,7 @@ class Sender:
         self._pausing = self._dead = self._tidy = False
         self._pause_until = 0.0
         self._lost: list[tuple[Lane, Record]] = []
-        self._catalogs: set[str] = set()
-        self._catalog_turn = asyncio.Lock()
+        self._catalogs = CatalogDelivery(shelf, call, options, self._throttle, transport.address)
         self._catalog_due = False
         self._state = LinkState(broker=transport.address)
         self._draining = asyncio.Event()
@@ -234,7 +232,7 @@ class Sender:
         self._window = Window(1 if self._careful else self._window_full, self._options.window_bytes)
         self._pausing = self._dead = self._tidy = self._catalog_due = False
         self._lost.clear()
-        self._catalogs.clear()
+        self._catalogs.begin()
         for lane in self._lanes:
             lane.begin()
 
@@ -247,7 +245,7 @@ class Sender:
             if isinstance(found, tuple):
                 lane, record = found
                 lane.take(record)
-                self._catalog_due = self._misses_catalog(record)
+                self._catalog_due = self._catalogs.is_due(record)
                 self._window.add(len(record.payload))
                 self._throttle.spend(asyncio.get_running_loop().time(), len(record.payload))
                 name = f"uplink-batch-{record.stream}-{record.sequence}"
@@ -295,12 +293,9 @@ class Sender:
 
     def _fits(self, record: Record, behind: int) -> bool:
         """May it go now? A catalog that may have to go first goes alone: it can be as large as a window."""
-        if self._window.batches and self._misses_catalog(record):
+        if self._window.batches and self._catalogs.is_due(record):
             return False
         return self._window.fits(len(record.payload), behind=behind)
-
-    def _misses_catalog(self, record: Record) -> bool:
-        return bool(record.catalog) and record.catalog not in self._catalogs
 
     async def _nothing_to_send(self, now: float) -> float | None:
         """Tidy up; seconds until a suspect may be tried again."""
@@ -319,10 +314,7 @@ class Sender:
         """One batch, from its catalog to its answer."""
         size = len(record.payload)
         try:
-            found = await self._has_catalog(link, record.catalog)
-            self._catalog_due = False
-            self.batch_available.set()
-            if not found:
+            if not await self._deliver_catalog(link, record):
                 return
             topic = self._options.batch.expand(
                 vehicle=self._options.vehicle,
@@ -331,7 +323,7 @@ class Sender:
                 catalog=record.catalog,
             )
             began = time.monotonic()
-            labels = self._labels("batch", f"{record.stream}/{record.sequence}")
+            labels = self._options.labels("batch", f"{record.stream}/{record.sequence}")
             answer = await link.publish(topic, record.payload, labels=labels)
             self._count("sent_batches", 1)
             self._count("sent_bytes", size)
@@ -339,6 +331,16 @@ class Sender:
         finally:
             self._window.remove(size)
             self.batch_available.set()
+
+    async def _deliver_catalog(self, link: Link, record: Record) -> bool:
+        """Whether the batch may follow."""
+        stream = self._lanes[0].queue.stream
+        answer = await self._catalogs.deliver(link, record, stream)
+        self._catalog_due = False
+        self.batch_available.set()
+        if answer is not None and answer.outcome is not Outcome.LOST:
+            self._pause(self._catalogs.topic(record.catalog, stream), answer)
+        return answer is None
 
     async def _settle(self, lane: Lane, record: Record, topic: str, answer: Answer, latency_s: float) -> None:
         """What the answer means for the batch."""
@@ -387,45 +389,6 @@ class Sender:
         level = log.error if trouble is Trouble.UNAUTHORIZED else log.warning
         level("publish_refused", topic=topic, reason=answer.reason, next_try_s=round(wait_s, 1), hint=_ADVICE[trouble])
 
-    async def _has_catalog(self, link: Link, name: str) -> bool:
-        """Does the broker have it by now? Publishes it where not; False where the batch has to wait."""
-        if not name or name in self._catalogs:
-            return True
-        async with self._catalog_turn:
-            if name in self._catalogs:
-                return True
-            if self._pausing:
-                return False
-            if not await self._call(self._shelf.is_sent, self._transport.address, name):
-                content = await self._call(self._shelf.get, name)
-                if content is None:
-                    hint = "batches that name it cannot be read without it: find it, and give it to the receiver"
-                    log.error("catalog_missing", catalog=name, hint=hint)
-                elif not await self._publish_catalog(link, name, content):
-                    return False
-            self._catalogs.add(name)
-        return True
-
-    async def _publish_catalog(self, link: Link, name: str, content: bytes) -> bool:
-        """Retained where it is the current one, so that whoever comes later finds it."""
-        topic = self._options.catalog.expand(
-            vehicle=self._options.vehicle, stream=self._lanes[0].queue.stream, catalog=name
-        )
-        self._throttle.spend(asyncio.get_running_loop().time(), len(content))
-        labels = self._labels("catalog", name)
-        answer = await link.publish(topic, content, retain=name == self._shelf.current, labels=labels)
-        if answer.outcome is Outcome.ACCEPTED:
-            await self._call(self._shelf.mark_sent, self._transport.address, name)
-            log.info("catalog_acknowledged", catalog=name, size_bytes=len(content))
-        elif answer.outcome is Outcome.UNACCEPTABLE:
-            hint = "batches go on without it: give the file to the receiver, or raise the broker's limit"
-            log.error("catalog_refused", catalog=name, size_bytes=len(content), reason=answer.reason, hint=hint)
-        else:
-            if answer.outcome is not Outcome.LOST:
-                self._pause(topic, answer)
-            return False
-        return True
-
     async def _learn(self, loss: LinkLoss) -> None:
         """The other end closed over something in flight: find out over what, one batch at a time."""
         if not loss.by_peer or not self._lost:
@@ -452,14 +415,11 @@ class Sender:
             return
         stream = self._lanes[0].queue.stream if self._lanes else ""
         topic = self._options.status.expand(vehicle=self._options.vehicle, stream=stream)
-        labels = self._labels("status", f"{time.time_ns():x}")
+        labels = self._options.labels("status", f"{time.time_ns():x}")
         answer = await link.publish(topic, status_payload(online=online, stream=stream), retain=True, labels=labels)
         if answer.outcome not in (Outcome.ACCEPTED, Outcome.LOST):
             hint = "allow this client to publish there in the broker's access rules; batches are not held up"
             log.warning("status_refused", topic=topic, reason=answer.reason, hint=hint)
-
-    def _labels(self, kind: str, name: str) -> Labels:
-        return cloud_event(kind, self._options.vehicle, name) if self._options.cloud_events else NONE
 
     def _note(self, **changes: object) -> None:
         if "connected" in changes and changes["connected"] != self._state.connected:
