@@ -98,6 +98,31 @@ async def test_a_certificate_that_does_not_do_is_told_in_one_line_and_the_data_w
         assert "PRIVATE" not in str(logs)
 
 
+async def test_a_new_certificate_that_may_connect_and_not_publish_gives_way(
+    tmp_path: Path, certificates: Certificates
+) -> None:
+    certificate, key = await asyncio.to_thread(lambda: certificates.issue("stranger", name="stranger"))
+    rules = "user car-1\ntopic readwrite canferry/#\nuser stranger\ntopic read none\n"
+    async with running(tmp_path / "broker", tls=certificates, client_certificates=True, acl=rules) as broker:
+        swap(tmp_path, certificates.client, certificates.client_key)
+        own = {"ca": certificates.ca, "certificate": tmp_path / "car.pem", "key": tmp_path / "car.key"}
+        with rig(tmp_path, options(broker.port, tls=True, version="5", **own)) as made, capture_logs() as logs:
+            async with made.running():
+                await made.append(b"before")
+                await made.emptied()
+                swap(tmp_path, certificate, key)
+                made.sender.resumed()
+                while "certificate_refused" not in [line["event"] for line in logs]:
+                    await asyncio.sleep(0.01)
+                await made.append(b"after")
+                await made.emptied()
+                state = made.sender.state()
+        assert (state.acknowledged_batches, state.refused_batches) == (2, 0)
+        (refused,) = [line for line in logs if line["event"] == "certificate_refused"]
+        assert "not authorized (0x87)" in refused["reason"]
+        assert "publish_refused" not in [line["event"] for line in logs]
+
+
 CONFIG = """
 [vehicle]
 id = "car-1"
