@@ -265,6 +265,20 @@ def check_endpoint(config: Config) -> Iterator[Finding]:
         yield Finding(Level.OK, "mqtt.profile", text)
 
 
+def check_catalog(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[Finding]:
+    """Whether the endpoint takes the description of the signals in one message."""
+    from agent.batch.catalog import Catalog, encode_catalog
+    from agent.uplink.profiles import PROFILES
+
+    most = PROFILES[config.mqtt.profile].message_bytes_max if config.mqtt is not None else None
+    if most is None:
+        return
+    size = len(encode_catalog(Catalog(tuple(bus.name for bus in config.buses), tuple(messages))))
+    if size > most:
+        text = f"the catalog of the DBC files has {size} bytes, and the endpoint takes {most} a message: batches go"
+        yield Finding(Level.WARNING, "mqtt.profile", f"{text} without it; give the receiver the file from spool.path")
+
+
 def check_credentials(mqtt: MqttConfig) -> Iterator[Finding]:
     """Whether certificate, key, authorities and password are there, fit together, and are kept from
     others."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import secrets
 import socket
 import subprocess
 from types import SimpleNamespace
@@ -15,7 +16,9 @@ import pytest
 import structlog
 
 from agent import cli
-from agent.config import demo_car_dbc
+from agent.config import BusConfig, Config, MqttConfig, VehicleConfig, demo_car_dbc
+from agent.model import MessageDefinition, SignalDefinition
+from agent.preflight import check_catalog
 from agent.uplink.certificate import expiry_s
 
 if TYPE_CHECKING:
@@ -243,6 +246,21 @@ def test_what_the_endpoint_would_refuse_is_an_error(checked: Checked, credential
     assert status == 0
     (told,) = [finding["text"] for finding in findings if finding["subject"] == "mqtt.profile"]
     assert told == "azure-iot-hub: MQTT 3.1.1, batches to devices/demo-0001/messages/events/kind=batch"
+
+
+@pytest.mark.parametrize(("messages", "warnings"), [(10, 0), (12_000, 1)])
+def test_a_catalog_that_the_endpoint_does_not_take_is_a_warning(messages: int, warnings: int) -> None:
+    random = secrets.SystemRandom()
+    signals = (SignalDefinition("A", 0, 8),)
+    known = [MessageDefinition("car", n, f"{random.getrandbits(100):X}", 8, signals) for n in range(messages)]
+    config = Config(
+        vehicle=VehicleConfig(id="car-1"),
+        buses=(BusConfig(name="car", interface="simulator"),),
+        mqtt=MqttConfig(broker="mqtts://localhost", profile="aws-iot-core"),
+    )
+    found = list(check_catalog(config, known))
+    assert len(found) == warnings
+    assert all("the endpoint takes 131072 a message" in finding.text for finding in found)
 
 
 @pytest.mark.parametrize(
