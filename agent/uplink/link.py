@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from agent.uplink.transport import LinkLimits, LinkLoss
 
 
+class UnreadableError(RefusedError):
+    """Nobody was asked: a file that logging in needs cannot be used."""
+
+
 class Dialer:
     """Opens connections to one broker; each call is one try, or two while the version is being found."""
 
@@ -45,6 +49,7 @@ class Dialer:
             return await self._find_version()
         except RefusedError as error:
             doubtful = error.trouble is Trouble.UNAUTHORIZED or error.silent
+            doubtful &= not isinstance(error, UnreadableError)
             if doubtful and self._rotation.refused(str(error), silent=error.silent):
                 raise RefusedError(str(error), Trouble.DROPPED) from None  # no need for patience: another pair is next
             raise
@@ -80,7 +85,7 @@ class Dialer:
                 Trouble.UNREACHABLE,
             ) from None
         except ConfigError as error:
-            raise RefusedError(f"broker {options.address}: {error}", Trouble.UNAUTHORIZED) from None
+            raise UnreadableError(f"broker {options.address}: {error}", Trouble.UNAUTHORIZED) from None
 
 
 @dataclass(frozen=True, slots=True)

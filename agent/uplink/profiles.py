@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 SHARE = 0.9
 """Of a rate that an endpoint allows, how much is used: its clock is not ours, and status messages count as well."""
-AROUND_BYTES = 256
-"""Of a PUBLISH beside its payload, at most: topic, labels, header."""
+AROUND_BYTES = 576
+"""Of a PUBLISH beside its payload, at most: header, the longest topic that such an endpoint takes, labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Where the three kinds of messages go; {vehicle} and {client} stand for the ids."""
+    """Where messages go; {client} stands for the client id, URL-encoded, {vehicle} for the vehicle's."""
 
     batch: str
     catalog: str
@@ -109,10 +109,10 @@ class Profile:
         return Topics(batch, catalog, status if mqtt.topic_status else "")
 
     def window_bytes(self, mqtt: MqttConfig) -> int:
-        """Payload bytes that may be in flight, room left for what is around each payload."""
+        """Payload bytes that may be in flight, room left for what is around each payload, and for a status."""
         if self.in_flight_bytes_max is None:
             return mqtt.window_bytes
-        return min(mqtt.window_bytes, self.in_flight_bytes_max - mqtt.window_batches * AROUND_BYTES)
+        return min(mqtt.window_bytes, self.in_flight_bytes_max - (mqtt.window_batches + 1) * AROUND_BYTES)
 
     def version_of(self, mqtt: MqttConfig) -> Version:
         """The MQTT version to speak: nobody has to find out what is written in the endpoint's documentation."""

@@ -6,14 +6,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import ConfigError
+from agent.uplink.link import Dialer
 from agent.uplink.options import MqttOptions
 from agent.uplink.rotation import DOUBT_S, Rotation
+from agent.uplink.transport import RefusedError, Trouble
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,6 +170,16 @@ def test_a_first_pair_that_does_not_load_is_an_error(unit: Unit) -> None:
     unit.put("first", key="second")
     with pytest.raises(ConfigError, match="do not belong together"):
         unit.connect()
+
+
+async def test_a_file_that_cannot_be_read_is_not_held_against_the_pair(unit: Unit) -> None:
+    unit.prove("first")
+    unit.put("second")
+    options = replace(unit.options, username="car", password_file=unit.folder / "gone")
+    with pytest.raises(RefusedError, match=r"mqtt.password_file .*gone: no such file") as caught:
+        await Dialer(options, rotation=unit.rotation).dial()
+    assert caught.value.trouble is Trouble.UNAUTHORIZED
+    assert unit.connect() == "second"
 
 
 def test_a_key_is_never_shown(unit: Unit) -> None:
