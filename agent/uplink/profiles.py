@@ -131,7 +131,7 @@ AZURE_IOT_HUB = Profile(
     username="{host}/{client}/?api-version=2021-04-12",
     username_form=r"[^/]+/{client}/\?api-version=\S+",
     topics=Topics(f"{_EVENTS}batch", f"{_EVENTS}catalog", f"{_EVENTS}status"),
-    retained=False,
+    retained=False,  # it would only add a property, mqtt-retain
     credentials=("certificate", "password_file"),
     keepalive_s_max=1177,
     message_bytes_max=256_000,
@@ -146,7 +146,7 @@ AZURE_EVENT_GRID = Profile(
     "azure-event-grid",
     source="learn.microsoft.com/azure/event-grid/mqtt-support, …/event-grid/quotas-limits",
     tls=True,
-    retained=False,
+    retained=False,  # a namespace that was made before retained messages came closes the connection over one
     credentials=("certificate",),
     keepalive_s_max=1160,
     message_bytes_max=512 << 10,
