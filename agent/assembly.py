@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from agent.config import BusConfig, Config, Priority
     from agent.pipeline import Source
     from agent.stream import Store
+    from agent.uplink.rotation import Rotation
 
     Filters = Mapping[str, Sequence[tuple[int, int]]]
     """By bus: the (arbitration id word, mask) that are wanted of it; everything of one that is not named."""
@@ -228,9 +229,16 @@ class Agent:
 
 @contextlib.asynccontextmanager
 async def open_agent(
-    config: Config, decoding: Decoding, clock: Clock, counters: PackerCounters | None = None
+    config: Config,
+    decoding: Decoding,
+    clock: Clock,
+    counters: PackerCounters | None = None,
+    rotation: Rotation | None = None,
 ) -> AsyncIterator[Agent]:
-    """Storage, packer and sender, built and opened; closed cleanly where nothing failed."""
+    """Storage, packer and sender, built and opened; closed cleanly where nothing failed.
+
+    Counters and rotation go on over a reload.
+    """
     worker = Worker()
     try:
         storage = await worker.call(Storage.open, config)
@@ -238,7 +246,7 @@ async def open_agent(
         try:
             packer = make_packer(config, decoding, storage.vaults, clock, counters)
             sender = Sender(
-                MqttTransport(mqtt_options(config, storage.spools[0].stream)),
+                MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation),
                 storage.spools,
                 storage.shelf,
                 worker.call,

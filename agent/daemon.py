@@ -12,7 +12,8 @@ Signals:
                       journal is marked clean
     SIGHUP            the configuration and the DBC files are read anew while all goes on. Where anything of them is
                       wrong, one line says what, and nothing changes. Else the open batch is sealed and the parts are
-                      built from the new ones; buses that are configured as before stay open, and lose nothing
+                      built from the new ones; buses that are configured as before stay open, and lose nothing.
+                      The uplink connects anew, with the certificate that is there now
 
 The service manager hears when the buses are open and the storage has been taken over (ready), every `LOOK_S` or as
 often as its watchdog asks that all is well, if it is, and one line about how it goes. All is well when each stage has
@@ -38,6 +39,7 @@ from agent.packer import PackerCounters
 from agent.pipeline import Pipeline
 from agent.service import ServiceManager
 from agent.status import status_line
+from agent.uplink.rotation import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -86,7 +88,8 @@ async def run(
             was taken in is stored.
 
     """
-    life = _Life(stop or asyncio.Event(), asyncio.Event(), clock or SystemClock(), ServiceManager(), reread, observe)
+    clock, manager = clock or SystemClock(), ServiceManager()
+    life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, manager, Rotation(), reread, observe)
     with _signals(life) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config, config.spool.path / DEFINITIONS)
         first = Setup(config, decoding)
@@ -122,6 +125,7 @@ class _Life:
     hangup: asyncio.Event
     clock: Clock
     manager: ServiceManager
+    rotation: Rotation
     reread: Callable[[], Config] | None
     observe: Callable[[Gauges], None] | None
 
@@ -180,7 +184,7 @@ def _wires(bus: BusConfig) -> object:
 async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: _Life) -> Setup | None:
     """Run with one configuration: the next one after a reload, None at the end."""
     config, clock = setup.config, life.clock
-    async with open_agent(config, setup.decoding, clock, buses.counters) as agent:
+    async with open_agent(config, setup.decoding, clock, buses.counters, life.rotation) as agent:
         await agent.take_over(config, setup.decoding, clock)
         if gap is not None:
             await agent.worker.call(agent.packer.lose, gap)

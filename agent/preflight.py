@@ -15,6 +15,7 @@ import asyncio
 import difflib
 import enum
 import os
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ _DAY_S = 86_400
 _EXPIRES_SOON_S = 30 * _DAY_S
 _SPOOL_FILES_MAX = 100_000
 _LOG_PIECE_BYTES = 1 << 16
+_VIN = re.compile(r"(?<![A-Z0-9])(?=[A-Z0-9]*[A-Z])(?=[A-Z0-9]*[0-9])[A-HJ-NPR-Z0-9]{17}(?![A-Z0-9])")
+"""ISO 3779: seventeen letters and digits without I, O and Q; both kinds are there."""
+_TOLD_KEYS = ("client_id", "username", "topic_batch", "topic_catalog", "topic_status")
 
 
 class Level(enum.StrEnum):
@@ -240,6 +244,44 @@ def _bytes_in(folder: Path) -> int:
     return total
 
 
+def check_vehicle(config: Config) -> Iterator[Finding]:
+    """Whether the names that leave the unit in the clear tell which car it is."""
+    names = {"vehicle.id": config.vehicle.id}
+    if config.mqtt is not None:
+        names |= {f"mqtt.{key}": getattr(config.mqtt, key) or "" for key in _TOLD_KEYS}
+    for key, name in names.items():
+        if _VIN.search(name) and (key == "vehicle.id" or not _VIN.search(config.vehicle.id)):
+            text = f'"{name}" looks like a VIN: whoever sees topics or logs knows the car; take a pseudonym'
+            yield Finding(Level.WARNING, key, text)
+
+
+def check_endpoint(config: Config) -> Iterator[Finding]:
+    """Whether the kind of endpoint that is configured takes what it would get."""
+    from agent.uplink import profiles
+
+    errors = [Finding(Level.ERROR, key, text) for key, text in profiles.broken(config)]
+    yield from errors
+    if config.mqtt is not None and config.mqtt.profile != profiles.GENERIC.name and not errors:
+        profile = profiles.PROFILES[config.mqtt.profile]
+        topics = profile.topics_of(config.mqtt)
+        text = f"{profile.name}: MQTT {profile.version_of(config.mqtt)}, batches to {config.topic(topics.batch)}"
+        yield Finding(Level.OK, "mqtt.profile", text)
+
+
+def check_catalog(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[Finding]:
+    """Whether the endpoint takes the description of the signals in one message."""
+    from agent.batch.catalog import Catalog, encode_catalog
+    from agent.uplink.profiles import PROFILES
+
+    most = PROFILES[config.mqtt.profile].message_bytes_max if config.mqtt is not None else None
+    if most is None:
+        return
+    size = len(encode_catalog(Catalog(tuple(bus.name for bus in config.buses), tuple(messages))))
+    if size > most:
+        text = f"the catalog of the DBC files has {size} bytes, and the endpoint takes {most} a message: batches go"
+        yield Finding(Level.WARNING, "mqtt.profile", f"{text} without it; give the receiver the file from spool.path")
+
+
 def check_credentials(mqtt: MqttConfig) -> Iterator[Finding]:
     """Whether certificate, key, authorities and password are there, fit together, and are kept from
     others."""
@@ -297,6 +339,7 @@ async def check_broker(mqtt: MqttConfig) -> Finding:
 
 def _options(mqtt: MqttConfig) -> MqttOptions:
     from agent.uplink.options import MqttOptions
+    from agent.uplink.profiles import PROFILES
 
     return MqttOptions(
         host=mqtt.host,
@@ -307,4 +350,5 @@ def _options(mqtt: MqttConfig) -> MqttOptions:
         certificate=mqtt.certificate,
         key=mqtt.key,
         connect_timeout_s=REACH_S,
+        alpn=PROFILES[mqtt.profile].alpn.get(mqtt.port, ""),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agent.collect.open_batch import SealLimits
 from agent.stream import StreamSettings
 from agent.uplink.options import MqttOptions, SenderOptions
+from agent.uplink.profiles import PROFILES, SHARE
 from agent.uplink.status import status_payload
 from agent.uplink.topics import TopicTemplate
 
@@ -32,21 +33,26 @@ def mqtt_options(config: Config, stream: str) -> MqttOptions:
     """The configuration's broker, as the uplink wants it."""
     mqtt = config.mqtt
     assert mqtt is not None
+    profile = PROFILES[mqtt.profile]
+    status = profile.topics_of(mqtt).status
     return MqttOptions(
         host=mqtt.host,
         port=mqtt.port,
         tls=mqtt.tls,
         client_id=mqtt.client_id or config.vehicle.id,
-        version=mqtt.version,
-        username=mqtt.username,
+        version=profile.version_of(mqtt),
+        username=profile.client_name(mqtt),
         password_file=mqtt.password_file,
         ca=mqtt.ca,
         certificate=mqtt.certificate,
         key=mqtt.key,
         keepalive_s=max(1, round(mqtt.keepalive.seconds)),
         connect_timeout_s=mqtt.connect_timeout.seconds,
-        will_topic=config.topic(mqtt.topic_status),
+        will_topic=config.topic(status),
         will_payload=status_payload(online=False, stream=stream),
+        retain=profile.retained,
+        message_bytes_max=profile.message_bytes_max,
+        alpn=profile.alpn.get(mqtt.port, ""),
     )
 
 
@@ -54,13 +60,19 @@ def sender_options(config: Config) -> SenderOptions:
     """The configuration's topics, window and patience, as the uplink wants them."""
     mqtt = config.mqtt
     assert mqtt is not None
+    profile = PROFILES[mqtt.profile]
+    topics = profile.topics_of(mqtt)
     return SenderOptions(
         vehicle=config.vehicle.id,
-        batch=TopicTemplate(mqtt.topic_batch),
-        catalog=TopicTemplate(mqtt.topic_catalog),
-        status=TopicTemplate(mqtt.topic_status),
+        batch=TopicTemplate(topics.batch),
+        catalog=TopicTemplate(topics.catalog),
+        status=TopicTemplate(topics.status) if topics.status else None,
         window_batches=mqtt.window_batches,
-        window_bytes=mqtt.window_bytes,
+        window_bytes=profile.window_bytes(mqtt),
+        publishes_per_s=profile.publishes_per_s and profile.publishes_per_s * SHARE,
+        bytes_per_s=profile.bytes_per_s and profile.bytes_per_s * SHARE,
+        cloud_events=mqtt.cloud_events,
+        closes_over=profile.closes_over,
         backlog_rate=mqtt.backlog_rate,
         backoff_base_s=mqtt.backoff_base.seconds,
         backoff_max_s=mqtt.backoff_max.seconds,

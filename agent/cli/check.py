@@ -77,6 +77,8 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
             databases.append(loaded)
             plan, collecting = preflight.check_collecting(config, loaded.messages)
             findings += [*found, *collecting, *preflight.check_buses(config.buses), *preflight.check_spool(config)]
+            findings += [*preflight.check_vehicle(config), *preflight.check_endpoint(config)]
+            findings += preflight.check_catalog(config, loaded.messages)
             findings += _check_mqtt(config.mqtt, offline=args.offline) if config.mqtt else ()
     if args.dbc:
         # Each by itself: a bus of its own, so that no file takes another's identifiers.

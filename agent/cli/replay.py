@@ -68,7 +68,7 @@ def run(args: Namespace) -> int:
     import asyncio
 
     from agent import replaying
-    from agent.preflight import check_credentials, refuse
+    from agent.preflight import check_credentials, check_endpoint, refuse
     from agent.sources.replay import read_log
 
     config, buses = _configured(args)
@@ -77,6 +77,7 @@ def run(args: Namespace) -> int:
             packer = replaying.replay_into(config, blocks, args.out, speed=args.speed)
         else:
             if args.config is not None and config.mqtt is not None:
+                refuse(args.config, check_endpoint(config))
                 refuse(args.config, check_credentials(config.mqtt))
             packer = asyncio.run(replaying.replay(config, blocks, speed=args.speed))
         refused, ignored = blocks.refused, blocks.ignored

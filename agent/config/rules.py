@@ -88,7 +88,7 @@ def _broken_mqtt(mqtt: MqttConfig) -> Broken:
     for key in ("ca", "certificate", "key") if not mqtt.tls else ():
         if getattr(mqtt, key) is not None:
             yield f"mqtt.{key}", "has no effect without encryption; accepted: with a broker mqtts://…"
-    if mqtt.password_file is not None and mqtt.username is None:
+    if mqtt.password_file is not None and mqtt.username is None and mqtt.profile != "azure-iot-hub":
         yield "mqtt.username", "missing; accepted: a user name beside password_file"
     if mqtt.backoff_max < mqtt.backoff_base:
         yield "mqtt.backoff_max", f'"{mqtt.backoff_max}" is too small; accepted: at least mqtt.backoff_base'

@@ -48,6 +48,13 @@ Topic = Annotated[
         description="a topic without + and #, in which {vehicle} stands for the vehicle's id",
     ),
 ]
+StatusTopic = Annotated[
+    str,
+    Meta(
+        pattern=r"^([^+#\x00{}]|\{vehicle\}){0,256}$",
+        description="a topic as the others, or an empty text for no status at all",
+    ),
+]
 ClientId = Annotated[str, Meta(min_length=1, max_length=128, description="1 to 128 characters")]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 
@@ -133,6 +140,8 @@ class MqttConfig(Section, frozen=True, kw_only=True):
 
     broker            ``mqtts://host:port`` (8883 unless given) or, not encrypted, ``mqtt://host:port``
                       (1883); required
+    profile           the kind of endpoint: "generic", "azure-iot-hub", "azure-event-grid" or "aws-iot-core";
+                      sets what that kind wants, and refuses what it does not take
     version           MQTT version: "5", "3.1.1", or "auto": 5, and 3.1.1 where the broker refuses that
     client_id         the name of the connection, one a vehicle; the vehicle's id unless given
     username          for brokers that ask for one
@@ -147,13 +156,15 @@ class MqttConfig(Section, frozen=True, kw_only=True):
                       unless given
     topic_batch       where batches are published; {vehicle} stands for the vehicle's id
     topic_catalog     where the description of the signals is published, retained
-    topic_status      where the agent says online and offline
+    topic_status      where the agent says online and offline; an empty text: nowhere
+    cloud_events      label each message as a CloudEvent, in MQTT 5's properties
     connect_timeout   a connection that takes longer is given up
     backoff_base      the first pause after a failure is up to this long; each one after up to twice the last
     backoff_max       no pause is longer
     """
 
     broker: BrokerUrl
+    profile: Literal["generic", "azure-iot-hub", "azure-event-grid", "aws-iot-core"] = "generic"
     version: Literal["auto", "5", "3.1.1"] = "auto"
     client_id: ClientId | None = None
     username: Text | None = None
@@ -167,7 +178,8 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     backlog_rate: Annotated[Rate, Within("100B/s", "1GB/s")] | None = None
     topic_batch: Topic = "canferry/{vehicle}/batch"
     topic_catalog: Topic = "canferry/{vehicle}/catalog"
-    topic_status: Topic = "canferry/{vehicle}/status"
+    topic_status: StatusTopic = "canferry/{vehicle}/status"
+    cloud_events: bool = False
     connect_timeout: Annotated[Duration, Within("1s", "5m")] = Duration.parse("20s")
     backoff_base: Annotated[Duration, Within("10ms", "1m")] = Duration.parse("1s")
     backoff_max: Annotated[Duration, Within("10ms", "24h")] = Duration.parse("5m")

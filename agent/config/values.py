@@ -7,6 +7,7 @@ Failure: `RefusedError`, with what the value is not and what would be accepted.
 
 from __future__ import annotations
 
+import os
 import types
 from decimal import Decimal
 from pathlib import Path
@@ -29,6 +30,8 @@ _WORDS: dict[Any, tuple[str, str]] = {
     tuple[Path, ...]: ("a list of paths", '[] or a list of paths such as ["one.dbc", "two.dbc"]'),
     dict[str, object]: ("a table", "keys and values, such as { ttyBaudrate = 115200 }"),
 }
+
+_CREDENTIALS = "${CREDENTIALS_DIRECTORY}"
 
 
 class RefusedError(ValueError):
@@ -83,8 +86,18 @@ def _paths(kind: Any, value: object, folder: Path) -> Path | tuple[Path, ...]:
     values = [value] if kind is Path else value
     if not isinstance(values, list) or not all(isinstance(each, str) and each and "\0" not in each for each in values):
         raise RefusedError(*_WORDS[kind])
-    paths = tuple(folder / each for each in values)
+    paths = tuple(folder / _found_credential(each) for each in values)
     return paths[0] if kind is Path else paths
+
+
+def _found_credential(path: str) -> str:
+    """Where the service manager has put a credential (systemd.exec(5), LoadCredential=)."""
+    if not path.startswith(_CREDENTIALS):
+        return path
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        raise RefusedError("a path here: CREDENTIALS_DIRECTORY is not set", "as a service, or with it set to a folder")
+    return folder + path.removeprefix(_CREDENTIALS)
 
 
 def _kind(annotation: Any) -> tuple[Any, Within | None]:

@@ -244,7 +244,9 @@ class Spool:
             self._account.lose(GapKind.REFUSED, segment, place, reason)
             self._account.counts.refused_records += 1
             self._account.save()
-        log.warning("batch_refused", stream=self._account.stream_of(sequence), sequence=sequence, reason=reason)
+        hint = "it lies in refused/, the cloud is told: compare the broker's limits with batch.max_bytes"
+        name = {"stream": self._account.stream_of(sequence), "sequence": sequence}
+        log.warning("batch_refused", **name, reason=reason, hint=hint)
 
     def expire(self, before_ns: int, since_ns: int) -> None:
         """Give up records that end before one time and after another: nobody wants them any more."""

@@ -8,8 +8,11 @@
     mqtt.py         the MQTT library, wrapped; the only module that imports it
     dialing.py      name, TCP, TLS, without blocking the loop
     subscriber.py   the receiving side, for the cloud's end
+    rotation.py     which certificate and key to log in with, while they are being replaced
     catalogs.py     the catalogs that stored batches name, and which broker has them
-    options.py, status.py, certificate.py, reasons.py                  what goes in, what is told
+    delivery.py     how a broker gets those that it misses
+    profiles.py     what each kind of endpoint asks for and refuses
+    options.py, labels.py, status.py, certificate.py, reasons.py       what goes in, what is told
     backoff.py, window.py, suspects.py, watch.py, topics.py            decisions, pure
 
 Nothing here knows what is in a batch.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Until when a certificate holds, read from its DER bytes (RFC 5280, 4.1), which Python's ssl shows of peers only.
+"""From when until when a certificate holds, read from its DER bytes (RFC 5280, 4.1): Python's ssl shows peers' only.
 
     Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { [0] version, serialNumber, signature, issuer,
                                validity SEQUENCE { notBefore Time, notAfter Time }, … }, … }
@@ -20,20 +20,29 @@ _END = "-----END CERTIFICATE-----"
 
 def expiry_s(pem: str) -> float:
     """Unix seconds of notAfter of the first certificate in a PEM text."""
+    return validity_s(pem)[1]
+
+
+def validity_s(pem: str) -> tuple[float, float]:
+    """Unix seconds of notBefore and notAfter, likewise."""
     try:
         der = ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERTIFICATE-----") : pem.index(_END) + len(_END)])
         _, certificate, _ = _read(der)
         _, fields, _ = _read(certificate)
-        tag, content, rest = _read(fields)
+        tag, _, rest = _read(fields)
         skipped = 3 if tag == _VERSION else 2  # serial number, signature, issuer: as many values to go
         for _ in range(skipped):
-            _, content, rest = _read(rest)
-        tag, validity, _ = _read(rest)
-        _, content, rest = _read(validity)
-        tag, content, _ = _read(rest)
-        return datetime.strptime(content.decode("ascii"), _TIME_FORMATS[tag]).replace(tzinfo=UTC).timestamp()
+            _, _, rest = _read(rest)
+        _, validity, _ = _read(rest)
+        first, begin, rest = _read(validity)
+        second, end, _ = _read(rest)
+        return _time_s(first, begin), _time_s(second, end)
     except (ValueError, KeyError, IndexError) as error:
         raise ValueError("its expiry date cannot be read") from error
+
+
+def _time_s(tag: int, content: bytes) -> float:
+    return datetime.strptime(content.decode("ascii"), _TIME_FORMATS[tag]).replace(tzinfo=UTC).timestamp()
 
 
 def _read(der: bytes) -> tuple[int, bytes, bytes]:

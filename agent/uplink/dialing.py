@@ -83,23 +83,33 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def tls_context(options: MqttOptions) -> ssl.SSLContext:
-    """The TLS side of the options, the files read anew; blocks for the disk. Raises ConfigError."""
+def tls_context(options: MqttOptions, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    """The TLS side of the options, the files read anew; blocks for the disk. Raises ConfigError.
+
+    Args:
+        options: say which files.
+        certificate: another one than theirs,
+        key: and its key.
+
+    """
+    certificate, key = (certificate, key) if certificate else (options.certificate, options.key)
     _check_readable("ca", options.ca)
-    _check_readable("certificate", options.certificate)
-    _check_readable("key", options.key)
+    _check_readable("certificate", certificate)
+    _check_readable("key", key)
     try:
         context = ssl.create_default_context(cafile=options.ca)
     except ssl.SSLError:
         raise ConfigError(f"mqtt.ca {options.ca}: not a PEM file of certificates") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if options.certificate is not None:
+    if options.alpn:
+        context.set_alpn_protocols([options.alpn])
+    if certificate is not None:
         try:
-            context.load_cert_chain(options.certificate, options.key, password=_no_passphrase)
+            context.load_cert_chain(certificate, key, password=_no_passphrase)
         except ssl.SSLError as error:
             detail = "they do not belong together" if "MISMATCH" in str(error) else "not PEM, or encrypted"
-            raise ConfigError(f"mqtt.certificate {options.certificate} and mqtt.key {options.key}: {detail}") from None
-    elif options.key is not None:
+            raise ConfigError(f"mqtt.certificate {certificate} and mqtt.key {key}: {detail}") from None
+    elif key is not None:
         raise ConfigError("mqtt.key is set without mqtt.certificate")
     return context
 
@@ -127,7 +137,9 @@ async def open_socket(options: MqttOptions, context: ssl.SSLContext | None) -> s
     try:
         return await _shake_hands(plain, context, options.host)
     except OSError as error:
-        raise refused(options, error) from None
+        refusal = refused(options, error)
+        refusal.silent = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionResetError)
+        raise refusal from None
 
 
 def traffic(sock: socket.socket) -> Traffic:

@@ -15,28 +15,46 @@ from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
 from agent.uplink import dialing
+from agent.uplink.labels import NONE
 from agent.uplink.mqtt import V5, V311, VERSION_NAMES, ClosedEarlyError, MqttConnection, VersionRefusedError
-from agent.uplink.transport import RefusedError, Trouble
+from agent.uplink.rotation import Rotation
+from agent.uplink.transport import Answer, Outcome, RefusedError, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from aiomqtt import ProtocolVersion
 
+    from agent.uplink.labels import Labels
     from agent.uplink.options import MqttOptions, Session
-    from agent.uplink.transport import Answer, LinkLimits, LinkLoss
+    from agent.uplink.transport import LinkLimits, LinkLoss
+
+
+class UnreadableError(RefusedError):
+    """Nobody was asked: a file that logging in needs cannot be used."""
 
 
 class Dialer:
     """Opens connections to one broker; each call is one try, or two while the version is being found."""
 
-    def __init__(self, options: MqttOptions, session: Session | None = None) -> None:
+    def __init__(self, options: MqttOptions, session: Session | None = None, rotation: Rotation | None = None) -> None:
         self._options = options
         self._session = session
+        self._rotation = rotation or Rotation()
         self._only_older = False
 
     async def dial(self) -> MqttConnection:
         """A connection past its CONNACK, to be ended by `async with`. Raises RefusedError in time."""
+        try:
+            return await self._find_version()
+        except RefusedError as error:
+            doubtful = error.trouble is Trouble.UNAUTHORIZED or error.silent
+            doubtful &= not isinstance(error, UnreadableError)
+            if doubtful and self._rotation.refused(str(error), silent=error.silent):
+                raise RefusedError(str(error), Trouble.DROPPED) from None  # no need for patience: another pair is next
+            raise
+
+    async def _find_version(self) -> MqttConnection:
         wanted = self._options.version
         if wanted != "auto":
             return await self._dial(V5 if wanted == "5" else V311)
@@ -55,7 +73,7 @@ class Dialer:
         options = self._options
         try:
             async with asyncio.timeout(options.connect_timeout_s):
-                context = await asyncio.to_thread(dialing.tls_context, options) if options.tls else None
+                context = await asyncio.to_thread(self._rotation.context, options) if options.tls else None
                 password = await asyncio.to_thread(dialing.read_password, options)
                 connection = MqttConnection(options, version, password=password, session=self._session)
                 sock = await dialing.open_socket(options, context)
@@ -67,7 +85,7 @@ class Dialer:
                 Trouble.UNREACHABLE,
             ) from None
         except ConfigError as error:
-            raise RefusedError(f"broker {options.address}: {error}", Trouble.UNAUTHORIZED) from None
+            raise UnreadableError(f"broker {options.address}: {error}", Trouble.UNAUTHORIZED) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +93,7 @@ class MqttLink:
     """A `Link` over one connection."""
 
     connection: MqttConnection
+    rotation: Rotation
 
     @property
     def limits(self) -> LinkLimits:
@@ -86,9 +105,15 @@ class MqttLink:
         """The MQTT version that is spoken."""
         return VERSION_NAMES[self.connection.version]
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Answer:
-        """QoS 1."""
-        return await self.connection.send(topic, payload, retain=retain)
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = NONE) -> Answer:
+        """QoS 1. A new certificate that may not publish is given up with its link, where there is another one."""
+        answer = await self.connection.send(topic, payload, retain=retain, labels=labels)
+        if answer.outcome is Outcome.ACCEPTED:
+            self.rotation.proved()
+        elif answer.outcome is Outcome.UNAUTHORIZED and self.rotation.refused(f"publish to {topic}: {answer.reason}"):
+            self.connection.give_up("the other certificate is tried")
+            return Answer(Outcome.LOST, answer.code, answer.reason)
+        return answer
 
     async def lost(self) -> LinkLoss:
         """Wait for the link's end."""
@@ -98,9 +123,11 @@ class MqttLink:
 class MqttTransport:
     """A `Transport` over MQTT."""
 
-    def __init__(self, options: MqttOptions) -> None:
+    def __init__(self, options: MqttOptions, rotation: Rotation | None = None) -> None:
         self._options = options
-        self._dialer = Dialer(options)
+        self._rotation = rotation or Rotation()
+        self._rotation.begin(options.address)
+        self._dialer = Dialer(options, rotation=self._rotation)
 
     @property
     def address(self) -> str:
@@ -115,4 +142,9 @@ class MqttTransport:
     async def connect(self) -> AsyncGenerator[MqttLink, None]:
         """One link. Raises RefusedError where none comes up."""
         async with await self._dialer.dial() as connection:
-            yield MqttLink(connection)
+            try:
+                yield MqttLink(connection, self._rotation)
+            finally:
+                loss = connection.loss
+                if loss is not None and loss.by_peer and self._rotation.in_use != self._rotation.kept:
+                    self._rotation.refused(loss.reason, silent=loss.trouble is not Trouble.UNAUTHORIZED)

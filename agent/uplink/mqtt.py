@@ -7,7 +7,8 @@ Receive Maximum, Maximum Packet Size, Retain Available and Topic Alias Maximum o
 when it ended is forgotten here, because the spool still has it.
 
 Limits: QoS 1 only. 256 publishes in flight. A dead link is found `acknowledge_timeout_s` after the last byte
-that moved while a publish waits, `keepalive_s + answer_timeout_s` after it on an idle link.
+that moved while a publish waits, `keepalive_s + answer_timeout_s` after it on an idle link. What the broker sends is
+not trusted: without a subscription nothing of it is kept, and no packet is larger than what can have been asked for.
 
 aiomqtt drives paho-mqtt by the event loop and is kept for that. The rest it hides (reason codes, CONNACK
 properties, the reason of a loss before CONNACK), so this reads private attributes of both; their versions are
@@ -29,6 +30,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.uplink import dialing
+from agent.uplink import labels as labelling
 from agent.uplink.options import Session
 from agent.uplink.reasons import REFUSALS, acknowledgement_text, broker_words
 from agent.uplink.transport import (
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     import paho.mqtt.client as paho
     from paho.mqtt.reasoncodes import ReasonCode
 
+    from agent.uplink.labels import Labels
     from agent.uplink.options import MqttOptions
     from agent.uplink.watch import Traffic
 
@@ -67,6 +70,8 @@ _ALIASES = 8
 _PUBLISH_OVERHEAD = 1 + 4 + 2 + 2 + 4
 """Bytes of a PUBLISH beside topic and payload: type, length, topic's length, packet id, alias."""
 _GOODBYE_S = 2.0
+_ANSWER_BYTES_MAX, _MESSAGE_BYTES_MAX = 64 << 10, 32 << 20
+"""Of a packet that comes in: acknowledgements with their words; where somebody has subscribed, messages."""
 _SILENT = logging.Logger("canferry.mqtt", logging.CRITICAL + 1)
 
 
@@ -76,6 +81,8 @@ class VersionRefusedError(RefusedError):
 
 class ClosedEarlyError(VersionRefusedError):
     """The other end closed before CONNACK, as some brokers do that do not speak the version, and broken networks."""
+
+    silent = True
 
 
 class MqttConnection(aiomqtt.Client):
@@ -114,6 +121,7 @@ class MqttConnection(aiomqtt.Client):
         self._loss: asyncio.Future[LinkLoss] = self._loop.create_future()
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._received: asyncio.Queue[Received | None] = asyncio.Queue()
+        self._filters: Sequence[str] | None = None
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._aliases: dict[str, int] = {}
         self._alias_maximum = 0
@@ -154,10 +162,23 @@ class MqttConnection(aiomqtt.Client):
         """Wait for the link's end."""
         return await asyncio.shield(self._loss)
 
-    async def send(self, topic: str, payload: bytes, *, retain: bool = False) -> Answer:
+    @property
+    def loss(self) -> LinkLoss | None:
+        """Why the link ended; None while it is up."""
+        return self._loss.result() if self._loss.done() else None
+
+    def give_up(self, reason: str) -> None:
+        """End the link now; what is in flight is lost."""
+        self._lose(LinkLoss(Trouble.DROPPED, reason))
+
+    async def send(
+        self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = labelling.NONE
+    ) -> Answer:
         """Publish with QoS 1 and wait for PUBACK or the link's loss. Cancelling does not unsend."""
+        if self.version is V311:
+            labels = labelling.NONE
         limit = self.limits.maximum_packet_bytes
-        size = len(payload) + len(topic.encode()) + _PUBLISH_OVERHEAD
+        size = len(payload) + len(topic.encode()) + labels.size_bytes + _PUBLISH_OVERHEAD
         if limit is not None and size > limit:
             return Answer(Outcome.UNACCEPTABLE, 0x95, f"{size} bytes; the broker takes at most {limit} a packet")
         await self._slots.acquire()
@@ -166,6 +187,8 @@ class MqttConnection(aiomqtt.Client):
         if not self._answers:
             self._watch.published_at = self._loop.time()
         name, properties = self._alias(topic)
+        if labels:
+            properties = _labelled(properties or Properties(PacketTypes.PUBLISH), labels)  # type: ignore[no-untyped-call]
         info = self._client.publish(name, payload, 1, retain and self.limits.retain, properties)
         if info.rc != MQTT_ERR_SUCCESS:
             self._lose(self._local_loss("it cannot be sent"))
@@ -183,6 +206,7 @@ class MqttConnection(aiomqtt.Client):
     async def subscribe_all(self, filters: Sequence[str], qos: int) -> None:
         """Subscribe; messages then wait for `acknowledge`. Raises RefusedError where one is not granted."""
         where = f"broker {self.options.address}"
+        self._filters = filters
         self._client.manual_ack_set(True)
         try:
             granted = await self.subscribe([(name, qos) for name in filters])
@@ -235,6 +259,7 @@ class MqttConnection(aiomqtt.Client):
                 client.loop_read()
                 while getattr(client.socket(), "pending", int)() > 0:
                     client.loop_read()
+                self._check_announced(client._in_packet["remaining_length"])  # noqa: SLF001
             except Exception as error:  # noqa: BLE001 - what a peer sends must not end the process
                 self._lose(self._local_loss(f"what the broker sent is not understood ({error})"))
 
@@ -269,10 +294,12 @@ class MqttConnection(aiomqtt.Client):
         self._connected.set_exception(kind(text, trouble_of_refusal(code)))
 
     def _take_limits(self, properties: Any) -> None:
+        known = self.options.message_bytes_max
+        told = getattr(properties, "MaximumPacketSize", None)
         self.limits = LinkLimits(
             receive_maximum=getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM),
-            maximum_packet_bytes=getattr(properties, "MaximumPacketSize", None),
-            retain=bool(getattr(properties, "RetainAvailable", 1)),
+            maximum_packet_bytes=min(filter(None, (known, told)), default=None),
+            retain=self.options.retain and bool(getattr(properties, "RetainAvailable", 1)),
         )
         self._slots = asyncio.Semaphore(min(self.limits.receive_maximum, _IN_FLIGHT))
         self._alias_maximum = min(getattr(properties, "TopicAliasMaximum", 0), _ALIASES)
@@ -313,7 +340,14 @@ class MqttConnection(aiomqtt.Client):
                 answer.set_result(Answer(outcome_of_acknowledgement(code), code, text))
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
+    def _check_announced(self, size: int) -> None:
+        """A packet is not collected because somebody says that it comes."""
+        if size > (_ANSWER_BYTES_MAX if self._filters is None else _MESSAGE_BYTES_MAX):
+            self._lose(self._local_loss(f"the broker announced a packet of {size} bytes, which nobody asked for"))
+
     def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        if self._filters is None:
+            return  # nobody has subscribed, so nobody would ever take it away
         done = functools.partial(self._acknowledge, message.mid, message.qos)
         self._received.put_nowait(Received(message.topic, bytes(message.payload), bool(message.retain), done))
 
@@ -393,4 +427,12 @@ def _connect_properties(session: Session) -> Properties:
 def _will(options: MqttOptions) -> aiomqtt.Will | None:
     if not options.will_topic:
         return None
-    return aiomqtt.Will(options.will_topic, options.will_payload, qos=1, retain=True)
+    return aiomqtt.Will(options.will_topic, options.will_payload, qos=1, retain=options.retain)
+
+
+def _labelled(properties: Properties, labels: Labels) -> Properties:
+    if labels.content_type:
+        properties.ContentType = labels.content_type
+    if labels.properties:
+        properties.UserProperty = list(labels.properties)
+    return properties

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from agent.errors import ConfigError
+from agent.uplink.labels import NONE, Labels, cloud_event
 from agent.uplink.topics import TopicTemplate
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ class MqttOptions:
     connect_timeout_s      for name, TCP, TLS and CONNACK together
     acknowledge_timeout_s  a publish waiting this long while no byte moves ends the link
     answer_timeout_s       so does a ping. An idle link that died is found after keepalive + this
-    will_topic             "" sends no last will; the will is retained
+    will_topic             "" sends no last will
+    retain                 the last will is retained, and so are messages that ask for it
+    message_bytes_max      of a whole PUBLISH, where the endpoint is known to take no more
+    alpn                   the TLS protocol name to ask for (RFC 7301); "": none
     """
 
     host: str
@@ -52,6 +56,9 @@ class MqttOptions:
     answer_timeout_s: float = 20.0
     will_topic: str = ""
     will_payload: bytes = b""
+    retain: bool = True
+    message_bytes_max: int | None = None
+    alpn: str = ""
 
     @property
     def address(self) -> str:
@@ -65,6 +72,9 @@ class SenderOptions:
 
     window_batches, window_bytes   published and not yet answered, at most; payload bytes
     backlog_rate                   bytes a second for the backlog, None: as fast as it goes
+    publishes_per_s, bytes_per_s   what the endpoint takes of all messages together; None: any
+    cloud_events                   label each message as a CloudEvent
+    closes_over                    what this kind of endpoint closes the link over without a word
     backoff_base_s, backoff_max_s  see `backoff`
     status                         None: no status messages
     turn_max_s                     a step, such as a connection's coming up, that takes longer is stuck
@@ -77,9 +87,17 @@ class SenderOptions:
     window_batches: int = 4
     window_bytes: int = 192 << 10
     backlog_rate: float | None = None
+    publishes_per_s: float | None = None
+    bytes_per_s: float | None = None
+    cloud_events: bool = False
+    closes_over: str = ""
     backoff_base_s: float = 1.0
     backoff_max_s: float = 300.0
     turn_max_s: float = 120.0
+
+    def labels(self, kind: str, name: str) -> Labels:
+        """Those of a message: "batch", "catalog" or "status", and what tells it from others of its kind."""
+        return cloud_event(kind, self.vehicle, name) if self.cloud_events else NONE
 
 
 @dataclass(frozen=True, slots=True)

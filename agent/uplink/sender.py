@@ -32,6 +32,7 @@ import structlog
 
 from agent.health import Pulse
 from agent.uplink.backoff import Backoff
+from agent.uplink.delivery import CatalogDelivery
 from agent.uplink.lane import BatchQueue, Lane, Record, Worker
 from agent.uplink.options import SenderOptions
 from agent.uplink.status import LinkState, status_payload
@@ -88,14 +89,15 @@ class Sender:
         self._backoff = Backoff(options.backoff_base_s, options.backoff_max_s)
         self._patience = self._backoff
         self._paces = [Pace(options.backlog_rate) for _ in queues]
+        self._throttle = Pace(options.bytes_per_s, options.publishes_per_s)
         self._window = Window(options.window_batches, options.window_bytes)
         self._window_full = options.window_batches
         self._careful = 0
         self._pausing = self._dead = self._tidy = False
         self._pause_until = 0.0
         self._lost: list[tuple[Lane, Record]] = []
-        self._catalogs: set[str] = set()
-        self._catalog_turn = asyncio.Lock()
+        self._catalogs = CatalogDelivery(shelf, call, options, self._throttle, transport.address)
+        self._catalog_due = False
         self._state = LinkState(broker=transport.address)
         self._draining = asyncio.Event()
         self._drained_by = math.inf
@@ -190,13 +192,21 @@ class Sender:
                 log.info("link_up", broker=self._transport.address)
                 loss = await self._serve(link)
         except RefusedError as error:
-            log.warning("link_refused", reason=str(error), failures=self._backoff.failures + 1)
+            hint = self._hint(None, silent=error.silent)
+            log.warning("link_refused", reason=str(error), failures=self._backoff.failures + 1, **hint)
             return error.trouble, str(error)
         if loss.trouble is not Trouble.CLOSED:
-            hint = {"hint": _ADVICE[loss.trouble]} if loss.trouble in _ADVICE else {}
+            hint = self._hint(loss.trouble, silent=loss.by_peer and loss.code < 0)
             log.warning("link_lost", broker=self._transport.address, reason=loss.reason, **hint)
             await self._learn(loss)
         return loss.trouble, loss.reason
+
+    def _hint(self, trouble: Trouble | None, *, silent: bool) -> dict[str, str]:
+        """What to do, as a field of a log line; some endpoints close without a word over more than a dead spot."""
+        if trouble in _ADVICE:
+            return {"hint": _ADVICE[trouble]}
+        closes_over = self._options.closes_over
+        return {"hint": f"it may have closed over {closes_over}"} if silent and closes_over else {}
 
     async def _serve(self, link: Link) -> LinkLoss:
         """Send over one link until it is lost, or nothing is left while draining."""
@@ -220,9 +230,9 @@ class Sender:
     def _begin(self, link: Link) -> None:
         self._window_full = max(1, min(self._options.window_batches, link.limits.receive_maximum))
         self._window = Window(1 if self._careful else self._window_full, self._options.window_bytes)
-        self._pausing = self._dead = self._tidy = False
+        self._pausing = self._dead = self._tidy = self._catalog_due = False
         self._lost.clear()
-        self._catalogs.clear()
+        self._catalogs.begin()
         for lane in self._lanes:
             lane.begin()
 
@@ -235,7 +245,9 @@ class Sender:
             if isinstance(found, tuple):
                 lane, record = found
                 lane.take(record)
+                self._catalog_due = self._catalogs.is_due(record)
                 self._window.add(len(record.payload))
+                self._throttle.spend(asyncio.get_running_loop().time(), len(record.payload))
                 name = f"uplink-batch-{record.stream}-{record.sequence}"
                 group.create_task(self._send(link, lane, record), name=name)
             elif self._is_over(found):
@@ -253,7 +265,7 @@ class Sender:
         """What may go now; else seconds after which to ask again, None where only an event can change it."""
         now = asyncio.get_running_loop().time()
         idle = not self._window.batches
-        if self._dead:
+        if self._dead or self._catalog_due:
             return None
         if self._pausing:
             if not idle or now < self._pause_until:
@@ -263,19 +275,27 @@ class Sender:
             self._rewind()
         if idle and self._suspects.release(now):
             self._rewind()
+        if throttled_s := self._throttle.wait_s(now):
+            return throttled_s
         paced_s = 0.0
         for behind, lane in enumerate(self._lanes):
             if (record := await lane.live()) is not None:
-                return (lane, record) if self._window.fits(len(record.payload), behind=behind) else None
+                return (lane, record) if self._fits(record, behind) else None
             if wait_s := self._paces[behind].wait_s(now):
                 paced_s = min(paced_s or wait_s, wait_s)
             elif (record := await lane.backlog()) is not None:
-                if not self._window.fits(len(record.payload), behind=behind + 1):
+                if not self._fits(record, behind + 1):
                     return None
                 for pace in self._paces[behind:]:  # one class's backlog never holds up that of a more urgent one
                     pace.spend(now, len(record.payload))
                 return lane, record
         return paced_s or await self._nothing_to_send(now)
+
+    def _fits(self, record: Record, behind: int) -> bool:
+        """May it go now? A catalog that may have to go first goes alone: it can be as large as a window."""
+        if self._window.batches and self._catalogs.is_due(record):
+            return False
+        return self._window.fits(len(record.payload), behind=behind)
 
     async def _nothing_to_send(self, now: float) -> float | None:
         """Tidy up; seconds until a suspect may be tried again."""
@@ -294,7 +314,7 @@ class Sender:
         """One batch, from its catalog to its answer."""
         size = len(record.payload)
         try:
-            if not await self._has_catalog(link, record.catalog):
+            if not await self._deliver_catalog(link, record):
                 return
             topic = self._options.batch.expand(
                 vehicle=self._options.vehicle,
@@ -303,13 +323,24 @@ class Sender:
                 catalog=record.catalog,
             )
             began = time.monotonic()
-            answer = await link.publish(topic, record.payload)
+            labels = self._options.labels("batch", f"{record.stream}/{record.sequence}")
+            answer = await link.publish(topic, record.payload, labels=labels)
             self._count("sent_batches", 1)
             self._count("sent_bytes", size)
             await self._settle(lane, record, topic, answer, time.monotonic() - began)
         finally:
             self._window.remove(size)
             self.batch_available.set()
+
+    async def _deliver_catalog(self, link: Link, record: Record) -> bool:
+        """Whether the batch may follow."""
+        stream = self._lanes[0].queue.stream
+        answer = await self._catalogs.deliver(link, record, stream)
+        self._catalog_due = False
+        self.batch_available.set()
+        if answer is not None and answer.outcome is not Outcome.LOST:
+            self._pause(self._catalogs.topic(record.catalog, stream), answer)
+        return answer is None
 
     async def _settle(self, lane: Lane, record: Record, topic: str, answer: Answer, latency_s: float) -> None:
         """What the answer means for the batch."""
@@ -358,43 +389,6 @@ class Sender:
         level = log.error if trouble is Trouble.UNAUTHORIZED else log.warning
         level("publish_refused", topic=topic, reason=answer.reason, next_try_s=round(wait_s, 1), hint=_ADVICE[trouble])
 
-    async def _has_catalog(self, link: Link, name: str) -> bool:
-        """Does the broker have it by now? Publishes it where not; False where the batch has to wait."""
-        if not name or name in self._catalogs:
-            return True
-        async with self._catalog_turn:
-            if name in self._catalogs:
-                return True
-            if self._pausing:
-                return False
-            if not await self._call(self._shelf.is_sent, self._transport.address, name):
-                content = await self._call(self._shelf.get, name)
-                if content is None:
-                    hint = "batches that name it cannot be read without it: find it, and give it to the receiver"
-                    log.error("catalog_missing", catalog=name, hint=hint)
-                elif not await self._publish_catalog(link, name, content):
-                    return False
-            self._catalogs.add(name)
-        return True
-
-    async def _publish_catalog(self, link: Link, name: str, content: bytes) -> bool:
-        """Retained where it is the current one, so that whoever comes later finds it."""
-        topic = self._options.catalog.expand(
-            vehicle=self._options.vehicle, stream=self._lanes[0].queue.stream, catalog=name
-        )
-        answer = await link.publish(topic, content, retain=name == self._shelf.current)
-        if answer.outcome is Outcome.ACCEPTED:
-            await self._call(self._shelf.mark_sent, self._transport.address, name)
-            log.info("catalog_acknowledged", catalog=name, size_bytes=len(content))
-        elif answer.outcome is Outcome.UNACCEPTABLE:
-            hint = "batches go on without it: give the file to the receiver, or raise the broker's limit"
-            log.error("catalog_refused", catalog=name, size_bytes=len(content), reason=answer.reason, hint=hint)
-        else:
-            if answer.outcome is not Outcome.LOST:
-                self._pause(topic, answer)
-            return False
-        return True
-
     async def _learn(self, loss: LinkLoss) -> None:
         """The other end closed over something in flight: find out over what, one batch at a time."""
         if not loss.by_peer or not self._lost:
@@ -421,7 +415,8 @@ class Sender:
             return
         stream = self._lanes[0].queue.stream if self._lanes else ""
         topic = self._options.status.expand(vehicle=self._options.vehicle, stream=stream)
-        answer = await link.publish(topic, status_payload(online=online, stream=stream), retain=True)
+        labels = self._options.labels("status", f"{time.time_ns():x}")
+        answer = await link.publish(topic, status_payload(online=online, stream=stream), retain=True, labels=labels)
         if answer.outcome not in (Outcome.ACCEPTED, Outcome.LOST):
             hint = "allow this client to publish there in the broker's access rules; batches are not held up"
             log.warning("status_refused", topic=topic, reason=answer.reason, hint=hint)

@@ -26,10 +26,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import UplinkError
+from agent.uplink import labels as labelling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
+
+    from agent.uplink.labels import Labels
 
 RECEIVE_MAXIMUM = 65_535
 """MQTT 5.0, 3.2.2.3.3: the Receive Maximum of a broker that names none."""
@@ -94,7 +97,12 @@ class Received:
 
 
 class RefusedError(UplinkError):
-    """No link came up; `trouble` decides how long to wait, the text says what to do."""
+    """No link came up; `trouble` decides how long to wait, the text says what to do.
+
+    silent   the other end closed without a word
+    """
+
+    silent = False
 
     def __init__(self, message: str, trouble: Trouble) -> None:
         super().__init__(message)
@@ -122,7 +130,9 @@ class Link(Protocol):
     def limits(self) -> LinkLimits:
         """What the broker said when the link came up."""
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Answer:
+    async def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = labelling.NONE
+    ) -> Answer:
         """Send at least once; return at the acknowledgement or at the link's loss; raise for neither."""
 
     async def lost(self) -> LinkLoss:

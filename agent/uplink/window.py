@@ -41,16 +41,18 @@ class Window:
 
 @dataclass(slots=True)
 class Pace:
-    """Spreads a backlog to `bytes_per_s`; None sends as fast as the window lets it."""
+    """Spreads messages to `bytes_per_s` and `messages_per_s`; None sends as fast as the window lets it."""
 
     bytes_per_s: float | None
+    messages_per_s: float | None = None
     free_at: float = 0.0
 
     def wait_s(self, now: float) -> float:
         """Seconds until the next batch may go."""
-        return max(0.0, self.free_at - now) if self.bytes_per_s else 0.0
+        return max(0.0, self.free_at - now)
 
     def spend(self, now: float, size_bytes: int) -> None:
         """A batch goes; time that was not used is not saved up."""
-        if self.bytes_per_s:
-            self.free_at = max(now, self.free_at) + size_bytes / self.bytes_per_s
+        by_size = size_bytes / self.bytes_per_s if self.bytes_per_s else 0.0
+        by_number = 1 / self.messages_per_s if self.messages_per_s else 0.0
+        self.free_at = max(now, self.free_at) + max(by_size, by_number)

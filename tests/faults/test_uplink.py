@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.uplink.link import MqttTransport
 from agent.uplink.subscriber import MqttSubscriber
@@ -227,6 +228,59 @@ async def test_each_disconnect_is_told_and_leaves_the_publish_unanswered(code: i
     assert answer.outcome is Outcome.LOST
     assert (loss.trouble, loss.code, loss.by_peer) == (trouble, code, True)
     assert f"0x{code:02X}" in loss.reason
+
+
+PATIENCE, PERMISSION = "the broker asks for patience", "allow this client to publish to the topic"
+
+
+@pytest.mark.parametrize(
+    ("answer", "event", "level", "hint"),
+    [
+        (lambda publish: puback(publish, 0x87), "publish_refused", "error", PERMISSION),
+        (lambda publish: puback(publish, 0x97), "publish_refused", "warning", PATIENCE),
+        *[
+            (lambda publish, code=code: puback(publish, code), "batch_refused", "warning", "batch.max_bytes")
+            for code in (0x90, 0x95, 0x99)
+        ],
+        (lambda publish: disconnect(0x87), "link_lost", "warning", PERMISSION),
+        *[
+            (lambda publish, code=code: disconnect(code), "link_lost", "warning", PATIENCE)
+            for code in (0x89, 0x93, 0x96, 0x97)
+        ],
+        (lambda publish: disconnect(0x8E), "link_lost", "warning", "give each unit its own mqtt.client_id"),
+        (lambda publish: disconnect(0x95), "batch_refused", "warning", "batch.max_bytes"),
+    ],
+)
+async def test_each_reason_code_is_told_with_what_to_do(
+    tmp_path: Path, answer: Any, event: str, level: str, hint: str
+) -> None:
+    async with ScriptedBroker(answer=answer) as broker:
+        with rig(tmp_path, options(broker.port)) as made, capture_logs() as logs:
+            await made.append(b"batch")
+            async with made.running():
+                while event not in [line["event"] for line in logs]:
+                    await asyncio.sleep(0.01)
+    told = next(line for line in logs if line["event"] == event)
+    assert told["log_level"] == level
+    assert hint in told["hint"]
+    assert "(0x" in told["reason"]
+
+
+async def test_what_a_broker_sends_unasked_is_neither_kept_nor_waited_for() -> None:
+    unasked = b"\x30\x0e\x00\x05topic\x00" + b"payload"[:6]
+    async with (
+        ScriptedBroker(answer=lambda publish: unasked * 100 + puback(publish)) as broker,
+        MqttTransport(options(broker.port)).connect() as link,
+    ):
+        assert (await link.publish("x/batch", b"payload")).outcome is Outcome.ACCEPTED
+        assert link.connection._received.empty()
+    huge = b"\x30\xff\xff\xff\x7f\x00\x05topic"
+    async with (
+        ScriptedBroker(answer=lambda publish: huge) as broker,
+        MqttTransport(options(broker.port)).connect() as link,
+    ):
+        assert (await link.publish("x/batch", b"payload")).outcome is Outcome.LOST
+        assert "announced a packet of 268435455 bytes" in (await link.lost()).reason
 
 
 async def test_a_broker_that_is_busy_is_not_asked_in_a_busy_loop(tmp_path: Path) -> None:

@@ -72,6 +72,25 @@ class Certificates:
         pairs = (folder / f"{stem}.{kind}" for stem in ("server", "client") for kind in ("crt", "key"))
         return cls(folder / "ca.crt", *pairs)
 
+    def issue(self, stem: str, *, name: str = "car-1", days: int = 2) -> tuple[Path, Path]:
+        """Another client's certificate and key by the same authority."""
+        folder = self.ca.parent
+        _sign(folder, stem, name, "extendedKeyUsage=clientAuth", days)
+        return folder / f"{stem}.crt", folder / f"{stem}.key"
+
+    def revoke(self, *revoked: Path) -> Path:
+        """The authority's list of revoked certificates; of none, to begin with."""
+        folder = self.ca.parent
+        database = folder / "index.txt"
+        database.touch()
+        section = f"[ca]\ndefault_ca = a\n[a]\ndatabase = {database}\ndefault_md = sha256\ndefault_crl_days = 2\n"
+        (folder / "ca.cnf").write_text(section)
+        authority = ["-config", str(folder / "ca.cnf"), "-cert", str(self.ca), "-keyfile", str(folder / "ca.key")]
+        for certificate in revoked:
+            _openssl("ca", *authority, "-revoke", str(certificate))
+        _openssl("ca", *authority, "-gencrl", "-out", str(folder / "revoked.pem"))
+        return folder / "revoked.pem"
+
 
 def _new_key(stem: Path) -> list[str]:
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

@@ -332,6 +332,21 @@ def test_a_secret_is_never_repeated(configured: Configured, text: str) -> None:
     assert all("hunter2" not in str(problem) for problem in problems)
 
 
+def test_credentials_are_found_where_the_service_manager_puts_them(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = with_mqtt('certificate = "${CREDENTIALS_DIRECTORY}/car.pem"\nkey = "${CREDENTIALS_DIRECTORY}/car.key"')
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/canferry.service")
+    mqtt = configured.load(text).mqtt
+    assert mqtt is not None
+    assert mqtt.key == Path("/run/credentials/canferry.service/car.key")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    assert configured.refusal(text) == (
+        'mqtt.certificate: "${CREDENTIALS_DIRECTORY}/car.pem" is not a path here: CREDENTIALS_DIRECTORY is not set; '
+        "accepted: as a service, or with it set to a folder"
+    )
+
+
 def test_a_secret_in_the_address_is_sent_to_its_place(configured: Configured) -> None:
     refusal = configured.refusal(SMALLEST.replace("mqtts://", "mqtts://joe:hunter2@"))
     assert refusal.endswith("put name and password in username and password_file")

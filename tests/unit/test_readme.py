@@ -21,9 +21,11 @@ from agent.batch import batch_pb2, columns
 from agent.batch.codec import decode_batch
 from agent.batch.frame import decompress
 from agent.collect.parser import parse_condition
-from agent.config import inspect_config, sections
+from agent.config import inspect_config, load_config, sections
 from agent.config.section import Section
 from agent.sources.interfaces import InterfaceState
+from agent.uplink import profiles
+from agent.uplink.labels import cloud_event
 from tests.unit.receiver.samples import CATALOG, MS, START, batch, catalog, modes, steer
 
 if TYPE_CHECKING:
@@ -89,6 +91,23 @@ def test_the_rules_are_a_configuration_and_the_conditions_can_be_read(tmp_path: 
         "count(DTC over 10s) > 2 and changed(Gear)",
     ):
         parse_condition(text)
+
+
+def test_each_endpoints_smallest_section_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    blocks = [part.partition("```")[0] for part in README.split("```toml\n")[1:]]
+    smallest, endpoints = blocks[0], [block for block in blocks if "profile = " in block]
+    for block in endpoints:
+        file = tmp_path / "agent.toml"
+        file.write_text(smallest.partition("[mqtt]")[0] + block)
+        config = load_config(file)
+        assert not list(profiles.broken(config))
+    named = {re.search('profile = "(.*)"', block)[1] for block in endpoints}  # type: ignore[index]
+    assert named == set(profiles.PROFILES) - {"generic"}
+
+
+def test_what_a_cloud_event_costs_is_said() -> None:
+    assert cloud_event("batch", "demo-0001", "normal-3f2a9c01/4711").size_bytes == 140
 
 
 @cache

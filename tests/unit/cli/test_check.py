@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import secrets
 import socket
 import subprocess
 from types import SimpleNamespace
@@ -15,7 +16,9 @@ import pytest
 import structlog
 
 from agent import cli
-from agent.config import demo_car_dbc
+from agent.config import BusConfig, Config, MqttConfig, VehicleConfig, demo_car_dbc
+from agent.model import MessageDefinition, SignalDefinition
+from agent.preflight import check_catalog
 from agent.uplink.certificate import expiry_s
 
 if TYPE_CHECKING:
@@ -232,6 +235,52 @@ def test_certificate_and_key_that_fit_are_sound(checked: Checked, credentials: P
     (found,) = [finding for finding in findings if finding["subject"] == "mqtt.certificate"]
     assert found["level"] == "ok"
     assert "holds for 1000 days" in found["text"]
+
+
+def test_what_the_endpoint_would_refuse_is_an_error(checked: Checked, credentials: Path) -> None:
+    text = with_credentials(credentials, "good.pem", "good.key") + 'profile = "azure-iot-hub"\n'
+    assert checked.only(text + 'keepalive = "1h"\n', "error", "--offline").startswith(
+        'mqtt.keepalive: "1h" is too long'
+    )
+    status, findings = checked.run(text, "--offline")
+    assert status == 0
+    (told,) = [finding["text"] for finding in findings if finding["subject"] == "mqtt.profile"]
+    assert told == "azure-iot-hub: MQTT 3.1.1, batches to devices/demo-0001/messages/events/kind=batch"
+
+
+@pytest.mark.parametrize(("messages", "warnings"), [(10, 0), (12_000, 1)])
+def test_a_catalog_that_the_endpoint_does_not_take_is_a_warning(messages: int, warnings: int) -> None:
+    random = secrets.SystemRandom()
+    signals = (SignalDefinition("A", 0, 8),)
+    known = [MessageDefinition("car", n, f"{random.getrandbits(100):X}", 8, signals) for n in range(messages)]
+    config = Config(
+        vehicle=VehicleConfig(id="car-1"),
+        buses=(BusConfig(name="car", interface="simulator"),),
+        mqtt=MqttConfig(broker="mqtts://localhost", profile="aws-iot-core"),
+    )
+    found = list(check_catalog(config, known))
+    assert len(found) == warnings
+    assert all("the endpoint takes 131072 a message" in finding.text for finding in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('id = "demo-0001"', 'id = "WVWZZZ1JZXW000001"', "vehicle.id"),
+        ('id = "demo-0001"', 'id = "eu.WVWZZZ1JZXW000001"', "vehicle.id"),
+        ("[mqtt]", '[mqtt]\nclient_id = "1M8GDM9AXKP042788"', "mqtt.client_id"),
+    ],
+)
+def test_a_name_that_looks_like_a_vin_is_a_warning(checked: Checked, old: str, new: str, told: str) -> None:
+    text = checked.only(offline().replace(old, new), "warning", "--offline")
+    assert text.startswith(f"{told}: ")
+    assert "looks like a VIN: whoever sees topics or logs knows the car; take a pseudonym" in text
+
+
+@pytest.mark.parametrize("name", ["12345678901234567", "abcdefghijklmnopq", "WVWZZZ1JZXW00000", "WVWZZZ1JZXW0000012"])
+def test_a_pseudonym_is_no_vin(checked: Checked, name: str) -> None:
+    _, findings = checked.run(offline().replace("demo-0001", name), "--offline")
+    assert {finding["level"] for finding in findings} == {"ok"}
 
 
 def test_a_certificate_about_to_expire_is_a_warning(checked: Checked, credentials: Path) -> None:

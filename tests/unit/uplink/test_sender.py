@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.errors import SpoolError
 from agent.health import Pulse
@@ -388,6 +389,76 @@ def test_a_catalog_that_is_missing_or_refused_does_not_hold_up_its_batches(shelf
         assert len(broker.sent("/catalog")) == 1
 
     run_virtual(main())
+
+
+def test_a_catalog_goes_alone_and_the_window_opens_again_behind_it(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        alone: list[int] = []
+
+        def answer(link: FakeLink, topic: str, payload: bytes) -> Answer:
+            if topic.endswith("/catalog"):
+                alone.append(broker.in_flight)
+            return ACCEPTED
+
+        queue, broker = MemoryQueue(), FakeBroker(answers=answer)
+        for name in ("a" * 32, "b" * 32):
+            shelf.put(name, name.encode() * 1000)
+            for _ in range(10):
+                queue.append(b"batch", name)
+        async with running(build(broker, shelf, queue, window_batches=4)):
+            await until(lambda: not queue.records)
+        assert alone == [1, 1]
+        assert broker.in_flight_max == 3  # one is left for live batches
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("limits", "at_least_s"),
+    [
+        ({"publishes_per_s": 10.0}, 0.1),
+        ({"bytes_per_s": 1000.0}, 0.05),
+        ({"publishes_per_s": 10.0, "bytes_per_s": 100.0}, 0.5),
+    ],
+)
+def test_an_endpoints_rates_are_kept_live_batches_included(
+    shelf: CatalogShelf, limits: dict[str, float], at_least_s: float
+) -> None:
+    async def main() -> None:
+        queue, broker = MemoryQueue(), FakeBroker(round_trip_s=0.001)
+        for _ in range(10):
+            queue.append(bytes(50))
+        sender = build(broker, shelf, queue, window_batches=20, **limits)
+        async with running(sender):
+            await until(lambda: len(queue.acknowledged) > 3)
+            for _ in range(10):
+                queue.append(bytes(50))
+            sender.batch_available.set()
+            await until(lambda: not queue.records)
+        times = [publish.at for publish in broker.publishes if publish.topic.endswith("/batch")]
+        assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= at_least_s - 1e-9
+        assert times[-1] - times[0] <= at_least_s * 19 * 1.1
+
+    run_virtual(main())
+
+
+def test_what_an_endpoint_closes_over_is_said_only_where_it_closed_without_a_word(shelf: CatalogShelf) -> None:
+    async def main() -> list[Any]:
+        queue, broker = MemoryQueue(), FakeBroker()
+        silent = RefusedError("broker b:1: it closed", Trouble.UNREACHABLE)
+        silent.silent = True
+        broker.refusals = [UNREACHABLE, silent]
+        with capture_logs() as logs:
+            async with running(build(broker, shelf, queue, closes_over="a wrong name")):
+                await until(lambda: bool(broker.links))
+                broker.links[-1].lose(LinkLoss(Trouble.DROPPED, "no answer to a ping"))
+                await until(lambda: len(broker.links) == 2)
+                broker.links[-1].lose()
+                await until(lambda: len(broker.links) == 3)
+        return [line.get("hint") for line in logs if line["event"] in ("link_refused", "link_lost")]
+
+    closed = "it may have closed over a wrong name"
+    assert run_virtual(main()) == [None, closed, None, closed]
 
 
 def test_old_catalogs_go_when_no_batch_is_left(shelf: CatalogShelf) -> None:

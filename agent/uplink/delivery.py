@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Catalogs on their way: the one that a batch names is acknowledged before the batch is published.
+
+Promise: what the broker is marked to have is not sent again before the mark is stale. A catalog that is not on disk, or
+that the broker will never take, holds up no batch: that is told, and the batch goes without.
+Limits: one at a time, with nothing else in flight: a catalog can be as large as a window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.uplink.transport import Answer, Link, Outcome
+
+if TYPE_CHECKING:
+    from agent.uplink.catalogs import CatalogShelf
+    from agent.uplink.lane import Record, Worker
+    from agent.uplink.options import SenderOptions
+    from agent.uplink.window import Pace
+
+log = structlog.get_logger()
+
+
+class CatalogDelivery:
+    """Which catalogs this link's broker has, and how it gets the others. `begin` with each link."""
+
+    def __init__(self, shelf: CatalogShelf, call: Worker, options: SenderOptions, throttle: Pace, address: str) -> None:
+        self._shelf = shelf
+        self._call = call
+        self._options = options
+        self._throttle = throttle
+        self._address = address
+        self._settled: set[str] = set()
+
+    def begin(self) -> None:
+        """A link came up: nothing is known of its broker."""
+        self._settled.clear()
+
+    def is_due(self, record: Record) -> bool:
+        """Whether the catalog that it names has to be looked after first."""
+        return bool(record.catalog) and record.catalog not in self._settled
+
+    async def deliver(self, link: Link, record: Record, stream: str) -> Answer | None:
+        """None where the batch may go; else the answer for which it has to wait."""
+        if not self.is_due(record):
+            return None
+        name = record.catalog
+        if not await self._call(self._shelf.is_sent, self._address, name):
+            content = await self._call(self._shelf.get, name)
+            if content is None:
+                hint = "batches that name it cannot be read without it: find it, and give it to the receiver"
+                log.error("catalog_missing", catalog=name, hint=hint)
+            elif (answer := await self._publish(link, name, content, stream)) is not None:
+                return answer
+        self._settled.add(name)
+        return None
+
+    def topic(self, name: str, stream: str) -> str:
+        """Where it is published."""
+        return self._options.catalog.expand(vehicle=self._options.vehicle, stream=stream, catalog=name)
+
+    async def _publish(self, link: Link, name: str, content: bytes, stream: str) -> Answer | None:
+        """Retained where it is the current one, so that whoever comes later finds it."""
+        self._throttle.spend(asyncio.get_running_loop().time(), len(content))
+        labels = self._options.labels("catalog", name)
+        retain = name == self._shelf.current
+        answer = await link.publish(self.topic(name, stream), content, retain=retain, labels=labels)
+        if answer.outcome is Outcome.ACCEPTED:
+            await self._call(self._shelf.mark_sent, self._address, name)
+            log.info("catalog_acknowledged", catalog=name, size_bytes=len(content))
+            return None
+        if answer.outcome is Outcome.UNACCEPTABLE:
+            hint = "batches go on without it: give the file to the receiver, or raise the broker's limit"
+            log.error("catalog_refused", catalog=name, size_bytes=len(content), reason=answer.reason, hint=hint)
+            return None
+        return answer
