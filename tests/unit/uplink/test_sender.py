@@ -166,6 +166,7 @@ def test_quota_exceeded_keeps_the_batch_and_waits_longer_each_time(shelf: Catalo
             await asyncio.sleep(3600)
             assert len(queue.records) == 10
             assert "quota" in sender.state().last_error
+            assert sender.state().trouble == "busy"
             times = [publish.at for publish in broker.publishes if publish.topic.endswith("/batch")]
             assert len(broker.links) == 1
             assert len(times) <= 25
@@ -644,6 +645,7 @@ def test_the_state_tells_what_is_going_on(shelf: CatalogShelf) -> None:
             broker.links[0].lose()
             await until(lambda: not sender.state().connected)
             assert "closed the connection" in sender.state().last_error
+            assert sender.state().trouble == "dropped"
 
     run_virtual(main())
 
