@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
+import signal
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -118,6 +121,55 @@ async def test_status_tells_figures_and_causes(tmp_path: Path) -> None:
         code, told = await live.status_has("broker_unreachable")
         assert not told["snapshot"]["link"]["connected"]
         assert "link_refused" in {said["event"] for said in told["snapshot"]["said"]}
+
+
+async def test_tail_tells_the_values_that_the_agent_hears(tmp_path: Path) -> None:
+    async with bench(tmp_path) as live:
+        await live.status_has("dbc_wrong")
+        code, out, _ = await live.command("tail", "--once", "--json")
+        assert code == 0
+        told = {(line["bus"], line["id"]): line for line in map(json.loads, out.splitlines())}
+        engine = told["car", 0xC0]
+        assert engine["message"] == "ENGINE_SPEED"
+        assert 0 <= engine["signals"]["ENGINE_RPM"] < 10_000
+        assert (engine["units"]["ENGINE_RPM"], engine["names"]["ENGINE_STATE"]) == ("rpm", "Running")
+        assert (told["body", 0x7E0]["message"], told["body", 0x7E0]["signals"]) == (None, {"data": "0102030405"})
+        code, out, err = await live.command("tail", "--when", "ENGINE_RPMS > 1")
+        assert (code, out) == (2, "")
+        assert 'did you mean "ENGINE_RPM"' in err
+
+
+async def test_tail_goes_on_as_long_as_somebody_reads(tmp_path: Path) -> None:
+    async with bench(tmp_path) as live:
+        arguments = ("tail", "--json", "--every", "0.1", "--signal", "ENGINE_RPM", "--config", str(live.agent.config))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agent", *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        counts = [json.loads(await process.stdout.readline())["count"] for _ in range(4)]
+        assert counts == sorted(set(counts))
+        process.send_signal(signal.SIGINT)
+        await process.stdout.read()
+        assert await process.wait() == 0
+        assert await live.agent.stop() == 0
+
+
+async def test_tail_draws_in_place_on_a_terminal(tmp_path: Path) -> None:
+    async with bench(tmp_path) as live:
+        ours, theirs = pty.openpty()
+        command = (sys.executable, "-m", "agent", "tail", "--signal", "ENGINE_RPM", "--config", str(live.agent.config))
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=theirs, stdout=theirs)
+        os.close(theirs)
+        drawn = b""
+        while drawn.count(b"ENGINE_RPM") < 3:
+            drawn += await asyncio.to_thread(os.read, ours, 65_536)
+        assert drawn.startswith(b"\x1b[?25l")
+        assert drawn.count(b"\x1b[H") >= 3
+        process.send_signal(signal.SIGINT)
+        while b"\x1b[?25h" not in drawn:
+            drawn += await asyncio.to_thread(os.read, ours, 65_536)
+        assert await process.wait() == 0
+        os.close(ours)
 
 
 async def test_without_an_agent_status_says_so(tmp_path: Path) -> None:
