@@ -10,7 +10,6 @@ Failure: a certificate that cannot be read has no end; a disk that does not say 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import os
 import shutil
@@ -19,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent import __version__
+from agent.live.defining import define
 from agent.live.heard import BusTraffic
-from agent.live.protocol import BusDefinition, Definitions
 from agent.live.snapshot import (
     BusFigures,
     ClassFigures,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from agent.config import Config, Priority
     from agent.health import Pulse
     from agent.live.heard import Heard, LastFrame
+    from agent.live.protocol import Definitions
     from agent.log import Recent
     from agent.packer import PackerCounters
     from agent.pipeline import Source
@@ -100,22 +100,7 @@ class Figures:
 
     def definitions(self) -> Definitions:
         """What the configuration and the DBC files say."""
-        return Definitions(
-            vehicle=self.config.vehicle.id,
-            buses=tuple(
-                BusDefinition(
-                    name=bus.name,
-                    interface=bus.interface,
-                    channel=str(bus.channel),
-                    dbc=tuple(map(str, bus.dbc)),
-                    keep_unknown=bus.keep_unknown,
-                )
-                for bus in self.config.buses
-            ),
-            catalog=base64.b64encode(self.content).decode(),
-            collect=self.config.collect,
-            triggers=self.config.triggers,
-        )
+        return define(self.config, self.content)
 
     async def status(self) -> Snapshot:
         """The agent at this moment."""

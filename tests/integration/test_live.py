@@ -172,6 +172,38 @@ async def test_tail_draws_in_place_on_a_terminal(tmp_path: Path) -> None:
         os.close(ours)
 
 
+async def test_explain_tells_what_the_agent_hears_and_what_the_rules_keep(tmp_path: Path) -> None:
+    rules = '[[collect]]\nmessage = "ENGINE_*"\nevery = "1s"\npriority = "bulk"\n[[collect]]\nbus = "body"\n'
+    async with bench(tmp_path, rules) as live:
+        await live.status_has("dbc_wrong")
+        code, out, _ = await live.command("explain", "0xC0", "--json")
+        assert code == 0
+        (item,) = json.loads(out)["items"]
+        assert (item["bus"], item["message"]) == ("car", "ENGINE_SPEED")
+        assert item["heard"]["count"] > 0
+        assert len(bytes.fromhex(item["heard"]["payload"])) == 8
+        assert item["dbc"]["file"].endswith("demo_car.dbc")
+        values = {signal["name"]: signal["value"] for signal in item["signals"]}
+        assert 0 <= values["ENGINE_RPM"] < 10_000
+        assert item["kept"] == [{"class": "bulk", "signals": 7, "how": "last of each 1s", "rules": [1]}]
+        code, text, _ = await live.command("explain", "BRAKE_PRESSURE")
+        assert code == 0
+        assert "no: no rule keeps any of its signals" in text
+        code, text, _ = await live.command("explain", "7E0")
+        assert code == 0
+        assert "0x7E0 (2016, 11 bit) on body: described by no DBC file" in text
+        assert "01 02 03 04 05" in text
+        code, text, _ = await live.command("explain", "18FEF1AAx")
+        assert code == 1
+        assert "PGN 65265" in text
+        assert await live.agent.stop() == 0
+        code, text, err = await live.command("explain", "ENGINE_SPEED")
+        assert code == 0
+        assert "ENGINE_SPEED" in text
+        assert "heard" not in text
+        assert "no agent answers there" in err
+
+
 async def test_without_an_agent_status_says_so(tmp_path: Path) -> None:
     async with bench(tmp_path) as live:
         assert await live.agent.stop() == 0
