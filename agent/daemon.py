@@ -17,6 +17,8 @@ Signals:
 The service manager hears when the buses are open and the storage has been taken over (ready), every `LOOK_S` or as
 often as its watchdog asks that all is well, if it is, and one line about how it goes. All is well when each stage has
 moved on in its time, and the worker answers: what hangs is not fed for, and the manager restarts the process.
+
+Engineers are answered at a UNIX socket (`agent.live`), which the agent can do without.
 """
 
 from __future__ import annotations
