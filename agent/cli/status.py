@@ -67,12 +67,14 @@ def run(args: Namespace) -> int:
 
 
 def _show(path: Path, args: Namespace) -> int:
+    from agent.live.bitrates import read_bitrates, with_bitrates
     from agent.live.client import ask_once
     from agent.live.diagnosis import diagnose, exit_status
     from agent.live.screen import screen
 
     snapshot = ask_once(path, "status").snapshot
     assert snapshot is not None
+    snapshot = with_bitrates(snapshot, read_bitrates())
     findings = diagnose(snapshot)
     if args.json:
         _print_json(snapshot, findings)

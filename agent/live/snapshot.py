@@ -15,7 +15,7 @@ class BusFigures(msgspec.Struct, frozen=True, kw_only=True):
     """One bus.
 
     state             up, down, missing, bus_off, not_can, opening or ended, as its source sees it
-    bitrate           bits per second, None where the agent does not know it (SocketCAN: the system sets it)
+    bitrate           bits per second, None where it is not known (SocketCAN: the system sets it, and the command asks)
     frames, known     data frames since the start or reload; those of an id that a DBC file describes
     partial           known ones that could be decoded only in part
     ids, unknown_ids  different ids that came, and those that no DBC file describes
