@@ -33,6 +33,7 @@ SETTLED_S = 60.0
 SILENT_S = 10.0
 PARTIAL_SHARE, ERROR_SHARE = 0.2, 0.01
 SPOOL_FULL_SHARE = 0.9
+_NOT_YET = "not valid yet"
 
 
 class Level(enum.StrEnum):
@@ -93,7 +94,7 @@ def _of_clock(snapshot: Snapshot) -> Iterator[Finding]:
     if snapshot.time_ns < YEAR_2020_NS:
         cause = "the unit's clock says a year before 2020; batches are placed by their boot, TLS fails"
         yield Finding("clock_wrong", ERROR, "clock", cause, mended)
-    elif "not valid yet" in snapshot.link.last_error:
+    elif _NOT_YET in snapshot.link.last_error:
         cause = "the broker's certificate is not valid yet by the unit's clock, so that is behind"
         yield Finding("clock_wrong", ERROR, "clock", cause, mended)
     elif not snapshot.clock_trusted:
@@ -203,9 +204,11 @@ def _of_link(snapshot: Snapshot) -> Iterator[Finding]:
         days = (link.certificate_ends_ns - snapshot.time_ns) // DAY_NS
         cause = f"the vehicle's own certificate expires in {days} days"
         yield Finding("certificate_expires", WARNING, link.broker, cause, "renew mqtt.certificate before that")
-    if link.trouble and not (expired and link.trouble == "unauthorized"):
+    if _NOT_YET in link.last_error or (expired and link.trouble == "unauthorized"):
+        return  # told already, by its cause
+    if link.trouble:
         yield _of_trouble(link, snapshot)
-    elif not link.connected and not link.trouble and snapshot.up_s > SETTLED_S:
+    elif not link.connected and snapshot.up_s > SETTLED_S:
         yield Finding("broker_unreachable", WARNING, link.broker, "it has not answered yet", "canferry check")
 
 
@@ -235,11 +238,13 @@ def _of_trouble(link: LinkFigures, snapshot: Snapshot) -> Finding:
 
 def _of_spool(spool: SpoolFigures) -> Iterator[Finding]:
     dropped = sum(each.dropped for each in spool.classes)
-    if dropped or (spool.free_bytes < spool.min_free_bytes and spool.classes):
+    short = bool(spool.classes) and spool.free_bytes < spool.min_free_bytes  # without classes nothing was told yet
+    if dropped or short:
         free, left = _size(spool.free_bytes), _size(spool.min_free_bytes)
         cause = f"{free} are free on the disk of {spool.path}, of which {left} are left to others"
-        cause += f"; {dropped} new batches found no room" if dropped else ""
-        yield Finding("disk_full", ERROR, spool.path, cause, "free room on the disk; lower spool.limit or min_free")
+        cause += f"; {dropped} new batches have found no room since the start" if dropped else ""
+        move = "free room on the disk; lower spool.limit or min_free"
+        yield Finding("disk_full", ERROR if short else WARNING, spool.path, cause, move)
     for each in spool.classes:
         if each.evicted:
             full = spool.disk_bytes > SPOOL_FULL_SHARE * spool.limit_bytes

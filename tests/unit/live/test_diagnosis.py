@@ -69,7 +69,7 @@ CAUSES: list[tuple[str, Level, dict[str, Any]]] = [
         {"link_connected": False, "link_trouble": "unreachable", "link_last_error": verification(10, "expired")},
     ),
     ("disk_full", Level.ERROR, {"spool_free_bytes": 1 << 20}),
-    ("disk_full", Level.ERROR, {"normal_dropped": 1}),
+    ("disk_full", Level.WARNING, {"normal_dropped": 1}),
     ("spool_evicting", Level.ERROR, {"normal_evicted": 3, "spool_disk_bytes": 510 << 20}),
     ("spool_evicting", Level.WARNING, {"normal_evicted": 3}),
     ("batches_refused", Level.ERROR, {"normal_refused": 1}),
@@ -98,7 +98,7 @@ def test_each_cause_is_found_alone_with_its_next_move(code: str, level: Level, w
 def test_a_broker_whose_certificate_is_not_valid_yet_means_a_clock_that_is_behind() -> None:
     reason = verification(9, "certificate is not yet valid")
     findings = diagnose(snapshot(link_connected=False, link_trouble="unreachable", link_last_error=reason))
-    assert findings[0].code == "clock_wrong"
+    assert [finding.code for finding in findings] == ["clock_wrong"]
 
 
 def test_an_expired_certificate_is_not_told_twice() -> None:
@@ -121,6 +121,10 @@ def test_a_few_unknown_frames_prove_nothing() -> None:
 def test_rules_are_not_blamed_while_no_bus_says_anything() -> None:
     codes = [finding.code for finding in diagnose(snapshot(rules=IDLE, bus_frames=0, bus_known=0))]
     assert codes == ["bus_silent"]
+
+
+def test_a_worker_that_has_told_nothing_yet_has_no_full_disk() -> None:
+    assert diagnose(snapshot(spool_classes=(), spool_free_bytes=0)) == []
 
 
 def test_the_gravest_comes_first() -> None:
