@@ -84,7 +84,7 @@ def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
             problems=len(report.problems),
             **({"hint": "canferry check names them"} if report.problems else {}),
         )
-    if config.collect or config.triggers:
+    if config.collect or config.triggers or config.integrity:
         from agent.collect.checking import broken
         from agent.collect.directory import Directory
 
@@ -127,18 +127,28 @@ def make_packer(
         for priority, store in stores.items()
     }
     home = home_class(config.collect, config.triggers)
-    collector = _make_collector(config, decoding, home) if config.collect or config.triggers else None
+    collector = _make_collector(config, decoding, home)
     return Packer(decoding.decoder, streams, home, collector, counters, heard)
 
 
-def _make_collector(config: Config, decoding: Decoding, home: Priority) -> Collector:
-    """Rules and triggers, which fit the DBC files; who has none does not pay for their modules either."""
+def _make_collector(config: Config, decoding: Decoding, home: Priority) -> Collector | None:
+    """Rules, triggers and what is verified, which fit the DBC files.
+
+    None where there is nothing of these, nor a message that is missed when it stops: modules are not paid for then.
+    """
+    from agent.collect.cycles import stopped_after_ns
+    from agent.collect.guards import guards_of
+
+    messages = decoding.catalog.messages
+    guards = guards_of(messages, config.integrity)
+    if not (config.collect or config.triggers or guards or any(map(stopped_after_ns, messages))):
+        return None
     from agent.collect.collector import Collector
     from agent.collect.directory import Directory
     from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
 
-    directory = Directory(decoding.catalog.messages)
+    directory = Directory(messages)
     decoder = decoding.decoder
     return Collector(
         decoder.plan,
@@ -148,6 +158,7 @@ def _make_collector(config: Config, decoding: Decoding, home: Priority) -> Colle
         lambda frames: decoder.decode(frames).signals,
         config.agent.ring,
         config.batch.max_bytes,
+        guards,
     )
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from agent.batch.catalog import decode_catalog
 from agent.collect.directory import Directory, nearest
 from agent.collect.forecast import forecast
-from agent.collect.rules import Patterns, RuleBook
+from agent.collect.patterns import Patterns
+from agent.collect.rules import RuleBook
 from agent.decode.decoder import Decoder
 from agent.decode.files import read_text
 from agent.decode.plan import Plan, parameter_group

@@ -25,7 +25,7 @@ from agent.collect.condition import Evaluator
 from agent.collect.directory import Directory
 from agent.collect.expression import ExpressionError
 from agent.collect.parser import parse_condition
-from agent.collect.rules import Patterns
+from agent.collect.patterns import Patterns
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.errors import ConfigError
