@@ -118,6 +118,10 @@ def test_a_few_unknown_frames_prove_nothing() -> None:
     assert diagnose(snapshot(bus_known=0, bus_messages=0, bus_keep_unknown=True)) == []
 
 
+def test_a_rule_for_raw_frames_alone_is_not_missed() -> None:
+    assert diagnose(snapshot(rules=(RuleFigures(number=1, messages=0, heard=0),))) == []
+
+
 def test_rules_are_not_blamed_while_no_bus_says_anything() -> None:
     codes = [finding.code for finding in diagnose(snapshot(rules=IDLE, bus_frames=0, bus_known=0))]
     assert codes == ["bus_silent"]
