@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from agent.uplink.lane import Worker
     from agent.uplink.status import LinkState
 
-WORKER_S = 2.0
+WORKER_S = 5.0
 WORKER = "worker"
 
 
