@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from agent.clock import Clock
     from agent.collect.collector import Collector
     from agent.config import BusConfig, Config, Priority
+    from agent.live.heard import Heard
     from agent.pipeline import Source
     from agent.stream import Store
     from agent.uplink.rotation import Rotation
@@ -118,6 +119,7 @@ def make_packer(
     stores: Mapping[Priority, Store],
     clock: Clock,
     counters: PackerCounters | None = None,
+    heard: Heard | None = None,
 ) -> Packer:
     """A packer that stores each class's batches in its store; `stores` has the most urgent first."""
     counters = counters or PackerCounters()
@@ -126,7 +128,8 @@ def make_packer(
         for priority, store in stores.items()
     }
     home = home_class(config.collect, config.triggers)
-    return Packer(decoding.decoder, streams, home, _make_collector(config, decoding, home), counters)
+    collector = _make_collector(config, decoding, home)
+    return Packer(decoding.decoder, streams, home, collector, counters, heard)
 
 
 def _make_collector(config: Config, decoding: Decoding, home: Priority) -> Collector | None:
@@ -185,7 +188,8 @@ def make_sources(
     for path, buses in logs.items():
         from agent.sources.replay import ReplaySource
 
-        sources.append(ReplaySource(Path(path), buses=buses))
+        names = {channel: config.buses[index].name for channel, index in buses.items()}
+        sources.append(ReplaySource(Path(path), buses=buses, names=names))
     return sources
 
 
@@ -234,6 +238,7 @@ async def open_agent(
     clock: Clock,
     counters: PackerCounters | None = None,
     rotation: Rotation | None = None,
+    heard: Heard | None = None,
 ) -> AsyncIterator[Agent]:
     """Storage, packer and sender, built and opened; closed cleanly where nothing failed.
 
@@ -244,7 +249,7 @@ async def open_agent(
         storage = await worker.call(Storage.open, config)
         clean = False
         try:
-            packer = make_packer(config, decoding, storage.vaults, clock, counters)
+            packer = make_packer(config, decoding, storage.vaults, clock, counters, heard)
             sender = Sender(
                 MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation),
                 storage.spools,

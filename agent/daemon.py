@@ -18,6 +18,8 @@ Signals:
 The service manager hears when the buses are open and the storage has been taken over (ready), every `LOOK_S` or as
 often as its watchdog asks that all is well, if it is, and one line about how it goes. All is well when each stage has
 moved on in its time, and the worker answers: what hangs is not fed for, and the manager restarts the process.
+
+Engineers are answered at a UNIX socket (`agent.live`), which the agent can do without.
 """
 
 from __future__ import annotations
@@ -25,13 +27,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from agent.assembly import Agent, Decoding, load_decoding, make_sources, open_agent
 from agent.clock import Clock, SystemClock
+from agent.config import AgentConfig
 from agent.errors import AgentError
 from agent.log import configure_logging
 from agent.model import Gap, GapKind
@@ -46,6 +51,8 @@ if TYPE_CHECKING:
 
     from agent.assembly import Filters
     from agent.config import BusConfig, Config
+    from agent.live.heard import Heard
+    from agent.log import Recent
     from agent.pipeline import Source
     from agent.uplink.status import LinkState
 
@@ -56,6 +63,7 @@ WATCHDOG_SHARE = 1 / 3
 """Of the watchdog's time: how often it is fed."""
 
 DEFINITIONS = "definitions"
+DEFAULT_SOCKET = AgentConfig().socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,7 @@ async def run(
     clock: Clock | None = None,
     stop: asyncio.Event | None = None,
     observe: Callable[[Gauges], None] | None = None,
+    recent: Recent | None = None,
 ) -> None:
     """Until SIGTERM, SIGINT or `stop`, or until every bus is a recorded log that has ended.
 
@@ -82,6 +91,7 @@ async def run(
         clock: the system's unless given.
         stop: ends it when set; signals are the caller's matter then.
         observe: called when the sources are open and before the first frame is taken, again after each reload.
+        recent: the warnings and errors that were logged of late, for those who ask at the socket.
 
     Raises:
         AgentError: something that it cannot do without is unusable; nothing has been started then, or all that
@@ -89,7 +99,7 @@ async def run(
 
     """
     clock, manager = clock or SystemClock(), ServiceManager()
-    life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, manager, Rotation(), reread, observe)
+    life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, manager, Rotation(), reread, observe, recent)
     with _signals(life) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config, config.spool.path / DEFINITIONS)
         first = Setup(config, decoding)
@@ -128,6 +138,8 @@ class _Life:
     rotation: Rotation
     reread: Callable[[], Config] | None
     observe: Callable[[Gauges], None] | None
+    recent: Recent | None
+    started_s: float = field(default_factory=time.monotonic)
 
 
 class Buses:
@@ -184,7 +196,9 @@ def _wires(bus: BusConfig) -> object:
 async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: _Life) -> Setup | None:
     """Run with one configuration: the next one after a reload, None at the end."""
     config, clock = setup.config, life.clock
-    async with open_agent(config, setup.decoding, clock, buses.counters, life.rotation) as agent:
+    interval_s = min(config.spool.journal_interval.seconds, config.batch.interval.seconds)
+    heard = _heard(config, interval_s)
+    async with open_agent(config, setup.decoding, clock, buses.counters, life.rotation, heard) as agent:
         await agent.take_over(config, setup.decoding, clock)
         if gap is not None:
             await agent.worker.call(agent.packer.lose, gap)
@@ -193,7 +207,7 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
             agent.packer,
             agent.worker.call,
             tick_s=min(config.agent.tick.seconds, *(source.drain_within_s for source in buses.sources)),
-            interval_s=min(config.spool.journal_interval.seconds, config.batch.interval.seconds),
+            interval_s=interval_s,
             silence_s=config.batch.silence.seconds,
             clock=clock,
             stored=agent.sender.batch_available.set,
@@ -212,6 +226,8 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
                 tasks.create_task(_watch(agent, pipeline, buses, life.manager), name="watch"),
                 tasks.create_task(_expire(agent, clock), name="expiry"),
             ]
+            if heard is not None:
+                watching.append(tasks.create_task(_tell(setup, agent, pipeline, buses, heard, life), name="live"))
             waiting = [
                 tasks.create_task(_stop_when(life.stop, pipeline), name="stop"),
                 tasks.create_task(_change_when_told(changed, pipeline, life), name="reload"),
@@ -248,7 +264,7 @@ async def _change_when_told(changed: list[Setup], pipeline: Pipeline, life: _Lif
             hint = "nothing has changed: mend it and reload again"
             log.error("reload_refused", reason=str(error), hint=hint)  # noqa: TRY400
             life.manager.ready()
-    configure_logging(changed[0].config.log.level, changed[0].config.log.format)
+    configure_logging(changed[0].config.log.level, changed[0].config.log.format, recent=life.recent)
     pipeline.stop()
 
 
@@ -271,6 +287,49 @@ async def _watch(agent: Agent, pipeline: Pipeline, buses: Buses, manager: Servic
         if not late:
             manager.alive()
         await asyncio.sleep(look_s)
+
+
+def _heard(config: Config, block_s: float) -> Heard | None:
+    """What those who look are shown; None where nobody can."""
+    if not config.agent.socket:
+        return None
+    from agent.live.heard import Heard
+
+    return Heard(len(config.buses), block_s)
+
+
+async def _tell(setup: Setup, agent: Agent, pipeline: Pipeline, buses: Buses, heard: Heard, life: _Life) -> None:
+    """Answer at the socket; where there can be none, say so and go on without."""
+    from agent.figures import Figures
+    from agent.live.server import LiveServer, listening
+
+    config = setup.config
+    figures = Figures(
+        config,
+        setup.decoding.catalog,
+        setup.decoding.content,
+        frozenset(setup.filters),
+        buses.sources,
+        buses.counters,
+        heard,
+        agent.storage,
+        agent.worker.call,
+        agent.sender.state,
+        (pipeline.pulse, agent.sender.pulse),
+        life.clock,
+        life.recent,
+        life.started_s,
+    )
+    path = Path(config.agent.socket)
+    try:
+        with listening(path) as sock:
+            await LiveServer(sock, figures).run()
+    except AgentError as error:
+        if config.agent.socket == DEFAULT_SOCKET and not path.parent.is_dir():
+            log.info("socket_left_out", reason=str(error))  # no service manager has made a place for it
+        else:
+            hint = "status, tail and explain do not work; the agent does: see [agent] socket"
+            log.warning("socket_unavailable", reason=str(error), hint=hint)
 
 
 async def _expire(agent: Agent, clock: Clock) -> None:

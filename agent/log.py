@@ -34,6 +34,8 @@ BURST = 10
 PERIOD_S = 10.0
 KEYS_MAX = 256
 KEY_FIELDS = ("bus", "channel", "key", "kind", "library", "message", "path", "reason", "stream", "topic")
+RECENT_MAX = 16
+RECENT_ABOUT = ("bus", "stream", "topic", "path", "stage", "library")
 
 _log = structlog.get_logger()
 
@@ -42,10 +44,12 @@ def configure_logging(
     level: str = "info",
     format: Literal["auto", "console", "json"] = "auto",  # noqa: A002 - the name of the setting
     stream: TextIO | None = None,
+    recent: Recent | None = None,
 ) -> None:
     """Say everything from ``level`` up on ``stream`` (stderr unless given); may be called again.
 
-    Libraries are heard from warning up, or from ``level`` where that is higher; at "debug" from info up.
+    Libraries are heard from warning up, or from ``level`` where that is higher; at "debug" from info up. `recent`
+    remembers the latest warnings and errors among what is said.
     """
     stream = stream or sys.stderr
     terminal = stream.isatty()
@@ -54,6 +58,7 @@ def configure_logging(
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         RepeatLimiter(_tell_repeats),
+        *([] if recent is None else [recent]),
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
         structlog.processors.StackInfoRenderer(),
         *_rendering(console=console, colors=terminal),
@@ -185,6 +190,43 @@ class RepeatLimiter:
             if window.left_out:
                 ended.append((key, window.left_out))
         return ended
+
+
+class Recent:
+    """A structlog processor that remembers the latest warning or error of each kind, about each thing.
+
+    Limits: `RECENT_MAX` of them; the one that was said longest ago is forgotten beyond that.
+    """
+
+    def __init__(self, wall_ns: Callable[[], int] = time.time_ns) -> None:
+        self._wall_ns = wall_ns
+        self._said: OrderedDict[Key, dict[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, _logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
+        """Pass the event on."""
+        if event_dict.get("level") in ("warning", "error", "critical"):
+            about = [(name, event_dict[name]) for name in RECENT_ABOUT if name in event_dict]
+            key = (event_dict["event"], *about)
+            said = {
+                "time_ns": self._wall_ns(),
+                "level": event_dict["level"],
+                "event": str(event_dict["event"]),
+                "about": " ".join(f"{name}={value}" for name, value in about),
+                "reason": str(event_dict.get("reason") or event_dict.get("message") or ""),
+                "hint": str(event_dict.get("hint", "")),
+            }
+            with self._lock:
+                self._said.pop(key, None)
+                self._said[key] = said
+                while len(self._said) > RECENT_MAX:
+                    self._said.popitem(last=False)
+        return event_dict
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What is remembered, the latest last: time_ns, level, event, about, reason, hint."""
+        with self._lock:
+            return list(self._said.values())
 
 
 def _things(event_dict: EventDict) -> tuple[object, ...]:

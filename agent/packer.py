@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from agent.collect.collector import Collector, Kept
     from agent.config import Priority
     from agent.decode.decoder import Decoded, Decoder
+    from agent.live.heard import Heard
     from agent.model import FrameBlock, Gap
     from agent.stream import Stream
 
@@ -109,6 +110,7 @@ class Packer:
         home: the class that tells what concerns all frames.
         collector: rules and triggers; None keeps everything, in `home`.
         counters: go on over a reload.
+        heard: is shown each block, for those who look at the running agent; None: nobody ever does.
 
     """
 
@@ -119,6 +121,7 @@ class Packer:
         home: Priority = "normal",
         collector: Collector | None = None,
         counters: PackerCounters | None = None,
+        heard: Heard | None = None,
     ) -> None:
         self.counters = counters or PackerCounters()
         self.counters.classes |= {priority: stream.counters for priority, stream in streams.items()}
@@ -128,6 +131,7 @@ class Packer:
         self._home_class = home
         self._home_last = sorted(streams.items(), key=lambda entry: entry[0] == home)
         self._collector = collector
+        self._heard_frames = heard
         self._heard: Span | None = None  # since the collector's intervals were closed by `seal`
         self._payload_bytes = self._home.settings.limits.payload_bytes
         self._clock = self._home.clock
@@ -152,6 +156,8 @@ class Packer:
     def _take(self, frames: FrameBlock) -> None:
         decoded = self._decoder.decode(frames)
         self._count(len(frames), decoded)
+        if self._heard_frames is not None:
+            self._heard_frames.take(frames, decoded)
         self._heard = span = Span.of(frames)
         if self._collector is None:
             self._home.take(span, [Part(*span, len(frames), decoded)])

@@ -42,14 +42,15 @@ def run(args: Namespace) -> int:
     import asyncio
 
     from agent import allocator
-    from agent.log import configure_logging
+    from agent.log import Recent, configure_logging
 
     config = _usable(args.config)
-    configure_logging(config.log.level, config.log.format)
+    recent = Recent()
+    configure_logging(config.log.level, config.log.format, recent=recent)
     allocator.settle()
     from agent import daemon
 
-    asyncio.run(daemon.run(config, reread=lambda: _usable(args.config)))
+    asyncio.run(daemon.run(config, reread=lambda: _usable(args.config), recent=recent))
     return 0
 
 

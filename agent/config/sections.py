@@ -62,6 +62,12 @@ PAYLOAD_BYTES_MAX = 120 * 1024
 """No batch may be larger: AWS IoT Core takes 128 KB a message, headers included."""
 
 
+SocketPath = Annotated[
+    str,
+    Meta(pattern=r"^(/[^\x00]{1,106})?$", description='an absolute path of at most 107 characters, or "" for none'),
+]
+
+
 class VehicleConfig(Section, frozen=True, kw_only=True):
     """``[vehicle]``: whose signals these are.
 
@@ -221,12 +227,15 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     receive_buffer   asked of the kernel for queued frames; one classic frame takes 768 bytes of it
     ring             memory for the latest frames, of which triggers record what came before their event; one
                      classic frame takes 31 bytes of it. Without any [[trigger]] none is taken
+    socket           where `canferry status`, `tail` and `explain` ask, a UNIX socket for the agent's group; "" for
+                     none
     """
 
     shutdown_grace: Annotated[Duration, Within("0s", "10m")] = Duration.parse("5s")
     tick: Annotated[Duration, Within("1ms", "1s")] = Duration.parse("100ms")
     receive_buffer: Annotated[Size, Within("64KiB", "1GiB")] = Size.parse("8MiB")
     ring: Annotated[Size, Within("64KiB", "1GiB")] = Size.parse("16MiB")
+    socket: SocketPath = "/run/canferry/agent.sock"
 
 
 class Config(Section, frozen=True, kw_only=True):

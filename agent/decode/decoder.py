@@ -16,7 +16,7 @@ Blocks of more than about 40,000 frames fall out of the processor's cache: sourc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,18 +31,26 @@ if TYPE_CHECKING:
     from agent.model import FrameBlock
 
 
+def _no_rows() -> NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A decoded block and what could not be decoded.
 
-    signals   every known frame's raw values
-    unknown   frames that no DBC knows, by (bus index, arbitration id word); kept raw ones are not among them
-    partial   frames decoded only in part, by (`model.group_key`, `Defect`)
+    signals       every known frame's raw values
+    unknown       frames that no DBC knows, by (bus index, arbitration id word); kept raw ones are not among them
+    partial       frames decoded only in part, by (`model.group_key`, `Defect`)
+    last          int64 (G,), the block's row of the last frame of each group of `signals`
+    unknown_last  int64, the same of each id in `unknown`, in their order
     """
 
     signals: SignalBlock
     unknown: dict[tuple[int, int], int]
     partial: dict[tuple[int, int], int]
+    last: NDArray[np.int64] = field(default_factory=_no_rows)
+    unknown_last: NDArray[np.int64] = field(default_factory=_no_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +81,13 @@ class Decoder:
         shapes = self._shapes(block, slots, words)
         table = _sort(plan, slots, shapes)
         signals = _columns(plan, table, words, block.time_ns.take(table.order))
+        unknown, unknown_last = _count_unknown(block, slots)
         return Decoded(
             signals,
-            _count_unknown(block, slots),
+            unknown,
             self._count_short(block, slots) | _count_unselected(plan, table),
+            table.order.take(table.row_start[1:] - 1),
+            unknown_last,
         )
 
     def _shapes(self, block: FrameBlock, slots: NDArray[np.uint16], words: _Words) -> NDArray[np.int32]:
@@ -295,14 +306,17 @@ def _merge_pieces(
     return columns >> 16, signal[first], bits[first], _starts(total), values.take(order)
 
 
-def _count_unknown(block: FrameBlock, slots: NDArray[np.uint16]) -> dict[tuple[int, int], int]:
-    unknown = slots == UNKNOWN
-    if not unknown.any():
-        return {}
-    keys = (block.bus[unknown].astype(np.uint64) << np.uint64(32)) | block.can_id[unknown]
-    ids, counts = np.unique(keys, return_counts=True)
+def _count_unknown(
+    block: FrameBlock, slots: NDArray[np.uint16]
+) -> tuple[dict[tuple[int, int], int], NDArray[np.int64]]:
+    """Frames of each unknown id, and the rows of their last ones."""
+    rows = np.flatnonzero(slots == UNKNOWN)[::-1]
+    if not len(rows):
+        return {}, rows
+    keys = (block.bus[rows].astype(np.uint64) << np.uint64(32)) | block.can_id[rows]
+    ids, first, counts = np.unique(keys, return_index=True, return_counts=True)
     pairs = zip(ids.tolist(), counts.tolist(), strict=True)
-    return {(key >> 32, key & 0xFFFF_FFFF): count for key, count in pairs}
+    return {(key >> 32, key & 0xFFFF_FFFF): count for key, count in pairs}, rows[first]
 
 
 def _count_unselected(plan: Plan, table: _Sorted) -> dict[tuple[int, int], int]:

@@ -95,5 +95,5 @@ class Scenario:
                 min_free=Size(0),
                 journal_interval=JOURNAL_INTERVAL,
             ),
-            agent=AgentConfig(shutdown_grace=Duration(GRACE_S * 10**9)),
+            agent=AgentConfig(shutdown_grace=Duration(GRACE_S * 10**9), socket=""),
         )

@@ -39,13 +39,17 @@ _PIECE_BYTES = 1 << 17
 
 
 class ReplaySource:
-    """Plays a log; `buses` maps its channel names to bus indexes, None: every channel in order of appearance."""
+    """Plays a log; `buses` maps its channel names to bus indexes, None: every channel in order of appearance.
+
+    names   what the buses are called, by channel name; unless given, as the channels are
+    """
 
     def __init__(
         self,
         path: Path,
         *,
         buses: Mapping[str, int] | None = None,
+        names: Mapping[str, str] | None = None,
         speed: float = 1.0,
         drain_frames_max: int = 4096,
         monotonic: Callable[[], float] = time.monotonic,
@@ -55,6 +59,7 @@ class ReplaySource:
             raise ValueError(f"speed is {speed}; it has to be positive")
         self._path = path
         self._buses = buses
+        self._names = dict(names or {})
         self._speed = speed
         self._drain_frames_max = drain_frames_max
         self._monotonic = monotonic
@@ -90,15 +95,23 @@ class ReplaySource:
         return math.inf
 
     def states(self) -> dict[str, str]:
-        """By channel name: up until the log has ended."""
-        names = self._reader.buses if self._reader else {}
-        return dict.fromkeys(names, "ended" if self.exhausted else "up")
+        """By bus name: up until the log has ended."""
+        channels = self._reader.buses if self._reader else {}
+        return dict.fromkeys(map(self._name, channels), "ended" if self.exhausted else "up")
 
     def counters(self) -> SourceCounters:
         """Error and remote frames are counted when they are read, a little before they are due."""
         if self._reader is None:
             return SourceCounters()
-        return replace(self._reader.counters(), frames=self._delivered)
+        read = self._reader.counters()
+        errors, remotes = (
+            {self._name(channel): count for channel, count in counted.items()}
+            for counted in (read.error_frames, read.remote_frames)
+        )
+        return replace(read, frames=self._delivered, error_frames=errors, remote_frames=remotes)
+
+    def _name(self, channel: str) -> str:
+        return self._names.get(channel, channel)
 
     def wake(self, _heard: Callable[[], None] | None, /) -> bool:
         """What comes is a matter of time."""

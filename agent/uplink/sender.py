@@ -149,7 +149,7 @@ class Sender:
             trouble, reason = await self._link_until_resumed()
             self._backoff = self._backoff.failed(trouble)
             wait_s = 0.0 if last else self._backoff.wait_s(self._roll())
-            self._note(connected=False, last_error=reason, next_try_s=wait_s)
+            self._note(connected=False, last_error=reason, trouble=trouble.value, next_try_s=wait_s)
             if trouble is Trouble.CLOSED:
                 return
             await self._between_links(wait_s)
@@ -187,7 +187,7 @@ class Sender:
         """One try: why it did not come up, or why it ended."""
         try:
             async with self._transport.connect() as link:
-                self._note(connected=True, last_error="", next_try_s=0.0)
+                self._note(connected=True, last_error="", trouble="", next_try_s=0.0)
                 self._count("links", 1)
                 log.info("link_up", broker=self._transport.address)
                 loss = await self._serve(link)
@@ -271,7 +271,7 @@ class Sender:
             if not idle or now < self._pause_until:
                 return None if not idle else self._pause_until - now
             self._pausing = False
-            self._note(last_error="", next_try_s=0.0)
+            self._note(last_error="", trouble="", next_try_s=0.0)
             self._rewind()
         if idle and self._suspects.release(now):
             self._rewind()
@@ -385,7 +385,8 @@ class Sender:
         self._pause_until = asyncio.get_running_loop().time() + wait_s
         self._careful = max(self._careful, 1)
         self._window.batches_max = 1
-        self._note(last_error=f"publish to {topic}: {answer.reason}", next_try_s=wait_s)
+        reason = f"publish to {topic}: {answer.reason}"
+        self._note(last_error=reason, trouble=trouble.value, next_try_s=wait_s)
         level = log.error if trouble is Trouble.UNAUTHORIZED else log.warning
         level("publish_refused", topic=topic, reason=answer.reason, next_try_s=round(wait_s, 1), hint=_ADVICE[trouble])
 

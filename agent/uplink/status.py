@@ -14,7 +14,8 @@ class LinkState:
     """The uplink at one moment; the counters grow from the start of the process.
 
     since_ns                 when the link came up or was lost, wall clock; 0 before the first
-    last_error               why there is no link, or why sending pauses; "" where all is well
+    trouble                  why there is no link, or why sending pauses: a `transport.Trouble`; "" where all is well
+    last_error               the same in words
     next_try_s               seconds until sending is tried again, as it was decided; 0 where nothing is waited for
     in_flight_…              published and not yet answered
     sent_…                   published, each time counted; bytes of payload
@@ -27,6 +28,7 @@ class LinkState:
     broker: str = ""
     since_ns: int = 0
     last_error: str = ""
+    trouble: str = ""
     next_try_s: float = 0.0
     in_flight_batches: int = 0
     in_flight_bytes: int = 0

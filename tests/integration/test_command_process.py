@@ -55,6 +55,25 @@ def test_an_agent_without_rules_or_cyclic_messages_does_not_import_what_they_nee
     assert not {"agent.collect.collector", "agent.collect.rules", "agent.collect.directory"} & imported
 
 
+def test_an_agent_without_a_socket_does_not_import_what_answers_at_it(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text(
+        '[vehicle]\nid = "car-1"\n[[bus]]\nname = "car"\ninterface = "simulator"\n'
+        '[mqtt]\nbroker = "mqtt://127.0.0.1:1"\n[spool]\npath = "spool"\n[agent]\nshutdown_grace = "0s"\nsocket = ""\n'
+    )
+    program = (
+        "import sys, json, asyncio; from pathlib import Path\n"
+        "from agent import daemon; from agent.config import load_config\n"
+        "stop = asyncio.Event()\n"
+        "asyncio.run(daemon.run(load_config(Path('agent.toml')), stop=stop, observe=lambda _: stop.set()))\n"
+        "print(json.dumps([name for name in sys.modules if name.startswith(('agent.live', 'agent.figures'))]))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment, check=True
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     program = (
         "import sys, types; from agent import cli\n"

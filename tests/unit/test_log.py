@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
-from agent.log import BURST, KEYS_MAX, PERIOD_S, Key, RepeatLimiter, configure_logging
+from agent.log import BURST, KEYS_MAX, PERIOD_S, RECENT_MAX, Key, Recent, RepeatLimiter, configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,3 +195,34 @@ def test_a_flood_through_the_real_logger_is_cut_and_told(monkeypatch: pytest.Mon
     told = lines[BURST]
     assert (told["of"], told["bus"], told["count"]) == ("frames_dropped", "can0", 1000 - BURST)
     assert told["level"] == "warning"
+
+
+def test_the_latest_warning_of_each_kind_is_remembered_with_its_hint() -> None:
+    recent, now_ns = Recent(lambda: now_ns), 5
+    configure_logging("info", "json", io.StringIO(), recent)
+    logger = structlog.get_logger()
+    logger.warning("interface_down", bus="can0", reason="gone", hint="look at it")
+    logger.warning("interface_down", bus="can1")
+    logger.info("link_up")
+    now_ns = 7
+    logger.error("interface_down", bus="can0", reason="gone for good")
+    assert [(line["about"], line["level"], line["reason"]) for line in recent.lines()] == [
+        ("bus=can1", "warning", ""),
+        ("bus=can0", "error", "gone for good"),
+    ]
+    assert recent.lines()[-1] == {
+        "time_ns": 7,
+        "level": "error",
+        "event": "interface_down",
+        "about": "bus=can0",
+        "reason": "gone for good",
+        "hint": "",
+    }
+
+
+def test_what_was_said_longest_ago_is_forgotten() -> None:
+    recent = Recent()
+    configure_logging("info", "json", io.StringIO(), recent)
+    for number in range(RECENT_MAX + 3):
+        structlog.get_logger().warning("frames_dropped", bus=f"can{number}")
+    assert [line["about"] for line in recent.lines()] == [f"bus=can{n}" for n in range(3, RECENT_MAX + 3)]

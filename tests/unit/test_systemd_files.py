@@ -63,6 +63,11 @@ def test_the_service_runs_what_the_command_line_expects(service: configparser.Ra
     assert SpoolConfig().path == Path("/var/lib") / service["Service"]["StateDirectory"]
 
 
+def test_the_service_makes_the_place_of_the_socket_for_the_group(service: configparser.RawConfigParser) -> None:
+    assert Path(AgentConfig().socket).parent == Path("/run") / service["Service"]["RuntimeDirectory"]
+    assert service["Service"]["RuntimeDirectoryMode"] == "0750"
+
+
 def test_the_service_tells_the_agent_which_boot_it_is() -> None:
     assert f"\nEnvironment={BOOT_ID_VARIABLE}=%b\n" in (SYSTEMD / "canferry.service").read_text(encoding="utf-8")
 

@@ -48,6 +48,16 @@ async def test_frames_come_when_they_are_due_with_times_of_now(tmp_path: Path) -
         assert not source.exhausted
 
 
+async def test_states_and_counts_go_by_the_names_of_the_buses(tmp_path: Path) -> None:
+    path = tmp_path / "drive.log"
+    path.write_text("(1.000000) can0 123#R\n(1.000000) can0 20000040#0000000000000000\n(1.000000) can0 123#\n")
+    async with ReplaySource(path, buses={"can0": 3}, names={"can0": "powertrain"}, monotonic=Clock()) as source:
+        assert source.drain().bus.tolist() == [3]
+        assert set(source.states()) == {"powertrain"}
+        assert source.counters().error_frames == {"powertrain": 1}
+        assert source.counters().remote_frames == {"powertrain": 1}
+
+
 async def test_the_log_ends_with_its_last_frame(tmp_path: Path) -> None:
     clock = Clock()
     async with playing(drive(tmp_path), clock) as source:

@@ -167,6 +167,7 @@ def test_quota_exceeded_keeps_the_batch_and_waits_longer_each_time(shelf: Catalo
             await asyncio.sleep(3600)
             assert len(queue.records) == 10
             assert "quota" in sender.state().last_error
+            assert sender.state().trouble == "busy"
             times = [publish.at for publish in broker.publishes if publish.topic.endswith("/batch")]
             assert len(broker.links) == 1
             assert len(times) <= 25
@@ -243,7 +244,8 @@ def test_the_next_try_waits_longer_until_a_link_has_proved_itself(shelf: Catalog
             waits = [
                 later - earlier for earlier, later in zip(broker.connected_at, broker.connected_at[1:], strict=False)
             ]
-            assert waits == pytest.approx([min(300, 0.999 * 2**n) for n in range(9)] + [299.7] * 3)
+            ceilings = [min(300, 2**n) for n in range(12)]
+            assert waits == pytest.approx([0.1 + 0.999 * (ceiling - 0.1) for ceiling in ceilings])
             broker.links[-1].lose()
             await until(lambda: len(broker.links) == 2)
             assert broker.connected_at[-1] - broker.connected_at[-2] < 5
@@ -715,6 +717,7 @@ def test_the_state_tells_what_is_going_on(shelf: CatalogShelf) -> None:
             broker.links[0].lose()
             await until(lambda: not sender.state().connected)
             assert "closed the connection" in sender.state().last_error
+            assert sender.state().trouble == "dropped"
 
     run_virtual(main())
 

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``canferry explain``: why a frame or a signal is or is not decoded, kept, sent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace, _SubParsersAction
+
+DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
+_EPILOG = """\
+examples:
+  canferry explain 0x123
+  canferry explain 18FEF100x
+  canferry explain ENGINE_SPEED
+  canferry explain car.ENGINE_SPEED.ENGINE_RPM --json
+
+An id is decimal, or hexadecimal with 0x; an x behind it makes it a 29-bit one. Of the running agent it tells how often
+a frame came, and the last one bit by bit; where no agent answers, what the configuration says. Exit status: 0; 1 where
+nothing describes it and nobody has heard it; 2 for wrong usage or configuration.
+"""
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "explain",
+        help="an id, message or signal: which DBC file, how often, its bits, what keeps it",
+        description="Tells all that definitions, rules and the running agent know of an id or a name.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("subject", metavar="ID|NAME", help="such as 0x123, 291, 18FEF100x, MESSAGE, bus.MESSAGE.SIGNAL")
+    parser.add_argument("--config", metavar="FILE", type=Path, help=f"of the agent; default: {DEFAULT_CONFIG}")
+    parser.add_argument(
+        "--socket", metavar="PATH", type=Path, help="of the agent; default: what its configuration says"
+    )
+    parser.add_argument("--json", action="store_true", help="the explanation as one JSON object on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> int:
+    """Explain; 1 where nothing is known of it."""
+    from agent.live import explained
+    from agent.live.explain import explain
+    from agent.live.knowledge import gather
+
+    known = gather(args.socket, args.config, DEFAULT_CONFIG)
+    if known.silent:
+        print(f"canferry: {known.silent}", file=sys.stderr)
+    explanation = explain(known.definitions, known.rows, args.subject)
+    if args.json:
+        print(json.dumps(explained.plain(explanation) | {"agent": bool(known.time_ns)}, ensure_ascii=False))
+    else:
+        for line in explained.text(explanation, known.time_ns, coloured=sys.stdout.isatty()):
+            print(line)
+    return int(not any(item.message or item.row for item in explanation.items))

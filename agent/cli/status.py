@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``canferry status``: how the running agent is, and why it sends no data; one screen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace, _SubParsersAction
+
+    from agent.live.diagnosis import Finding
+    from agent.live.snapshot import Snapshot
+
+DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
+WATCH_S = 2.0
+_CLEAR, _UPPER_LEFT, _REST = "\x1b[2J", "\x1b[H", "\x1b[J"
+_EPILOG = """\
+examples:
+  canferry status
+  canferry status --watch
+  canferry status --json | jq '.findings[].code'
+
+Exit status, also for health checks: 0 well; 1 somebody has to act (a finding of level "error"); 2 wrong usage, or no
+agent answers. --json prints {"findings": [{"code", "level", "about", "cause", "move"}, …], "snapshot": {…}}.
+"""
+
+
+def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "status",
+        help="the running agent: buses, spool, link, and why there is no data",
+        description="Asks the running agent how it is, and says what is wrong and what to do about it.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", metavar="FILE", type=Path, help=f"of the agent; default: {DEFAULT_CONFIG}")
+    parser.add_argument(
+        "--socket", metavar="PATH", type=Path, help="of the agent; default: what its configuration says"
+    )
+    parser.add_argument("--json", action="store_true", help="findings and figures as one JSON object on stdout")
+    parser.add_argument("--watch", action="store_true", help=f"again every {WATCH_S:.0f} s, until interrupted")
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> int:
+    """Ask and tell; 1 where somebody has to act, 2 where no agent answers."""
+    from agent.errors import AgentError
+    from agent.live.client import socket_path
+
+    path = socket_path(args.socket, args.config, DEFAULT_CONFIG)
+    while True:
+        try:
+            status = _show(path, args)
+        except AgentError as error:
+            print(f"canferry: {error}", file=sys.stderr, flush=True)
+            status = 2
+        if not args.watch:
+            return status
+        time.sleep(WATCH_S)
+
+
+def _show(path: Path, args: Namespace) -> int:
+    from agent.live.bitrates import read_bitrates, with_bitrates
+    from agent.live.client import ask_once
+    from agent.live.diagnosis import diagnose, exit_status
+    from agent.live.screen import screen
+
+    snapshot = ask_once(path, "status").snapshot
+    assert snapshot is not None
+    snapshot = with_bitrates(snapshot, read_bitrates())
+    findings = diagnose(snapshot)
+    if args.json:
+        _print_json(snapshot, findings)
+    else:
+        terminal = sys.stdout.isatty()
+        lines = screen(snapshot, findings, width=shutil.get_terminal_size().columns, coloured=terminal)
+        before, after = (_UPPER_LEFT + _CLEAR, _REST) if args.watch and terminal else ("", "")
+        print(before + "\n".join(lines) + after, flush=True)
+    return exit_status(findings)
+
+
+def _print_json(snapshot: Snapshot, findings: list[Finding]) -> None:
+    from dataclasses import asdict
+
+    import msgspec
+
+    document = {"findings": [asdict(finding) for finding in findings], "snapshot": msgspec.to_builtins(snapshot)}
+    print(json.dumps(document, ensure_ascii=False), flush=True)

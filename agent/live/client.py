@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands' end of the agent's socket: one question, and its answers.
+
+Promise: what comes is decoded and of a version that is known. Limits: an answer takes at most `ANSWER_S`, a line at
+most `LINE_BYTES_MAX`. Failure: NoAgentError where nobody answers, with what to do; ProtocolError for what the agent
+refuses or what is not of the protocol.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.config import AgentConfig, load_config
+from agent.errors import AgentError, ConfigError
+from agent.live.protocol import VERSION, Answer, ProtocolError, Question, decode_answer, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ANSWER_S = 10.0
+LINE_BYTES_MAX = 64 << 20
+_PIECE_BYTES = 1 << 16
+
+
+class NoAgentError(AgentError):
+    """No agent answers at the socket."""
+
+
+def socket_path(socket: Path | None, config: Path | None, default_config: Path) -> Path:
+    """Where to ask: as given, as a configuration says, else as the default one says, else the default.
+
+    Raises:
+        ConfigError: the configuration that was named cannot be read, or says that there is no socket.
+
+    """
+    if socket is not None:
+        return socket
+    configured = AgentConfig().socket
+    if config is not None:
+        configured = load_config(config).agent.socket
+    else:
+        with contextlib.suppress(ConfigError):  # the agent may run with what the file said before
+            configured = load_config(default_config).agent.socket
+    if not configured:
+        raise ConfigError(
+            f'{config or default_config}: agent.socket: ""; accepted here: a path, so that the agent answers'
+        )
+    return Path(configured)
+
+
+def ask(path: Path, question: str, *, every_s: float = 0.0) -> Iterator[Answer]:
+    """The agent's answers, until it ends the connection or the iterator is closed."""
+    with _connected(path) as sock:
+        sock.settimeout(ANSWER_S + every_s)
+        try:
+            sock.sendall(encode(Question(version=VERSION, ask=question, every_ms=round(every_s * 1e3))))
+            for line in _lines(sock):
+                yield decode_answer(line)
+        except TimeoutError:
+            raise NoAgentError(
+                f"{path}: the agent does not answer within {ANSWER_S:.0f} s: systemctl status canferry"
+            ) from None
+        except OSError as error:
+            raise NoAgentError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def ask_once(path: Path, question: str) -> Answer:
+    """The one answer to a question that has one."""
+    for answer in ask(path, question):
+        return answer
+    raise NoAgentError(f"{path}: the agent ended the connection without an answer")
+
+
+def _connected(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(ANSWER_S)
+        sock.connect(str(path))
+    except OSError as error:
+        sock.close()
+        raise NoAgentError(unanswered(path, error)) from error
+    return sock
+
+
+def unanswered(path: Path, error: OSError) -> str:
+    """Why nobody could be asked at a path, and what to do."""
+    if isinstance(error, PermissionError):
+        return f"{path}: may not be asked by this user: use sudo, or usermod -aG canferry USER and log in anew"
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return f"{path}: no agent answers there: systemctl status canferry, or give its --config or --socket"
+    return f"{path}: {(error.strerror or str(error)).lower()}"
+
+
+def _lines(sock: socket.socket) -> Iterator[bytes]:
+    waiting = bytearray()
+    while piece := sock.recv(_PIECE_BYTES):
+        waiting += piece
+        if b"\n" in piece:
+            *lines, rest = waiting.split(b"\n")
+            waiting = rest
+            yield from map(bytes, lines)
+        elif len(waiting) > LINE_BYTES_MAX:
+            raise ProtocolError("the agent sends a line without end")

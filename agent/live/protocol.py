@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes over the agent's socket: one JSON object a line, in both directions, UTF-8, version 1.
+
+The client sends one line and reads until it has what it wants; a connection carries one question.
+
+    {"version": 1, "ask": "status"}
+        → {"version": 1, "snapshot": {…}}                    see snapshot.py; then the connection ends
+    {"version": 1, "ask": "definitions"}
+        → {"version": 1, "definitions": {…}}                 what buses, DBC files and rules say; then it ends
+    {"version": 1, "ask": "frames", "every_ms": 250}
+        → {"version": 1, "definitions": {…}}
+          {"version": 1, "frames": {"time_ns": …, "rows": [[bus, id, message, count, time_ns, "payload"], …],
+                                    "skipped": 0}}, …        the last frame of each id: of all that have come since
+                                                             the start at first, then of those that came since;
+                                                             at most every so many milliseconds, for ever; with
+                                                             "every_ms": 0 once, and then it ends
+    whatever is wrong
+        → {"version": 1, "error": "one line for a person"}   then it ends
+
+`bus` is an index into the definitions' buses, `id` an arbitration id word (bit 31: a 29-bit one), `message` an index
+into the catalog's messages (-1: no DBC file describes it), `count` how many frames of the id came since the agent
+was started or reloaded, `payload` in hexadecimal. `skipped` updates were left out because the client did not read
+them in time: what it sees next is newer, and nothing waits for it.
+
+Versions: an agent answers the version that it was asked in, if it knows it. Keys may be added within a version.
+
+Limits: `LINE_BYTES_MAX` a question.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from agent.config.collecting import CollectConfig, TriggerConfig  # noqa: TC001  (msgspec reads the annotations)
+from agent.errors import AgentError
+from agent.live.snapshot import Snapshot  # noqa: TC001
+from agent.units import Quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.live.heard import LastFrame
+
+VERSION = 1
+LINE_BYTES_MAX = 4096
+EVERY_MS_MIN, EVERY_MS_MAX = 50, 60_000
+Row = tuple[int, int, int, int, int, str]
+
+_Message = TypeVar("_Message", bound=msgspec.Struct)
+
+
+class ProtocolError(AgentError):
+    """A line is not what the protocol says, or of a version that is not known."""
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """What the client asks."""
+
+    version: int
+    ask: str
+    every_ms: int = 0
+
+
+class BusDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """A configured bus."""
+
+    name: str
+    interface: str
+    channel: str
+    dbc: tuple[str, ...]
+    keep_unknown: bool
+
+
+class Definitions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is fixed until the next reload. `catalog`: its bytes (batch/catalog.py) in Base64."""
+
+    vehicle: str
+    buses: tuple[BusDefinition, ...]
+    catalog: str
+    collect: tuple[CollectConfig, ...] = ()
+    triggers: tuple[TriggerConfig, ...] = ()
+
+    @property
+    def catalog_bytes(self) -> bytes:
+        """As `batch.catalog.decode_catalog` reads them."""
+        return base64.b64decode(self.catalog)
+
+
+class Frames(msgspec.Struct, frozen=True, kw_only=True):
+    """Last frames of ids."""
+
+    time_ns: int
+    rows: tuple[Row, ...]
+    skipped: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the agent sends: one of these."""
+
+    version: int
+    snapshot: Snapshot | None = None
+    definitions: Definitions | None = None
+    frames: Frames | None = None
+    error: str = ""
+
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+def encode(message: Question | Answer) -> bytes:
+    """One line."""
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_question(line: bytes) -> Question:
+    """A client's line; raises ProtocolError."""
+    question = _decode(line, Question)
+    if question.version != VERSION:
+        raise ProtocolError(f"version {question.version} is not known here; accepted: {VERSION}")
+    if question.ask not in ("status", "definitions", "frames"):
+        raise ProtocolError(f'"{question.ask}" cannot be asked; accepted: status, definitions, frames')
+    if question.every_ms and not EVERY_MS_MIN <= question.every_ms <= EVERY_MS_MAX:
+        raise ProtocolError(f"every_ms {question.every_ms}; accepted: 0, or {EVERY_MS_MIN} to {EVERY_MS_MAX}")
+    return question
+
+
+def decode_answer(line: bytes) -> Answer:
+    """The agent's line; raises ProtocolError, also for an error that it tells."""
+    answer = _decode(line, Answer)
+    if answer.error:
+        raise ProtocolError(f"the agent refuses: {answer.error}")
+    if answer.version != VERSION:
+        raise ProtocolError(f"the agent speaks version {answer.version}, this command {VERSION}: use that agent's own")
+    return answer
+
+
+def encode_rows(found: Iterable[LastFrame]) -> tuple[Row, ...]:
+    """As they travel."""
+    return tuple((each.bus, each.can_id, each.message, each.count, each.time_ns, each.payload.hex()) for each in found)
+
+
+def _decode(line: bytes, kind: type[_Message]) -> _Message:
+    try:
+        return msgspec.json.decode(line, type=kind, dec_hook=_quantity)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ProtocolError(f"not a line of the agent's protocol: {error}") from None
+
+
+def _quantity(kind: type[Any], written: Any) -> Any:
+    """A duration or size, written as in the configuration."""
+    if issubclass(kind, Quantity) and isinstance(written, str):
+        return kind.parse(written)
+    raise NotImplementedError(kind)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A snapshot and its findings on one screen. Pure: figures in, lines out; colours are ANSI's where they are wanted."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agent.live.diagnosis import Finding
+    from agent.live.snapshot import BusFigures, Snapshot
+
+SAID_MAX = 3
+_COLOURS = {"error": "31", "warning": "33", "note": "36", "good": "32", "faint": "2"}
+_BUS_HEAD = ("bus", "state", "load", "frames/s", "frames", "known", "dropped", "in part", "errors")
+
+
+def screen(snapshot: Snapshot, findings: Sequence[Finding], *, width: int = 100, coloured: bool = False) -> list[str]:
+    """Lines for a terminal of this width."""
+    paint = _Paint(coloured)
+    return [
+        *_head(snapshot, paint),
+        "",
+        *_buses(snapshot.buses, paint),
+        "",
+        *_spool(snapshot),
+        "",
+        *_link(snapshot, paint),
+        "",
+        *_findings(findings, width, paint),
+        *_said(snapshot, width, paint),
+    ]
+
+
+class _Paint:
+    def __init__(self, coloured: bool) -> None:
+        self._coloured = coloured
+
+    def __call__(self, text: str, colour: str) -> str:
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._coloured else text
+
+
+def _head(snapshot: Snapshot, paint: _Paint) -> Iterator[str]:
+    now = datetime.fromtimestamp(snapshot.time_ns / 1e9, UTC)
+    trusted = "" if snapshot.clock_trusted else ", not synchronised"
+    yield (
+        f"{snapshot.vehicle}   canferry {snapshot.agent}, process {snapshot.pid}, up {duration(snapshot.up_s)}   "
+        + paint(f"clock {now:%Y-%m-%d %H:%M:%S} UTC{trusted}", "faint")
+    )
+
+
+def _buses(buses: Sequence[BusFigures], paint: _Paint) -> Iterator[str]:
+    rows = [_BUS_HEAD, *map(_bus_cells, buses)]
+    states = [("head", "faint"), *((bus.state, "good" if bus.state == "up" else "error") for bus in buses)]
+    for line, (state, colour) in zip(_aligned(rows, 2), states, strict=True):
+        yield paint(line, colour) if state == "head" else line.replace(f" {state} ", f" {paint(state, colour)} ", 1)
+
+
+def _bus_cells(bus: BusFigures) -> tuple[str, ...]:
+    load = "-" if not bus.bitrate or bus.bits_s is None else f"{100 * bus.bits_s / bus.bitrate:.0f} %"
+    known = "-" if not bus.frames else f"{100 * bus.known / bus.frames:.0f} %"
+    rate = f"{bus.frames_s:,.0f}" if bus.frames_s >= 10 else f"{bus.frames_s:.1f}"
+    counts = (f"{bus.dropped:,}", f"{bus.partial:,}", f"{bus.error_frames:,}")
+    return bus.name, bus.state, load, rate, f"{bus.frames:,}", known, *counts
+
+
+def _spool(snapshot: Snapshot) -> Iterator[str]:
+    spool = snapshot.spool
+    rows = [("spool", "batches", "size", "oldest", "samples kept", "evicted")]
+    for each in spool.classes:
+        oldest = "-" if not each.oldest_ns else f"{duration(max(0, snapshot.time_ns - each.oldest_ns) / 1e9)} ago"
+        evicted = f"{each.evicted + each.dropped:,}"
+        rows.append((each.name, f"{each.batches:,}", size(each.size_bytes), oldest, f"{each.samples:,}", evicted))
+    yield from _aligned(rows, 1)
+    yield (
+        f"on disk {size(spool.disk_bytes)} of {size(spool.limit_bytes)}, {size(spool.free_bytes)} free on the disk "
+        f"({spool.path})"
+    )
+
+
+def _link(snapshot: Snapshot, paint: _Paint) -> Iterator[str]:
+    link = snapshot.link
+    state = paint("up", "good") if link.connected else paint("no link", "warning")
+    since = "" if not link.since_ns else f" since {duration(max(0, snapshot.time_ns - link.since_ns) / 1e9)}"
+    yield (
+        f"link {link.broker}: {state}{since}; {link.acknowledged:,} batches ({size(link.acknowledged_bytes)}) "
+        f"acknowledged, {link.in_flight} on their way"
+    )
+    if link.last_error:
+        tried = f", tried again every {link.next_try_s:.0f} s or so" if link.next_try_s else ""
+        yield f"  {link.last_error}{tried}"
+
+
+def _findings(findings: Sequence[Finding], width: int, paint: _Paint) -> Iterator[str]:
+    if not findings:
+        yield paint("all is well", "good")
+    for finding in findings:
+        head = f"{finding.level} {finding.code} ({finding.about}): "
+        first, *more = textwrap.wrap(head + finding.cause, width, subsequent_indent="  ") or [head]
+        yield first.replace(head.rstrip(), paint(head.rstrip(), finding.level), 1)
+        yield from more
+        yield from textwrap.wrap(f"→ {finding.move}", width, initial_indent="  ", subsequent_indent="    ")
+
+
+def _said(snapshot: Snapshot, width: int, paint: _Paint) -> Iterator[str]:
+    """What was logged last."""
+    if snapshot.said:
+        yield ""
+    for said in reversed(snapshot.said[-SAID_MAX:]):
+        ago = duration(max(0, snapshot.time_ns - said.time_ns) / 1e9)
+        parts = [part for part in (said.about, said.reason, said.hint and f"→ {said.hint}") if part]
+        text = textwrap.shorten(f"{ago} ago {said.level} {said.event} {' '.join(parts)}", 2 * width, placeholder=" …")
+        yield from (paint(line, "faint") for line in textwrap.wrap(text, width, subsequent_indent="    "))
+
+
+def _aligned(rows: Sequence[Sequence[str]], texts: int) -> list[str]:
+    """Columns; the first `texts` of them to the left, the others, numbers, to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < texts else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def duration(seconds: float) -> str:
+    """About how long, in one unit or two."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def size(size_bytes: int) -> str:
+    """Bytes, in the largest unit that leaves a digit before the point."""
+    value, unit = float(size_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"

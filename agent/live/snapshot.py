@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An agent at one moment, as it tells it to whoever asks: figures, no judgement.
+
+Times are nanoseconds of the unit's wall clock, 0 where there is none; counters grow from the start of the process
+unless it is said that they begin anew at a reload. All of it is plain JSON on the wire, the keys as named here;
+`canferry status --json` prints it under "snapshot". Keys may be added; those that are here keep their meaning.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class BusFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One bus.
+
+    state             up, down, missing, bus_off, not_can, opening or ended, as its source sees it
+    bitrate           bits per second, None where it is not known (SocketCAN: the system sets it, and the command asks)
+    frames, known     data frames since the start or reload; those of an id that a DBC file describes
+    partial           known ones that could be decoded only in part
+    ids, unknown_ids  different ids that came, and those that no DBC file describes
+    frames_s, bits_s  the rate of late; bits without stuff bits, None of CAN FD
+    last_ns           the last frame's own time
+    dropped           lost in the queue that the bus is read through; all SocketCAN buses share one
+    error_frames, remote_frames   since the bus was opened
+    filtered          the kernel lets through only what rules want
+    dbc               the DBC files that describe it
+    messages          how many messages these describe
+    """
+
+    name: str
+    interface: str
+    channel: str
+    state: str
+    bitrate: int | None = None
+    frames: int = 0
+    known: int = 0
+    partial: int = 0
+    ids: int = 0
+    unknown_ids: int = 0
+    frames_s: float = 0.0
+    bits_s: float | None = 0.0
+    last_ns: int = 0
+    dropped: int = 0
+    error_frames: int = 0
+    remote_frames: int = 0
+    filtered: bool = False
+    keep_unknown: bool = False
+    dbc: tuple[str, ...] = ()
+    messages: int = 0
+
+
+class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One class of batches: what waits in its spool, and what has become of others since the process started.
+
+    batches, size_bytes   not yet acknowledged
+    oldest_ns             when the oldest of them begins
+    evicted, dropped      gone without having been sent: the oldest for want of room or past their time, or the newest
+    corrupt, refused      set aside: damaged on disk, or never to be taken by the broker
+    samples               kept, since the start
+    """
+
+    name: str
+    batches: int = 0
+    size_bytes: int = 0
+    oldest_ns: int = 0
+    evicted: int = 0
+    dropped: int = 0
+    corrupt: int = 0
+    refused: int = 0
+    samples: int = 0
+
+
+class SpoolFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The spool of all classes.
+
+    disk_bytes, limit_bytes      in files, and what these may take
+    free_bytes, min_free_bytes   on its disk, and what is left to others there
+    """
+
+    path: str
+    classes: tuple[ClassFigures, ...] = ()
+    disk_bytes: int = 0
+    limit_bytes: int = 0
+    free_bytes: int = 0
+    min_free_bytes: int = 0
+
+
+class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The uplink.
+
+    trouble             why there is no link, or why sending pauses: unreachable, dropped, busy, unauthorized,
+                        taken over, unacceptable; "" where all is well
+    last_error          the same in words
+    since_ns            when the link came up or was lost
+    next_try_s          when sending is tried again, counted from when that was decided
+    links               connections that came up
+    certificate_ends_ns when the vehicle's own certificate expires, 0 where there is none or it cannot be read
+    """
+
+    broker: str
+    connected: bool = False
+    trouble: str = ""
+    last_error: str = ""
+    since_ns: int = 0
+    next_try_s: float = 0.0
+    links: int = 0
+    in_flight: int = 0
+    sent: int = 0
+    acknowledged: int = 0
+    acknowledged_bytes: int = 0
+    refused: int = 0
+    certificate_ends_ns: int = 0
+
+
+class RuleFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A ``[[collect]]`` rule: how many of the messages that it keeps anything of the DBC files describe, and how many
+    of those have come. Rules with ``keep = false`` are not told."""
+
+    number: int
+    messages: int
+    heard: int
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest warning or error of one kind that the agent has logged; `about` is what it is about, as bus=can0."""
+
+    time_ns: int
+    level: str
+    event: str
+    about: str = ""
+    reason: str = ""
+    hint: str = ""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it.
+
+    time_ns, clock_trusted   the unit's wall clock, and whether anything vouches for it
+    up_s, reloaded_s         since the process started, and since its configuration was read last
+    home                     the class that tells what concerns all frames
+    late                     stages that have not moved on in their time, and by how many seconds
+    said                     warnings and errors, the latest last
+    """
+
+    agent: str
+    vehicle: str
+    pid: int
+    time_ns: int
+    clock_trusted: bool
+    up_s: float
+    reloaded_s: float
+    buses: tuple[BusFigures, ...]
+    spool: SpoolFigures
+    link: LinkFigures
+    triggers: int = 0
+    rules: tuple[RuleFigures, ...] = ()
+    late: dict[str, float] = {}
+    said: tuple[Said, ...] = ()

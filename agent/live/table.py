@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Live signals drawn: a table in place on a terminal, lines for pipes. Pure: messages in, text out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from agent.live.screen import duration
+from agent.model import EXTENDED, EXTENDED_MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from agent.live.signals import LiveMessage, Sample
+
+HOME, CLEAR_LINE, CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
+HIDE_CURSOR, SHOW_CURSOR, CLEAR = "\x1b[?25l", "\x1b[?25h", "\x1b[2J"
+_CHANGED, _STALE, _PLAIN = "\x1b[1;33m", "\x1b[2m", "\x1b[0m"
+STALE_S = 5.0
+_VALUE_WIDTH = 14
+
+
+class Table:
+    """The latest of every message that was shown, on one screen."""
+
+    def __init__(self) -> None:
+        self._messages: dict[tuple[str, int], LiveMessage] = {}
+
+    def draw(self, messages: Iterable[LiveMessage], now_ns: int, skipped: int, width: int, height: int) -> str:
+        """The screen after an update, as text that draws over the one before."""
+        renewed = {(message.bus, message.can_id): message for message in messages}
+        self._messages |= renewed
+        rows = [
+            (message, sample, key in renewed)
+            for key, message in sorted(self._messages.items())
+            for sample in message.samples
+        ]
+        room = max(1, height - 2)
+        lines = [self._line(message, sample, fresh, now_ns, width) for message, sample, fresh in rows[:room]]
+        left_out = f", {len(rows) - room} more: choose with --bus, --message, --signal" if len(rows) > room else ""
+        missed = f", {skipped} updates skipped" if skipped else ""
+        foot = f"{len(rows)} signals of {len(self._messages)} messages{left_out}{missed}"
+        return HOME + "".join(f"{line}{CLEAR_LINE}\n" for line in [*lines, foot[:width]]) + CLEAR_REST
+
+    def _line(self, message: LiveMessage, sample: Sample, fresh: bool, now_ns: int, width: int) -> str:
+        age_s = max(0.0, (now_ns - message.time_ns) / 1e9)
+        name = f"{message.bus}.{message.message}.{sample.signal}"
+        age = f"  {duration(age_s)} ago" if age_s >= STALE_S else ""
+        value = shown(sample)
+        name_width = max(16, width - max(len(value), _VALUE_WIDTH) - len(age) - 2)
+        if len(name) > name_width:
+            name = "…" + name[1 - name_width :]
+        colour = _CHANGED if sample.changed and fresh else _STALE if age else ""
+        return f"{name.ljust(name_width)}  {colour}{value.rjust(_VALUE_WIDTH)}{age}{_PLAIN if colour else ''}"
+
+
+def lines(messages: Iterable[LiveMessage]) -> Iterator[str]:
+    """For pipes and people: one line a signal."""
+    for message in messages:
+        for sample in message.samples:
+            yield f"{message.time_ns / 1e9:.6f} {message.bus}.{message.message}.{sample.signal} {shown(sample)}"
+
+
+def json_line(message: LiveMessage) -> str:
+    """One line a message: as ``canferry export`` writes it, with units, value names and the count of its frames."""
+    document = {
+        "t": message.time_ns / 1e9,
+        "bus": message.bus,
+        "id": message.can_id & EXTENDED_MASK,
+        "extended": bool(message.can_id & EXTENDED),
+        "message": message.message if message.known else None,
+        "count": message.count,
+        "signals": {sample.signal: sample.value for sample in message.samples},
+        "units": {sample.signal: sample.unit for sample in message.samples if sample.unit},
+        "names": {sample.signal: sample.name for sample in message.samples if sample.name},
+    }
+    return json.dumps(document, ensure_ascii=False)
+
+
+def shown(sample: Sample) -> str:
+    """A value for a person."""
+    value = sample.value if isinstance(sample.value, str) else f"{sample.value:.10g}"
+    if isinstance(sample.value, int):
+        value = str(sample.value)
+    return " ".join(part for part in (value, sample.unit, sample.name and f'"{sample.name}"') if part)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follow the live signals of an agent, and write them as fast as whoever reads them takes them.
+
+Promise: what is shown is the latest; a terminal or a pipe that is slow makes the agent skip updates, and is told how
+many. An agent that ends the connection (a reload, a restart) is looked for again for `RETRY_S`.
+
+Failure: as of `client`, `signals`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from agent.live import table
+from agent.live.client import NoAgentError, ask
+from agent.live.signals import LiveSignals, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from agent.live.protocol import Answer
+
+RETRY_S = 30.0
+_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """How: every so many seconds, 0 for what there is now and no more; as JSON lines; as a table in place."""
+
+    every_s: float = 0.25
+    as_json: bool = False
+    in_place: bool = False
+
+
+def tail(path: Path, selection: Selection, how: Follow, out: TextIO) -> None:
+    """Until interrupted; once through where `every_s` is 0."""
+    if how.in_place:
+        out.write(table.HIDE_CURSOR + table.CLEAR)
+    try:
+        signals: LiveSignals | None = None
+        drawn = table.Table()
+        for answer in _answers(path, how.every_s):
+            if answer.definitions is not None:
+                signals, drawn = LiveSignals(answer.definitions, selection), table.Table()
+            if answer.frames is not None and signals is not None:
+                _write(signals, answer, drawn, how, out)
+    finally:
+        if how.in_place:
+            out.write(table.SHOW_CURSOR)
+            out.flush()
+
+
+def _write(signals: LiveSignals, answer: Answer, drawn: table.Table, how: Follow, out: TextIO) -> None:
+    frames = answer.frames
+    assert frames is not None
+    messages = signals.take(frames.rows)
+    if how.in_place:
+        columns, rows = shutil.get_terminal_size()
+        out.write(drawn.draw(messages, frames.time_ns, frames.skipped, columns, rows))
+    elif how.as_json:
+        if frames.skipped:
+            out.write(f'{{"t": {frames.time_ns / 1e9}, "skipped": {frames.skipped}}}\n')
+        out.writelines(table.json_line(message) + "\n" for message in messages)
+    else:
+        if frames.skipped:
+            print(f"canferry: {frames.skipped} updates skipped: this reader is slow", file=sys.stderr)
+        out.writelines(line + "\n" for line in table.lines(messages))
+    out.flush()
+
+
+def _answers(path: Path, every_s: float) -> Iterator[Answer]:
+    """Those of one connection after the other."""
+    yield from ask(path, "frames", every_s=every_s)
+    while every_s:
+        print("canferry: the agent has ended the connection; waiting for it to be back", file=sys.stderr, flush=True)
+        until_s = time.monotonic() + RETRY_S
+        while True:
+            try:
+                for answer in ask(path, "frames", every_s=every_s):
+                    yield answer
+                    until_s = time.monotonic() + RETRY_S
+                break
+            except NoAgentError:
+                if time.monotonic() > until_s:
+                    raise
+                time.sleep(_PAUSE_S)
