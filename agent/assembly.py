@@ -169,6 +169,10 @@ def make_sources(
             from agent.sources.simulator import SimulatorSource
 
             sources.append(SimulatorSource(index, bus.name, clock=clock))
+        elif bus.interface == "gnss":
+            from agent.cellular.gnss import GnssSource
+
+            sources.append(GnssSource(index, bus.name, str(bus.channel), baud=bus.bitrate, clock=clock))
         elif bus.interface != "socketcan":
             sources.append(_python_can_source(index, bus))
     for path, buses in logs.items():

@@ -30,7 +30,7 @@ InterfaceName = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9_.-]{1,64}$",
-        description='"socketcan", "replay", "simulator" or the name of a python-can interface',
+        description='"socketcan", "gnss", "replay", "simulator" or the name of a python-can interface',
     ),
 ]
 BrokerUrl = Annotated[
@@ -64,18 +64,20 @@ class VehicleConfig(Section, frozen=True, kw_only=True):
 
 
 class BusConfig(Section, frozen=True, kw_only=True):
-    """``[[bus]]``: one CAN bus; at least one.
+    """``[[bus]]``: one CAN bus, or a satellite receiver; at least one.
 
     name           names the bus in batches, logs and exports; each name once; required
-    interface      "socketcan", "replay" (a recorded log at its own pace), "simulator" (the demo's car), or
-                   any interface that python-can knows, such as "slcan", "udp_multicast", "pcan", "vector";
-                   required
-    channel        what the interface opens: "can0", a serial device, a log file; required but for "simulator"
+    interface      "socketcan", "gnss" (a satellite receiver), "replay" (a recorded log at its own pace),
+                   "simulator" (the demo's car), or any interface that python-can knows, such as "slcan",
+                   "udp_multicast", "pcan", "vector"; required
+    channel        what the interface opens: "can0", a serial device, "gpsd://localhost", a log file; required
+                   but for "simulator"
     dbc            the DBC files that describe the bus, first match wins; relative to the configuration file;
-                   may be empty only with keep_unknown; "simulator" without any has its own
+                   may be empty only with keep_unknown; "gnss" and "simulator" without any have their own
     j1939          match 29-bit identifiers by PGN: true, false, or "auto": what each DBC file says of itself
     keep_unknown   keep frames that no DBC file describes as raw bytes, instead of only counting them
-    bitrate        bits per second, handed to python-can; socketcan interfaces are set up by the system
+    bitrate        bits per second, handed to python-can, or of a satellite receiver's serial device, there
+                   9600 unless given; socketcan interfaces are set up by the system
     fd             open the interface for CAN FD; socketcan always is
     options        further options handed to the python-can interface as they are
     """

@@ -15,6 +15,7 @@ from agent.config import (
     Config,
     config_from_arguments,
     demo_car_dbc,
+    gnss_dbc,
     inspect_config,
     load_config,
     parse_dbc_arguments,
@@ -382,6 +383,41 @@ def test_a_simulated_bus_without_files_has_the_demos(configured: Configured) -> 
     config = configured.load(text.replace('dbc = ["/etc/canferry/dbc/powertrain.dbc"]', ""))
     assert config.buses[0].dbc == (demo_car_dbc(),)
     assert demo_car_dbc().is_file()
+
+
+def gnss_bus(**changes: str) -> str:
+    keys = {"interface": '"gnss"', "channel": '"/dev/ttyUSB1"'} | changes
+    bus = '[[bus]]\nname = "gnss"\n' + "".join(f"{key} = {value}\n" for key, value in keys.items())
+    return SMALLEST.replace("[mqtt]", bus + "[mqtt]")
+
+
+def test_a_satellite_receiver_has_a_file_of_its_own(configured: Configured) -> None:
+    for channel in ("/dev/ttyUSB1", "gpsd://localhost:2947", "gpsd://10.0.0.1", "gpsd://[::1]:2947", "gpsd:///run/g"):
+        assert configured.load(gnss_bus(channel=f'"{channel}"')).buses[1].dbc == (gnss_dbc(),)
+    assert gnss_dbc().is_file()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("channel", '"ttyUSB1"', 'bus[gnss].channel: "ttyUSB1" is no satellite receiver; accepted: a serial device'),
+        ("channel", '"gpsd://host:x"', 'bus[gnss].channel: "gpsd://host:x" is no satellite receiver; accepted'),
+        ("channel", '""', 'bus[gnss].channel: missing; accepted: what interface "gnss" opens'),
+        ("channel", '"gpsd://host"\nbitrate = 9600', "bus[gnss].bitrate: has no effect with gpsd"),
+        ("fd", "true", "bus[gnss].fd: has no effect on gnss"),
+        ("options", "{ a = 1 }", "bus[gnss].options: has no effect on gnss"),
+    ],
+)
+def test_what_makes_no_sense_of_a_satellite_receiver_is_refused(
+    configured: Configured, key: str, value: str, expected: str
+) -> None:
+    assert expected in configured.refusal(gnss_bus(**{key: value}))
+
+
+def test_a_satellite_receiver_serves_one_bus(configured: Configured) -> None:
+    other = gnss_bus().partition('[[bus]]\nname = "gnss')[2].partition("[mqtt]")[0]
+    text = gnss_bus().replace("[mqtt]", f'[[bus]]\nname = "other{other}[mqtt]')
+    assert 'bus[other].channel: "/dev/ttyUSB1" is taken by another bus' in configured.refusal(text)
 
 
 def test_unknown_frames_can_be_kept_without_any_file(configured: Configured) -> None:

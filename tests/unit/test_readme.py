@@ -91,6 +91,16 @@ def test_the_rules_are_a_configuration_and_the_conditions_can_be_read(tmp_path: 
         parse_condition(text)
 
 
+def test_the_satellite_receiver_is_a_bus(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    parts = [part.partition("```")[0] for part in README.split("```toml\n")]
+    file.write_text(parts[1] + parts[3])
+    config, problems = inspect_config(file)
+    assert config is not None
+    assert not problems
+    assert config.buses[1].interface == "gnss"
+
+
 @cache
 def logged_events() -> tuple[tuple[str, str], ...]:
     """Event and level of each warning and error in the code; a name made at run time as a regular expression."""

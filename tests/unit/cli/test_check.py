@@ -175,6 +175,7 @@ def test_dbc_files_are_checked_each_by_itself(tmp_path: Path, capsys: pytest.Cap
     [
         ('"slcann"\nchannel = "x"', "error", 'bus car: "slcann" is not an interface that python-can knows (did you'),
         ('"slcan"\nchannel = "/dev/ttyNOWHERE9"', "warning", "bus car: /dev/ttyNOWHERE9 is not there"),
+        ('"gnss"\nchannel = "/dev/ttyNOWHERE9"', "warning", "bus car: /dev/ttyNOWHERE9 is not there"),
         ('"replay"\nchannel = "gone.log"', "error", "bus car: {folder}/gone.log: no such file; accepted: a recorded"),
     ],
 )
@@ -188,6 +189,8 @@ def test_a_known_interface_and_a_present_log_are_sound(checked: Checked) -> None
     bus = '[[bus]]\nname = "b{n}"\ndbc = ["small.dbc"]\n'
     buses = bus.format(n=1) + 'interface = "virtual"\nchannel = "v"\n'
     buses += bus.format(n=2) + 'interface = "replay"\nchannel = "drive.log"\n'
+    buses += '[[bus]]\nname = "b3"\ninterface = "gnss"\nchannel = "gpsd://localhost"\n'
+    buses += '[[bus]]\nname = "b4"\ninterface = "gnss"\nchannel = "/dev/null"\n'
     status, findings = checked.run(offline() + buses, "--offline")
     assert status == 0
     assert {finding["level"] for finding in findings} == {"ok"}
