@@ -41,11 +41,13 @@ from agent.uplink.sender import Sender
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from agent.cellular.modem import Modem
     from agent.clock import Clock
     from agent.collect.collector import Collector
     from agent.config import BusConfig, Config, Priority
     from agent.pipeline import Source
     from agent.stream import Store
+    from agent.uplink.allowance import Allowance
 
     Filters = Mapping[str, Sequence[tuple[int, int]]]
     """By bus: the (arbitration id word, mask) that are wanted of it; everything of one that is not named."""
@@ -196,6 +198,24 @@ def _python_can_source(index: int, bus: BusConfig) -> Any:
     )
 
 
+def make_modem(config: Config) -> Modem | None:
+    """The modem that is to be asked, where there is one."""
+    if config.modem is None:
+        return None
+    from agent.cellular.modem import Modem
+
+    return Modem(config.modem.port, config.modem.baud, config.modem.poll.seconds)
+
+
+def make_allowance(config: Config, modem: Modem | None) -> Allowance | None:
+    """What the cellular network lets the uplink do, where something is known of it."""
+    if modem is None or config.modem is None:
+        return None
+    from agent.cellular.allowance import CellularAllowance
+
+    return CellularAllowance(modem, config.modem.weak_rate)
+
+
 @dataclass(frozen=True, slots=True)
 class Agent:
     """What both ways of running share."""
@@ -222,7 +242,11 @@ class Agent:
 
 @contextlib.asynccontextmanager
 async def open_agent(
-    config: Config, decoding: Decoding, clock: Clock, counters: PackerCounters | None = None
+    config: Config,
+    decoding: Decoding,
+    clock: Clock,
+    counters: PackerCounters | None = None,
+    allowance: Allowance | None = None,
 ) -> AsyncIterator[Agent]:
     """Storage, packer and sender, built and opened; closed cleanly where nothing failed."""
     worker = Worker()
@@ -237,6 +261,8 @@ async def open_agent(
                 storage.shelf,
                 worker.call,
                 sender_options(config),
+                allowance=allowance,
+                critical=[priority == "critical" for priority in storage.vaults],
             )
             yield Agent(worker, storage, packer, sender)
             clean = not packer.has_open_batch

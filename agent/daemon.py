@@ -29,7 +29,15 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from agent.assembly import Agent, Decoding, load_decoding, make_sources, open_agent
+from agent.assembly import (
+    Agent,
+    Decoding,
+    load_decoding,
+    make_allowance,
+    make_modem,
+    make_sources,
+    open_agent,
+)
 from agent.clock import Clock, SystemClock
 from agent.errors import AgentError
 from agent.log import configure_logging
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from agent.assembly import Filters
+    from agent.cellular.modem import Modem
     from agent.config import BusConfig, Config
     from agent.pipeline import Source
     from agent.uplink.status import LinkState
@@ -180,7 +189,9 @@ def _wires(bus: BusConfig) -> object:
 async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: _Life) -> Setup | None:
     """Run with one configuration: the next one after a reload, None at the end."""
     config, clock = setup.config, life.clock
-    async with open_agent(config, setup.decoding, clock, buses.counters) as agent:
+    modem = make_modem(config)
+    allowance = make_allowance(config, modem)
+    async with open_agent(config, setup.decoding, clock, buses.counters, allowance) as agent:
         await agent.take_over(config, setup.decoding, clock)
         if gap is not None:
             await agent.worker.call(agent.packer.lose, gap)
@@ -205,9 +216,11 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(agent.sender.run(), name="uplink")
             watching = [
-                tasks.create_task(_watch(agent, pipeline, buses, life.manager), name="watch"),
+                tasks.create_task(_watch(agent, pipeline, buses, life.manager, modem), name="watch"),
                 tasks.create_task(_expire(agent, clock), name="expiry"),
             ]
+            if modem is not None:
+                watching.append(tasks.create_task(modem.run(), name="modem"))
             waiting = [
                 tasks.create_task(_stop_when(life.stop, pipeline), name="stop"),
                 tasks.create_task(_change_when_told(changed, pipeline, life), name="reload"),
@@ -254,7 +267,7 @@ def _read_anew(reread: Callable[[], Config] | None) -> Setup:
     return Setup(config, load_decoding(config, config.spool.path / DEFINITIONS))
 
 
-async def _watch(agent: Agent, pipeline: Pipeline, buses: Buses, manager: ServiceManager) -> None:
+async def _watch(agent: Agent, pipeline: Pipeline, buses: Buses, manager: ServiceManager, modem: Modem | None) -> None:
     """Tell the service manager how it goes, and feed its watchdog while it goes well."""
     look_s = LOOK_S if manager.watchdog_s is None else min(LOOK_S, manager.watchdog_s * WATCHDOG_SHARE)
     while True:
@@ -263,7 +276,8 @@ async def _watch(agent: Agent, pipeline: Pipeline, buses: Buses, manager: Servic
         for pulse in late:
             hint = "the watchdog restarts the agent; nothing that was spooled is lost"
             log.error("stage_stalled", stage=pulse.stage, late_s=round(pulse.late_s()), hint=hint)
-        manager.status(status_line(buses.sources, buses.counters, spooled, agent.sender.state()))
+        cellular = () if modem is None else (modem,)
+        manager.status(status_line(buses.sources, buses.counters, spooled, agent.sender.state(), *cellular))
         if not late:
             manager.alive()
         await asyncio.sleep(look_s)

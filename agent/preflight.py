@@ -216,6 +216,12 @@ def _check_device(where: str, device: Path, what: str) -> Finding:
     return Finding(Level.OK, where, f"{device}: {what}")
 
 
+def check_modem(config: Config) -> Iterator[Finding]:
+    """Whether the modem's port could be opened now."""
+    if config.modem is not None:
+        yield _check_device("modem.port", Path(config.modem.port), "a modem")
+
+
 def check_spool(config: Config) -> Iterator[Finding]:
     """Whether the spool could be written, and whether the disk has room for its limit."""
     path, where = config.spool.path, "spool.path"

@@ -190,6 +190,22 @@ class MqttConfig(Section, frozen=True, kw_only=True):
         return (8883 if self.tls else 1883) if port is None else port
 
 
+class ModemConfig(Section, frozen=True, kw_only=True):
+    """``[modem]``: a modem that is asked how it stands with the network; without the section none is.
+
+    port        the serial device of its AT commands; required
+    baud        bits per second
+    poll        it is asked this often; changes that it tells unasked are heard at once
+    weak_rate   what old batches of other classes than critical may use of the link while the signal is about to
+                be lost
+    """
+
+    port: Annotated[str, Meta(pattern=r"^/.+$", description='a serial device such as "/dev/ttyUSB2"')]
+    baud: Annotated[int, Within("1200", "4000000")] = 115200
+    poll: Annotated[Duration, Within("1s", "1h")] = Duration.parse("30s")
+    weak_rate: Annotated[Rate, Within("1B/s", "1GiB/s")] = Rate.parse("2KiB/s")
+
+
 class LogConfig(Section, frozen=True, kw_only=True):
     """``[log]``: what the agent says on stderr.
 
@@ -227,6 +243,7 @@ class Config(Section, frozen=True, kw_only=True):
     vehicle: VehicleConfig
     buses: tuple[BusConfig, ...] = field(name="bus")
     mqtt: MqttConfig | None = None
+    modem: ModemConfig | None = None
     collect: tuple[CollectConfig, ...] = ()
     triggers: tuple[TriggerConfig, ...] = field(name="trigger", default=())
     batch: BatchConfig = BatchConfig()

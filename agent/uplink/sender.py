@@ -5,7 +5,8 @@ Promise: a batch leaves the spool only after the broker's successful acknowledge
 it will never take it (then it is set aside, as a gap). Every other end of a publish keeps it, and retries come from
 the spool only. The catalog that a batch names is acknowledged before the batch is published. The queues go in the
 order of their urgency; of each, what was sealed since the link came up goes first, and its backlog beside that,
-oldest first, at `backlog_rate`. Whatever is less urgent leaves room in the window for what is more so.
+oldest first, at `backlog_rate` or what the network allows (`allowance`), whichever is slower. Whatever is less urgent
+leaves room in the window for what is more so.
 
 Limits: the window's batches and bytes, and the broker's Receive Maximum; one record read ahead per lane and cursor.
 Every wait has a jittered, growing, bounded length (`backoff`) and is cancellable. `drain` ends the one for a link at
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.health import Pulse
+from agent.uplink.allowance import Unlimited
 from agent.uplink.backoff import Backoff
 from agent.uplink.lane import BatchQueue, Lane, Record, Worker
 from agent.uplink.options import SenderOptions
@@ -42,6 +44,7 @@ from agent.uplink.window import Pace, Window
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from agent.uplink.allowance import Allowance
     from agent.uplink.catalogs import CatalogShelf
 
 __all__ = ["BatchQueue", "Record", "Sender", "SenderOptions", "Worker"]
@@ -63,6 +66,8 @@ _ADVICE = {
 class Sender:
     """Sends what `queues` hold, the first of them with the highest priority. `run` it once.
 
+    critical          whether each queue's class is that: the network then allows it more
+
     batch_available   to be set after each append: wakes the loop
     """
 
@@ -74,6 +79,8 @@ class Sender:
         call: Worker,
         options: SenderOptions,
         *,
+        allowance: Allowance | None = None,
+        critical: Sequence[bool] = (),
         roll: Callable[[], float] = random.random,
     ) -> None:
         self.batch_available = asyncio.Event()
@@ -82,6 +89,8 @@ class Sender:
         self._shelf = shelf
         self._call = call
         self._options = options
+        self._allowance = allowance or Unlimited()
+        self._critical = critical or [False] * len(queues)
         self._roll = roll
         self._suspects = Suspects()
         self._lanes = [Lane(queue, call, self._has_to_wait) for queue in queues]
@@ -267,6 +276,7 @@ class Sender:
         for behind, lane in enumerate(self._lanes):
             if (record := await lane.live()) is not None:
                 return (lane, record) if self._window.fits(len(record.payload), behind=behind) else None
+            self._paces[behind].bytes_per_s = self._backlog_rate(behind)
             if wait_s := self._paces[behind].wait_s(now):
                 paced_s = min(paced_s or wait_s, wait_s)
             elif (record := await lane.backlog()) is not None:
@@ -276,6 +286,12 @@ class Sender:
                     pace.spend(now, len(record.payload))
                 return lane, record
         return paced_s or await self._nothing_to_send(now)
+
+    def _backlog_rate(self, queue: int) -> float | None:
+        """The slower of what was configured and what the network allows; None: neither is a limit."""
+        allowed = self._allowance.backlog_rate(critical=self._critical[queue])
+        rates = [rate for rate in (self._options.backlog_rate, allowed) if rate is not None]
+        return min(rates, default=None)
 
     async def _nothing_to_send(self, now: float) -> float | None:
         """Tidy up; seconds until a suspect may be tried again."""

@@ -14,6 +14,7 @@ import pytest
 from agent.model import GapKind
 from tests.faults.processes import VEHICLE, Agent, Receiver
 from tests.integration.mosquitto import running
+from tests.unit.cellular.test_modem import ROAMING, ScriptedModem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -107,6 +108,24 @@ async def test_the_service_manager_hears_of_readiness_life_and_end(tmp_path: Pat
         assert await agent.stop() == 0
         await manager.hears("STOPPING=1")
         assert manager.said[0] == "READY=1"
+
+
+async def test_a_modem_is_told_of_and_its_changes_are_logged(tmp_path: Path, manager: Manager) -> None:
+    modem = ScriptedModem(tmp_path / "ttyUSB2")
+    async with service(tmp_path) as (agent, _):
+        agent.config.write_text(agent.config.read_text() + f'[modem]\nport = "{modem.path}"\npoll = "1s"\n')
+        answering = asyncio.create_task(modem.run())
+        await agent.start()
+        await agent.said("network_changed", registration="home", operator="Telekom.de", technology="4G")
+        assert "; modem home Telekom.de 4G -95dBm" in await manager.hears("modem home")
+        modem.script = ROAMING
+        await agent.said("network_changed", registration="roaming", before="home", operator="Orange F")
+        await manager.hears("modem roaming")
+        modem.unplug()
+        await agent.said("port_down", name="modem")
+        await manager.hears("; modem down")
+        answering.cancel()
+        assert await agent.stop() == 0
 
 
 async def test_sighup_takes_a_new_configuration_and_loses_nothing(tmp_path: Path, manager: Manager) -> None:

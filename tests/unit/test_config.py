@@ -21,7 +21,16 @@ from agent.config import (
     parse_dbc_arguments,
 )
 from agent.config.collecting import CollectConfig, TriggerConfig
-from agent.config.sections import AgentConfig, BatchConfig, BusConfig, LogConfig, MqttConfig, SpoolConfig, VehicleConfig
+from agent.config.sections import (
+    AgentConfig,
+    BatchConfig,
+    BusConfig,
+    LogConfig,
+    ModemConfig,
+    MqttConfig,
+    SpoolConfig,
+    VehicleConfig,
+)
 from agent.config.values import accepted
 from agent.errors import ConfigError
 
@@ -414,6 +423,14 @@ def test_what_makes_no_sense_of_a_satellite_receiver_is_refused(
     assert expected in configured.refusal(gnss_bus(**{key: value}))
 
 
+def test_a_modem_is_asked_only_where_one_is_configured(configured: Configured) -> None:
+    assert configured.load(SMALLEST).modem is None
+    modem = configured.load(SMALLEST + '[modem]\nport = "/dev/ttyUSB2"\n').modem
+    assert modem == ModemConfig(port="/dev/ttyUSB2")
+    assert "modem.port: missing, and required" in configured.refusal(SMALLEST + "[modem]\n")
+    assert 'modem.port: "ttyUSB2" is not of this form' in configured.refusal(SMALLEST + '[modem]\nport = "ttyUSB2"\n')
+
+
 def test_a_satellite_receiver_serves_one_bus(configured: Configured) -> None:
     other = gnss_bus().partition('[[bus]]\nname = "gnss')[2].partition("[mqtt]")[0]
     text = gnss_bus().replace("[mqtt]", f'[[bus]]\nname = "other{other}[mqtt]')
@@ -431,6 +448,7 @@ SECTIONS: list[type[Section]] = [
     BatchConfig,
     SpoolConfig,
     MqttConfig,
+    ModemConfig,
     LogConfig,
     AgentConfig,
     CollectConfig,

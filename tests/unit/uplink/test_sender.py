@@ -156,6 +156,40 @@ def test_a_paced_backlog_takes_its_time_and_live_batches_do_not(shelf: CatalogSh
     run_virtual(main())
 
 
+class WeakSignal:
+    """Old batches trickle, but for critical ones."""
+
+    weak = True
+
+    def backlog_rate(self, *, critical: bool) -> float | None:
+        return 100.0 if self.weak and not critical else None
+
+
+def test_a_weak_signal_paces_old_batches_and_nothing_else(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        critical, normal, broker, signal = MemoryQueue("critical-1"), MemoryQueue(), FakeBroker(), WeakSignal()
+        for queue in (critical, normal):
+            for _ in range(10):
+                queue.append(bytes(1000))
+        options = SenderOptions("car-1")
+        queues = [critical, normal]
+        sender = Sender(broker, queues, shelf, call_inline, options, allowance=signal, critical=[True, False])
+        loop = asyncio.get_running_loop()
+        async with running(sender):
+            await until(lambda: not critical.records, limit_s=2)
+            await until(lambda: len(normal.acknowledged) == 1)
+            normal.append(b"new")
+            sender.batch_available.set()
+            await until(lambda: 10 in normal.acknowledged, limit_s=2)
+            await until(lambda: len(normal.acknowledged) == 4)
+            assert 20 <= loop.time() <= 23
+            signal.weak = False
+            sender.batch_available.set()
+            await until(lambda: not normal.records, limit_s=2)
+
+    run_virtual(main())
+
+
 def test_quota_exceeded_keeps_the_batch_and_waits_longer_each_time(shelf: CatalogShelf) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: BUSY)

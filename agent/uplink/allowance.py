@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the network lets the sender do, beside what the broker does: asked before each batch."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Allowance(Protocol):
+    """Answers at once; its answers change as the network does. `critical`: whether the batch's class is that."""
+
+    def backlog_rate(self, *, critical: bool) -> float | None:
+        """Bytes a second for a class's backlog; None: as fast as it goes."""
+
+
+class Unlimited:
+    """Nothing is known of the network, or nothing has to be heeded."""
+
+    def backlog_rate(self, *, critical: bool) -> float | None:  # noqa: ARG002
+        """As fast as it goes."""
+        return None
