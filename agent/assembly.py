@@ -31,7 +31,7 @@ from agent.decode.loading import load_databases
 from agent.decode.plan import Plan
 from agent.errors import ConfigError
 from agent.packer import Packer, PackerCounters
-from agent.settings import mqtt_options, sender_options, stream_settings
+from agent.settings import data_plan, mqtt_options, sender_options, stream_settings
 from agent.storage import Storage
 from agent.stream import Stream
 from agent.takeover import take_over
@@ -41,6 +41,7 @@ from agent.uplink.sender import Sender
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from agent.cellular.dataplan import DataPlan
     from agent.cellular.modem import Modem
     from agent.clock import Clock
     from agent.collect.collector import Collector
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
     """By bus: the (arbitration id word, mask) that are wanted of it; everything of one that is not named."""
 
 log = structlog.get_logger()
+
+DATA_PLAN = "data-plan"
+"""Beside the spool: the ledger of what was spent."""
 
 T = TypeVar("T")
 
@@ -207,13 +211,29 @@ def make_modem(config: Config) -> Modem | None:
     return Modem(config.modem.port, config.modem.baud, config.modem.poll.seconds)
 
 
-def make_allowance(config: Config, modem: Modem | None) -> Allowance | None:
+def make_data_plan(config: Config, modem: Modem | None, clock: Clock) -> DataPlan | None:
+    """The plan that is to be kept to, where there is one; to be loaded."""
+    if config.data_plan is None or config.mqtt is None:
+        return None
+    from agent.cellular.dataplan import DataPlan
+
+    return DataPlan(
+        data_plan(config.data_plan),
+        config.spool.path / DATA_PLAN,
+        len(config.topic(config.mqtt.topic_batch)),
+        clock,
+        roaming=(lambda: False) if modem is None else (lambda: modem.state.roaming),
+        interface=config.data_plan.interface or "",
+    )
+
+
+def make_allowance(config: Config, modem: Modem | None, plan: DataPlan | None) -> Allowance | None:
     """What the cellular network lets the uplink do, where something is known of it."""
-    if modem is None or config.modem is None:
+    if modem is None and plan is None:
         return None
     from agent.cellular.allowance import CellularAllowance
 
-    return CellularAllowance(modem, config.modem.weak_rate)
+    return CellularAllowance(modem, 0.0 if config.modem is None else config.modem.weak_rate, plan)
 
 
 @dataclass(frozen=True, slots=True)

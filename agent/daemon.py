@@ -34,6 +34,7 @@ from agent.assembly import (
     Decoding,
     load_decoding,
     make_allowance,
+    make_data_plan,
     make_modem,
     make_sources,
     open_agent,
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from agent.assembly import Filters
-    from agent.cellular.modem import Modem
     from agent.config import BusConfig, Config
     from agent.pipeline import Source
     from agent.uplink.status import LinkState
@@ -190,7 +190,10 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
     """Run with one configuration: the next one after a reload, None at the end."""
     config, clock = setup.config, life.clock
     modem = make_modem(config)
-    allowance = make_allowance(config, modem)
+    plan = make_data_plan(config, modem, clock)
+    if plan is not None:
+        await asyncio.to_thread(plan.load)
+    allowance = make_allowance(config, modem, plan)
     async with open_agent(config, setup.decoding, clock, buses.counters, allowance) as agent:
         await agent.take_over(config, setup.decoding, clock)
         if gap is not None:
@@ -213,14 +216,17 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
             life.observe(Gauges(agent.packer.counters, agent.sender.state))
         life.manager.ready()
         changed: list[Setup] = []
+        told = [each for each in (modem, plan) if each is not None]
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(agent.sender.run(), name="uplink")
             watching = [
-                tasks.create_task(_watch(agent, pipeline, buses, life.manager, modem), name="watch"),
+                tasks.create_task(_watch(agent, pipeline, buses, life.manager, told), name="watch"),
                 tasks.create_task(_expire(agent, clock), name="expiry"),
             ]
             if modem is not None:
                 watching.append(tasks.create_task(modem.run(), name="modem"))
+            if plan is not None:
+                watching.append(tasks.create_task(plan.run(agent.worker.call), name="data-plan"))
             waiting = [
                 tasks.create_task(_stop_when(life.stop, pipeline), name="stop"),
                 tasks.create_task(_change_when_told(changed, pipeline, life), name="reload"),
@@ -267,7 +273,9 @@ def _read_anew(reread: Callable[[], Config] | None) -> Setup:
     return Setup(config, load_decoding(config, config.spool.path / DEFINITIONS))
 
 
-async def _watch(agent: Agent, pipeline: Pipeline, buses: Buses, manager: ServiceManager, modem: Modem | None) -> None:
+async def _watch(
+    agent: Agent, pipeline: Pipeline, buses: Buses, manager: ServiceManager, cellular: Sequence[object]
+) -> None:
     """Tell the service manager how it goes, and feed its watchdog while it goes well."""
     look_s = LOOK_S if manager.watchdog_s is None else min(LOOK_S, manager.watchdog_s * WATCHDOG_SHARE)
     while True:
@@ -276,7 +284,6 @@ async def _watch(agent: Agent, pipeline: Pipeline, buses: Buses, manager: Servic
         for pulse in late:
             hint = "the watchdog restarts the agent; nothing that was spooled is lost"
             log.error("stage_stalled", stage=pulse.stage, late_s=round(pulse.late_s()), hint=hint)
-        cellular = () if modem is None else (modem,)
         manager.status(status_line(buses.sources, buses.counters, spooled, agent.sender.state(), *cellular))
         if not late:
             manager.alive()

@@ -12,9 +12,12 @@ from agent.uplink.status import status_payload
 from agent.uplink.topics import TopicTemplate
 
 if TYPE_CHECKING:
-    from agent.config import Config, Priority
+    from agent.cellular.budget import Plan
+    from agent.config import Config, DataPlanConfig, Priority
 
 _TURN_MARGIN_S = 60.0
+CRITICAL_SHARE = 50
+"""One part in so many of a data plan is kept for critical batches, unless configured."""
 
 
 def stream_settings(config: Config, priority: Priority) -> StreamSettings:
@@ -48,6 +51,14 @@ def mqtt_options(config: Config, stream: str) -> MqttOptions:
         will_topic=config.topic(mqtt.topic_status),
         will_payload=status_payload(online=False, stream=stream),
     )
+
+
+def data_plan(plan: DataPlanConfig) -> Plan:
+    """The configuration's data plan, as the cellular room wants it."""
+    from agent.cellular.budget import Plan
+
+    critical = plan.per_month // CRITICAL_SHARE if plan.critical_per_month is None else plan.critical_per_month
+    return Plan(plan.per_month, critical, plan.per_day, plan.roaming_per_month, plan.month_starts_on)
 
 
 def sender_options(config: Config) -> SenderOptions:

@@ -3,7 +3,7 @@
 
 can0 up, can1 down; 1234567 frames, 0 dropped, 3 undecodable; spool 12 batches 340KiB; link up to host:8883
 
-With a modem: …; link up to host:8883; modem home operator 4G -95dBm.
+With a modem and a data plan: …; modem home operator 4G -95dBm; data plan 12.0MiB of 200.0MiB, lasts
 
 Where there are several classes, each follows: spool 12 batches 340KiB (critical 0, normal 2 80KiB, bulk 10 260KiB).
 """

@@ -42,6 +42,8 @@ def broken(config: Config) -> Broken:
             "spool.limit",
             f'"{config.spool.limit}" is too small for [[collect]]; accepted: at least "{CLASSES_LIMIT}"',
         )
+    if config.data_plan is not None:
+        yield from _broken_data_plan(config)
     if config.mqtt is not None:
         yield from _broken_mqtt(config.mqtt)
         if config.mqtt.window_bytes < config.batch.max_bytes:
@@ -94,6 +96,17 @@ def _broken_gnss(where: str, bus: BusConfig, channels: set[str | int]) -> Broken
     for key, value in (("fd", bus.fd), ("options", bus.options)):
         if value:
             yield f"{where}.{key}", "has no effect on gnss"
+
+
+def _broken_data_plan(config: Config) -> Broken:
+    plan = config.data_plan
+    assert plan is not None
+    for key in ("per_day", "roaming_per_month", "critical_per_month"):
+        size = getattr(plan, key)
+        if size is not None and size > plan.per_month:
+            yield f"data_plan.{key}", f'"{size}" is too large; accepted: at most data_plan.per_month'
+    if plan.roaming_per_month is not None and config.modem is None:
+        yield "data_plan.roaming_per_month", "has no effect without a section [modem], which tells what is abroad"
 
 
 def _broken_mqtt(mqtt: MqttConfig) -> Broken:

@@ -206,6 +206,29 @@ class ModemConfig(Section, frozen=True, kw_only=True):
     weak_rate: Annotated[Rate, Within("1B/s", "1GiB/s")] = Rate.parse("2KiB/s")
 
 
+class DataPlanConfig(Section, frozen=True, kw_only=True):
+    """``[data_plan]``: what may be sent and received in a month; without the section, as much as there is.
+
+    per_month            of it all, kept to by pacing: a day ahead at most; required
+    per_day              of a day (UTC); critical batches are not held to it
+    roaming_per_month    abroad, as [modem] tells; likewise
+    critical_per_month   kept of per_month for critical batches, which are not held back until they have taken it;
+                         a fiftieth unless given
+    month_starts_on      the day of the month on which the plan's begins
+    interface            the network interface that counts, such as "wwan0"; unless given, what is published is
+                         counted, with an estimate of what it takes on the way
+    """
+
+    per_month: Annotated[Size, Within("1MiB", "1024GiB")]
+    per_day: Annotated[Size, Within("0B", "1024GiB")] | None = None
+    roaming_per_month: Annotated[Size, Within("0B", "1024GiB")] | None = None
+    critical_per_month: Annotated[Size, Within("0B", "1024GiB")] | None = None
+    month_starts_on: Annotated[int, Within("1", "28")] = 1
+    interface: (
+        Annotated[str, Meta(pattern=r"^[^/ .][^/ ]{0,14}$", description='a network interface such as "wwan0"')] | None
+    ) = None
+
+
 class LogConfig(Section, frozen=True, kw_only=True):
     """``[log]``: what the agent says on stderr.
 
@@ -244,6 +267,7 @@ class Config(Section, frozen=True, kw_only=True):
     buses: tuple[BusConfig, ...] = field(name="bus")
     mqtt: MqttConfig | None = None
     modem: ModemConfig | None = None
+    data_plan: DataPlanConfig | None = None
     collect: tuple[CollectConfig, ...] = ()
     triggers: tuple[TriggerConfig, ...] = field(name="trigger", default=())
     batch: BatchConfig = BatchConfig()

@@ -12,6 +12,12 @@ class Allowance(Protocol):
     def backlog_rate(self, *, critical: bool) -> float | None:
         """Bytes a second for a class's backlog; None: as fast as it goes."""
 
+    def wait_s(self, *, critical: bool) -> float:
+        """Seconds after which to ask again whether a batch of a class may go; 0: it may go now."""
+
+    def spend(self, payload_bytes: int, *, critical: bool) -> None:
+        """A batch or a catalog goes."""
+
 
 class Unlimited:
     """Nothing is known of the network, or nothing has to be heeded."""
@@ -19,3 +25,10 @@ class Unlimited:
     def backlog_rate(self, *, critical: bool) -> float | None:  # noqa: ARG002
         """As fast as it goes."""
         return None
+
+    def wait_s(self, *, critical: bool) -> float:  # noqa: ARG002
+        """At any time."""
+        return 0.0
+
+    def spend(self, payload_bytes: int, *, critical: bool) -> None:
+        """Nobody counts."""

@@ -6,7 +6,7 @@ it will never take it (then it is set aside, as a gap). Every other end of a pub
 the spool only. The catalog that a batch names is acknowledged before the batch is published. The queues go in the
 order of their urgency; of each, what was sealed since the link came up goes first, and its backlog beside that,
 oldest first, at `backlog_rate` or what the network allows (`allowance`), whichever is slower. Whatever is less urgent
-leaves room in the window for what is more so.
+leaves room in the window for what is more so. What the network does not allow now stays in the spool.
 
 Limits: the window's batches and bytes, and the broker's Receive Maximum; one record read ahead per lane and cursor.
 Every wait has a jittered, growing, bounded length (`backoff`) and is cancellable. `drain` ends the one for a link at
@@ -245,6 +245,7 @@ class Sender:
                 lane, record = found
                 lane.take(record)
                 self._window.add(len(record.payload))
+                self._allowance.spend(len(record.payload), critical=self._critical[self._lanes.index(lane)])
                 name = f"uplink-batch-{record.stream}-{record.sequence}"
                 group.create_task(self._send(link, lane, record), name=name)
             elif self._is_over(found):
@@ -253,10 +254,10 @@ class Sender:
                 await self._rest(self.batch_available, _REST_MAX_S if found is None else found)
 
     def _is_over(self, wait_s: float | None) -> bool:
-        """While draining: nothing is left and nothing has come since, or the refusal outlasts the grace."""
+        """While draining: nothing is left and nothing has come since, or what is waited for outlasts the grace."""
         if not self._draining.is_set() or self._dead or self._window.batches or self.batch_available.is_set():
             return False
-        return wait_s is None or (self._pausing and self._pause_until > self._drained_by)
+        return wait_s is None or asyncio.get_running_loop().time() + wait_s > self._drained_by
 
     async def _next(self) -> tuple[Lane, Record] | float | None:
         """What may go now; else seconds after which to ask again, None where only an event can change it."""
@@ -274,6 +275,9 @@ class Sender:
             self._rewind()
         paced_s = 0.0
         for behind, lane in enumerate(self._lanes):
+            if wait_s := self._allowance.wait_s(critical=self._critical[behind]):
+                paced_s = min(paced_s or wait_s, wait_s)
+                continue
             if (record := await lane.live()) is not None:
                 return (lane, record) if self._window.fits(len(record.payload), behind=behind) else None
             self._paces[behind].bytes_per_s = self._backlog_rate(behind)
@@ -398,6 +402,7 @@ class Sender:
         topic = self._options.catalog.expand(
             vehicle=self._options.vehicle, stream=self._lanes[0].queue.stream, catalog=name
         )
+        self._allowance.spend(len(content), critical=False)
         answer = await link.publish(topic, content, retain=name == self._shelf.current)
         if answer.outcome is Outcome.ACCEPTED:
             await self._call(self._shelf.mark_sent, self._transport.address, name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from agent.cellular.budget import Plan
 from agent.config import (
     PAYLOAD_BYTES_MAX,
     Config,
@@ -25,6 +26,7 @@ from agent.config.sections import (
     AgentConfig,
     BatchConfig,
     BusConfig,
+    DataPlanConfig,
     LogConfig,
     ModemConfig,
     MqttConfig,
@@ -33,6 +35,7 @@ from agent.config.sections import (
 )
 from agent.config.values import accepted
 from agent.errors import ConfigError
+from agent.settings import data_plan
 
 if TYPE_CHECKING:
     from agent.config.section import Section
@@ -431,6 +434,37 @@ def test_a_modem_is_asked_only_where_one_is_configured(configured: Configured) -
     assert 'modem.port: "ttyUSB2" is not of this form' in configured.refusal(SMALLEST + '[modem]\nport = "ttyUSB2"\n')
 
 
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("", "data_plan.per_month: missing, and required"),
+        ('per_month = "5KiB"', 'data_plan.per_month: "5KiB" is not a size in range; accepted: "1MiB" to "1024GiB"'),
+        ('per_month = "1MiB"\nper_day = "2MiB"', 'data_plan.per_day: "2MiB" is too large; accepted: at most data_plan'),
+        (
+            'per_month = "1MiB"\nroaming_per_month = "0B"',
+            "data_plan.roaming_per_month: has no effect without a section",
+        ),
+        (
+            'per_month = "1MiB"\ninterface = "a/b"',
+            'data_plan.interface: "a/b" is not of this form; accepted: a network',
+        ),
+        ('per_month = "1MiB"\nmonth_starts_on = 31', "data_plan.month_starts_on: 31 is not a whole number in range"),
+    ],
+)
+def test_a_data_plan_that_makes_no_sense_is_refused(configured: Configured, keys: str, expected: str) -> None:
+    assert expected in configured.refusal(SMALLEST + "[data_plan]\n" + keys)
+
+
+def test_a_fiftieth_of_a_data_plan_is_kept_for_critical_batches(configured: Configured) -> None:
+    plan = configured.load(SMALLEST + '[data_plan]\nper_month = "200MiB"\n').data_plan
+    assert plan is not None
+    assert data_plan(plan) == Plan(200 << 20, 4 << 20)
+    given = '[data_plan]\nper_month = "200MiB"\ncritical_per_month = "1MiB"\nper_day = "20MiB"\nmonth_starts_on = 5\n'
+    plan = configured.load(SMALLEST + given).data_plan
+    assert plan is not None
+    assert data_plan(plan) == Plan(200 << 20, 1 << 20, 20 << 20, None, 5)
+
+
 def test_a_satellite_receiver_serves_one_bus(configured: Configured) -> None:
     other = gnss_bus().partition('[[bus]]\nname = "gnss')[2].partition("[mqtt]")[0]
     text = gnss_bus().replace("[mqtt]", f'[[bus]]\nname = "other{other}[mqtt]')
@@ -449,6 +483,7 @@ SECTIONS: list[type[Section]] = [
     SpoolConfig,
     MqttConfig,
     ModemConfig,
+    DataPlanConfig,
     LogConfig,
     AgentConfig,
     CollectConfig,

@@ -101,6 +101,17 @@ def test_the_satellite_receiver_is_a_bus(tmp_path: Path) -> None:
     assert config.buses[1].interface == "gnss"
 
 
+def test_modem_and_data_plan_are_a_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    parts = [part.partition("```")[0] for part in README.split("```toml\n")]
+    file.write_text(parts[1] + parts[4] + parts[5])
+    config, problems = inspect_config(file)
+    assert not problems
+    assert config is not None
+    assert config.modem is not None
+    assert config.data_plan is not None
+
+
 @cache
 def logged_events() -> tuple[tuple[str, str], ...]:
     """Event and level of each warning and error in the code; a name made at run time as a regular expression."""
