@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from agent.stream import Store
     from agent.uplink.allowance import Allowance
 
+    TellTime = Callable[[int, int, int], None]
+    """`TimeTold.tell`: UTC in ns since 1970, the monotonic clock at that moment, the error."""
+
     Filters = Mapping[str, Sequence[tuple[int, int]]]
     """By bus: the (arbitration id word, mask) that are wanted of it; everything of one that is not named."""
 
@@ -89,7 +92,7 @@ def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
             problems=len(report.problems),
             **({"hint": "canferry check names them"} if report.problems else {}),
         )
-    if config.collect or config.triggers:
+    if config.collect or config.triggers or config.integrity:
         from agent.collect.checking import broken
         from agent.collect.directory import Directory
 
@@ -131,18 +134,27 @@ def make_packer(
         for priority, store in stores.items()
     }
     home = home_class(config.collect, config.triggers)
-    collector = _make_collector(config, decoding, home) if config.collect or config.triggers else None
-    return Packer(decoding.decoder, streams, home, collector, counters)
+    return Packer(decoding.decoder, streams, home, _make_collector(config, decoding, home), counters)
 
 
-def _make_collector(config: Config, decoding: Decoding, home: Priority) -> Collector:
-    """Rules and triggers, which fit the DBC files; who has none does not pay for their modules either."""
+def _make_collector(config: Config, decoding: Decoding, home: Priority) -> Collector | None:
+    """Rules, triggers and what is verified, which fit the DBC files.
+
+    None where there is nothing of these, nor a message that is missed when it stops: modules are not paid for then.
+    """
+    from agent.collect.cycles import stopped_after_ns
+    from agent.collect.guards import guards_of
+
+    messages = decoding.catalog.messages
+    guards = guards_of(messages, config.integrity)
+    if not (config.collect or config.triggers or guards or any(map(stopped_after_ns, messages))):
+        return None
     from agent.collect.collector import Collector
     from agent.collect.directory import Directory
     from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
 
-    directory = Directory(decoding.catalog.messages)
+    directory = Directory(messages)
     decoder = decoding.decoder
     return Collector(
         decoder.plan,
@@ -152,13 +164,17 @@ def _make_collector(config: Config, decoding: Decoding, home: Priority) -> Colle
         lambda frames: decoder.decode(frames).signals,
         config.agent.ring,
         config.batch.max_bytes,
+        guards,
     )
 
 
 def make_sources(
-    config: Config, clock: Clock, filters: Filters
+    config: Config, clock: Clock, filters: Filters, told: TellTime | None = None
 ) -> list[contextlib.AbstractAsyncContextManager[Source]]:
-    """A source for each bus; all socketcan buses share one, and heed `filters`. Not opened yet."""
+    """A source for each bus; all socketcan buses share one, and heed `filters`. Not opened yet.
+
+    told   hears the time of satellite receivers
+    """
     sources: list[Any] = []
     live = [
         (index, bus.name, str(bus.channel)) for index, bus in enumerate(config.buses) if bus.interface == "socketcan"
@@ -178,7 +194,7 @@ def make_sources(
         elif bus.interface == "gnss":
             from agent.cellular.gnss import GnssSource
 
-            sources.append(GnssSource(index, bus.name, str(bus.channel), baud=bus.bitrate, clock=clock))
+            sources.append(GnssSource(index, bus.name, str(bus.channel), baud=bus.bitrate, clock=clock, told=told))
         elif bus.interface != "socketcan":
             sources.append(_python_can_source(index, bus))
     for path, buses in logs.items():

@@ -2,17 +2,26 @@
 """The clocks of the unit, behind one seam so that tests can turn them.
 
 Promise: `monotonic_ns` never steps and never stands still while the unit lives, `wall_ns` is what the system
-believes, and `wall_trusted` says whether somebody has vouched for that belief.
+believes, and `wall_trusted` says whether somebody has vouched for that belief. `read` takes all of them together.
 
 The monotonic clock is CLOCK_BOOTTIME, not CLOCK_MONOTONIC: a head unit is suspended for hours with the engine
 off, and the second of the two does not count them, so a batch opened before the suspend would seem seconds
 old after it. Together with `boot_id`, which the kernel draws anew at each boot, a monotonic time places a
 sample for ever, whatever the wall clock did.
 
-`wall_trusted` asks the kernel (adjtimex(2)) whether an NTP or PTP daemon disciplines the clock: STA_UNSYNC
-clear. A clock set once by hand or from a battery-backed chip is not trusted; neither is any before 2020, nor
-where the kernel does not answer (a sandbox may forbid the call). Not trusted means "not known to be right",
-never "known to be wrong".
+Linux steers both clocks alike: an NTP daemon that slews the one slews the other, and a suspend takes both with it.
+So the wall clock less the monotonic one is a constant, until somebody sets the clock.
+
+Who vouches, any of them:
+
+    KernelWitness     adjtimex(2): an NTP or PTP daemon disciplines the clock. STA_UNSYNC is clear
+    TimesyncdWitness  systemd-timesyncd has synchronised, as a file under /run says: for a service to which
+                      adjtimex is forbidden (ProtectClock= of systemd.exec(5))
+    TimeTold          what a GNSS receiver, or the cellular network, told the time to be agrees with it
+
+Not trusted means "not known to be right", never "known to be wrong": a clock set once by hand or from a
+battery-backed chip is not trusted. None before 2020 is, whoever vouches. Whoever sets the clock is found out: an answer
+is asked for again when the clock has been set since, and once a second else.
 """
 
 from __future__ import annotations
@@ -22,15 +31,33 @@ import ctypes
 import os
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BOOT_ID_VARIABLE = "CANFERRY_BOOT_ID"
 """Where the service manager tells it (%b of systemd.unit(5)): a hardened service does not see /proc/sys."""
 
+SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
+"""systemd-timesyncd.service(8): touched on each successful synchronisation, anew after each boot."""
+
+SET_NS_MIN = 10_000_000
+"""The clock was set where it has moved this far against the monotonic one: a busy unit reads them apart by less."""
+TOLD_ERROR_MAX_NS = 1_000_000_000
+TOLD_DRIFT = 100e-6
+"""How fast a time that was told grows old: what a quartz is off by at worst."""
+TIMESYNCD_SILENT_MAX_NS = 2 * 3600 * 10**9
+"""It synchronises every 34 minutes at least (PollIntervalMaxSec=), if it still does."""
+
 _STA_UNSYNC = 0x0040  # linux/timex.h
+_TIME_ERROR = 5
 _YEAR_2020_NS = 1_577_836_800_000_000_000
 _TRUST_CACHED_NS = 1_000_000_000
+_READ_APART_NS = 20_000
+_READ_ATTEMPTS = 4
 
 
 class Clock(Protocol):
@@ -49,13 +76,60 @@ class Clock(Protocol):
         """Whether the wall clock is known to be synchronised."""
 
 
-class SystemClock:
-    """The unit's own clocks."""
+class Witness(Protocol):
+    """Somebody who may know whether the wall clock is right. Asked often: answers at once."""
 
-    def __init__(self, boot_id_file: Path = Path("/proc/sys/kernel/random/boot_id")) -> None:
+    def vouches(self, wall_ns: int, monotonic_ns: int, /) -> bool:
+        """Whether the wall clock, which says `wall_ns`, is known to be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All clocks, read together."""
+
+    boot_id: str
+    wall_ns: int
+    monotonic_ns: int
+    trusted: bool
+
+    @property
+    def offset_ns(self) -> int:
+        """The wall clock less the monotonic one."""
+        return self.wall_ns - self.monotonic_ns
+
+
+def read(clock: Clock) -> Reading:
+    """Read all clocks: wall and monotonic within 20 µs of each other, or as close as some attempts come."""
+    wall_ns, monotonic_ns = _read_together(clock)
+    return Reading(clock.boot_id(), wall_ns, monotonic_ns, clock.wall_trusted())
+
+
+def _read_together(clock: Clock) -> tuple[int, int]:
+    """The wall clock between two looks at the monotonic one: a thread may be put aside at any moment."""
+    readings = []
+    for _ in range(_READ_ATTEMPTS):
+        before_ns = clock.monotonic_ns()
+        wall_ns = clock.wall_ns()
+        apart_ns = clock.monotonic_ns() - before_ns
+        readings.append((apart_ns, wall_ns, before_ns + apart_ns // 2))
+        if apart_ns <= _READ_APART_NS:
+            break
+    return min(readings)[1:]
+
+
+class SystemClock:
+    """The unit's own clocks; by default the witnesses that need no help of anybody are asked."""
+
+    def __init__(
+        self,
+        boot_id_file: Path = Path("/proc/sys/kernel/random/boot_id"),
+        witnesses: Sequence[Witness] | None = None,
+    ) -> None:
         self._boot_id = _read_boot_id(os.environ.get(BOOT_ID_VARIABLE, ""), boot_id_file)
+        self._witnesses = (KernelWitness(), TimesyncdWitness()) if witnesses is None else tuple(witnesses)
         self._trusted = False
         self._asked_ns: int | None = None
+        self._offset_ns = 0
 
     def wall_ns(self) -> int:
         """Nanoseconds since the UNIX epoch, CLOCK_REALTIME."""
@@ -70,12 +144,73 @@ class SystemClock:
         return self._boot_id
 
     def wall_trusted(self) -> bool:
-        """Whether the kernel's clock is disciplined; asked at most once a second."""
-        now_ns = self.monotonic_ns()
-        if self._asked_ns is None or now_ns - self._asked_ns >= _TRUST_CACHED_NS:
-            self._asked_ns = now_ns
-            self._trusted = self.wall_ns() >= _YEAR_2020_NS and _kernel_synchronised()
+        """Whether a witness vouches for the wall clock; asked at most once a second, and when the clock was set."""
+        wall_ns, monotonic_ns = _read_together(self)
+        was_set = abs(wall_ns - monotonic_ns - self._offset_ns) > SET_NS_MIN
+        if self._asked_ns is None or was_set or monotonic_ns - self._asked_ns >= _TRUST_CACHED_NS:
+            self._asked_ns, self._offset_ns = monotonic_ns, wall_ns - monotonic_ns
+            answers = {witness.vouches(wall_ns, monotonic_ns) for witness in self._witnesses}
+            self._trusted = wall_ns >= _YEAR_2020_NS and True in answers
         return self._trusted
+
+
+class LogClock(SystemClock):
+    """For a recorded log: its frames' times have nothing to do with this unit's clocks, so nobody vouches for these,
+    and its boot is nobody else's.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(witnesses=())
+        self._boot_id = str(uuid.uuid4())
+
+
+class KernelWitness:
+    """An NTP or PTP daemon that disciplines the kernel's clock; no witness where the kernel does not answer."""
+
+    def vouches(self, _wall_ns: int, _monotonic_ns: int, /) -> bool:
+        """Whether it is synchronised now. Setting the clock ends that, until the daemon has looked at it."""
+        return _kernel_synchronised()
+
+
+class TimesyncdWitness:
+    """systemd-timesyncd, by the file that it touches; no witness where it does not run."""
+
+    def __init__(self, file: Path = SYNCHRONISED) -> None:
+        self._file = file
+        self._touched_ns: int | None = None
+        self._offset_ns = 0
+
+    def vouches(self, wall_ns: int, monotonic_ns: int, /) -> bool:
+        """Whether it has synchronised lately, and nobody was seen to set the clock since."""
+        try:
+            touched_ns = self._file.stat().st_mtime_ns
+        except OSError:
+            return False
+        offset_ns = wall_ns - monotonic_ns
+        if touched_ns != self._touched_ns:
+            self._touched_ns, self._offset_ns = touched_ns, offset_ns
+        lately = -SET_NS_MIN <= wall_ns - touched_ns <= TIMESYNCD_SILENT_MAX_NS
+        return lately and abs(offset_ns - self._offset_ns) <= SET_NS_MIN
+
+
+class TimeTold:
+    """Somebody told what time it is, and it has been counted on since: GNSS, or the cellular network."""
+
+    def __init__(self) -> None:
+        self._told: tuple[int, int, int] | None = None
+
+    def tell(self, utc_ns: int, monotonic_ns: int, error_ns: int) -> None:
+        """It was `utc_ns` since 1970-01-01 UTC, give or take the error, when the monotonic clock said this."""
+        self._told = utc_ns, monotonic_ns, error_ns
+
+    def vouches(self, wall_ns: int, monotonic_ns: int, /) -> bool:
+        """Whether the clock agrees with what was told, and that is not too old to say so."""
+        if self._told is None:
+            return False
+        utc_ns, told_ns, error_ns = self._told
+        age_ns = monotonic_ns - told_ns
+        error_ns += round(abs(age_ns) * TOLD_DRIFT)
+        return error_ns <= TOLD_ERROR_MAX_NS and abs(utc_ns + age_ns - wall_ns) <= error_ns
 
 
 def _read_boot_id(told: str, file: Path) -> str:
@@ -109,4 +244,4 @@ def _kernel_synchronised() -> bool:
     except (OSError, AttributeError):
         return False
     timex = _Timex()
-    return adjtimex(ctypes.byref(timex)) >= 0 and not timex.status & _STA_UNSYNC
+    return 0 <= adjtimex(ctypes.byref(timex)) < _TIME_ERROR and not timex.status & _STA_UNSYNC

@@ -39,7 +39,7 @@ from agent.assembly import (
     make_sources,
     open_agent,
 )
-from agent.clock import Clock, SystemClock
+from agent.clock import Clock, KernelWitness, SystemClock, TimesyncdWitness, TimeTold
 from agent.errors import AgentError
 from agent.log import configure_logging
 from agent.model import Gap, GapKind
@@ -51,7 +51,7 @@ from agent.status import status_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from agent.assembly import Filters
+    from agent.assembly import Filters, TellTime
     from agent.config import BusConfig, Config
     from agent.pipeline import Source
     from agent.uplink.status import LinkState
@@ -95,11 +95,13 @@ async def run(
             was taken in is stored.
 
     """
-    life = _Life(stop or asyncio.Event(), asyncio.Event(), clock or SystemClock(), ServiceManager(), reread, observe)
+    told = TimeTold()
+    clock = clock or SystemClock(witnesses=[KernelWitness(), TimesyncdWitness(), told])
+    life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, ServiceManager(), reread, observe)
     with _signals(life) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config, config.spool.path / DEFINITIONS)
         first = Setup(config, decoding)
-        async with Buses(first, life.clock) as buses:
+        async with Buses(first, life.clock, told.tell) as buses:
             setup: Setup | None = first
             while setup is not None:
                 gap = await buses.follow(setup)
@@ -141,15 +143,18 @@ class Buses:
     counters     of the packer: they go on over a reload
     dropped      what the sources have lost, and was told
     drained_ns   wall clock; what came before was taken from the sources
+
+    `told` hears the time of satellite receivers.
     """
 
-    def __init__(self, setup: Setup, clock: Clock) -> None:
+    def __init__(self, setup: Setup, clock: Clock, told: TellTime | None = None) -> None:
         self.sources: Sequence[Source] = ()
         self.counters = PackerCounters()
         self.dropped = 0
         self.drained_ns = 0
         self._setup = setup
         self._clock = clock
+        self._told = told
         self._opened = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -170,7 +175,7 @@ class Buses:
         return Gap(GapKind.INTERRUPTED, self.drained_ns, self._clock.wall_ns(), detail=detail)
 
     async def _open(self) -> None:
-        made = make_sources(self._setup.config, self._clock, self._setup.filters)
+        made = make_sources(self._setup.config, self._clock, self._setup.filters, self._told)
         async with contextlib.AsyncExitStack() as opened:
             self.sources = [await opened.enter_async_context(source) for source in made]
             self._opened = opened.pop_all()

@@ -76,6 +76,19 @@ class FrameBlock:
             self.time_ns[begin:end], self.bus[begin:end], self.can_id[begin:end], length, self.flags[begin:end], data
         )
 
+    def chosen(self, rows: NDArray[np.bool_]) -> FrameBlock:
+        """Some of the frames; itself where it is all of them. rows: bool (n,)."""
+        if rows.all():
+            return self
+        return FrameBlock(
+            self.time_ns[rows],
+            self.bus[rows],
+            self.can_id[rows],
+            self.length[rows],
+            self.flags[rows],
+            self.data[rows],
+        )
+
     @classmethod
     def concatenate(cls, blocks: list[FrameBlock]) -> FrameBlock:
         """One block of all frames, in the order given; as wide as the widest."""
@@ -128,6 +141,7 @@ class SignalDefinition:
     multiplexor     other signals of the message are selected by this one's raw value
     selected_by     name of the multiplexor that selects this signal, None where it is always present
     selected_when   inclusive ranges of that multiplexor's raw value
+    counter         it counts the frames of its message; not in catalogs
     """
 
     name: str
@@ -145,6 +159,7 @@ class SignalDefinition:
     multiplexor: bool = False
     selected_by: str | None = None
     selected_when: tuple[tuple[int, int], ...] = ()
+    counter: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +171,7 @@ class MessageDefinition:
     length      payload bytes that the DBC declares
     j1939       matched by PGN: priority, source address and (PDU1) destination are not compared (SAE J1939-21, 5.2)
     cycle_ms    GenMsgCycleTime, 0 where not declared
+    cyclic      it is sent in these cycles all the time, as far as GenMsgSendType says; not in catalogs
     """
 
     bus: str
@@ -165,6 +181,7 @@ class MessageDefinition:
     signals: tuple[SignalDefinition, ...]
     j1939: bool = False
     cycle_ms: int = 0
+    cyclic: bool = True
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -212,6 +229,9 @@ class EventKind(enum.StrEnum):
     ABSENT = "absent"  # a message fell silent: its signals are not known any more
     BACK = "back"  # it has come again
     TRIGGERED = "triggered"  # a trigger's condition has become true; its window is being recorded
+    WRONG = "wrong"  # frames came whose checksum is not theirs, or whose counter cannot be
+    MISSING = "missing"  # a message's counter has jumped: frames were lost on the way
+    REPEATED = "repeated"  # a message's counter stands still
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +239,8 @@ class Event:
     """What collecting has to tell beside samples.
 
     kind      an `EventKind`; of a later version perhaps another word
-    time_ns   the frame's own time: the last one before a silence, the first one after it, the one that triggered
+    time_ns   the frame's own time: the last one before a silence, the first one after it, the one that triggered, the
+              first that was wrong
     subject   bus.message, or the trigger's name
     can_id    arbitration id word of the message, 0 for a trigger
     detail    for a person

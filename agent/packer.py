@@ -8,7 +8,8 @@
 Without rules and triggers there is one class, "normal", and everything goes to it. With them one class is *home*: it
 tells how many frames were received, unknown or decoded in part, and what is missing, for all of them.
 
-It knows no clock but the frames' own: the same frames in the same blocks make the same batches, live or replayed.
+It goes by the frames' own clock: the same frames in the same blocks make the same batches, live or replayed. The unit's
+clocks are read with each block, so that a batch tells by what clocks its frames were timed.
 
 Promise: what is kept of the frames it was given is noted in the stores before it takes more, most urgent class first,
 home last: what is noted there is noted of all classes, and after a kill the gap begins where home's notes end. What
@@ -26,8 +27,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from agent.clock import read
 from agent.collect.open_batch import Part, Span
 from agent.collect.pieces import pieces
+from agent.collect.steps import by_setting
 from agent.model import SignalBlock
 from agent.stream import StreamCounters
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
+    from agent.clock import Reading
     from agent.collect.collector import Collector, Kept
     from agent.config import Priority
     from agent.decode.decoder import Decoded, Decoder
@@ -126,6 +130,8 @@ class Packer:
         self._collector = collector
         self._heard: Span | None = None  # since the collector's intervals were closed by `seal`
         self._payload_bytes = self._home.settings.limits.payload_bytes
+        self._clock = self._home.clock
+        self._reading: Reading | None = None
 
     @property
     def has_open_batch(self) -> bool:
@@ -135,8 +141,13 @@ class Packer:
 
     def take(self, frames: FrameBlock) -> None:
         """Decode and collect; write down, or seal and store what is due."""
-        for begin, end in pieces(frames, self._payload_bytes):
-            self._take(frames if end - begin == len(frames) else frames.slice(begin, end))
+        reading = read(self._clock)
+        before, self._reading = self._reading or reading, reading
+        for part, its_reading in by_setting(frames, before, reading):
+            for stream in self._streams.values():
+                stream.hear_clock(its_reading)
+            for begin, end in pieces(part, self._payload_bytes):
+                self._take(part if end - begin == len(part) else part.slice(begin, end))
 
     def _take(self, frames: FrameBlock) -> None:
         decoded = self._decoder.decode(frames)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from agent.collect import checking
 from agent.collect.directory import Directory
 from agent.collect.forecast import forecast, table, total
+from agent.collect.guards import guards_of
 from agent.config import inspect_config
 from agent.config.collecting import patterns
 from agent.decode.loading import load_databases
@@ -122,19 +123,21 @@ def _refused(subject: str, error: AgentError) -> Finding:
 
 def check_collecting(config: Config, messages: Sequence[MessageDefinition]) -> tuple[list[Forecast], list[Finding]]:
     """What rules and triggers come to, and what is wrong with them; nothing where there are none."""
-    if not config.collect and not config.triggers:
-        return [], []
     directory = Directory(messages)
     errors = [Finding(Level.ERROR, key, text) for key, text in checking.broken(config, directory)]
     if errors:
         return [], errors
+    guards = guards_of(messages, config.integrity)
+    verified = [Finding(Level.OK, "integrity", f"{len(guards)} messages are verified")] if guards else []
+    if not config.collect and not config.triggers:
+        return [], verified
     findings = [Finding(Level.WARNING, key, text) for key, text in checking.doubtful(config, directory)]
     plan = list(forecast(config.collect, directory))
     kept = sum(each.kept for each in plan)
     rules = f"{len(config.collect)} rules" if config.collect else "without rules all is kept"
     details = [*table(plan, len(directory.decoded)), *map(_told, config.triggers)]
     text = f"{rules}, {len(config.triggers)} triggers: {kept} signals kept, {total(plan)}"
-    return plan, [*findings, Finding(Level.OK, "collect", text, tuple(details))]
+    return plan, [*findings, *verified, Finding(Level.OK, "collect", text, tuple(details))]
 
 
 def _told(trigger: TriggerConfig) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agent.assembly import Agent, load_decoding, make_packer, open_agent
-from agent.clock import Clock, SystemClock
+from agent.clock import Clock, LogClock
 from agent.collect.classes import classes_in_use
 from agent.errors import UplinkError
 from agent.settings import mqtt_options
@@ -45,7 +45,7 @@ async def replay(
         UplinkError: the broker does not answer, or has not acknowledged everything in the end; nothing of it is kept.
 
     """
-    clock = clock or SystemClock()
+    clock = clock or LogClock()
     decoding = load_decoding(config)
     async with MqttTransport(mqtt_options(config, "")).connect():
         pass  # a broker that is not there is told at once, not after the whole log
@@ -77,7 +77,7 @@ def replay_into(
     decoding = load_decoding(config)
     classes = classes_in_use(config.collect, config.triggers)
     stores = open_folder(out, config.vehicle.id, decoding.content, classes)
-    packer = make_packer(config, decoding, stores, clock or SystemClock())
+    packer = make_packer(config, decoding, stores, clock or LogClock())
 
     async def through() -> None:
         async for block in _paced(blocks, speed):

@@ -5,8 +5,9 @@
                  └─ note ─► store's journal
 
 Promise: what it was given is noted in the store before it is given more; a batch is stored when it spans its
-interval or has reached its size, an urgent stream's after each block; none ever holds a time twice. Gaps go with the
-next batch; where nothing else is to be sent, with one of no frames.
+interval or has reached its size, an urgent stream's after each block; none ever holds a time twice, nor frames from
+before and after the wall clock was set. Gaps go with the next batch; where nothing else is to be sent, with one of no
+frames.
 
 Limits: a batch that turns out larger than its payload is stored as two or more, down to a part each.
 
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
+from agent.clock import read
 from agent.collect.merging import merge_blocks
 from agent.collect.open_batch import (
     FIRST_BYTES_PER_VALUE,
@@ -35,6 +37,7 @@ from agent.collect.open_batch import (
     must_seal_before,
 )
 from agent.collect.recovered import signal_block
+from agent.collect.steps import was_set
 from agent.model import BatchId, SignalBlock
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
-    from agent.clock import Clock
+    from agent.clock import Clock, Reading
     from agent.collect.open_batch import Span
     from agent.model import Gap
 
@@ -134,7 +137,8 @@ class Stream:
         self.settings = settings
         self._catalog = catalog
         self._store = store
-        self._clock = clock
+        self.clock = clock
+        self._reading: Reading | None = None
         self._open = OpenBatch()
         self._bytes_per_value = FIRST_BYTES_PER_VALUE
 
@@ -147,6 +151,12 @@ class Stream:
     def next_sequence(self) -> int:
         """The number of the batch that is open."""
         return self._store.next_sequence
+
+    def hear_clock(self, reading: Reading) -> None:
+        """What the clocks say of the frames to come; where the wall clock was set, they open a new batch."""
+        if self._reading is not None and was_set(self._reading, reading):
+            self.seal()
+        self._reading = reading
 
     def take(self, span: Span, parts: Sequence[Part]) -> None:
         """Frames of this time have been received, and these are kept: write them down, or seal what is due."""
@@ -179,7 +189,7 @@ class Stream:
         """Seal what is open where there are gaps to tell; a batch of no frames where nothing is."""
         if self._store.pending_gaps():
             if not self._open.parts:
-                self._open.add(Part.told(self._clock.wall_ns()))
+                self._open.add(Part.told(self.clock.wall_ns()))
             self.seal()
 
     def seal(self) -> None:
@@ -282,6 +292,7 @@ class Stream:
         return encode_batch(header, batch.block(), self._catalog.messages, level)
 
     def _header(self, sequence: int, gaps: tuple[Gap, ...]) -> Header:
+        reading = self._reading or read(self.clock)
         return Header(
             id=BatchId(self.settings.vehicle, self._store.stream, sequence),
             catalog=self._catalog.hash,
@@ -290,10 +301,7 @@ class Stream:
             sealed_ns=0,
             frames=0,
             clock=ClockReading(
-                uuid.UUID(self._clock.boot_id()).bytes,
-                self._clock.wall_ns(),
-                self._clock.monotonic_ns(),
-                self._clock.wall_trusted(),
+                uuid.UUID(reading.boot_id).bytes, reading.wall_ns, reading.monotonic_ns, reading.trusted
             ),
             gaps=gaps,
         )

@@ -32,6 +32,8 @@ SPEED_MAX = 0xFFFF
 SATELLITES_MAX = 0xFF
 DOP_MAX = 9_900
 """99.00: receivers say 99.99 for one that they do not know."""
+MEASURED_MAX = 5
+"""The last of the qualities that satellites give."""
 UTC_MS_MAX = (1 << 48) - 1
 
 
@@ -82,22 +84,32 @@ POSITION, ALTITUDE, SPEED, COURSE, FIX, MODE, SATELLITES, DOP, TIME = range(1, 1
 class Epochs:
     """Makes frames of reports.
 
-    fixed   whether the receiver has a fix, as far as it has said
+    quality   the fix that the receiver has, as far as it has said: as in `Report`
     """
 
     def __init__(self) -> None:
-        self.fixed = False
+        self.quality = 0
         self._epoch_ms: int | None = None
         self._kinds: set[str] = set()
         self._told: set[int] = set()
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the receiver has a fix."""
+        return self.quality > 0
+
+    @property
+    def measured(self) -> bool:
+        """Whether it has it of satellites: neither reckoned, nor entered, nor simulated."""
+        return 0 < self.quality <= MEASURED_MAX
 
     def frames(self, report: Report) -> list[Frame]:
         """The frames of what the report says and none of its epoch has said."""
         self._turn(report)
         if report.quality is not None:
-            self.fixed = report.quality > 0
+            self.quality = report.quality
         elif report.mode == 1:
-            self.fixed = False
+            self.quality = 0
         frames = [*_quality(report), *(_fixed(report) if self.fixed else ())]
         new = [frame for frame in frames if frame.can_id not in self._told]
         self._told |= {frame.can_id for frame in new}

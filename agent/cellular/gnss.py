@@ -5,9 +5,9 @@ Promise: what the receiver says becomes frames of ``dbc/gnss.dbc`` (see `fix`), 
 its sentence was read. They are signals like any other from there on. Nothing is repeated: when the fix is lost, what
 needs one is not told any more. Checksums are verified; what is no sound sentence is counted and otherwise nothing.
 
-The receiver's own time is a signal too, and is told to whoever wants a witness for the clock (`told`), while there is a
-fix. A sentence is read some time after the moment that it is about: between none and `LATE_NS_MAX`, receivers need a
-tenth of a second to compute and the line a few hundredths to carry it.
+The receiver's own time is a signal too, and is told to whoever wants a witness for the clock (`told`), while satellites
+tell it. A sentence is read some time after the moment that it is about: between none and `LATE_NS_MAX`, receivers need
+a tenth of a second to compute and the line a few hundredths to carry it.
 
 Limits: `FRAMES_WAITING_MAX` frames wait to be drained; more are dropped and counted.
 
@@ -180,7 +180,7 @@ class GnssSource:
             fixed = self._epochs.fixed
             for frame in self._epochs.frames(report):
                 self._put(time_ns, frame)
-                if frame.can_id == TIME and self._told is not None:
+                if frame.can_id == TIME and self._told is not None and self._epochs.measured:
                     utc_ns = int.from_bytes(frame.data, "little") * 1_000_000
                     self._told(utc_ns + LATE_NS_MAX // 2, monotonic_ns, LATE_NS_MAX // 2)
             if fixed is not self._epochs.fixed:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agent.receiver.export import ExportSummary
 
 _GAP_LINES = 20
+_CLOCK_LINES = 20
 _EPILOG = """\
 examples:
   canferry export received/car-0001 --format jsonl | head
@@ -27,7 +28,9 @@ csv     one line a signal value: time,bus,id,message,signal,value,unit
 parquet the same, with the raw field bits and the value table's text beside the value
 mf4     ASAM MDF 4.10, one channel group per message, raw values with the DBC's scaling, unit and value table
 
-Gaps and problems are told on stderr. Exit status: 0; 1 where a batch could not be exported; 2 for wrong usage.
+Frames from when the vehicle's clock was wrong are moved to where they belong, if a batch of the same boot bears a
+trusted clock. Such corrections, gaps and problems are told on stderr.
+Exit status: 0; 1 where a batch could not be exported; 2 for wrong usage.
 """
 
 
@@ -71,6 +74,10 @@ def run(args: Namespace) -> int:
 def _tell(summary: ExportSummary) -> None:
     for problem in summary.problems:
         print(f"canferry: {problem}", file=sys.stderr)
+    for correction in summary.corrections[:_CLOCK_LINES]:
+        print(f"clock: {correction}", file=sys.stderr)
+    if len(summary.corrections) > _CLOCK_LINES:
+        print(f"clock: and {len(summary.corrections) - _CLOCK_LINES} more boots; --json lists all", file=sys.stderr)
     for gap in summary.gaps[:_GAP_LINES]:
         print(f"gap: {gap}", file=sys.stderr)
     if len(summary.gaps) > _GAP_LINES:

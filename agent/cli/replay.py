@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``canferry replay``: a recorded log through the real pipeline."""
+"""``canferry replay``: a recorded log through the real pipeline, or onto a bus."""
 
 from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from agent.cli.playing import add_bus_arguments, play_onto, speed
+from agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -20,10 +23,13 @@ examples:
   canferry replay drive.log --dbc car.dbc --out batches
   canferry replay drive.log --dbc can0=powertrain.dbc --dbc can1=radar.dbc --broker mqtt://localhost --speed 1
   canferry replay drive.blf --config agent.toml --out batches
+  canferry replay drive.log --to vcan0
+  canferry replay drive.log --to can0=vcan0 --to can1=vcan1 --speed 2
 
 Logs: candump .log, .asc, .blf, .trc, .csv, .mf4, also compressed (.gz .bz2 .xz .zst). With --config, the buses are
 those of the configuration, found in the log by their channel, else by their name; vehicle, batches and broker are
-the configuration's. Times stay the log's own. --out takes a folder that holds no batches yet.
+the configuration's. Times stay the log's own. --out takes a folder that holds no batches yet. With --to nothing is
+decoded: the log's frames are sent on a bus, at their own pace, for an agent that listens there.
 """
 
 
@@ -31,36 +37,34 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "replay",
-        help="a recorded log through the real pipeline, into files or to a broker",
-        description="Decodes a recorded log into batches, as the daemon does with a live bus.",
+        help="a recorded log through the real pipeline, into files or to a broker; or onto a bus",
+        description="Decodes a recorded log into batches, as the daemon does with a live bus; or plays it onto a bus.",
         epilog=_EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("log", metavar="LOG", type=Path)
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--config", metavar="FILE", type=Path, help="buses, vehicle and batches as configured")
     source.add_argument("--dbc", metavar="[BUS=]FILE", action="append", help="may be given several times")
     end = parser.add_mutually_exclusive_group(required=True)
     end.add_argument("--out", metavar="DIR", type=Path, help="batch files and their catalog")
     end.add_argument("--broker", metavar="URL", help="mqtt://host[:port] or mqtts://host[:port]")
-    parser.add_argument("--speed", metavar="X", type=_speed, help="X times real time; as fast as it goes if not given")
+    end.add_argument("--to", metavar="[BUS=]CHANNEL", action="append", help="a virtual bus, such as vcan0")
+    add_bus_arguments(parser)
+    parser.add_argument(
+        "--speed", metavar="X", type=speed, help="X times real time; if not given as fast as it goes, with --to 1"
+    )
     parser.add_argument("--vehicle", metavar="ID", help='default: the configuration\'s, or "replay"')
     parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
     parser.set_defaults(run=run)
 
 
-def _speed(text: str) -> float:
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is no speed; accepted: a number above 0, such as 1 or 0.5")
-    return speed
-
-
 def run(args: Namespace) -> int:
     """Replay, and say what came of it."""
+    if args.to is not None:
+        return _play(args)
+    if args.config is None and args.dbc is None:
+        raise ConfigError("replay needs --config or --dbc to know the log's frames; with --to neither")
     import asyncio
 
     from agent import replaying
@@ -78,6 +82,26 @@ def run(args: Namespace) -> int:
         refused, ignored = blocks.refused, blocks.ignored
     _print(packer.counters, refused, ignored, as_json=args.json)
     return 0
+
+
+def _play(args: Namespace) -> int:
+    """Onto buses instead of through the pipeline."""
+    if args.config is not None or args.dbc is not None:
+        raise ConfigError("--to plays the log's frames as they are; accepted: no --config and no --dbc beside it")
+    from agent.sources.replay import log_channels, read_log
+
+    channels = list(log_channels(args.log))
+    targets: dict[str, str] = {}
+    for told in args.to:
+        bus, _, channel = told.rpartition("=")
+        if bus and bus not in channels:
+            raise ConfigError(f"--to {told}: {args.log} has no bus {bus!r}; accepted: {', '.join(channels)}")
+        if not bus and len(args.to) > 1:
+            raise ConfigError(f"--to {told}: of several, each says which bus it is; accepted: BUS={channel}")
+        targets |= {bus: channel} if bus else dict.fromkeys(channels, channel)
+    indexes = {name: index for index, name in enumerate(targets)}
+    with read_log(args.log, buses=indexes) as blocks:
+        return play_onto(args, blocks, dict(enumerate(targets.values())), speed=args.speed or 1.0)
 
 
 def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:

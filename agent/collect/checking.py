@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from agent.collect.binding import bind
 from agent.collect.directory import nearest
 from agent.collect.expression import ExpressionError
+from agent.collect.guard_checking import broken_guards
 from agent.collect.parser import parse_condition
+from agent.collect.patterns import Patterns
 from agent.collect.ranges import impossible
 from agent.collect.ring import frame_bytes
-from agent.collect.rules import Patterns
 from agent.config.collecting import patterns
 from agent.model import RAW_SIGNALS
 
@@ -32,6 +33,7 @@ _RAW_NAMES = [signal.name for signal in RAW_SIGNALS]
 
 def broken(config: Config, directory: Directory) -> Iterator[tuple[str, str]]:
     """Key and text for everything that does not fit the definitions."""
+    yield from broken_guards(directory.messages, config.integrity)
     for number, rule in enumerate(config.collect, 1):
         yield from _broken_rule(f"collect[#{number}]", rule, config.buses, directory)
     keeps_unknown = any(bus.keep_unknown for bus in config.buses)

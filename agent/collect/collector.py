@@ -6,19 +6,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from agent.collect.building import Shapes, chosen_block, samples_block
 from agent.collect.classes import CLASSES
 from agent.collect.gates import Gates
+from agent.collect.integrity import Findings, Integrity
 from agent.collect.roster import Roster
 from agent.collect.steady import SteadyClock
 from agent.collect.triggers import Triggers
 from agent.collect.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from agent.collect.building import Samples
     from agent.collect.gates import Choice
+    from agent.collect.guards import Guard
     from agent.collect.intervals import Closing
     from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
@@ -56,6 +60,7 @@ class Collector:
         decode: decodes frames the way blocks were: what came before an event is decoded anew.
         ring_bytes: how much is held for that.
         payload_bytes: of a batch; what is recorded of the time before an event comes in blocks that fit one.
+        guards: what messages are verified by, by their index in the plan's.
 
     """
 
@@ -68,12 +73,17 @@ class Collector:
         decode: Callable[[FrameBlock], SignalBlock] | None = None,
         ring_bytes: int = 0,
         payload_bytes: int = 48 << 10,
+        guards: Mapping[int, Guard] | None = None,
     ) -> None:
         self._home = home
+        self._decode = decode
+        self._keeps_all = not book.rules and not triggers
         self._clock = SteadyClock(len(plan.buses))
         self._roster = Roster(plan)
         self._gates = Gates(self._roster, book)
         self._shapes = Shapes()
+        self._integrity = Integrity(self._roster, guards) if guards else None
+        self._findings = Findings()
         self._triggers = None
         if triggers:
             assert decode is not None
@@ -84,10 +94,17 @@ class Collector:
         """What is kept now; `block` is what the frames were decoded to."""
         if not len(frames):
             return Kept()
-        steady = self._clock.advance(frames)
-        view = View(self._roster, frames, block, steady)
-        choice = self._gates.begin(view, self._clock.now)
+        view = View(self._roster, frames, block, self._clock.advance(frames))
         kept = Kept()
+        if self._integrity is not None:
+            view = self._verified(self._integrity, view, kept)
+        if not len(view.frames):
+            return kept
+        if self._keeps_all:
+            kept.tell(self._home, self._gates.observe(view, self._clock.now))
+            kept.add(self._home, view.block)
+            return kept
+        choice = self._gates.begin(view, self._clock.now)
         kept.tell(self._home, choice.events)
         if self._triggers is not None:
             self._trigger(self._triggers, view, choice, kept)
@@ -100,6 +117,18 @@ class Collector:
         for rank, places in picks.items():
             kept.add(CLASSES[rank - 1], chosen_block(view, places, self._shapes))
         return kept
+
+    def _verified(self, integrity: Integrity, view: View, kept: Kept) -> View:
+        """The block without the frames that are to be dropped; what was found is told."""
+        verdict = integrity.verify(view)
+        kept.tell(self._home, self._findings.tell(verdict.findings, int(view.steady.max())))
+        if verdict.dropped is None:
+            return view
+        assert self._decode is not None
+        stays = np.ones(len(view.frames), np.bool_)
+        stays[view.arrival[verdict.dropped]] = False
+        frames = view.frames.chosen(stays)
+        return View(self._roster, frames, self._decode(frames), view.steady[stays])
 
     def _trigger(self, triggers: Triggers, view: View, choice: Choice, kept: Kept) -> None:
         for trigger, event, blocks in triggers.record(
@@ -115,6 +144,7 @@ class Collector:
     def flush(self) -> Kept:
         """What open intervals close with now: at the end, or when all has fallen silent."""
         kept = Kept()
+        kept.tell(self._home, self._findings.flush())
         self._put_samples(kept, self._gates.flush())
         return kept
 

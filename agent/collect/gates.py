@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.collect.changes import ChangeGates
+from agent.collect.cycles import stopped_after_ns
 from agent.collect.intervals import Closing, IntervalGates
 from agent.collect.roster import Latest
 from agent.collect.scan import Scan
-from agent.collect.silence import Silences
+from agent.collect.silence import Patience, Silences
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class Gates:
     def __post_init__(self) -> None:
         self.roster.on_growth(self._grow)
         self.latest = Latest(self.roster)
-        self._silences = Silences(self.roster, self._stale_of)
+        self._silences = Silences(self.roster, self._patience_of)
         self._changes = ChangeGates(self.roster, self._treatments.__getitem__)
         self._intervals = IntervalGates(self.roster, self.latest, self._treatments.__getitem__)
         self.roster.on_growth(self._watch)
@@ -83,9 +84,17 @@ class Gates:
         """Have these scanned as well."""
         self.watched[channels] = True
 
-    def _stale_of(self, lane: int) -> int:
+    def _patience_of(self, lane: int) -> Patience:
         channels = self.roster.channels(range(lane, lane + 1))
-        return min((self._treatments[each].stale_ns for each in channels if self._treatments[each].stale_ns), default=0)
+        told = [stale_ns for each in channels if (stale_ns := self._treatments[each].stale_ns)]
+        if told:
+            return Patience(min(told), expected=False)
+        message = int(self.roster.message[lane])
+        return Patience(stopped_after_ns(self.roster.messages[message]) if message >= 0 else 0, expected=True)
+
+    def observe(self, view: View, now: NDArray[np.int64]) -> list[Event]:
+        """What is told of messages that stop and start, where nothing else is to be done."""
+        return self._silences.observe(view, now)[1]
 
     def begin(self, view: View, now: NDArray[np.int64]) -> Choice:
         """What is kept at once, and what is told. `now`: int64 (buses,), steady time after the block."""

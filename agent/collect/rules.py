@@ -9,15 +9,13 @@ second outdoes one that keeps the last of each ten.
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from agent.collect.binding import exact, is_counted
 from agent.collect.classes import NORMAL, rank_of
-from agent.config.collecting import patterns
+from agent.collect.patterns import Patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,19 +24,6 @@ if TYPE_CHECKING:
     from agent.model import SignalDefinition
 
 Value = Literal["last", "first", "min", "max", "mean"]
-
-
-class Patterns:
-    """Names and patterns, any of which may match; upper and lower case differ."""
-
-    def __init__(self, written: str | tuple[str, ...]) -> None:
-        self.written = patterns(written)
-        self._everything = "*" in self.written
-        self._match = re.compile("|".join(map(fnmatch.translate, self.written))).match
-
-    def match(self, name: str) -> bool:
-        """Whether any of them matches the whole name."""
-        return self._everything or self._match(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,15 @@ return. Nothing of an absent message is ever repeated; its next samples count as
 
 Silence is counted on the steady clock of the message's bus. Where a whole bus is silent, nothing tells the time, and
 its messages are told when it is heard again.
+
+Limit: a message that does not keep to the cycle that its DBC file gives it would be told with every frame. After
+`STOPS_MAX` stops, each within `STOPS_APART_NS` of the one before, it is given twice the time; so again after as many.
+What a rule says is kept to.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,13 +28,26 @@ if TYPE_CHECKING:
     from agent.collect.view import View
 
 
-class Silences:
-    """When each lane was heard last. `stale_of` gives the time after which a lane counts as silent, 0: never."""
+STOPS_MAX = 8
+STOPS_APART_NS = 60_000_000_000
 
-    def __init__(self, roster: Roster, stale_of: Callable[[int], int]) -> None:
+
+class Patience(NamedTuple):
+    """After how long a lane counts as silent, 0: never; and whether that is only what its DBC file makes one expect."""
+
+    silence_ns: int
+    expected: bool
+
+
+class Silences:
+    """When each lane was heard last."""
+
+    def __init__(self, roster: Roster, patience_of: Callable[[int], Patience]) -> None:
         self._roster = roster
-        self._stale_of = stale_of
+        self._patience_of = patience_of
         self._stale = np.empty(0, np.int64)
+        self._stops: dict[int, tuple[int, int]] = {}
+        """Of lanes of which it is only expected: stops close together so far, and when the last was."""
         self._last = np.empty(0, np.int64)
         self._last_time = np.empty(0, np.int64)
         self._silent = np.empty(0, np.bool_)
@@ -41,7 +58,9 @@ class Silences:
         roster.on_growth(self._grow)
 
     def _grow(self, lanes: range) -> None:
-        self._stale = np.concatenate([self._stale, np.array([self._stale_of(lane) for lane in lanes], np.int64)])
+        patience = [self._patience_of(lane) for lane in lanes]
+        self._stale = np.concatenate([self._stale, np.array([each.silence_ns for each in patience], np.int64)])
+        self._stops |= {lane: (0, NEVER) for lane, each in zip(lanes, patience, strict=True) if each.expected}
         self._last = np.concatenate([self._last, np.full(len(lanes), NEVER, np.int64)])
         self._last_time = np.concatenate([self._last_time, np.zeros(len(lanes), np.int64)])
         self._silent = np.concatenate([self._silent, np.zeros(len(lanes), np.bool_)])
@@ -58,6 +77,7 @@ class Silences:
         if not len(tracked):
             return None, events
         overdue = now.take(self._bus) - self._last.take(tracked) > self._stale.take(tracked)
+        overdue |= self._silent.take(tracked)
         if overdue.any():
             groups = np.full(len(self._stale), -1, np.int64)
             groups[view.lane] = np.arange(len(view.lane))
@@ -78,26 +98,40 @@ class Silences:
 
     def _look_closer(self, view: View, lane: int, group: int, now: int, events: list[Event]) -> list[tuple[int, int]]:
         """Tell what a lane's silences were; for each return the rows from it to the end of the group."""
-        block, stale = view.block, int(self._stale[lane])
+        block = view.block
         begin, end = (int(block.row_start[group]), int(block.row_start[group + 1])) if group >= 0 else (0, 0)
         last, last_time = int(self._last[lane]), int(self._last_time[lane])
         times = np.concatenate([[last], view.row_steady[begin:end]])
         returns = []
-        for row in (np.diff(times) > stale).nonzero()[0].tolist():
+        gaps = np.diff(times)
+        silences = gaps > self._stale[lane]
+        silences[:1] |= self._silent[lane]  # its time may have grown since
+        for row in silences.nonzero()[0].tolist():
             if times[row] > NEVER:
                 if not self._silent[lane]:
-                    events.append(
-                        self._event(EventKind.ABSENT, lane, int(block.time_ns[begin + row - 1]) if row else last_time)
-                    )
+                    if gaps[row] <= self._stale[lane]:
+                        continue  # its time has just grown
+                    absent_ns = int(block.time_ns[begin + row - 1]) if row else last_time
+                    events.append(self._absent(lane, int(times[row]), absent_ns))
                 events.append(self._event(EventKind.BACK, lane, int(block.time_ns[begin + row])))
                 returns.append((begin + row, end))
             self._silent[lane] = False
-        if now - int(times[-1]) > stale and not self._silent[lane]:
-            events.append(
-                self._event(EventKind.ABSENT, lane, int(block.time_ns[end - 1]) if end > begin else last_time)
-            )
+        if now - int(times[-1]) > self._stale[lane] and not self._silent[lane]:
+            absent_ns = int(block.time_ns[end - 1]) if end > begin else last_time
+            events.append(self._absent(lane, int(times[-1]), absent_ns))
             self._silent[lane] = True
         return returns
+
+    def _absent(self, lane: int, steady: int, time_ns: int) -> Event:
+        """Tell that it was heard last at these times; who stops all the time is given more of it."""
+        if lane in self._stops:
+            stops, before = self._stops[lane]
+            stops = stops + 1 if steady - before <= STOPS_APART_NS else 1
+            if stops > STOPS_MAX:
+                self._stale[lane] *= 2
+                stops = 1
+            self._stops[lane] = stops, steady
+        return self._event(EventKind.ABSENT, lane, time_ns)
 
     def _event(self, kind: EventKind, lane: int, time_ns: int) -> Event:
         _, _, can_id = split_group_key(int(self._roster.key[lane]))

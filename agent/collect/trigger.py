@@ -18,7 +18,7 @@ from agent.collect.binding import bind
 from agent.collect.classes import rank_of
 from agent.collect.condition import Evaluator
 from agent.collect.parser import parse_condition
-from agent.collect.rules import Patterns
+from agent.collect.patterns import Patterns
 from agent.collect.screen import ALWAYS_TRUE, NEVER_TRUE, UNCERTAIN
 
 if TYPE_CHECKING:

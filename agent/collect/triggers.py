@@ -119,7 +119,7 @@ class Triggers:
             steady = np.concatenate([steady, view.steady[:arrival]])
             missing = self.recorder.missing(number, steady, begin)
             blocks: list[SignalBlock] = []
-            frames, steady = _selected(frames, missing), steady[missing]
+            frames, steady = frames.chosen(missing), steady[missing]
             for first, end in pieces(frames, self._payload_bytes):
                 piece = frames.slice(first, end)
                 before = View(self._roster, piece, self._decode(piece), steady[first:end])
@@ -141,16 +141,3 @@ class Triggers:
         if passed_over:
             detail += f"; {passed_over} events passed over since the last one"
         return Event(EventKind.TRIGGERED, time_ns, config.name, detail=detail)
-
-
-def _selected(frames: FrameBlock, chosen: NDArray[np.bool_]) -> FrameBlock:
-    if chosen.all():
-        return frames
-    return FrameBlock(
-        frames.time_ns[chosen],
-        frames.bus[chosen],
-        frames.can_id[chosen],
-        frames.length[chosen],
-        frames.flags[chosen],
-        frames.data[chosen],
-    )

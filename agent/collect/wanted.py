@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.collect.directory import Directory
-from agent.collect.rules import Patterns, RuleBook
+from agent.collect.patterns import Patterns
+from agent.collect.rules import RuleBook
 from agent.model import EXTENDED, EXTENDED_MASK, STANDARD_MASK
 
 if TYPE_CHECKING:
@@ -42,15 +43,17 @@ def wanted_frames(config: Config, messages: Sequence[MessageDefinition]) -> dict
 
 
 def _wanted(config: Config, bus: BusConfig, messages: Sequence[MessageDefinition]) -> Sequence[MessageDefinition]:
-    """The messages of which anything is kept; all of them where everything has to be received."""
+    """The messages of which anything is kept or verified; all of them where everything has to be received."""
     if bus.keep_unknown and any(rule.keep and Patterns(rule.bus).match(bus.name) for rule in config.collect):
         return messages
     book = RuleBook.of(config.collect)
+    verified = [(Patterns(each.bus), Patterns(each.message)) for each in config.integrity]
     wanted = []
     needs_time = False
     for message in messages:
+        guarded = any(of_bus.match(bus.name) and of_name.match(message.name) for of_bus, of_name in verified)
         treatments = [book.treatment(bus.name, message.name, signal) for signal in message.signals]
-        if not all(treatment.is_dropped for treatment in treatments):
+        if guarded or not all(treatment.is_dropped for treatment in treatments):
             wanted.append(message)
         needs_time |= any(treatment.intervals or treatment.stale_ns for treatment in treatments)
     tells_time = any(0 < message.cycle_ms <= CLOCK_CYCLE_MS_MAX for message in wanted)

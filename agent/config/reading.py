@@ -20,6 +20,7 @@ import msgspec
 
 from agent.config import rules
 from agent.config.collecting import CollectConfig, TriggerConfig
+from agent.config.integrity import IntegrityConfig
 from agent.config.section import Section
 from agent.config.sections import BusConfig, Config
 from agent.config.values import RefusedError, accepted, bare, convert
@@ -32,7 +33,7 @@ _FILE_BYTES_MAX = 1 << 20
 _HIDDEN = "(not shown)"
 _SECRETS = ("password", "secret", "token", "passphrase")
 _AnySection = TypeVar("_AnySection", bound=Section)
-_LISTS: dict[str, type[Section]] = {"collect": CollectConfig, "trigger": TriggerConfig}
+_LISTS: dict[str, type[Section]] = {"collect": CollectConfig, "trigger": TriggerConfig, "integrity": IntegrityConfig}
 """Sections that may be given more than once, or not at all."""
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agent.config.collecting import broken_collecting
+from agent.config.integrity import broken_integrity
 from agent.units import Size
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def broken(config: Config) -> Broken:
     if config.spool.limit < 2 * config.spool.segment:
         yield "spool.limit", f'"{config.spool.limit}" is too small; accepted: at least twice spool.segment'
     yield from broken_collecting(config.collect, config.triggers)
+    yield from broken_integrity(config.integrity)
     if (config.collect or config.triggers) and config.spool.limit < CLASSES_LIMIT:
         yield (
             "spool.limit",

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, field
 
 from agent.config.collecting import CollectConfig, TriggerConfig  # noqa: TC001  (msgspec reads the annotations)
+from agent.config.integrity import IntegrityConfig  # noqa: TC001  (the same)
 from agent.config.section import Section, Within
 from agent.units import Duration, Rate, Size
 
@@ -270,6 +271,7 @@ class Config(Section, frozen=True, kw_only=True):
     data_plan: DataPlanConfig | None = None
     collect: tuple[CollectConfig, ...] = ()
     triggers: tuple[TriggerConfig, ...] = field(name="trigger", default=())
+    integrity: tuple[IntegrityConfig, ...] = ()
     batch: BatchConfig = BatchConfig()
     spool: SpoolConfig = SpoolConfig()
     log: LogConfig = LogConfig()

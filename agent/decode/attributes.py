@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The attributes of a DBC file that bear on decoding: cycle time, J1939, long names.
+"""The attributes of a DBC file that bear on decoding: cycle time, J1939, counters, long names.
 
     VFrameFormat              of a message: StandardCAN, ExtendedCAN, J1939PG, StandardCAN_FD, ExtendedCAN_FD
     ProtocolType              of the database: "J1939"
     GenMsgCycleTime           of a message: milliseconds
+    GenMsgSendType            of a message: "cyclic" where it is sent in cycles, be it on other occasions as well
+    SigType                   of a signal: MessageCounter; what else it may be does not matter here
     SystemMessageLongSymbol   of a message: its name where it has more than 32 characters
     SystemSignalLongSymbol    of a signal: the same
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 FRAME_FORMATS = ("StandardCAN", "ExtendedCAN", "reserved", "J1939PG", *["reserved"] * 10)
 FRAME_FORMATS_FD = ("StandardCAN_FD", "ExtendedCAN_FD")
 """The values 14 and 15 of VFrameFormat where the file declares it as a number."""
+COUNTER = "MessageCounter"
 
 
 class Attributes:
@@ -55,6 +58,14 @@ class Attributes:
                 self._note(statement, "not a number of milliseconds")
             return 0
 
+    def is_cyclic(self, dbc_id: int) -> bool:
+        """Whether the message is sent in its cycles all the time: not where its send type says otherwise."""
+        _, names = self._statements.attribute_types.get("GenMsgSendType", ("", []))
+        statement = self._message.get(("GenMsgSendType", dbc_id))
+        value = statement.value if statement else self._statements.attribute_defaults.get("GenMsgSendType", "")
+        name = (names[int(value)] if value.isdecimal() and int(value) < len(names) else value).casefold()
+        return not name or ("cyclic" in name and "active" not in name)
+
     def message_name(self, message: SoundMessage) -> str:
         """The message's name, the long one where there is one."""
         statement = self._message.get(("SystemMessageLongSymbol", message.dbc_id))
@@ -63,6 +74,13 @@ class Attributes:
     def signal_name(self, dbc_id: int, name: str) -> str:
         """The signal's name, the long one where there is one."""
         return self._signal.get(("SystemSignalLongSymbol", dbc_id, name)) or name
+
+    def is_counter(self, dbc_id: int, name: str) -> bool:
+        """Whether the signal counts the frames of its message."""
+        _, names = self._statements.attribute_types.get("SigType", ("", []))
+        default = self._statements.attribute_defaults.get("SigType", "")
+        value = self._signal.get(("SigType", dbc_id, name), default)
+        return COUNTER in (value, names[int(value)] if value.isdecimal() and int(value) < len(names) else "")
 
     def is_j1939(self, message: SoundMessage, setting: bool | str) -> bool:
         """Whether the message is matched by PGN: 29-bit ones, as the setting or else the file says."""

@@ -126,13 +126,16 @@ def _definition(
         can_id=message.can_id,
         name=attributes.message_name(message),
         length=loaded.length,
-        signals=tuple(_signal(message, sound[signal.name], signal, names) for signal in loaded.signals),
+        signals=tuple(_signal(message, sound[signal.name], signal, names, attributes) for signal in loaded.signals),
         j1939=attributes.is_j1939(message, j1939),
         cycle_ms=attributes.cycle_ms(message.dbc_id),
+        cyclic=attributes.is_cyclic(message.dbc_id),
     )
 
 
-def _signal(message: SoundMessage, sound: SoundSignal, loaded: Any, names: dict[str, str]) -> SignalDefinition:
+def _signal(
+    message: SoundMessage, sound: SoundSignal, loaded: Any, names: dict[str, str], attributes: Attributes
+) -> SignalDefinition:
     statement = sound.statement
     unlimited = statement.minimum == statement.maximum == "0"
     selector = loaded.multiplexer_signal
@@ -152,6 +155,7 @@ def _signal(message: SoundMessage, sound: SoundSignal, loaded: Any, names: dict[
         multiplexor=loaded.is_multiplexer,
         selected_by=None if selector is None else names[selector],
         selected_when=() if selector is None else _selected_when(message, sound, loaded),
+        counter=attributes.is_counter(message.dbc_id, statement.name),
     )
 
 

@@ -28,7 +28,15 @@ KEYWORDS = frozenset(
 """The words that begin statements; cantools takes none of them as a name."""
 
 ATTRIBUTES = frozenset(
-    ("VFrameFormat", "GenMsgCycleTime", "ProtocolType", "SystemMessageLongSymbol", "SystemSignalLongSymbol")
+    (
+        "VFrameFormat",
+        "GenMsgCycleTime",
+        "GenMsgSendType",
+        "ProtocolType",
+        "SigType",
+        "SystemMessageLongSymbol",
+        "SystemSignalLongSymbol",
+    )
 )
 """The attributes that bear on decoding."""
 

@@ -3,6 +3,7 @@
 
     inbox.py       what arrives becomes files, each batch once; spans.py, gaps.py what is missing
     inventory.py   what lies under some paths: batch files, spools (spools.py), catalogs (catalogs.py)
+    placing.py     frames of a wrong clock to where they belong
     merge.py       batches to windows of time; parts.py what a window is made of
     export.py      windows to one file, by a writer: writers.py (lines.py), parquet.py, mf4.py
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an inventory to one file: the vehicle's batches, each once, in time order.
+"""From an inventory to one file: the vehicle's batches, each once, in the order of their frames' right times.
 
 Promise: a file that `out` names appears whole, under its name, or not at all; whatever could not be exported is in
 the summary. Binary formats are written beside `out` first, for their libraries need a file of their own.
@@ -11,12 +11,13 @@ from __future__ import annotations
 import sys
 from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import AgentError, ConfigError
 from agent.receiver.gaps import GapAccount, NamedGap
 from agent.receiver.merge import windows
+from agent.receiver.placing import RESOLUTION_NS
 from agent.receiver.writers import TEXT_FORMATS, binary_writer, check_output, text_writer
 
 if TYPE_CHECKING:
@@ -24,8 +25,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.model import Event
-    from agent.receiver.inventory import Inventory, Problem
+    from agent.receiver.inventory import Found, Inventory, Problem
     from agent.receiver.writers import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Batches of one boot whose frames were moved to where they belong, for the vehicle's clock was wrong."""
+
+    boot_id: str
+    batches: int
+    least_ns: int
+    most_ns: int
+
+    def __str__(self) -> str:
+        by = f"{self.least_ns / 1e9:+.3f} s"
+        if self.most_ns - self.least_ns >= RESOLUTION_NS:
+            by += f" to {self.most_ns / 1e9:+.3f} s"
+        batches = f"{self.batches} batch{'' if self.batches == 1 else 'es'}"
+        return f"boot {self.boot_id}: {batches} moved by {by}, to when the clock was known"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +59,7 @@ class ExportSummary:
     duplicates   batches that were there more than once
     unknown      frames of ids that no DBC knows: received, counted, not kept
     events       told in batches
+    corrections  of a wrong clock, by boot
     """
 
     vehicle: str
@@ -47,6 +70,7 @@ class ExportSummary:
     events: int
     gaps: tuple[NamedGap, ...]
     problems: tuple[Problem, ...]
+    corrections: tuple[Correction, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -57,6 +81,7 @@ class ExportSummary:
             "duplicates_dropped": self.duplicates,
             "frames_unknown": self.unknown,
             "events": self.events,
+            "corrections": [correction.as_dict() for correction in self.corrections],
             "gaps": [gap.as_dict() for gap in self.gaps],
             "problems": [{"place": problem.place, "reason": problem.reason} for problem in self.problems],
         }
@@ -91,6 +116,18 @@ def export(
         told,
         tuple(account.report()),
         tuple(inventory.problems),
+        _corrections(everything),
+    )
+
+
+def _corrections(found: list[Found]) -> tuple[Correction, ...]:
+    by_boot: dict[str, list[Found]] = {}
+    for each in found:
+        if each.least_ns or each.most_ns:
+            by_boot.setdefault(each.boot_id, []).append(each)
+    return tuple(
+        Correction(boot, len(moved), min(each.least_ns for each in moved), max(each.most_ns for each in moved))
+        for boot, moved in by_boot.items()
     )
 
 

@@ -6,15 +6,16 @@
     *.segment                                    a spool's, read without touching them, its daemon running or not
 
 Promise: every batch is taken once, by its id, whatever the file is called; a file that is no batch costs itself.
-Limits: each batch is decoded once to learn its times, for a clock that was set back leaves frames outside its head's,
-and once more to be written; what is remembered of it in between are its id, times and gaps. A file longer than
-`PAYLOAD_MAX` is not read.
+Where a vehicle's clock was wrong, its frames come with the times that they should have had (`placing.py`).
+Limits: of each batch first the head is read, for what it tells of the clocks; then all of it, to learn its frames'
+times, for these lie where its head says only if the clock was not set; and once more to be written. What is remembered
+of it are its id, times and gaps. A file longer than `PAYLOAD_MAX` is not read.
 Failure: a path that does not exist raises `ConfigError`; all else is a `Problem` with its file, and is passed over.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from agent.errors import AgentError, BatchError, ConfigError
 from agent.receiver.catalogs import CATALOG_SUFFIX, CatalogFolders
 from agent.receiver.merge import Stretch, stretches
 from agent.receiver.parts import Part, whole
+from agent.receiver.placing import Placing
 from agent.receiver.spools import SEGMENT_SUFFIX, records
 
 if TYPE_CHECKING:
@@ -41,19 +43,28 @@ Candidate = tuple[str, "Callable[[], bytes]"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One batch; `read` gives its bytes again. `unknown` counts frames of unknown ids that were not kept."""
+    """One batch.
+
+    opened_ns, sealed_ns   as they should have been
+    unknown                frames of unknown ids that were not kept
+    boot_id                of the vehicle's unit, in hexadecimal digits
+    least_ns, most_ns      by how much its frames were moved, for the clock was wrong
+    read                   gives its bytes again
+    """
 
     id: BatchId
     place: str
     catalog: str
     opened_ns: int
     sealed_ns: int
-    rows: int
     unknown: int
     gaps: tuple[Gap, ...]
+    boot_id: str
     events: tuple[Event, ...]
-    stretches: tuple[Stretch, ...]
     read: Callable[[], bytes]
+    stretches: tuple[Stretch, ...] = ()
+    least_ns: int = 0
+    most_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +86,12 @@ class Inventory:
         self.problems: list[Problem] = []
         self.duplicates = 0
         self.catalogs = CatalogFolders()
-        candidates = [candidate for path in paths for candidate in self._candidates(path)]
-        for place, read in candidates:  # now that all catalogs are known
-            self._add_batch(place, read)
+        self._placing = Placing()
+        for path in paths:
+            for place, read in self._candidates(path):
+                self._add_batch(place, read)
+        for found in tuple(self.batches.values()):  # now that all catalogs and all clocks are known
+            self._look_into(found)
 
     def vehicles(self) -> list[str]:
         """Names of the vehicles that batches were found of."""
@@ -103,7 +117,7 @@ class Inventory:
         found = self.batches[batch_id]
         try:
             catalog = self.catalogs.get(found.catalog)
-            return whole(decode_batch(found.read(), catalog), catalog)
+            return whole(self._placing.place(decode_batch(found.read(), catalog)).batch, catalog)
         except (OSError, AgentError) as error:
             self._report(found.place, error)
             return []
@@ -133,17 +147,33 @@ class Inventory:
 
     def _add_batch(self, place: str, read: Callable[[], bytes]) -> None:
         try:
-            payload = read()
-            batch = decode_batch(payload)
-            if batch.id in self.batches:
-                self.duplicates += 1
-                return
-            self.batches[batch.id] = _found(batch, place, read)
-            if self.catalogs.has(batch.catalog):
-                batch = decode_batch(payload, self.catalogs.get(batch.catalog))
-                self.batches[batch.id] = _found(batch, place, read)
+            batch = decode_batch(read())
         except (OSError, BatchError) as error:
             self._report(place, error)
+            return
+        if batch.id in self.batches:
+            self.duplicates += 1
+            return
+        self.batches[batch.id] = _found(batch, place, read)
+        self._placing.learn(batch.id.vehicle, batch.clock)
+
+    def _look_into(self, found: Found) -> None:
+        """Learn when a batch has frames; only its head tells where its catalog is missing."""
+        try:
+            catalog = self.catalogs.get(found.catalog) if self.catalogs.has(found.catalog) else None
+            placed = self._placing.place(decode_batch(found.read(), catalog))
+        except (OSError, BatchError) as error:
+            self._report(found.place, error)
+            return
+        self.batches[found.id] = replace(
+            found,
+            opened_ns=placed.batch.opened_ns,
+            sealed_ns=placed.batch.sealed_ns,
+            events=placed.batch.events,
+            stretches=tuple(stretches(found.id, [group.time_ns for group in placed.batch.groups])),
+            least_ns=placed.least_ns,
+            most_ns=placed.most_ns,
+        )
 
     def _report(self, place: str, error: Exception) -> None:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -162,18 +192,16 @@ def read_limited(path: Path) -> bytes:
 
 
 def _found(batch: Batch, place: str, read: Callable[[], bytes]) -> Found:
-    times = [group.time_ns for group in batch.groups]
     return Found(
         batch.id,
         place,
         batch.catalog,
         batch.opened_ns,
         batch.sealed_ns,
-        sum(map(len, times)),
         sum(count.frames for count in batch.unknown),
         batch.gaps,
+        batch.clock.boot_id.hex(),
         batch.events,
-        tuple(stretches(batch.id, times)),
         read,
     )
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python-can's messages as columns, for the sources that have nothing better.
+"""python-can's messages as columns, for the sources that have nothing better, and back.
 
-Promise: what python-can says of a frame is what the `FrameBlock` says. Identifiers keep their kind by
+Promise: what python-can says of a frame is what the `FrameBlock` says, both ways. Identifiers keep their kind by
 `EXTENDED`; error and remote frames are counted by bus, not kept.
 
 Limits: a Python object per frame, 1 to 2 µs each. python-can's times are floating-point seconds, which at
@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.model import EXTENDED, EXTENDED_MASK, STANDARD_MASK, FrameBlock, FrameFlag
+from agent.sources.canlib import python_can
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import can
 
 _COARSE_S = 1 << 23
@@ -85,6 +88,22 @@ class BlockBuilder:
         self._can_id: list[int] = []
         self._flags: list[int] = []
         self._payloads: list[bytes] = []
+
+
+def can_messages(block: FrameBlock) -> Iterator[can.Message]:
+    """The frames of a block, in order."""
+    message = python_can().Message
+    rows = zip(block.time_ns.tolist(), block.can_id.tolist(), block.length.tolist(), block.flags.tolist(), strict=True)
+    for (time_ns, word, length, flags), data in zip(rows, block.data, strict=True):
+        yield message(
+            timestamp=time_ns / 1e9,
+            arbitration_id=word & EXTENDED_MASK,
+            is_extended_id=bool(word & EXTENDED),
+            data=data[:length].tobytes(),
+            is_fd=bool(flags & FrameFlag.FD),
+            bitrate_switch=bool(flags & FrameFlag.BRS),
+            error_state_indicator=bool(flags & FrameFlag.ESI),
+        )
 
 
 def id_word(message: can.Message) -> int:

@@ -28,22 +28,50 @@ if TYPE_CHECKING:
 BEHIND_S_MAX = 10
 
 
+class Drive:
+    """The car's frames, a block a second, without end; times from 0, and no two frames at once.
+
+    second   the next one
+    """
+
+    def __init__(self, seed: int = 1) -> None:
+        dbc = demo_car_dbc()
+        try:
+            self._car = DemoCar(dbc, seed)
+        except (OSError, ValueError) as error:
+            raise DatabaseError(f"{dbc}: not the simulated car's: {error}") from error
+        self.second = 0
+        self._last_ns = -FRAME_NS
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> FrameBlock:
+        """The next second; its first frames wait for the last ones of the second before."""
+        block = self._car.second(self.second)
+        self.second += 1
+        waiting = np.arange(1, len(block) + 1) * FRAME_NS
+        times = np.maximum(block.time_ns, self._last_ns + waiting)
+        self._last_ns = int(times[-1])
+        return FrameBlock(times, block.bus, block.can_id, block.length, block.flags, block.data)
+
+    def skip(self, second: int) -> int:
+        """Go on with this one, a later one; how many frames there were before it."""
+        skipped: int = self._car.frames_before(second) - self._car.frames_before(self.second)
+        self.second = second
+        return skipped
+
+
 class SimulatorSource:
     """One bus of the simulated car; ``index`` is that of the configured bus."""
 
     def __init__(self, index: int, name: str, *, clock: Clock, seed: int = 1) -> None:
         self._index, self._name, self._clock, self._seed = index, name, clock, seed
         self._pending = FrameBlock.empty()
-        self._second = 0  # the next one to be computed
-        self._last_ns = -FRAME_NS
         self._frames = self._dropped = 0
 
     async def __aenter__(self) -> Self:
-        dbc = demo_car_dbc()
-        try:
-            self._car = DemoCar(dbc, self._seed)
-        except (OSError, ValueError) as error:
-            raise DatabaseError(f"{dbc}: not the simulated car's: {error}") from error
+        self._drive = Drive(self._seed)
         self._begin_ns = self._clock.monotonic_ns()
         self._offset_ns = self._clock.wall_ns()
         return self
@@ -82,9 +110,9 @@ class SimulatorSource:
             count = int(np.searchsorted(self._pending.time_ns, now_ns, side="right"))
             due.append(self._pending.slice(0, count))
             self._pending = self._pending.slice(count, len(self._pending))
-            if len(self._pending) or self._second * SECOND_NS > now_ns:
+            if len(self._pending) or self._drive.second * SECOND_NS > now_ns:
                 break
-            self._pending = self._compute()
+            self._pending = next(self._drive)
         block = FrameBlock.concatenate(due)
         self._frames += len(block)
         return FrameBlock(
@@ -96,20 +124,9 @@ class SimulatorSource:
             block.data,
         )
 
-    def _compute(self) -> FrameBlock:
-        """The next second; its first frames wait for the last ones of the second before."""
-        block = self._car.second(self._second)
-        self._second += 1
-        waiting = np.arange(1, len(block) + 1) * FRAME_NS
-        times = np.maximum(block.time_ns, self._last_ns + waiting)
-        self._last_ns = int(times[-1])
-        return FrameBlock(times, block.bus, block.can_id, block.length, block.flags, block.data)
-
     def _skip(self, second: int) -> None:
         """Give up what was due before ``second``."""
-        if second <= self._second:
+        if second <= self._drive.second:
             return
-        given_up = self._car.frames_before(second) - self._car.frames_before(self._second)
-        self._dropped += len(self._pending) + given_up
+        self._dropped += len(self._pending) + self._drive.skip(second)
         self._pending = FrameBlock.empty()
-        self._second = second

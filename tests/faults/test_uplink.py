@@ -166,13 +166,13 @@ async def test_a_frozen_broker_is_found_and_the_batches_arrive_when_it_thaws(tmp
 async def test_a_slow_link_is_not_taken_for_a_dead_one(tmp_path: Path) -> None:
     async with running(tmp_path / "broker") as broker, TcpProxy("127.0.0.1", broker.port, buffer_bytes=4096) as proxy:
         proxy.bytes_per_s = 50_000
-        with rig(tmp_path, options(proxy.port, acknowledge_timeout_s=2.5)) as made:
-            await made.append(bytes(150_000))
+        with rig(tmp_path, options(proxy.port, acknowledge_timeout_s=5)) as made:
+            await made.append(bytes(300_000))
             began = asyncio.get_running_loop().time()
             async with made.running():
                 await made.emptied()
                 assert made.sender.state().links == 1
-            assert asyncio.get_running_loop().time() - began > 2.5
+            assert asyncio.get_running_loop().time() - began > 5
 
 
 @pytest.mark.parametrize(

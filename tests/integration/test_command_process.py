@@ -33,11 +33,12 @@ def test_the_package_runs_as_a_module() -> None:
     assert (done.returncode, done.stdout) == (0, f"canferry {__version__}\n")
 
 
-def test_an_agent_without_rules_or_modem_does_not_import_what_they_need(tmp_path: Path) -> None:
+def test_an_agent_does_not_import_what_it_does_not_need(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text(
-        '[vehicle]\nid = "car-1"\n[[bus]]\nname = "car"\ninterface = "simulator"\n'
+        '[vehicle]\nid = "car-1"\n[[bus]]\nname = "car"\ninterface = "simulator"\ndbc = ["car.dbc"]\n'
         '[mqtt]\nbroker = "mqtt://127.0.0.1:1"\n[spool]\npath = "spool"\n[agent]\nshutdown_grace = "0s"\n'
     )
+    (tmp_path / "car.dbc").write_text('VERSION ""\nBO_ 291 SPEED: 8 X\n SG_ V : 0|16@1+ (1,0) [0|0] "" X\n')
     program = (
         "import sys, json, asyncio; from pathlib import Path\n"
         "from agent import daemon; from agent.config import load_config\n"

@@ -48,6 +48,7 @@ def test_the_summary_is_one_json_object(tmp_path: Path) -> None:
         "duplicates_dropped": 0,
         "frames_unknown": 0,
         "events": 0,
+        "corrections": [],
         "gaps": [],
         "problems": [],
     }

@@ -107,6 +107,7 @@ async def test_a_drive_with_a_tunnel_arrives_in_the_cloud(tmp_path: Path, receiv
     assert fixes == [1, 1, 0, 0, 0, 1]
     events = [(line["event"], line["subject"]) for line in lines if "event" in line]
     assert ("triggered", "north") in events
+    assert ("absent", "gnss.GNSS_POSITION") in events
     assert any("Speed" in signals for _, signals in told)
     assert stopped["frames"] == 3 * 5 + 3
     assert stopped["frames_unknown"] == 0

@@ -3,14 +3,23 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from pathlib import Path
 
 import pytest
 
-from agent import clock as clock_module
-from agent.clock import SystemClock
+from agent.clock import (
+    SET_NS_MIN,
+    TIMESYNCD_SILENT_MAX_NS,
+    KernelWitness,
+    LogClock,
+    SystemClock,
+    TimesyncdWitness,
+    TimeTold,
+    read,
+)
 
 
 def test_the_monotonic_clock_counts_from_boot_and_never_back() -> None:
@@ -60,25 +69,127 @@ class TurnedClock(SystemClock):
     def monotonic_ns(self) -> int:
         return self.monotonic
 
+    def run(self, by_ns: int) -> None:
+        self.wall += by_ns
+        self.monotonic += by_ns
 
-def test_a_synchronised_clock_is_trusted_and_asked_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [False, True]
-    monkeypatch.setattr(clock_module, "_kernel_synchronised", lambda: answers.pop(0))
-    clock = TurnedClock()
+
+class Answers:
+    """A witness with its answers prepared."""
+
+    def __init__(self, *answers: bool) -> None:
+        self.left = list(answers)
+
+    def vouches(self, wall_ns: int, monotonic_ns: int, /) -> bool:
+        return self.left.pop(0)
+
+
+def test_a_synchronised_clock_is_trusted_and_asked_once_a_second() -> None:
+    witness = Answers(False, True)
+    clock = TurnedClock(witnesses=[witness])
     assert not clock.wall_trusted()
-    clock.monotonic += 999_999_999
+    clock.run(999_999_999)
     assert not clock.wall_trusted()
-    clock.monotonic += 1
+    clock.run(1)
     assert clock.wall_trusted()
-    assert not answers
+    assert not witness.left
 
 
-def test_a_clock_before_2020_is_never_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock_module, "_kernel_synchronised", lambda: True)
-    clock = TurnedClock()
+def test_a_clock_that_has_been_set_is_asked_about_at_once() -> None:
+    clock = TurnedClock(witnesses=[Answers(True, False)])
+    assert clock.wall_trusted()
+    clock.wall += SET_NS_MIN
+    assert clock.wall_trusted()
+    clock.wall += 1
+    assert not clock.wall_trusted()
+
+
+def test_one_witness_is_enough_and_none_is_not() -> None:
+    assert TurnedClock(witnesses=[Answers(False), Answers(True)]).wall_trusted()
+    assert not TurnedClock(witnesses=[Answers(False), Answers(False)]).wall_trusted()
+    assert not TurnedClock(witnesses=[]).wall_trusted()
+
+
+def test_a_clock_before_2020_is_never_trusted() -> None:
+    clock = TurnedClock(witnesses=[Answers(True)])
     clock.wall = 1_000_000_000
     assert not clock.wall_trusted()
 
 
+def test_timesyncd_vouches_from_its_touch_until_somebody_else_sets_the_clock(tmp_path: Path) -> None:
+    file, clock = tmp_path / "synchronized", TurnedClock()
+    witness = TimesyncdWitness(file)
+
+    def vouches() -> bool:
+        return witness.vouches(clock.wall, clock.monotonic)
+
+    def touch() -> None:
+        file.touch()
+        os.utime(file, ns=(clock.wall, clock.wall))
+
+    assert not vouches()
+    touch()
+    assert vouches()
+    clock.run(3_600_000_000_000)
+    assert vouches()
+    clock.wall += 60_000_000_000
+    assert not vouches()
+    touch()
+    assert vouches()
+    clock.run(TIMESYNCD_SILENT_MAX_NS + 1)
+    assert not vouches()
+
+
+def test_timesyncd_does_not_vouch_for_a_clock_that_is_behind_its_touch(tmp_path: Path) -> None:
+    file, clock = tmp_path / "synchronized", TurnedClock()
+    file.touch()
+    os.utime(file, ns=(clock.wall + 3_600_000_000_000,) * 2)
+    assert not TimesyncdWitness(file).vouches(clock.wall, clock.monotonic)
+
+
+def test_a_time_that_was_told_vouches_for_a_clock_that_agrees_until_it_is_too_old() -> None:
+    clock, told = TurnedClock(), TimeTold()
+    assert not told.vouches(clock.wall, clock.monotonic)
+    told.tell(clock.wall - 300_000_000, clock.monotonic, error_ns=400_000_000)
+    assert told.vouches(clock.wall, clock.monotonic)
+    assert not told.vouches(clock.wall + 100_000_001, clock.monotonic)
+    clock.run(6_000_000_000_000)
+    assert told.vouches(clock.wall, clock.monotonic)
+    clock.run(1_000_000_000)
+    assert not told.vouches(clock.wall, clock.monotonic)
+
+
+def test_a_logs_clock_is_of_a_boot_of_its_own_and_nobody_vouches_for_it() -> None:
+    clock = LogClock()
+    assert clock.boot_id() not in (SystemClock().boot_id(), LogClock().boot_id())
+    assert not clock.wall_trusted()
+
+
+class SlowClock(TurnedClock):
+    """A clock whose reading is interrupted for some nanoseconds, each time for others."""
+
+    def __init__(self, interruptions_ns: list[int]) -> None:
+        super().__init__(witnesses=[])
+        self.interruptions_ns = interruptions_ns
+
+    def wall_ns(self) -> int:
+        wall = self.wall
+        self.run(self.interruptions_ns.pop(0) if self.interruptions_ns else 0)
+        return wall
+
+
+def test_all_clocks_are_read_together_with_the_least_delay_between_them() -> None:
+    clock = SlowClock([5_000_000, 80_000, 40_000, 7_000_000])
+    reading = read(clock)
+    assert abs(reading.offset_ns - (TurnedClock.wall - TurnedClock.monotonic)) <= 20_000
+    assert (reading.boot_id, reading.trusted) == (clock.boot_id(), False)
+
+
+def test_a_reading_without_delay_is_taken_at_once() -> None:
+    clock = SlowClock([10_000, 20_000, 5_000_000])
+    read(clock)
+    assert clock.interruptions_ns == [5_000_000]  # two were taken: one for the reading, one for the trust in it
+
+
 def test_the_kernel_is_asked_without_privilege_and_answers() -> None:
-    assert SystemClock().wall_trusted() in (True, False)
+    assert KernelWitness().vouches(0, 0) in (True, False)

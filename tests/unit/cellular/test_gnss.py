@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from structlog.testing import capture_logs
 
 from agent.cellular import gnss, gpsd
 from agent.cellular.gnss import FRAMES_WAITING_MAX, LATE_NS_MAX, GnssSource
-from agent.clock import SystemClock
+from agent.clock import SystemClock, TimeTold
 from agent.config import gnss_dbc
 from agent.model import FrameBlock
 from tests.unit.cellular.terminal import PATIENCE_S, Terminal, until
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.timeout(120)
 
 DATABASE: Any = cantools.database.load_file(gnss_dbc())
 FIX = sentence("GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,231126,,,A")
+RECKONED = sentence("GPRMC,123521,A,4807.038,N,01131.000,E,022.4,084.4,231126,,,E")
 NO_FIX = sentence("GPRMC,123520,V,4807.038,N,01131.000,E,022.4,084.4,231126,,,N")
 
 
@@ -172,11 +174,28 @@ async def test_the_clock_hears_the_time_while_there_is_a_fix(receiver: Terminal)
     clock, told = SystemClock(), list[tuple[int, int, int]]()
     async with opened_source(receiver, clock=clock, told=lambda *time: told.append(time)) as opened:
         before_ns = clock.monotonic_ns()
-        await receiver.say(NO_FIX + FIX + NO_FIX)
-        await drained(opened, 7)
+        await receiver.say(NO_FIX + FIX + NO_FIX + RECKONED)
+        await drained(opened, 12)
     ((utc_ns, monotonic_ns, error_ns),) = told
     assert (utc_ns - error_ns, utc_ns + error_ns) == (1_795_437_319 * 10**9, 1_795_437_319 * 10**9 + LATE_NS_MAX)
     assert before_ns <= monotonic_ns <= clock.monotonic_ns()
+
+
+async def test_a_receiver_vouches_for_a_clock_that_is_right(receiver: Terminal) -> None:
+    told = TimeTold()
+    clock = SystemClock(witnesses=[told])
+    assert not clock.wall_trusted()
+    async with opened_source(receiver, clock=clock, told=told.tell) as opened:
+        async with asyncio.timeout(PATIENCE_S):
+            while not clock.wall_trusted():  # this machine may pause between the two
+                now = dt.datetime.now(dt.UTC)
+                time, date = f"{now:%H%M%S}.{now.microsecond // 10_000:02}", f"{now:%d%m%y}"
+                await receiver.say(sentence(f"GPRMC,{time},A,4807.038,N,01131.000,E,022.4,084.4,{date},,,A"))
+                await drained(opened, 5)
+                await asyncio.sleep(0.1)
+        await receiver.say(FIX)  # of another time
+        await drained(opened, 5)
+        await until(lambda: not clock.wall_trusted())
 
 
 async def test_nobody_drains_and_the_queue_stays_bounded(receiver: Terminal) -> None:

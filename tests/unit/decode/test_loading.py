@@ -133,6 +133,24 @@ def test_long_names_replace_short_ones_everywhere(tmp_path: Path) -> None:
     assert loaded.messages[0].signals[1].selected_by == "SelectorOfManyCharacters"
 
 
+@pytest.mark.parametrize("value", ['"MessageCounter"', "2"])
+def test_a_counter_is_what_the_file_declares_as_one(tmp_path: Path, value: str) -> None:
+    loaded = load(
+        tmp_path,
+        HEAD
+        + 'BA_DEF_ SG_ "SigType" ENUM "Default","Range","MessageCounter","MessageChecksum";\n'
+        + 'BA_DEF_DEF_ "SigType" "Default";\n'
+        + message(1, "M", signal("ticks"), signal("sum", "8|8@1+"), signal("COUNTER", "16|8@1+"))
+        + f'BA_ "SigType" SG_ 1 ticks {value};\nBA_ "SigType" SG_ 1 sum 3;\n',
+    )
+    assert loaded.problems == ()
+    assert [(s.name, s.counter) for s in loaded.messages[0].signals] == [
+        ("ticks", True),
+        ("sum", False),
+        ("COUNTER", False),
+    ]
+
+
 def test_names_of_their_own_are_kept(tmp_path: Path) -> None:
     loaded = load(tmp_path, HEAD + message(1, "M", signal("9lives M"), signal("a.b m1", "8|8@1+")))
     assert [(s.name, s.selected_by) for s in loaded.messages[0].signals] == [("9lives", None), ("a.b", "9lives")]

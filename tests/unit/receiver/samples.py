@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.batch.catalog import Catalog, encode_catalog
-from agent.batch.codec import Header, UnknownCount, encode_batch
+from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import EXTENDED, BatchId, Event, FrameBlock, Gap, MessageDefinition, SignalDefinition
@@ -67,6 +67,7 @@ def batch(
     gaps: tuple[Gap, ...] = (),
     events: tuple[Event, ...] = (),
     keep_unknown: bool = False,
+    clock: ClockReading | None = None,
 ) -> bytes:
     plan = Plan(CATALOG.buses, CATALOG.messages, keep_unknown=frozenset(CATALOG.buses if keep_unknown else ()))
     decoded = Decoder(plan).decode(block(frames))
@@ -74,9 +75,10 @@ def batch(
         BatchId(vehicle, stream, sequence),
         CATALOG.hash,
         MS,
-        frames[0][0] if frames else START,
-        frames[-1][0] if frames else START,
+        min((frame[0] for frame in frames), default=START),
+        max((frame[0] for frame in frames), default=START),
         len(frames),
+        clock=clock or ClockReading(),
         gaps=gaps,
         events=events,
         unknown=tuple(UnknownCount(bus, can_id, n) for (bus, can_id), n in decoded.unknown.items()),

@@ -234,7 +234,7 @@ class CrowdedCar(DemoCar):
 async def test_the_first_frames_of_a_second_wait_for_the_last_of_the_one_before() -> None:
     clock = HandClock()
     async with SimulatorSource(0, "sim", clock=clock) as source:
-        source._car = CrowdedCar(demo_car_dbc())
+        source._drive._car = CrowdedCar(demo_car_dbc())
         clock.now_ns += 3 * SECOND_NS
         assert np.diff(source.drain().time_ns).min() >= FRAME_NS
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``[[integrity]]`` against the DBC files: which signal of which message counts its frames, which is its checksum.
+
+A counter that the DBC file itself declares is verified without being named; a section for its message comes before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.collect.patterns import Patterns
+from agent.config.integrity import E2E_1_COUNTER_MAX, IntegrityConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from agent.model import MessageDefinition, SignalDefinition
+
+COUNTER_BITS_MAX = 32
+PAYLOAD_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What a message is verified by.
+
+    counter, checksum   indexes of its signals, -1 where it has none
+    counter_max         after this value comes 0
+    bits                of the checksum
+    mask                uint8 (64,), the payload's bits that are not the checksum's
+    byte                where the checksum lies, for a kind that goes by bytes; -1 else
+    """
+
+    config: IntegrityConfig
+    counter: int
+    counter_max: int
+    checksum: int
+    bits: int
+    mask: NDArray[np.uint8]
+    byte: int
+
+
+def guards_of(messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]) -> dict[int, Guard]:
+    """The guard of each message that has one, by its index; of configurations in which nothing is broken."""
+    guards = {index: guard for index, each in enumerate(messages) if (guard := _declared(each)) is not None}
+    for config in configs:
+        for index in covered(messages, config):
+            message = messages[index]
+            counter = place_of(message, config.counter)
+            checksum = place_of(message, config.checksum)
+            if counter >= 0 or checksum >= 0:
+                guards[index] = _guard(message, config, counter, checksum)
+    return guards
+
+
+def _declared(message: MessageDefinition) -> Guard | None:
+    """The guard of a message that its DBC file is enough for."""
+    for index, signal in enumerate(message.signals):
+        if signal.counter and not signal.is_float and signal.length <= COUNTER_BITS_MAX:
+            return _guard(message, IntegrityConfig(message=message.name, counter=signal.name), index, -1)
+    return None
+
+
+def covered(messages: Sequence[MessageDefinition], config: IntegrityConfig) -> list[int]:
+    """Indexes of the messages that a section is about."""
+    bus, name = Patterns(config.bus), Patterns(config.message)
+    return [index for index, each in enumerate(messages) if bus.match(each.bus) and name.match(each.name)]
+
+
+def place_of(message: MessageDefinition, pattern: str | None) -> int:
+    """The first signal whose name matches."""
+    if pattern is None:
+        return -1
+    match = Patterns(pattern).match
+    return next((index for index, signal in enumerate(message.signals) if match(signal.name)), -1)
+
+
+def _guard(message: MessageDefinition, config: IntegrityConfig, counter: int, checksum: int) -> Guard:
+    mask = np.full(PAYLOAD_MAX, 0xFF, np.uint8)
+    counter_max, bits, byte = 0, 0, -1
+    if counter >= 0:
+        full = (1 << message.signals[counter].length) - 1
+        counter_max = config.counter_max or (E2E_1_COUNTER_MAX if config.kind == "e2e-1" else full)
+    if checksum >= 0:
+        signal = message.signals[checksum]
+        bits, byte = signal.length, whole_byte(signal)
+        for bit in field_bits(signal):
+            mask[bit >> 3] &= ~np.uint8(1 << (bit & 7))
+    return Guard(config, counter, counter_max, checksum, bits, mask, byte)
+
+
+def whole_byte(signal: SignalDefinition) -> int:
+    """Which byte of the payload a signal is, -1 where it is not one."""
+    aligned = signal.start % 8 == (0 if signal.little_endian else 7)
+    return signal.start // 8 if signal.length == 8 and aligned else -1
+
+
+def field_bits(signal: SignalDefinition) -> list[int]:
+    """The bits of the payload that a signal lies in: 8 * byte + bit, bit 0 the least significant."""
+    if signal.little_endian:
+        return list(range(signal.start, signal.start + signal.length))
+    bits, bit = [], signal.start
+    for _ in range(signal.length):
+        bits.append(bit)
+        bit += 15 if bit % 8 == 0 else -1
+    return bits

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What collecting makes of frames that are wrong, and of messages that stop: events, and frames that are not kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.collect.collector import Collector, Kept
+from agent.collect.guards import guards_of
+from agent.collect.integrity import TOLD_EVERY_NS
+from agent.collect.rules import RuleBook
+from agent.config.collecting import CollectConfig
+from agent.config.integrity import IntegrityConfig
+from agent.decode.decoder import Decoder
+from agent.decode.plan import Plan
+from agent.model import Event, EventKind, FrameBlock, MessageDefinition, SignalDefinition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.model import SignalBlock
+
+MS = 10**6
+SIGNALS = (SignalDefinition("CHECKSUM", 0, 8), SignalDefinition("COUNTER", 8, 4), SignalDefinition("X", 16, 8))
+MESSAGES = (
+    MessageDefinition("can0", 0x100, "BRAKE", 3, SIGNALS, cycle_ms=100),
+    MessageDefinition("can0", 0x300, "DOOR", 1, (SignalDefinition("OPEN", 0, 8),), cycle_ms=100, cyclic=False),
+)
+COUNTED = IntegrityConfig(message="BRAKE", counter="COUNTER", counter_max=15, checksum="CHECKSUM", kind="sum")
+DROPPED = IntegrityConfig(message="BRAKE", counter="COUNTER", checksum="CHECKSUM", kind="sum", drop=True)
+
+
+def brake(counter: int, *, off: int = 0) -> bytes:
+    return bytes([counter + 7 + off, counter, 7])
+
+
+class Car:
+    """Frames of BRAKE by time in ms, and what is kept of them."""
+
+    def __init__(self, *configs: IntegrityConfig, rules: Sequence[CollectConfig] = ()) -> None:
+        self.decoder = Decoder(Plan(("can0",), MESSAGES))
+        guards = guards_of(MESSAGES, configs)
+        self.collector = Collector(self.decoder.plan, RuleBook.of(rules), decode=self.decode, guards=guards)
+
+    def decode(self, frames: FrameBlock) -> SignalBlock:
+        return self.decoder.decode(frames).signals
+
+    def take(self, *frames: tuple[int, bytes], can_id: int = 0x100) -> Kept:
+        data = np.zeros((len(frames), 8), np.uint8)
+        for row, (_, payload) in enumerate(frames):
+            data[row, : len(payload)] = np.frombuffer(payload, np.uint8)
+        zeros = np.zeros(len(frames), np.uint8)
+        block = FrameBlock(
+            np.array([at_ms * MS for at_ms, _ in frames], np.int64),
+            zeros,
+            np.full(len(frames), can_id, np.uint32),
+            np.array([len(payload) for _, payload in frames], np.uint8),
+            zeros,
+            data,
+        )
+        return self.collector.take(block, self.decode(block))
+
+
+def events(kept: Kept) -> list[Event]:
+    return [event for of_class in kept.events.values() for event in of_class]
+
+
+def counters(kept: Kept) -> list[int]:
+    """The values of COUNTER that are kept."""
+    return [
+        int(value)
+        for blocks in kept.blocks.values()
+        for block in blocks
+        for column in np.flatnonzero(block.column_signal == 1).tolist()
+        for value in block.values[block.column_start[column] : block.column_start[column + 1]]
+    ]
+
+
+def test_wrong_frames_are_told_and_kept() -> None:
+    kept = Car(COUNTED).take((0, brake(0)), (10, brake(1, off=1)), (20, brake(5)))
+    assert events(kept) == [
+        Event(EventKind.WRONG, 10 * MS, "can0.BRAKE", 0x100, "1 frame"),
+        Event(EventKind.MISSING, 20 * MS, "can0.BRAKE", 0x100, "3 frames"),
+    ]
+    assert counters(kept) == [0, 1, 5]
+
+
+def test_wrong_frames_are_dropped_where_it_says_so_by_rules_and_without() -> None:
+    for rules in ([], [CollectConfig(message="BRAKE")]):
+        car = Car(DROPPED, rules=rules)
+        kept = car.take((0, brake(0)), (10, brake(1, off=1)), (20, brake(2)))
+        assert counters(kept) == [0, 2]
+        assert [event.kind for event in events(kept)] == [EventKind.WRONG]
+        assert counters(car.take((30, brake(3, off=9)))) == []
+        assert counters(car.take((40, brake(4)))) == [4]
+
+
+def test_what_goes_on_being_wrong_is_told_once_a_minute_with_how_many() -> None:
+    car = Car(COUNTED)
+    told = [event for n in range(1300) for event in events(car.take((n * 100, brake(n % 16, off=1))))]
+    assert [(event.kind, event.detail) for event in told] == [
+        (EventKind.WRONG, "1 frame"),
+        (EventKind.WRONG, "600 frames"),
+        (EventKind.WRONG, "600 frames"),
+    ]
+    assert [event.time_ns for event in told] == [0, 100 * MS, TOLD_EVERY_NS + 100 * MS]
+    assert [event.detail for event in events(car.collector.flush())] == ["99 frames"]
+
+
+def test_a_message_that_is_sent_in_cycles_is_told_when_it_stops_and_starts() -> None:
+    car = Car()
+    for at_ms in range(0, 500, 100):
+        assert events(car.take((at_ms, brake(0)))) == []
+    assert events(car.take((700, b"\1"), can_id=0x300)) == []
+    (absent,) = events(car.take((701, b"\1"), can_id=0x300))
+    assert (absent.kind, absent.time_ns, absent.subject) == (EventKind.ABSENT, 400 * MS, "can0.BRAKE")
+    (back,) = events(car.take((5000, brake(0))))
+    assert (back.kind, back.time_ns) == (EventKind.BACK, 5000 * MS)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames of a wrong clock come out where they belong, and what was moved is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.batch.codec import ClockReading, decode_batch
+from agent.cli import main
+from agent.receiver.export import ExportSummary, export
+from agent.receiver.inventory import Inventory
+from agent.receiver.placing import DRIFT, RESOLUTION_NS, Placing
+from tests.unit.receiver.samples import MS, SECOND, START, batch, modes, steer, store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.receiver.samples import Frame
+
+BOOT = bytes.fromhex("0e1b2c3d00004000800000000000abcd")
+OTHER_BOOT = bytes(range(16))
+HOUR = 3600 * SECOND
+BOOTED = START
+"""When the unit was booted: monotonic time 0."""
+
+
+def reading(at_ns: int, error_ns: int = 0, *, trusted: bool = False, boot: bytes = BOOT) -> ClockReading:
+    """At so many nanoseconds after boot, of a wall clock that is off by so many."""
+    return ClockReading(boot, BOOTED + at_ns + error_ns, at_ns, trusted)
+
+
+def frames(at_ns: int, count: int, error_ns: int = 0, *, first: int = 0) -> list[Frame]:
+    """Ten a second, numbered by their angle, as a clock with this error stamps them."""
+    return [steer(BOOTED + at_ns + error_ns + n * 100 * MS, 2 * (first + n)) for n in range(count)]
+
+
+def exported(tmp_path: Path) -> tuple[ExportSummary, list[Any]]:
+    out = tmp_path / "out.jsonl"
+    summary = export(Inventory([tmp_path]), "jsonl", out)
+    return summary, [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def times_ns(lines: list[Any]) -> list[int]:
+    """After boot."""
+    return [round(line["t"] * 1000) * MS - BOOTED for line in lines]
+
+
+IN_1970 = -BOOTED
+
+
+def test_a_first_minute_in_1970_is_placed_before_the_second_one(tmp_path: Path) -> None:
+    for n in range(6):
+        clock = reading((n + 1) * 10 * SECOND, IN_1970)
+        store(tmp_path, n, batch(n, frames(n * 10 * SECOND, 100, IN_1970, first=100 * n), clock=clock))
+    clock = reading(70 * SECOND, trusted=True)
+    store(tmp_path, 6, batch(6, frames(60 * SECOND, 100, first=600), clock=clock))
+
+    summary, lines = exported(tmp_path)
+
+    assert times_ns(lines) == [n * 100 * MS for n in range(700)]
+    assert [line["signals"]["ANGLE"] for line in lines] == [-n for n in range(700)]
+    assert [(each.batches, each.least_ns, each.most_ns) for each in summary.corrections] == [(6, BOOTED, BOOTED)]
+
+
+@pytest.mark.parametrize("error_ns", [HOUR, -HOUR])
+def test_an_hour_that_the_clock_was_off_for_a_while_is_taken_back(tmp_path: Path, error_ns: int) -> None:
+    for n, (error, trusted) in enumerate([(0, True), (error_ns, False), (error_ns, False), (0, True)]):
+        clock = reading((n + 1) * 10 * SECOND, error, trusted=trusted)
+        store(tmp_path, n, batch(n, frames(n * 10 * SECOND, 100, error, first=100 * n), clock=clock))
+
+    summary, lines = exported(tmp_path)
+
+    assert times_ns(lines) == [n * 100 * MS for n in range(400)]
+    assert [line["signals"]["ANGLE"] for line in lines] == [-n for n in range(400)]
+    assert [(each.batches, each.least_ns, each.most_ns) for each in summary.corrections] == [(2, -error_ns, -error_ns)]
+
+
+@pytest.mark.parametrize(
+    ("error_ns", "read_ns"),
+    [
+        *((error_ns, 10 * SECOND) for error_ns in (HOUR, -HOUR, IN_1970, 3 * SECOND, -3 * SECOND)),
+        (3 * SECOND, 20 * SECOND),  # only the frames' order tells
+    ],
+)
+def test_frames_of_two_settings_in_one_batch_are_told_apart(tmp_path: Path, error_ns: int, read_ns: int) -> None:
+    store(tmp_path, 0, batch(0, frames(0, 50, error_ns), clock=reading(5 * SECOND, error_ns)))
+    both = frames(5 * SECOND, 30, error_ns, first=50) + frames(8 * SECOND, 20, first=80)
+    store(tmp_path, 1, batch(1, both, clock=reading(read_ns, trusted=True)))
+
+    summary, lines = exported(tmp_path)
+
+    assert times_ns(lines) == [n * 100 * MS for n in range(100)]
+    assert [line["signals"]["ANGLE"] for line in lines] == [-n for n in range(100)]
+    assert summary.corrections[0].batches == 2
+
+
+def test_a_batch_that_was_read_after_the_clock_was_set_is_of_the_setting_before(tmp_path: Path) -> None:
+    store(tmp_path, 0, batch(0, frames(0, 100, IN_1970), clock=reading(10 * SECOND, IN_1970)))
+    late = batch(1, frames(10 * SECOND, 50, IN_1970, first=100), clock=reading(15 * SECOND, trusted=True))
+    store(tmp_path, 1, late)
+
+    _, lines = exported(tmp_path)
+
+    assert times_ns(lines) == [n * 100 * MS for n in range(150)]
+
+
+def test_a_suspend_leaves_every_time_where_it_was(tmp_path: Path) -> None:
+    store(tmp_path, 0, batch(0, frames(0, 100), clock=reading(10 * SECOND, trusted=True)))
+    store(tmp_path, 1, batch(1, frames(10 * SECOND, 20, first=100), clock=reading(8 * HOUR)))
+    store(tmp_path, 2, batch(2, frames(8 * HOUR, 100, first=120), clock=reading(8 * HOUR + 10 * SECOND)))
+    store(tmp_path, 3, batch(3, frames(9 * HOUR, 1, first=220), clock=reading(9 * HOUR, trusted=True)))
+
+    summary, lines = exported(tmp_path)
+
+    assert [line["signals"]["ANGLE"] for line in lines] == [-n for n in range(221)]
+    assert (times_ns(lines)[119], times_ns(lines)[120]) == (11_900 * MS, 8 * HOUR)
+    assert summary.corrections == ()
+
+
+def test_a_clock_that_came_out_of_a_suspend_wrong_is_set_right(tmp_path: Path) -> None:
+    store(tmp_path, 0, batch(0, frames(0, 100), clock=reading(10 * SECOND, trusted=True)))
+    store(
+        tmp_path, 1, batch(1, frames(8 * HOUR, 100, IN_1970, first=100), clock=reading(8 * HOUR + 10 * SECOND, IN_1970))
+    )
+    store(tmp_path, 2, batch(2, frames(8 * HOUR + 10 * SECOND, 50, first=200), clock=reading(9 * HOUR, trusted=True)))
+
+    _, lines = exported(tmp_path)
+
+    assert [line["signals"]["ANGLE"] for line in lines] == [-n for n in range(250)]
+    assert times_ns(lines)[100:] == [8 * HOUR + n * 100 * MS for n in range(150)]
+
+
+def test_a_clock_left_to_itself_is_corrected_little_by_little(tmp_path: Path) -> None:
+    lag = 2 * SECOND
+    assert lag <= 8 * HOUR * DRIFT
+    store(tmp_path, 0, batch(0, frames(0, 1), clock=reading(SECOND, trusted=True)))
+    for n in range(1, 5):
+        clock = reading(n * 2 * HOUR)
+        store(tmp_path, n, batch(n, frames(n * 2 * HOUR - SECOND, 2, first=n), clock=clock))
+    store(
+        tmp_path,
+        5,
+        batch(5, frames(8 * HOUR + SECOND, 1, lag, first=5), clock=reading(8 * HOUR + 2 * SECOND, lag, trusted=True)),
+    )
+
+    summary, lines = exported(tmp_path)
+
+    moved = [
+        time - each
+        for time, each in zip(times_ns(lines)[1:-1:2], [n * 2 * HOUR - SECOND for n in range(1, 5)], strict=True)
+    ]
+    assert moved == [pytest.approx(n * lag / 4, abs=2 * MS) for n in range(1, 5)]
+    assert times_ns(lines)[-1] == 8 * HOUR + SECOND + lag
+    assert 0 <= summary.corrections[0].least_ns < summary.corrections[0].most_ns <= lag
+
+
+def test_a_boot_that_never_knew_the_time_stays_as_it_is(tmp_path: Path) -> None:
+    store(tmp_path, 0, batch(0, frames(0, 10, IN_1970), clock=reading(SECOND, IN_1970, boot=OTHER_BOOT)))
+    store(tmp_path, 1, batch(1, frames(SECOND, 10, HOUR), clock=reading(2 * SECOND, HOUR, boot=OTHER_BOOT)))
+    store(tmp_path, 2, batch(2, frames(0, 10), clock=reading(SECOND, trusted=True)))
+
+    summary, lines = exported(tmp_path)
+
+    assert [line["t"] for line in lines[:3]] == [0.0, 0.1, 0.2]
+    assert len(lines) == 30
+    assert summary.corrections == ()
+
+
+def test_a_correction_within_the_resolution_is_left_undone(tmp_path: Path) -> None:
+    def moved_by(error_ns: int) -> int:
+        placing, wrong = Placing(), reading(SECOND, error_ns)
+        placing.learn("car-1", wrong)
+        placing.learn("car-1", reading(HOUR, trusted=True))
+        return placing.place(decode_batch(batch(0, frames(0, 1, error_ns), clock=wrong))).most_ns
+
+    assert moved_by(RESOLUTION_NS) == 0
+    assert moved_by(-RESOLUTION_NS) == 0
+    assert moved_by(RESOLUTION_NS + 1) == pytest.approx(-RESOLUTION_NS, abs=MS)
+
+
+def test_a_correction_keeps_the_batchs_resolution(tmp_path: Path) -> None:
+    store(tmp_path, 0, batch(0, frames(0, 10, 123_456_789), clock=reading(SECOND, 123_456_789)))
+    store(tmp_path, 1, batch(1, frames(SECOND, 10), clock=reading(2 * SECOND, trusted=True)))
+
+    _, lines = exported(tmp_path)
+
+    assert times_ns(lines) == [n * 100 * MS for n in range(20)]
+    assert all(
+        len(line.split(",")[0]) <= len('{"t": 1700000000.000')
+        for line in (tmp_path / "out.jsonl").read_text().splitlines()
+    )
+
+
+def test_another_vehicles_clock_and_another_boots_teach_nothing(tmp_path: Path) -> None:
+    placing, wrong = Placing(), reading(SECOND, HOUR)
+    placing.learn("car-1", wrong)
+    placing.learn("car-2", reading(2 * SECOND, trusted=True))
+    placing.learn("car-1", reading(2 * SECOND, trusted=True, boot=OTHER_BOOT))
+    head = decode_batch(batch(0, frames(0, 1, HOUR), clock=wrong))
+    assert placing.place(head).batch is head
+    placing.learn("car-1", reading(2 * SECOND, trusted=True))
+    assert placing.place(head).batch.opened_ns == BOOTED
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        ClockReading(b"", START, SECOND, True),
+        ClockReading(BOOT, -(1 << 63), SECOND, True),
+        ClockReading(BOOT, (1 << 63) - 1, SECOND, True),
+        ClockReading(BOOT, START, -SECOND, True),
+        ClockReading(BOOT, START, (1 << 63) - 1, True),
+    ],
+)
+def test_a_reading_that_no_unit_can_have_is_not_learnt_from(impossible: ClockReading) -> None:
+    placing, wrong = Placing(), replace(reading(SECOND, HOUR), boot_id=impossible.boot_id)
+    for each in (wrong, impossible):
+        placing.learn("car-1", each)
+    for each in (wrong, impossible):
+        head = decode_batch(batch(0, frames(0, 1, HOUR), clock=each))
+        assert placing.place(head).batch is head
+
+
+@pytest.mark.parametrize("time_ns", [-(1 << 62), 0, (1 << 62)])
+def test_a_frame_of_an_absurd_time_does_no_harm_to_the_others(tmp_path: Path, time_ns: int) -> None:
+    store(tmp_path, 0, batch(0, [modes(time_ns, 3), *frames(0, 3, HOUR)], clock=reading(SECOND, HOUR)))
+    store(tmp_path, 1, batch(1, frames(SECOND, 1, first=3), clock=reading(2 * SECOND, trusted=True)))
+
+    _, lines = exported(tmp_path)
+
+    assert times_ns([line for line in lines if line["message"] == "STEER"]) == [0, 100 * MS, 200 * MS, SECOND]
+
+
+def test_the_command_tells_what_it_has_moved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(tmp_path, 0, batch(0, frames(0, 10, -HOUR), clock=reading(SECOND, -HOUR)))
+    store(tmp_path, 1, batch(1, frames(SECOND, 10), clock=reading(2 * SECOND, trusted=True)))
+
+    assert main(["export", str(tmp_path), "--format", "jsonl", "--out", str(tmp_path / "out.jsonl")]) == 0
+    assert "clock: boot 0e1b2c3d00004000800000000000abcd: 1 batch moved by +3600.000 s" in capsys.readouterr().err
+
+    assert main(["export", str(tmp_path), "--format", "jsonl", "--out", str(tmp_path / "out.jsonl"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["corrections"] == [
+        {"boot_id": BOOT.hex(), "batches": 1, "least_ns": HOUR, "most_ns": HOUR}
+    ]
