@@ -57,7 +57,7 @@ class Port:
         open_line: opens it, in a thread; raises OSError or ValueError.
         opened: called on the event loop when it is open.
         received: called on the event loop with what was read; raises nothing.
-        closed: called on the event loop when it is not open any more.
+        closed: called on the event loop when it has failed, and is not open any more.
 
     Attributes:
         state: "opening", "up" or "down".
@@ -131,12 +131,13 @@ class Port:
         try:
             loop.add_reader(line.fileno(), self._read, line)
             self._is_up()
-            return await self._lost
+            reason = await self._lost
         finally:
             loop.remove_reader(line.fileno())
             self._line = self._lost = None
-            self._closed()
             await asyncio.shield(loop.run_in_executor(None, _close, line))
+        self._closed()
+        return reason
 
     def _read(self, line: Line) -> None:
         try:

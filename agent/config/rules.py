@@ -44,6 +44,8 @@ def broken(config: Config) -> Broken:
             "spool.limit",
             f'"{config.spool.limit}" is too small for [[collect]]; accepted: at least "{CLASSES_LIMIT}"',
         )
+    if config.modem is not None and config.modem.port in [bus.channel for bus in config.buses]:
+        yield "modem.port", f'"{config.modem.port}" is taken by a bus; accepted: another of the modem\'s ports'
     if config.data_plan is not None:
         yield from _broken_data_plan(config)
     if config.mqtt is not None:

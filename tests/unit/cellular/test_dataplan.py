@@ -250,6 +250,7 @@ async def a_month(tmp_path: Path, plan: Plan, roaming_days: range = range(0)) ->
     return latencies, days
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_month_with_enough_to_send_uses_the_budget_and_does_not_exceed_it(tmp_path: Path) -> None:
     latencies, days = run_virtual(a_month(tmp_path, PLAN))
@@ -264,6 +265,7 @@ def test_a_month_with_enough_to_send_uses_the_budget_and_does_not_exceed_it(tmp_
         assert 0.95 * even - BATCH_BYTES <= day.month_bytes <= even + PLAN.month_bytes / 30 + BATCH_BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_month_with_limits_for_days_and_abroad_keeps_them(tmp_path: Path) -> None:
     plan = replace(PLAN, day_bytes=MIB // 2, roaming_bytes=MIB)
