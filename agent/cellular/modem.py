@@ -87,6 +87,7 @@ class Modem:
         self._open = asyncio.Event()
         self._answered = asyncio.Event()
         self._stirred = asyncio.Event()
+        self._greeted = False  # since the port was opened, and it last fell silent
         self._unanswered = 0
         self._silent = False
         self._told = _standing(self.state)
@@ -106,10 +107,11 @@ class Modem:
     async def _ask_on(self) -> None:
         while True:
             await self._open.wait()
-            answers = await self._ask_all(GREETINGS)
-            while answers and await self._ask_all(QUESTIONS):
+            self._stirred.clear()
+            if not self._greeted:
+                self._greeted = await self._ask_all(GREETINGS)
+            if self._greeted and await self._ask_all(QUESTIONS):
                 self._tell()
-                await self._rest()
             await self._rest()
 
     async def _rest(self) -> None:
@@ -119,7 +121,6 @@ class Modem:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._poll_s - pause_s):
                 await self._stirred.wait()
-        self._stirred.clear()
 
     async def _ask_all(self, commands: Sequence[str]) -> bool:
         """Ask one after the other; False where the modem has gone, or answers none."""
@@ -142,13 +143,13 @@ class Modem:
         if not self._silent:
             hint = "check that modem.port is the one for AT commands, and modem.baud: a modem has several ports"
             log.warning("modem_silent", port=self._device, commands=self._unanswered, hint=hint)
-        self._silent, self._unanswered = True, 0
+        self._silent, self._greeted, self._unanswered = True, False, 0
         self.state = ModemState()
         self._tell()
 
     def _opened(self) -> None:
         self._lines.reset()
-        self._unanswered = 0
+        self._greeted, self._unanswered = False, 0
         self._open.set()
         self._stirred.set()
 

@@ -190,5 +190,6 @@ async def test_a_modem_that_hangs_up_in_the_middle_of_a_line_comes_back(far: Scr
                 assert modem.state == ModemState()
                 far.plug()
                 await until(lambda: modem.state.registration is Registration.HOME)
+    assert far.asked.count("ATE0") == 3, "who comes back has to be greeted again"
     events = [line["event"] for line in logs if line["event"].startswith("port")]
     assert events == ["port_up", *["port_down", "port_up"] * 2]
