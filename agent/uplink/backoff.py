@@ -7,9 +7,10 @@ ceiling starts higher and half of it is certain.
 
     trouble                           ceiling before retry n = 0, 1, …    wait
     busy, unauthorized, taken over    min(maximum, base · 2ⁿ⁺⁴)           (½ + ½ roll) · ceiling
-    all others                        min(maximum, base · 2ⁿ)             roll · ceiling
+    all others                        min(maximum, base · 2ⁿ)             base/10 + roll · (ceiling - base/10)
 
-Limits: never less than a tenth of `base_s`, so that no roll makes a busy loop; never more than `maximum_s`.
+Limits: never less than a tenth of `base_s`, so that no roll makes a busy loop; never more than `maximum_s`. The rolls
+are spread over what is left: were short waits made longer instead, a tenth of a fleet would come in one moment.
 """
 
 from __future__ import annotations
@@ -47,5 +48,5 @@ class Backoff:
             return 0.0
         exponent = self.failures - 1 + (_PATIENCE if self.patient else 0)
         ceiling = min(self.maximum_s, self.base_s * 2.0**exponent)
-        share = (1 + roll) / 2 if self.patient else roll
-        return min(self.maximum_s, max(self.base_s / 10, share * ceiling))
+        floor = ceiling / 2 if self.patient else min(ceiling, self.base_s / 10)
+        return floor + roll * (ceiling - floor)

@@ -38,15 +38,21 @@ def test_nothing_is_waited_for_before_the_first_failure_and_after_a_proof() -> N
 
 @pytest.mark.parametrize(("failures", "ceiling"), [(1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (1000, 300)])
 def test_the_ceiling_doubles_up_to_the_maximum(failures: int, ceiling: float) -> None:
-    assert after(failures).wait_s(0.5) == ceiling / 2
+    assert after(failures).wait_s(0.5) == pytest.approx(0.1 + (ceiling - 0.1) / 2)
     assert after(failures).wait_s(0.0) == 0.1
+
+
+def test_no_two_rolls_wait_the_same() -> None:
+    rolls = [number / 1000 for number in range(1000)]
+    for backoff in (after(1), after(5), after(3, Trouble.BUSY)):
+        assert len({backoff.wait_s(roll) for roll in rolls}) == len(rolls)
 
 
 @pytest.mark.parametrize("trouble", [Trouble.BUSY, Trouble.UNAUTHORIZED, Trouble.TAKEN_OVER])
 def test_patience_has_a_certain_half(trouble: Trouble) -> None:
     assert after(1, trouble).wait_s(0.0) == 8
     assert after(20, trouble).wait_s(0.0) == 150
-    assert after(20, trouble).failed(Trouble.DROPPED).wait_s(0.5) == 150
+    assert after(20, trouble).failed(Trouble.DROPPED).wait_s(0.5) == pytest.approx(150.05)
 
 
 @given(st.integers(0, 10_000), st.sampled_from(Trouble), st.floats(0, 1, exclude_max=True))
