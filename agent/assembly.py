@@ -31,7 +31,7 @@ from agent.decode.loading import load_databases
 from agent.decode.plan import Plan
 from agent.errors import ConfigError
 from agent.packer import Packer, PackerCounters
-from agent.settings import mqtt_options, sender_options, stream_settings
+from agent.settings import data_plan, mqtt_options, sender_options, stream_settings
 from agent.storage import Storage
 from agent.stream import Stream
 from agent.takeover import take_over
@@ -41,18 +41,27 @@ from agent.uplink.sender import Sender
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from agent.cellular.dataplan import DataPlan
+    from agent.cellular.modem import Modem
     from agent.clock import Clock
     from agent.collect.collector import Collector
     from agent.config import BusConfig, Config, Priority
     from agent.live.heard import Heard
     from agent.pipeline import Source
     from agent.stream import Store
+    from agent.uplink.allowance import Allowance
     from agent.uplink.rotation import Rotation
+
+    TellTime = Callable[[int, int, int], None]
+    """`TimeTold.tell`: UTC in ns since 1970, the monotonic clock at that moment, the error."""
 
     Filters = Mapping[str, Sequence[tuple[int, int]]]
     """By bus: the (arbitration id word, mask) that are wanted of it; everything of one that is not named."""
 
 log = structlog.get_logger()
+
+DATA_PLAN = "data-plan"
+"""Beside the spool: the ledger of what was spent."""
 
 T = TypeVar("T")
 
@@ -164,9 +173,12 @@ def _make_collector(config: Config, decoding: Decoding, home: Priority) -> Colle
 
 
 def make_sources(
-    config: Config, clock: Clock, filters: Filters
+    config: Config, clock: Clock, filters: Filters, told: TellTime | None = None
 ) -> list[contextlib.AbstractAsyncContextManager[Source]]:
-    """A source for each bus; all socketcan buses share one, and heed `filters`. Not opened yet."""
+    """A source for each bus; all socketcan buses share one, and heed `filters`. Not opened yet.
+
+    told   hears the time of satellite receivers
+    """
     sources: list[Any] = []
     live = [
         (index, bus.name, str(bus.channel)) for index, bus in enumerate(config.buses) if bus.interface == "socketcan"
@@ -183,6 +195,10 @@ def make_sources(
             from agent.sources.simulator import SimulatorSource
 
             sources.append(SimulatorSource(index, bus.name, clock=clock))
+        elif bus.interface == "gnss":
+            from agent.cellular.gnss import GnssSource
+
+            sources.append(GnssSource(index, bus.name, str(bus.channel), baud=bus.bitrate, clock=clock, told=told))
         elif bus.interface != "socketcan":
             sources.append(_python_can_source(index, bus))
     for path, buses in logs.items():
@@ -205,6 +221,40 @@ def _python_can_source(index: int, bus: BusConfig) -> Any:
         fd=bus.fd,
         options=bus.options,
     )
+
+
+def make_modem(config: Config) -> Modem | None:
+    """The modem that is to be asked, where there is one."""
+    if config.modem is None:
+        return None
+    from agent.cellular.modem import Modem
+
+    return Modem(config.modem.port, config.modem.baud, config.modem.poll.seconds)
+
+
+def make_data_plan(config: Config, modem: Modem | None, clock: Clock) -> DataPlan | None:
+    """The plan that is to be kept to, where there is one; to be loaded."""
+    if config.data_plan is None or config.mqtt is None:
+        return None
+    from agent.cellular.dataplan import DataPlan
+
+    return DataPlan(
+        data_plan(config.data_plan),
+        config.spool.path / DATA_PLAN,
+        len(config.topic(config.mqtt.topic_batch)),
+        clock,
+        roaming=(lambda: False) if modem is None else (lambda: modem.state.roaming),
+        interface=config.data_plan.interface or "",
+    )
+
+
+def make_allowance(config: Config, modem: Modem | None, plan: DataPlan | None) -> Allowance | None:
+    """What the cellular network lets the uplink do, where something is known of it."""
+    if modem is None and plan is None:
+        return None
+    from agent.cellular.allowance import CellularAllowance
+
+    return CellularAllowance(modem, 0.0 if config.modem is None else config.modem.weak_rate, plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +289,7 @@ async def open_agent(
     counters: PackerCounters | None = None,
     rotation: Rotation | None = None,
     heard: Heard | None = None,
+    allowance: Allowance | None = None,
 ) -> AsyncIterator[Agent]:
     """Storage, packer and sender, built and opened; closed cleanly where nothing failed.
 
@@ -256,6 +307,8 @@ async def open_agent(
                 storage.shelf,
                 worker.call,
                 sender_options(config),
+                allowance=allowance,
+                critical=[priority == "critical" for priority in storage.vaults],
             )
             yield Agent(worker, storage, packer, sender)
             clean = not packer.has_open_batch

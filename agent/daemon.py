@@ -34,8 +34,17 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from agent.assembly import Agent, Decoding, load_decoding, make_sources, open_agent
-from agent.clock import Clock, SystemClock
+from agent.assembly import (
+    Agent,
+    Decoding,
+    load_decoding,
+    make_allowance,
+    make_data_plan,
+    make_modem,
+    make_sources,
+    open_agent,
+)
+from agent.clock import Clock, KernelWitness, SystemClock, TimesyncdWitness, TimeTold
 from agent.config import AgentConfig
 from agent.errors import AgentError
 from agent.log import configure_logging
@@ -49,7 +58,7 @@ from agent.uplink.rotation import Rotation
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from agent.assembly import Filters
+    from agent.assembly import Filters, TellTime
     from agent.config import BusConfig, Config
     from agent.live.heard import Heard
     from agent.log import Recent
@@ -98,12 +107,13 @@ async def run(
             was taken in is stored.
 
     """
-    clock, manager = clock or SystemClock(), ServiceManager()
+    told, manager = TimeTold(), ServiceManager()
+    clock = clock or SystemClock(witnesses=[KernelWitness(), TimesyncdWitness(), told])
     life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, manager, Rotation(), reread, observe, recent)
     with _signals(life) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config, config.spool.path / DEFINITIONS)
         first = Setup(config, decoding)
-        async with Buses(first, life.clock) as buses:
+        async with Buses(first, life.clock, told.tell) as buses:
             setup: Setup | None = first
             while setup is not None:
                 gap = await buses.follow(setup)
@@ -148,15 +158,18 @@ class Buses:
     counters     of the packer: they go on over a reload
     dropped      what the sources have lost, and was told
     drained_ns   wall clock; what came before was taken from the sources
+
+    `told` hears the time of satellite receivers.
     """
 
-    def __init__(self, setup: Setup, clock: Clock) -> None:
+    def __init__(self, setup: Setup, clock: Clock, told: TellTime | None = None) -> None:
         self.sources: Sequence[Source] = ()
         self.counters = PackerCounters()
         self.dropped = 0
         self.drained_ns = 0
         self._setup = setup
         self._clock = clock
+        self._told = told
         self._opened = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -177,7 +190,7 @@ class Buses:
         return Gap(GapKind.INTERRUPTED, self.drained_ns, self._clock.wall_ns(), detail=detail)
 
     async def _open(self) -> None:
-        made = make_sources(self._setup.config, self._clock, self._setup.filters)
+        made = make_sources(self._setup.config, self._clock, self._setup.filters, self._told)
         async with contextlib.AsyncExitStack() as opened:
             self.sources = [await opened.enter_async_context(source) for source in made]
             self._opened = opened.pop_all()
@@ -198,7 +211,12 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
     config, clock = setup.config, life.clock
     interval_s = min(config.spool.journal_interval.seconds, config.batch.interval.seconds)
     heard = _heard(config, interval_s)
-    async with open_agent(config, setup.decoding, clock, buses.counters, life.rotation, heard) as agent:
+    modem = make_modem(config)
+    plan = make_data_plan(config, modem, clock)
+    if plan is not None:
+        await asyncio.to_thread(plan.load)
+    allowance = make_allowance(config, modem, plan)
+    async with open_agent(config, setup.decoding, clock, buses.counters, life.rotation, heard, allowance) as agent:
         await agent.take_over(config, setup.decoding, clock)
         if gap is not None:
             await agent.worker.call(agent.packer.lose, gap)
@@ -220,14 +238,19 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
             life.observe(Gauges(agent.packer.counters, agent.sender.state))
         life.manager.ready()
         changed: list[Setup] = []
+        told = [each for each in (modem, plan) if each is not None]
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(agent.sender.run(), name="uplink")
             watching = [
-                tasks.create_task(_watch(agent, pipeline, buses, life.manager), name="watch"),
+                tasks.create_task(_watch(agent, pipeline, buses, life.manager, told), name="watch"),
                 tasks.create_task(_expire(agent, clock), name="expiry"),
             ]
             if heard is not None:
                 watching.append(tasks.create_task(_tell(setup, agent, pipeline, buses, heard, life), name="live"))
+            if modem is not None:
+                watching.append(tasks.create_task(modem.run(), name="modem"))
+            if plan is not None:
+                watching.append(tasks.create_task(plan.run(agent.worker.call), name="data-plan"))
             waiting = [
                 tasks.create_task(_stop_when(life.stop, pipeline), name="stop"),
                 tasks.create_task(_change_when_told(changed, pipeline, life), name="reload"),
@@ -274,7 +297,9 @@ def _read_anew(reread: Callable[[], Config] | None) -> Setup:
     return Setup(config, load_decoding(config, config.spool.path / DEFINITIONS))
 
 
-async def _watch(agent: Agent, pipeline: Pipeline, buses: Buses, manager: ServiceManager) -> None:
+async def _watch(
+    agent: Agent, pipeline: Pipeline, buses: Buses, manager: ServiceManager, cellular: Sequence[object]
+) -> None:
     """Tell the service manager how it goes, and feed its watchdog while it goes well."""
     look_s = LOOK_S if manager.watchdog_s is None else min(LOOK_S, manager.watchdog_s * WATCHDOG_SHARE)
     while True:
@@ -283,7 +308,7 @@ async def _watch(agent: Agent, pipeline: Pipeline, buses: Buses, manager: Servic
         for pulse in late:
             hint = "the watchdog restarts the agent; nothing that was spooled is lost"
             log.error("stage_stalled", stage=pulse.stage, late_s=round(pulse.late_s()), hint=hint)
-        manager.status(status_line(buses.sources, buses.counters, spooled, agent.sender.state()))
+        manager.status(status_line(buses.sources, buses.counters, spooled, agent.sender.state(), *cellular))
         if not late:
             manager.alive()
         await asyncio.sleep(look_s)

@@ -160,6 +160,8 @@ def check_buses(buses: Sequence[BusConfig]) -> Iterator[Finding]:
             yield _check_file(where, Path(str(bus.channel)))
         elif bus.interface == "simulator":
             yield Finding(Level.OK, where, "the simulated car")
+        elif bus.interface == "gnss":
+            yield _check_gnss(where, str(bus.channel))
         else:
             yield _check_python_can(where, bus)
 
@@ -203,6 +205,28 @@ def _check_python_can(where: str, bus: BusConfig) -> Finding:
     if channel.startswith("/dev/") and not Path(channel).exists():
         return Finding(Level.WARNING, where, f"{channel} is not there; it is opened when it appears")
     return Finding(Level.OK, where, f'python-can\'s interface "{bus.interface}"')
+
+
+def _check_gnss(where: str, channel: str) -> Finding:
+    path = channel.removeprefix("gpsd://")
+    if path.startswith("/"):
+        return _check_device(where, Path(path), "a satellite receiver")
+    return Finding(Level.OK, where, f"a satellite receiver, by gpsd at {path}")
+
+
+def _check_device(where: str, device: Path, what: str) -> Finding:
+    if not device.exists():
+        return Finding(Level.WARNING, where, f"{device} is not there; it is opened when it appears")
+    if not os.access(device, os.R_OK | os.W_OK):
+        advice = "add them to the device's group, usually dialout"
+        return Finding(Level.WARNING, where, f"{device} may not be opened by {_user()}: {advice}")
+    return Finding(Level.OK, where, f"{device}: {what}")
+
+
+def check_modem(config: Config) -> Iterator[Finding]:
+    """Whether the modem's port could be opened now."""
+    if config.modem is not None:
+        yield _check_device("modem.port", Path(config.modem.port), "a modem")
 
 
 def check_spool(config: Config) -> Iterator[Finding]:

@@ -13,9 +13,12 @@ from agent.uplink.status import status_payload
 from agent.uplink.topics import TopicTemplate
 
 if TYPE_CHECKING:
-    from agent.config import Config, Priority
+    from agent.cellular.budget import Plan
+    from agent.config import Config, DataPlanConfig, Priority
 
 _TURN_MARGIN_S = 60.0
+CRITICAL_SHARE = 50
+"""One part in so many of a data plan is kept for critical batches, unless configured."""
 
 
 def stream_settings(config: Config, priority: Priority) -> StreamSettings:
@@ -54,6 +57,14 @@ def mqtt_options(config: Config, stream: str) -> MqttOptions:
         message_bytes_max=profile.message_bytes_max,
         alpn=profile.alpn.get(mqtt.port, ""),
     )
+
+
+def data_plan(plan: DataPlanConfig) -> Plan:
+    """The configuration's data plan, as the cellular room wants it."""
+    from agent.cellular.budget import Plan
+
+    critical = plan.per_month // CRITICAL_SHARE if plan.critical_per_month is None else plan.critical_per_month
+    return Plan(plan.per_month, critical, plan.per_day, plan.roaming_per_month, plan.month_starts_on)
 
 
 def sender_options(config: Config) -> SenderOptions:

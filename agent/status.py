@@ -3,6 +3,8 @@
 
 can0 up, can1 down; 1234567 frames, 0 dropped, 3 undecodable; spool 12 batches 340KiB; link up to host:8883
 
+With a modem and a data plan: …; modem home operator 4G -95dBm; data plan 12.0MiB of 200.0MiB, lasts
+
 Where there are several classes, each follows: spool 12 batches 340KiB (critical 0, normal 2 80KiB, bulk 10 260KiB).
 """
 
@@ -21,15 +23,19 @@ if TYPE_CHECKING:
 
 
 def status_line(
-    sources: Sequence[Source], counters: PackerCounters, spooled: Mapping[Priority, SpoolStats], link: LinkState
+    sources: Sequence[Source],
+    counters: PackerCounters,
+    spooled: Mapping[Priority, SpoolStats],
+    link: LinkState,
+    *cellular: object,
 ) -> str:
-    """Buses, frames, spool, link."""
+    """Buses, frames, spool, link, and what is said of the cellular network."""
     states = [f"{name} {state}" for source in sources for name, state in source.states().items()]
     dropped = sum(source.counters().dropped for source in sources)
     frames = f"{counters.frames} frames, {dropped} dropped"
     if counters.decode_errors:
         frames += f", {counters.decode_errors} decoded in part"
-    return "; ".join([", ".join(states), frames, _spool(spooled), _link(link)])
+    return "; ".join([", ".join(states), frames, _spool(spooled), _link(link), *map(str, cellular)])
 
 
 def _spool(spooled: Mapping[Priority, SpoolStats]) -> str:

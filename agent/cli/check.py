@@ -76,7 +76,8 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
             loaded, found = preflight.check_databases(files, {bus.name: bus.j1939 for bus in config.buses})
             databases.append(loaded)
             plan, collecting = preflight.check_collecting(config, loaded.messages)
-            findings += [*found, *collecting, *preflight.check_buses(config.buses), *preflight.check_spool(config)]
+            findings += [*found, *collecting, *preflight.check_buses(config.buses)]
+            findings += [*preflight.check_modem(config), *preflight.check_spool(config)]
             findings += [*preflight.check_vehicle(config), *preflight.check_endpoint(config)]
             findings += preflight.check_catalog(config, loaded.messages)
             findings += _check_mqtt(config.mqtt, offline=args.offline) if config.mqtt else ()

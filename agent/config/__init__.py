@@ -10,14 +10,16 @@ names file, key, value and what is accepted.
 from agent.config.arguments import config_from_arguments, parse_dbc_arguments
 from agent.config.collecting import CollectConfig, Priority, TriggerConfig
 from agent.config.reading import Problem, inspect_config, load_config
-from agent.config.rules import demo_car_dbc
+from agent.config.rules import demo_car_dbc, gnss_dbc
 from agent.config.sections import (
     PAYLOAD_BYTES_MAX,
     AgentConfig,
     BatchConfig,
     BusConfig,
     Config,
+    DataPlanConfig,
     LogConfig,
+    ModemConfig,
     MqttConfig,
     SpoolConfig,
     VehicleConfig,
@@ -30,7 +32,9 @@ __all__ = [
     "BusConfig",
     "CollectConfig",
     "Config",
+    "DataPlanConfig",
     "LogConfig",
+    "ModemConfig",
     "MqttConfig",
     "Priority",
     "Problem",
@@ -39,6 +43,7 @@ __all__ = [
     "VehicleConfig",
     "config_from_arguments",
     "demo_car_dbc",
+    "gnss_dbc",
     "inspect_config",
     "load_config",
     "parse_dbc_arguments",

@@ -7,6 +7,7 @@ another. Pure but for the look for the demo's DBC file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 BUSES_MAX = 255
 """A frame carries the index of its bus in one byte."""
 _INTERFACE_NAME_MAX = 15  # IFNAMSIZ without its zero byte, linux/if.h
+_GNSS_CHANNEL = re.compile(r"/.+|gpsd://((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?/?|/.+)")
 
 CLASSES_LIMIT = Size.parse("4MiB")
 """The classes of [[collect]] and [[trigger]] have a spool each, which share the limit."""
@@ -42,6 +44,10 @@ def broken(config: Config) -> Broken:
             "spool.limit",
             f'"{config.spool.limit}" is too small for [[collect]]; accepted: at least "{CLASSES_LIMIT}"',
         )
+    if config.modem is not None and config.modem.port in [bus.channel for bus in config.buses]:
+        yield "modem.port", f'"{config.modem.port}" is taken by a bus; accepted: another of the modem\'s ports'
+    if config.data_plan is not None:
+        yield from _broken_data_plan(config)
     if config.mqtt is not None:
         yield from _broken_mqtt(config.mqtt)
         if config.mqtt.window_bytes < config.batch.max_bytes:
@@ -59,12 +65,15 @@ def _broken_buses(buses: tuple[BusConfig, ...]) -> Broken:
         if bus.name in names:
             yield f"{where}.name", f'"{bus.name}" is taken by another bus; accepted: each name once'
         names.add(bus.name)
-        if not bus.dbc and not bus.keep_unknown and bus.interface != "simulator":
+        if not bus.dbc and not bus.keep_unknown and bus.interface not in ("gnss", "simulator"):
             yield f"{where}.dbc", "empty; accepted: at least one DBC file, or keep_unknown = true"
         if bus.channel == "" and bus.interface != "simulator":
             yield f"{where}.channel", f'missing; accepted: what interface "{bus.interface}" opens'
         if bus.interface == "socketcan":
             yield from _broken_socketcan(where, bus, channels)
+            channels.add(bus.channel)
+        elif bus.interface == "gnss":
+            yield from _broken_gnss(where, bus, channels)
             channels.add(bus.channel)
 
 
@@ -77,6 +86,31 @@ def _broken_socketcan(where: str, bus: BusConfig, channels: set[str | int]) -> B
     for key, value in (("bitrate", bus.bitrate), ("options", bus.options)):
         if value:
             yield f"{where}.{key}", "has no effect on socketcan; set it with systemd-networkd or ip link"
+
+
+def _broken_gnss(where: str, bus: BusConfig, channels: set[str | int]) -> Broken:
+    channel = str(bus.channel)
+    if channel and not _GNSS_CHANNEL.fullmatch(channel):
+        accepted = 'a serial device such as "/dev/ttyUSB1", or "gpsd://host:2947"'
+        yield f"{where}.channel", f'"{channel}" is no satellite receiver; accepted: {accepted}'
+    if bus.channel in channels:
+        yield f"{where}.channel", f'"{channel}" is taken by another bus; accepted: each receiver once'
+    if bus.bitrate and channel.startswith("gpsd:"):
+        yield f"{where}.bitrate", "has no effect with gpsd, which sets up the receiver itself"
+    for key, value in (("fd", bus.fd), ("options", bus.options)):
+        if value:
+            yield f"{where}.{key}", "has no effect on gnss"
+
+
+def _broken_data_plan(config: Config) -> Broken:
+    plan = config.data_plan
+    assert plan is not None
+    for key in ("per_day", "roaming_per_month", "critical_per_month"):
+        size = getattr(plan, key)
+        if size is not None and size > plan.per_month:
+            yield f"data_plan.{key}", f'"{size}" is too large; accepted: at most data_plan.per_month'
+    if plan.roaming_per_month is not None and config.modem is None:
+        yield "data_plan.roaming_per_month", "has no effect without a section [modem], which tells what is abroad"
 
 
 def _broken_mqtt(mqtt: MqttConfig) -> Broken:
@@ -102,11 +136,12 @@ def _port_valid(mqtt: MqttConfig) -> bool:
 
 
 def completed(config: Config) -> Config:
-    """The configuration with what its values imply: the connection's name, the simulated car's DBC file."""
+    """The configuration with what its values imply: the connection's name, DBC files that come with the agent."""
     replace = msgspec.structs.replace
+    shipped = {"gnss": gnss_dbc, "simulator": demo_car_dbc}
     buses = tuple(
-        replace(bus, dbc=(demo_car_dbc(),))
-        if bus.interface == "simulator" and not bus.dbc and not bus.keep_unknown
+        replace(bus, dbc=(shipped[bus.interface](),))
+        if bus.interface in shipped and not bus.dbc and not bus.keep_unknown
         else bus
         for bus in config.buses
     )
@@ -117,7 +152,17 @@ def completed(config: Config) -> Config:
 
 
 def demo_car_dbc() -> Path:
-    """The DBC file of the simulated car: in the installed package, else in the source tree's ``dbc/``."""
+    """The DBC file of the simulated car."""
+    return _shipped("demo_car.dbc")
+
+
+def gnss_dbc() -> Path:
+    """The DBC file of what is made of a satellite receiver's sentences."""
+    return _shipped("gnss.dbc")
+
+
+def _shipped(name: str) -> Path:
+    """A DBC file that comes with the agent: in the installed package, else in the source tree's ``dbc/``."""
     package = Path(__file__).resolve().parents[1]
-    installed = package / "demo_car.dbc"
-    return installed if installed.exists() else package.parent / "dbc" / "demo_car.dbc"
+    installed = package / name
+    return installed if installed.exists() else package.parent / "dbc" / name

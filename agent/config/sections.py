@@ -31,7 +31,7 @@ InterfaceName = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9_.-]{1,64}$",
-        description='"socketcan", "replay", "simulator" or the name of a python-can interface',
+        description='"socketcan", "gnss", "replay", "simulator" or the name of a python-can interface',
     ),
 ]
 BrokerUrl = Annotated[
@@ -78,18 +78,20 @@ class VehicleConfig(Section, frozen=True, kw_only=True):
 
 
 class BusConfig(Section, frozen=True, kw_only=True):
-    """``[[bus]]``: one CAN bus; at least one.
+    """``[[bus]]``: one CAN bus, or a satellite receiver; at least one.
 
     name           names the bus in batches, logs and exports; each name once; required
-    interface      "socketcan", "replay" (a recorded log at its own pace), "simulator" (the demo's car), or
-                   any interface that python-can knows, such as "slcan", "udp_multicast", "pcan", "vector";
-                   required
-    channel        what the interface opens: "can0", a serial device, a log file; required but for "simulator"
+    interface      "socketcan", "gnss" (a satellite receiver), "replay" (a recorded log at its own pace),
+                   "simulator" (the demo's car), or any interface that python-can knows, such as "slcan",
+                   "udp_multicast", "pcan", "vector"; required
+    channel        what the interface opens: "can0", a serial device, "gpsd://localhost", a log file; required
+                   but for "simulator"
     dbc            the DBC files that describe the bus, first match wins; relative to the configuration file;
-                   may be empty only with keep_unknown; "simulator" without any has its own
+                   may be empty only with keep_unknown; "gnss" and "simulator" without any have their own
     j1939          match 29-bit identifiers by PGN: true, false, or "auto": what each DBC file says of itself
     keep_unknown   keep frames that no DBC file describes as raw bytes, instead of only counting them
-    bitrate        bits per second, handed to python-can; socketcan interfaces are set up by the system
+    bitrate        bits per second, handed to python-can, or of a satellite receiver's serial device, there
+                   9600 unless given; socketcan interfaces are set up by the system
     fd             open the interface for CAN FD; socketcan always is
     options        further options handed to the python-can interface as they are
     """
@@ -207,6 +209,45 @@ class MqttConfig(Section, frozen=True, kw_only=True):
         return (8883 if self.tls else 1883) if port is None else port
 
 
+class ModemConfig(Section, frozen=True, kw_only=True):
+    """``[modem]``: a modem that is asked how it stands with the network; without the section none is.
+
+    port        the serial device of its AT commands; required
+    baud        bits per second
+    poll        it is asked this often; changes that it tells unasked are heard at once
+    weak_rate   what old batches of other classes than critical may use of the link while the signal is about to
+                be lost
+    """
+
+    port: Annotated[str, Meta(pattern=r"^/.+$", description='a serial device such as "/dev/ttyUSB2"')]
+    baud: Annotated[int, Within("1200", "4000000")] = 115200
+    poll: Annotated[Duration, Within("1s", "1h")] = Duration.parse("30s")
+    weak_rate: Annotated[Rate, Within("1B/s", "1GiB/s")] = Rate.parse("2KiB/s")
+
+
+class DataPlanConfig(Section, frozen=True, kw_only=True):
+    """``[data_plan]``: what may be sent and received in a month; without the section, as much as there is.
+
+    per_month            of it all, kept to by pacing: a day ahead at most; required
+    per_day              of a day (UTC); critical batches are not held to it
+    roaming_per_month    abroad, as [modem] tells; likewise
+    critical_per_month   kept of per_month for critical batches, which are not held back until they have taken it;
+                         a fiftieth unless given
+    month_starts_on      the day of the month on which the plan's begins
+    interface            the network interface that counts, such as "wwan0"; unless given, what is published is
+                         counted, with an estimate of what it takes on the way
+    """
+
+    per_month: Annotated[Size, Within("1MiB", "1024GiB")]
+    per_day: Annotated[Size, Within("0B", "1024GiB")] | None = None
+    roaming_per_month: Annotated[Size, Within("0B", "1024GiB")] | None = None
+    critical_per_month: Annotated[Size, Within("0B", "1024GiB")] | None = None
+    month_starts_on: Annotated[int, Within("1", "28")] = 1
+    interface: (
+        Annotated[str, Meta(pattern=r"^[^/ .][^/ ]{0,14}$", description='a network interface such as "wwan0"')] | None
+    ) = None
+
+
 class LogConfig(Section, frozen=True, kw_only=True):
     """``[log]``: what the agent says on stderr.
 
@@ -247,6 +288,8 @@ class Config(Section, frozen=True, kw_only=True):
     vehicle: VehicleConfig
     buses: tuple[BusConfig, ...] = field(name="bus")
     mqtt: MqttConfig | None = None
+    modem: ModemConfig | None = None
+    data_plan: DataPlanConfig | None = None
     collect: tuple[CollectConfig, ...] = ()
     triggers: tuple[TriggerConfig, ...] = field(name="trigger", default=())
     integrity: tuple[IntegrityConfig, ...] = ()

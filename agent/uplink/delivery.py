@@ -16,6 +16,7 @@ import structlog
 from agent.uplink.transport import Answer, Link, Outcome
 
 if TYPE_CHECKING:
+    from agent.uplink.allowance import Allowance
     from agent.uplink.catalogs import CatalogShelf
     from agent.uplink.lane import Record, Worker
     from agent.uplink.options import SenderOptions
@@ -27,12 +28,21 @@ log = structlog.get_logger()
 class CatalogDelivery:
     """Which catalogs this link's broker has, and how it gets the others. `begin` with each link."""
 
-    def __init__(self, shelf: CatalogShelf, call: Worker, options: SenderOptions, throttle: Pace, address: str) -> None:
+    def __init__(
+        self,
+        shelf: CatalogShelf,
+        call: Worker,
+        options: SenderOptions,
+        throttle: Pace,
+        address: str,
+        allowance: Allowance,
+    ) -> None:
         self._shelf = shelf
         self._call = call
         self._options = options
         self._throttle = throttle
         self._address = address
+        self._allowance = allowance
         self._settled: set[str] = set()
 
     def begin(self) -> None:
@@ -65,6 +75,7 @@ class CatalogDelivery:
     async def _publish(self, link: Link, name: str, content: bytes, stream: str) -> Answer | None:
         """Retained where it is the current one, so that whoever comes later finds it."""
         self._throttle.spend(asyncio.get_running_loop().time(), len(content))
+        self._allowance.spend(len(content), critical=False)
         labels = self._options.labels("catalog", name)
         retain = name == self._shelf.current
         answer = await link.publish(self.topic(name, stream), content, retain=retain, labels=labels)

@@ -5,7 +5,8 @@ Promise: a batch leaves the spool only after the broker's successful acknowledge
 it will never take it (then it is set aside, as a gap). Every other end of a publish keeps it, and retries come from
 the spool only. The catalog that a batch names is acknowledged before the batch is published. The queues go in the
 order of their urgency; of each, what was sealed since the link came up goes first, and its backlog beside that,
-oldest first, at `backlog_rate`. Whatever is less urgent leaves room in the window for what is more so.
+oldest first, at `backlog_rate` or what the network allows (`allowance`), whichever is slower. Whatever is less urgent
+leaves room in the window for what is more so. What the network does not allow now stays in the spool.
 
 Limits: the window's batches and bytes, and the broker's Receive Maximum; one record read ahead per lane and cursor.
 Every wait has a jittered, growing, bounded length (`backoff`) and is cancellable. `drain` ends the one for a link at
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.health import Pulse
+from agent.uplink.allowance import Unlimited
 from agent.uplink.backoff import Backoff
 from agent.uplink.delivery import CatalogDelivery
 from agent.uplink.lane import BatchQueue, Lane, Record, Worker
@@ -43,6 +45,7 @@ from agent.uplink.window import Pace, Window
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from agent.uplink.allowance import Allowance
     from agent.uplink.catalogs import CatalogShelf
 
 __all__ = ["BatchQueue", "Record", "Sender", "SenderOptions", "Worker"]
@@ -64,6 +67,8 @@ _ADVICE = {
 class Sender:
     """Sends what `queues` hold, the first of them with the highest priority. `run` it once.
 
+    critical          whether each queue's class is that: the network then allows it more
+
     batch_available   to be set after each append: wakes the loop
     """
 
@@ -75,6 +80,8 @@ class Sender:
         call: Worker,
         options: SenderOptions,
         *,
+        allowance: Allowance | None = None,
+        critical: Sequence[bool] = (),
         roll: Callable[[], float] = random.random,
     ) -> None:
         self.batch_available = asyncio.Event()
@@ -83,6 +90,8 @@ class Sender:
         self._shelf = shelf
         self._call = call
         self._options = options
+        self._allowance = allowance or Unlimited()
+        self._critical = critical or [False] * len(queues)
         self._roll = roll
         self._suspects = Suspects()
         self._lanes = [Lane(queue, call, self._has_to_wait) for queue in queues]
@@ -96,7 +105,7 @@ class Sender:
         self._pausing = self._dead = self._tidy = False
         self._pause_until = 0.0
         self._lost: list[tuple[Lane, Record]] = []
-        self._catalogs = CatalogDelivery(shelf, call, options, self._throttle, transport.address)
+        self._catalogs = CatalogDelivery(shelf, call, options, self._throttle, transport.address, self._allowance)
         self._catalog_due = False
         self._state = LinkState(broker=transport.address)
         self._draining = asyncio.Event()
@@ -248,6 +257,7 @@ class Sender:
                 self._catalog_due = self._catalogs.is_due(record)
                 self._window.add(len(record.payload))
                 self._throttle.spend(asyncio.get_running_loop().time(), len(record.payload))
+                self._allowance.spend(len(record.payload), critical=self._critical[self._lanes.index(lane)])
                 name = f"uplink-batch-{record.stream}-{record.sequence}"
                 group.create_task(self._send(link, lane, record), name=name)
             elif self._is_over(found):
@@ -256,10 +266,10 @@ class Sender:
                 await self._rest(self.batch_available, _REST_MAX_S if found is None else found)
 
     def _is_over(self, wait_s: float | None) -> bool:
-        """While draining: nothing is left and nothing has come since, or the refusal outlasts the grace."""
+        """While draining: nothing is left and nothing has come since, or what is waited for outlasts the grace."""
         if not self._draining.is_set() or self._dead or self._window.batches or self.batch_available.is_set():
             return False
-        return wait_s is None or (self._pausing and self._pause_until > self._drained_by)
+        return wait_s is None or asyncio.get_running_loop().time() + wait_s > self._drained_by
 
     async def _next(self) -> tuple[Lane, Record] | float | None:
         """What may go now; else seconds after which to ask again, None where only an event can change it."""
@@ -279,8 +289,12 @@ class Sender:
             return throttled_s
         paced_s = 0.0
         for behind, lane in enumerate(self._lanes):
+            if wait_s := self._allowance.wait_s(critical=self._critical[behind]):
+                paced_s = min(paced_s or wait_s, wait_s)
+                continue
             if (record := await lane.live()) is not None:
                 return (lane, record) if self._fits(record, behind) else None
+            self._paces[behind].bytes_per_s = self._backlog_rate(behind)
             if wait_s := self._paces[behind].wait_s(now):
                 paced_s = min(paced_s or wait_s, wait_s)
             elif (record := await lane.backlog()) is not None:
@@ -296,6 +310,12 @@ class Sender:
         if self._window.batches and self._catalogs.is_due(record):
             return False
         return self._window.fits(len(record.payload), behind=behind)
+
+    def _backlog_rate(self, queue: int) -> float | None:
+        """The slower of what was configured and what the network allows; None: neither is a limit."""
+        allowed = self._allowance.backlog_rate(critical=self._critical[queue])
+        rates = [rate for rate in (self._options.backlog_rate, allowed) if rate is not None]
+        return min(rates, default=None)
 
     async def _nothing_to_send(self, now: float) -> float | None:
         """Tidy up; seconds until a suspect may be tried again."""

@@ -33,7 +33,7 @@ def test_the_package_runs_as_a_module() -> None:
     assert (done.returncode, done.stdout) == (0, f"canferry {__version__}\n")
 
 
-def test_an_agent_without_rules_or_cyclic_messages_does_not_import_what_they_need(tmp_path: Path) -> None:
+def test_an_agent_does_not_import_what_it_does_not_need(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text(
         '[vehicle]\nid = "car-1"\n[[bus]]\nname = "car"\ninterface = "simulator"\ndbc = ["car.dbc"]\n'
         '[mqtt]\nbroker = "mqtt://127.0.0.1:1"\n[spool]\npath = "spool"\n[agent]\nshutdown_grace = "0s"\n'
@@ -44,7 +44,8 @@ def test_an_agent_without_rules_or_cyclic_messages_does_not_import_what_they_nee
         "from agent import daemon; from agent.config import load_config\n"
         "stop = asyncio.Event()\n"
         "asyncio.run(daemon.run(load_config(Path('agent.toml')), stop=stop, observe=lambda _: stop.set()))\n"
-        "print(json.dumps([name for name in sys.modules if name.startswith('agent.collect.')]))"
+        "wanted = ('agent.collect.', 'agent.cellular', 'serial')\n"
+        "print(json.dumps([name for name in sys.modules if name.startswith(wanted)]))"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -53,6 +54,7 @@ def test_an_agent_without_rules_or_cyclic_messages_does_not_import_what_they_nee
     imported = set(json.loads(done.stdout.splitlines()[-1]))
     assert "agent.collect.open_batch" in imported
     assert not {"agent.collect.collector", "agent.collect.rules", "agent.collect.directory"} & imported
+    assert not [name for name in imported if name.startswith(("agent.cellular", "serial"))]
 
 
 def test_an_agent_without_a_socket_does_not_import_what_answers_at_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from agent.model import GapKind
 from tests.faults.processes import VEHICLE, Agent, Receiver
 from tests.integration.mosquitto import running
+from tests.unit.cellular.test_modem import ROAMING, ScriptedModem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -107,6 +108,58 @@ async def test_the_service_manager_hears_of_readiness_life_and_end(tmp_path: Pat
         assert await agent.stop() == 0
         await manager.hears("STOPPING=1")
         assert manager.said[0] == "READY=1"
+
+
+async def test_a_modem_is_told_of_and_its_changes_are_logged(tmp_path: Path, manager: Manager) -> None:
+    modem = ScriptedModem(tmp_path / "ttyUSB2")
+    async with service(tmp_path) as (agent, _):
+        agent.config.write_text(agent.config.read_text() + f'[modem]\nport = "{modem.path}"\npoll = "1s"\n')
+        answering = asyncio.create_task(modem.run())
+        await agent.start()
+        await agent.said("network_changed", registration="home", operator="Telekom.de", technology="4G")
+        assert "; modem home Telekom.de 4G -95dBm" in await manager.hears("modem home")
+        modem.script = ROAMING
+        await agent.said("network_changed", registration="roaming", before="home", operator="Orange F")
+        await manager.hears("modem roaming")
+        modem.unplug()
+        await agent.said("port_down", name="modem")
+        await manager.hears("; modem down")
+        answering.cancel()
+        assert await agent.stop() == 0
+
+
+async def test_a_data_plan_that_is_spent_holds_back_and_is_remembered(tmp_path: Path, manager: Manager) -> None:
+    async with service(tmp_path) as (agent, receiver):
+        plan = '[data_plan]\nper_month = "1MiB"\nper_day = "8KiB"\n'
+        agent.config.write_text(agent.config.read_text().replace('"30s"', '"1s"') + plan)
+        await agent.start()
+        await agent.said("batch_acknowledged")
+        await manager.hears("holding back")
+        first = len(agent.events("batch_acknowledged"))
+        sealed = (await agent.said("batch_sealed"))["sequence"]
+        await agent.said("batch_sealed", sequence=sealed + first + 5)
+        assert await agent.stop() == 0
+        assert "batch_acknowledged" in {line["event"] for line in agent.lines()}
+        held = len(agent.events("batch_acknowledged"))
+        await agent.start()
+        await manager.hears("READY=1")
+        await manager.hears("holding back")
+        assert len(agent.events("batch_acknowledged")) == held, "the day's limit outlasts the process"
+        agent.config.write_text(agent.config.read_text().replace(plan, ""))
+        assert agent.process is not None
+        agent.process.send_signal(signal.SIGHUP)
+        await agent.said("agent_reloaded")
+        stopped = await all_sent(agent)
+        await receiver.has(lambda files: len(files) >= stopped)
+
+
+async def all_sent(agent: Agent) -> int:
+    """Wait until the spool is empty; how many batches there were."""
+    sealed = len(agent.events("batch_sealed"))
+    async with asyncio.timeout(60):
+        while len(agent.events("batch_acknowledged")) < sealed:
+            await asyncio.sleep(0.05)
+    return sealed
 
 
 async def test_sighup_takes_a_new_configuration_and_loses_nothing(tmp_path: Path, manager: Manager) -> None:

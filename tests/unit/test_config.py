@@ -10,19 +10,32 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from agent.cellular.budget import Plan
 from agent.config import (
     PAYLOAD_BYTES_MAX,
     Config,
     config_from_arguments,
     demo_car_dbc,
+    gnss_dbc,
     inspect_config,
     load_config,
     parse_dbc_arguments,
 )
 from agent.config.collecting import CollectConfig, TriggerConfig
-from agent.config.sections import AgentConfig, BatchConfig, BusConfig, LogConfig, MqttConfig, SpoolConfig, VehicleConfig
+from agent.config.sections import (
+    AgentConfig,
+    BatchConfig,
+    BusConfig,
+    DataPlanConfig,
+    LogConfig,
+    ModemConfig,
+    MqttConfig,
+    SpoolConfig,
+    VehicleConfig,
+)
 from agent.config.values import accepted
 from agent.errors import ConfigError
+from agent.settings import data_plan
 
 if TYPE_CHECKING:
     from agent.config.section import Section
@@ -399,6 +412,82 @@ def test_a_simulated_bus_without_files_has_the_demos(configured: Configured) -> 
     assert demo_car_dbc().is_file()
 
 
+def gnss_bus(**changes: str) -> str:
+    keys = {"interface": '"gnss"', "channel": '"/dev/ttyUSB1"'} | changes
+    bus = '[[bus]]\nname = "gnss"\n' + "".join(f"{key} = {value}\n" for key, value in keys.items())
+    return SMALLEST.replace("[mqtt]", bus + "[mqtt]")
+
+
+def test_a_satellite_receiver_has_a_file_of_its_own(configured: Configured) -> None:
+    for channel in ("/dev/ttyUSB1", "gpsd://localhost:2947", "gpsd://10.0.0.1", "gpsd://[::1]:2947", "gpsd:///run/g"):
+        assert configured.load(gnss_bus(channel=f'"{channel}"')).buses[1].dbc == (gnss_dbc(),)
+    assert gnss_dbc().is_file()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("channel", '"ttyUSB1"', 'bus[gnss].channel: "ttyUSB1" is no satellite receiver; accepted: a serial device'),
+        ("channel", '"gpsd://host:x"', 'bus[gnss].channel: "gpsd://host:x" is no satellite receiver; accepted'),
+        ("channel", '""', 'bus[gnss].channel: missing; accepted: what interface "gnss" opens'),
+        ("channel", '"gpsd://host"\nbitrate = 9600', "bus[gnss].bitrate: has no effect with gpsd"),
+        ("fd", "true", "bus[gnss].fd: has no effect on gnss"),
+        ("options", "{ a = 1 }", "bus[gnss].options: has no effect on gnss"),
+    ],
+)
+def test_what_makes_no_sense_of_a_satellite_receiver_is_refused(
+    configured: Configured, key: str, value: str, expected: str
+) -> None:
+    assert expected in configured.refusal(gnss_bus(**{key: value}))
+
+
+def test_a_modem_is_asked_only_where_one_is_configured(configured: Configured) -> None:
+    assert configured.load(SMALLEST).modem is None
+    modem = configured.load(SMALLEST + '[modem]\nport = "/dev/ttyUSB2"\n').modem
+    assert modem == ModemConfig(port="/dev/ttyUSB2")
+    assert "modem.port: missing, and required" in configured.refusal(SMALLEST + "[modem]\n")
+    taken = gnss_bus() + '[modem]\nport = "/dev/ttyUSB1"\n'
+    assert 'modem.port: "/dev/ttyUSB1" is taken by a bus' in configured.refusal(taken)
+    assert 'modem.port: "ttyUSB2" is not of this form' in configured.refusal(SMALLEST + '[modem]\nport = "ttyUSB2"\n')
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("", "data_plan.per_month: missing, and required"),
+        ('per_month = "5KiB"', 'data_plan.per_month: "5KiB" is not a size in range; accepted: "1MiB" to "1024GiB"'),
+        ('per_month = "1MiB"\nper_day = "2MiB"', 'data_plan.per_day: "2MiB" is too large; accepted: at most data_plan'),
+        (
+            'per_month = "1MiB"\nroaming_per_month = "0B"',
+            "data_plan.roaming_per_month: has no effect without a section",
+        ),
+        (
+            'per_month = "1MiB"\ninterface = "a/b"',
+            'data_plan.interface: "a/b" is not of this form; accepted: a network',
+        ),
+        ('per_month = "1MiB"\nmonth_starts_on = 31', "data_plan.month_starts_on: 31 is not a whole number in range"),
+    ],
+)
+def test_a_data_plan_that_makes_no_sense_is_refused(configured: Configured, keys: str, expected: str) -> None:
+    assert expected in configured.refusal(SMALLEST + "[data_plan]\n" + keys)
+
+
+def test_a_fiftieth_of_a_data_plan_is_kept_for_critical_batches(configured: Configured) -> None:
+    plan = configured.load(SMALLEST + '[data_plan]\nper_month = "200MiB"\n').data_plan
+    assert plan is not None
+    assert data_plan(plan) == Plan(200 << 20, 4 << 20)
+    given = '[data_plan]\nper_month = "200MiB"\ncritical_per_month = "1MiB"\nper_day = "20MiB"\nmonth_starts_on = 5\n'
+    plan = configured.load(SMALLEST + given).data_plan
+    assert plan is not None
+    assert data_plan(plan) == Plan(200 << 20, 1 << 20, 20 << 20, None, 5)
+
+
+def test_a_satellite_receiver_serves_one_bus(configured: Configured) -> None:
+    other = gnss_bus().partition('[[bus]]\nname = "gnss')[2].partition("[mqtt]")[0]
+    text = gnss_bus().replace("[mqtt]", f'[[bus]]\nname = "other{other}[mqtt]')
+    assert 'bus[other].channel: "/dev/ttyUSB1" is taken by another bus' in configured.refusal(text)
+
+
 def test_unknown_frames_can_be_kept_without_any_file(configured: Configured) -> None:
     config = configured.load(SMALLEST.replace("dbc = [", "keep_unknown = true\ndbc = []  # ["))
     assert config.buses[0].dbc == ()
@@ -410,6 +499,8 @@ SECTIONS: list[type[Section]] = [
     BatchConfig,
     SpoolConfig,
     MqttConfig,
+    ModemConfig,
+    DataPlanConfig,
     LogConfig,
     AgentConfig,
     CollectConfig,

@@ -68,7 +68,7 @@ async def test_buses_opened_anew_are_a_gap_from_the_last_drain_until_they_listen
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = Recorder()
-    made: Any = lambda _config, _clock, _filters: [recorder.source()]  # noqa: E731
+    made: Any = lambda *_: [recorder.source()]  # noqa: E731
     monkeypatch.setattr(daemon, "make_sources", made)
     async with daemon.Buses(setup(tmp_path, "1MiB"), cast("Clock", recorder)) as buses:
         buses.drained_ns = recorder.wall_ns()

@@ -110,6 +110,27 @@ def test_what_a_cloud_event_costs_is_said() -> None:
     assert cloud_event("batch", "demo-0001", "normal-3f2a9c01/4711").size_bytes == 140
 
 
+def test_the_satellite_receiver_is_a_bus(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    parts = [part.partition("```")[0] for part in README.split("```toml\n")]
+    file.write_text(parts[1] + parts[3])
+    config, problems = inspect_config(file)
+    assert config is not None
+    assert not problems
+    assert config.buses[1].interface == "gnss"
+
+
+def test_modem_and_data_plan_are_a_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "agent.toml"
+    parts = [part.partition("```")[0] for part in README.split("```toml\n")]
+    file.write_text(parts[1] + parts[4] + parts[5])
+    config, problems = inspect_config(file)
+    assert not problems
+    assert config is not None
+    assert config.modem is not None
+    assert config.data_plan is not None
+
+
 @cache
 def logged_events() -> tuple[tuple[str, str], ...]:
     """Event and level of each warning and error in the code; a name made at run time as a regular expression."""

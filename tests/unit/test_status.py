@@ -50,6 +50,11 @@ def test_it_says_how_buses_frames_spool_and_link_are(link: LinkState, said: str)
     )
 
 
+def test_a_modem_comes_last() -> None:
+    line = status_line([Wires()], PackerCounters(), {"normal": STORED}, LinkState(True, "host:8883"), "modem searching")
+    assert line.endswith("; link up to host:8883; modem searching")
+
+
 def test_several_classes_are_told_one_by_one() -> None:
     stored = {"critical": replace(STORED, records=0, payload_bytes=0), "bulk": STORED}
     line = status_line([Wires()], PackerCounters(), stored, LinkState(True, "host:8883"))  # type: ignore[arg-type]

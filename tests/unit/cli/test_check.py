@@ -178,6 +178,7 @@ def test_dbc_files_are_checked_each_by_itself(tmp_path: Path, capsys: pytest.Cap
     [
         ('"slcann"\nchannel = "x"', "error", 'bus car: "slcann" is not an interface that python-can knows (did you'),
         ('"slcan"\nchannel = "/dev/ttyNOWHERE9"', "warning", "bus car: /dev/ttyNOWHERE9 is not there"),
+        ('"gnss"\nchannel = "/dev/ttyNOWHERE9"', "warning", "bus car: /dev/ttyNOWHERE9 is not there"),
         ('"replay"\nchannel = "gone.log"', "error", "bus car: {folder}/gone.log: no such file; accepted: a recorded"),
     ],
 )
@@ -186,12 +187,19 @@ def test_a_bus_that_cannot_be_opened_is_named(checked: Checked, interface: str, 
     assert checked.only(text, level, "--offline").startswith(expected.format(folder=checked.folder))
 
 
+def test_a_modem_that_is_not_there_is_named(checked: Checked) -> None:
+    text = offline() + '[modem]\nport = "/dev/ttyNOWHERE9"\n'
+    assert checked.only(text, "warning", "--offline").startswith("modem.port: /dev/ttyNOWHERE9 is not there")
+
+
 def test_a_known_interface_and_a_present_log_are_sound(checked: Checked) -> None:
     (checked.folder / "drive.log").write_text("(0.0) can0 1#00\n")
     bus = '[[bus]]\nname = "b{n}"\ndbc = ["small.dbc"]\n'
     buses = bus.format(n=1) + 'interface = "virtual"\nchannel = "v"\n'
     buses += bus.format(n=2) + 'interface = "replay"\nchannel = "drive.log"\n'
-    status, findings = checked.run(offline() + buses, "--offline")
+    buses += '[[bus]]\nname = "b3"\ninterface = "gnss"\nchannel = "gpsd://localhost"\n'
+    buses += '[[bus]]\nname = "b4"\ninterface = "gnss"\nchannel = "/dev/null"\n'
+    status, findings = checked.run(offline() + buses + '[modem]\nport = "/dev/zero"\n', "--offline")
     assert status == 0
     assert {finding["level"] for finding in findings} == {"ok"}
 

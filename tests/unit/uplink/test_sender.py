@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from agent.errors import SpoolError
 from agent.health import Pulse
+from agent.uplink.allowance import Unlimited
 from agent.uplink.catalogs import CatalogShelf
 from agent.uplink.sender import Sender, SenderOptions
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, RefusedError, Trouble
@@ -153,6 +154,85 @@ def test_a_paced_backlog_takes_its_time_and_live_batches_do_not(shelf: CatalogSh
             assert loop.time() - asked_at < 1
             await until(lambda: not queue.records)
         assert 90 <= loop.time() <= 92
+
+    run_virtual(main())
+
+
+class WeakSignal(Unlimited):
+    """Old batches trickle, but for critical ones."""
+
+    weak = True
+
+    def backlog_rate(self, *, critical: bool) -> float | None:
+        return 100.0 if self.weak and not critical else None
+
+
+def test_a_weak_signal_paces_old_batches_and_nothing_else(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        critical, normal, broker, signal = MemoryQueue("critical-1"), MemoryQueue(), FakeBroker(), WeakSignal()
+        for queue in (critical, normal):
+            for _ in range(10):
+                queue.append(bytes(1000))
+        options = SenderOptions("car-1")
+        queues = [critical, normal]
+        sender = Sender(broker, queues, shelf, call_inline, options, allowance=signal, critical=[True, False])
+        loop = asyncio.get_running_loop()
+        async with running(sender):
+            await until(lambda: not critical.records, limit_s=2)
+            await until(lambda: len(normal.acknowledged) == 1)
+            normal.append(b"new")
+            sender.batch_available.set()
+            await until(lambda: 10 in normal.acknowledged, limit_s=2)
+            await until(lambda: len(normal.acknowledged) == 4)
+            assert 20 <= loop.time() <= 23
+            signal.weak = False
+            sender.batch_available.set()
+            await until(lambda: not normal.records, limit_s=2)
+
+    run_virtual(main())
+
+
+class Budget(Unlimited):
+    """So many bytes for what is not critical."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def wait_s(self, *, critical: bool) -> float:
+        return 0.0 if critical or self.left > 0 else 600.0
+
+    def spend(self, payload_bytes: int, *, critical: bool) -> None:
+        self.left -= payload_bytes
+
+
+def test_what_the_budget_does_not_carry_stays_while_critical_goes(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        critical, normal, broker, budget = MemoryQueue("critical-1"), MemoryQueue(), FakeBroker(), Budget(2500)
+        for _ in range(10):
+            normal.append(bytes(1000))
+        options = SenderOptions("car-1")
+        queues = [critical, normal]
+        sender = Sender(broker, queues, shelf, call_inline, options, allowance=budget, critical=[True, False])
+        loop = asyncio.get_running_loop()
+        async with running(sender):
+            await until(lambda: len(normal.acknowledged) == 3)
+            for _ in range(5):
+                await asyncio.sleep(1000)
+                critical.append(bytes(1000))
+                sender.batch_available.set()
+                await until(lambda: not critical.records, limit_s=1)
+            assert len(normal.acknowledged) == 3
+            assert len(broker.sent()) == 8, "nothing is sent only to be held"
+            budget.left = 100_000
+            await until(lambda: not normal.records, limit_s=601)
+            normal.append(bytes(100_000))
+            sender.batch_available.set()
+            await until(lambda: not normal.records, limit_s=2)
+            normal.append(b"held")
+            begun = loop.time()
+            await sender.drain(5.0)
+            assert loop.time() - begun < 1, "nothing may go within the grace"
+        assert len(normal.records) == 1
 
     run_virtual(main())
 
