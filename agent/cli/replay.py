@@ -120,7 +120,11 @@ def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
         return config, {bus.name: index for index, bus in enumerate(config.buses)}
     config = load_config(args.config)
     if args.vehicle is not None:
-        config = msgspec.structs.replace(config, vehicle=msgspec.structs.replace(config.vehicle, id=args.vehicle))
+        mqtt = config.mqtt
+        if mqtt is not None and mqtt.client_id == config.vehicle.id:  # another's would be disconnected
+            mqtt = msgspec.structs.replace(mqtt, client_id=args.vehicle)
+        vehicle = msgspec.structs.replace(config.vehicle, id=args.vehicle)
+        config = msgspec.structs.replace(config, vehicle=vehicle, mqtt=mqtt)
     if args.broker is not None and config.mqtt is not None:
         config = msgspec.structs.replace(config, mqtt=msgspec.structs.replace(config.mqtt, broker=args.broker))
     by_channel = {str(bus.channel): index for index, bus in enumerate(config.buses)}

@@ -15,7 +15,7 @@ from agent.collect.directory import nearest
 from agent.collect.expression import ExpressionError
 from agent.collect.guard_checking import broken_guards
 from agent.collect.parser import parse_condition
-from agent.collect.patterns import Patterns
+from agent.collect.patterns import Patterns, SignalPatterns
 from agent.collect.ranges import impossible
 from agent.collect.ring import frame_bytes
 from agent.config.collecting import patterns
@@ -54,10 +54,10 @@ def _broken_rule(
         yield from _unknown(
             f"{where}.message", written, [each.name for each in messages], "the DBC files have no message"
         )
-    signals = [signal.name for each in messages if of_message.match(each.name) for signal in each.signals]
-    if signals or raw:
-        known = signals + (_RAW_NAMES if raw else [])
-        yield from _unknown(f"{where}.signal", rule.signal, known, "these messages have no signal")
+    described = [each for each in messages if of_message.match(each.name)]
+    if described or raw:
+        written = [each for each in patterns(rule.signal) if not (raw and "0x" in each)]
+        yield from _unknown_signals(f"{where}.signal", written, described, "these messages have no signal", raw=raw)
 
 
 def _broken_trigger(
@@ -66,15 +66,9 @@ def _broken_trigger(
     for key in ("when", "until"):
         if getattr(trigger, key) is not None:
             yield from _broken_condition(where, key, trigger, directory)
-    forms = [
-        form
-        for each in _decoded(directory)
-        for signal in each.signals
-        for form in (signal.name, f"{each.name}.{signal.name}", f"{each.bus}.{each.name}.{signal.name}")
-    ]
-    known = forms + (_RAW_NAMES if keeps_unknown else [])
     written = [each for each in patterns(trigger.record) if not (keeps_unknown and "0x" in each)]
-    yield from _unknown(f"{where}.record", written, known, "the DBC files have no signal")
+    what = "the DBC files have no signal"
+    yield from _unknown_signals(f"{where}.record", written, _decoded(directory), what, raw=keeps_unknown)
 
 
 def _broken_condition(where: str, key: str, trigger: TriggerConfig, directory: Directory) -> Iterator[tuple[str, str]]:
@@ -95,6 +89,19 @@ def _unknown(key: str, written: str | Sequence[str], known: Collection[str], wha
     for pattern in (written,) if isinstance(written, str) else written:
         match = Patterns(pattern).match
         if not any(map(match, known)):
+            yield key, f'{what} "{pattern}"{nearest(pattern, known)}'
+
+
+def _unknown_signals(
+    key: str, written: Sequence[str], messages: Sequence[MessageDefinition], what: str, *, raw: bool
+) -> Iterator[tuple[str, str]]:
+    """Patterns that match no signal of these messages; `raw`: nor one of frames that no file describes."""
+    names = [(each.bus, each.name, signal.name) for each in messages for signal in each.signals]
+    names += [("", "", name) for name in _RAW_NAMES] if raw else []
+    for pattern in written:
+        match = SignalPatterns(pattern).match
+        if not any(match(*each) for each in names):
+            known = [".".join(each[2 - min(pattern.count("."), 2) :]) for each in names]
             yield key, f'{what} "{pattern}"{nearest(pattern, known)}'
 
 

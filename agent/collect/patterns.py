@@ -20,3 +20,24 @@ class Patterns:
     def match(self, name: str) -> bool:
         """Whether any of them matches the whole name."""
         return self._everything or self._match(name) is not None
+
+
+class SignalPatterns:
+    """The same for signals, whose names may stand alone or after those of their message, or of bus and message.
+
+    A pattern is for as many levels as it has dots: ``BRAKE*`` are signals whatever their message, ``BRAKE.*`` those of
+    one message, ``chassis.BRAKE.*`` those of one bus.
+    """
+
+    def __init__(self, written: str | tuple[str, ...]) -> None:
+        self.written = patterns(written)
+        levels: dict[int, tuple[str, ...]] = {}
+        for pattern in self.written:
+            dots = min(pattern.count("."), 2)
+            levels[dots] = (*levels.get(dots, ()), pattern)
+        self._levels = {dots: Patterns(those) for dots, those in levels.items()}
+
+    def match(self, bus: str, message: str, signal: str) -> bool:
+        """Whether any of them matches."""
+        names = (signal, f"{message}.{signal}", f"{bus}.{message}.{signal}")
+        return any(those.match(names[dots]) for dots, those in self._levels.items())

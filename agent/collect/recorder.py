@@ -64,17 +64,15 @@ class Recorder:
         roster.on_growth(self._grow)
 
     def _grow(self, lanes: range) -> None:
-        names = [self._names(lane) for lane in lanes]
+        names = [
+            (self._roster.bus_name(lane), self._roster.message_name(lane), each.name)
+            for lane in lanes
+            for each in self._roster.definitions(lane)
+        ]
         for recording in self._recordings:
             match = recording.trigger.record.match
-            fresh = [any(map(match, forms)) for of_lane in names for forms in of_lane]
+            fresh = [match(*each) for each in names]
             recording.records = np.concatenate([recording.records, np.array(fresh, np.bool_)])
-
-    def _names(self, lane: int) -> list[tuple[str, str, str]]:
-        """What patterns may name each signal of a lane."""
-        bus, message = self._roster.bus_name(lane), self._roster.message_name(lane)
-        signals = self._roster.definitions(lane)
-        return [(each.name, f"{message}.{each.name}", f"{bus}.{message}.{each.name}") for each in signals]
 
     def is_idle(self, begin: int) -> bool:
         """Whether no window reaches as far as this steady time."""

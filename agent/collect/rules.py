@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agent.collect.binding import exact, is_counted
 from agent.collect.classes import NORMAL, rank_of
-from agent.collect.patterns import Patterns
+from agent.collect.patterns import Patterns, SignalPatterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,12 +34,12 @@ class Rule:
     config: CollectConfig
     bus: Patterns
     message: Patterns
-    signal: Patterns
+    signal: SignalPatterns
 
     @classmethod
     def of(cls, number: int, config: CollectConfig) -> Rule:
         """The rule that a section says."""
-        return cls(number, config, Patterns(config.bus), Patterns(config.message), Patterns(config.signal))
+        return cls(number, config, Patterns(config.bus), Patterns(config.message), SignalPatterns(config.signal))
 
     @property
     def rank(self) -> int:
@@ -110,7 +110,7 @@ class RuleBook:
             self._found[bus, message] = of_message
         kept: list[Rule] = []
         for rule in of_message:
-            if rule.signal.match(signal):
+            if rule.signal.match(bus, message, signal):
                 kept = [*kept, rule] if rule.config.keep else []
         return kept
 

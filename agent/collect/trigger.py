@@ -18,7 +18,7 @@ from agent.collect.binding import bind
 from agent.collect.classes import rank_of
 from agent.collect.condition import Evaluator
 from agent.collect.parser import parse_condition
-from agent.collect.patterns import Patterns
+from agent.collect.patterns import SignalPatterns
 from agent.collect.screen import ALWAYS_TRUE, NEVER_TRUE, UNCERTAIN
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Trigger:
     config: TriggerConfig
     when: Evaluator
     until: Evaluator | None
-    record: Patterns
+    record: SignalPatterns
     on: bool = False
     level: bool = False
     since: int | None = None
@@ -54,7 +54,9 @@ class Trigger:
     def of(cls, config: TriggerConfig, directory: Directory) -> Trigger:
         """The trigger that a section says; raises ExpressionError."""
         until = Evaluator(bind(parse_condition(config.until), directory)) if config.until is not None else None
-        return cls(config, Evaluator(bind(parse_condition(config.when), directory)), until, Patterns(config.record))
+        return cls(
+            config, Evaluator(bind(parse_condition(config.when), directory)), until, SignalPatterns(config.record)
+        )
 
     @property
     def rank(self) -> int:

@@ -45,7 +45,7 @@ class CollectConfig(Section, frozen=True, kw_only=True):
 
     bus           the buses it is about: a name, a pattern, or a list of them
     message       the messages, likewise; an id that no DBC file describes is named as in 0x1A0
-    signal        the signals, likewise
+    signal        the signals, likewise; or ``MESSAGE.Signal``, or ``bus.MESSAGE.Signal``
     keep          false: the rules above do not count for these signals
     every         at most so often: one sample in each such interval of the frames' own clock; the last one always
                   arrives, at the latest when the interval is over

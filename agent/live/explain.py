@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from agent.batch.catalog import decode_catalog
 from agent.collect.directory import Directory, nearest
 from agent.collect.forecast import forecast
-from agent.collect.patterns import Patterns
+from agent.collect.patterns import SignalPatterns
 from agent.collect.rules import RuleBook
 from agent.decode.decoder import Decoder
 from agent.decode.files import read_text
@@ -202,12 +202,9 @@ class _Explainer:
 
     def _recording(self, message: MessageDefinition) -> Iterator[str]:
         for trigger in self._definitions.triggers:
-            record = Patterns(trigger.record)
-            for signal in message.signals:
-                short, full = f"{message.name}.{signal.name}", f"{message.bus}.{message.name}.{signal.name}"
-                if any(map(record.match, (signal.name, short, full))):
-                    yield trigger.name
-                    break
+            match = SignalPatterns(trigger.record).match
+            if any(match(message.bus, message.name, signal.name) for signal in message.signals):
+                yield trigger.name
 
     def _near(self, bus: int, can_id: int) -> Iterator[str]:
         """What it would be if one thing were different."""

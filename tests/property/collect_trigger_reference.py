@@ -58,7 +58,7 @@ class Running:
 
     def records(self, seen: Seen, signal: str) -> bool:
         forms = (signal, f"{seen.message}.{signal}", f"{BUSES[seen.frame.bus]}.{seen.message}.{signal}")
-        return any(fnmatch.fnmatchcase(form, self.written.record) for form in forms)
+        return fnmatch.fnmatchcase(forms[min(self.written.record.count("."), 2)], self.written.record)
 
 
 class View:

@@ -20,9 +20,13 @@ from agent import cli
 from agent.batch import batch_pb2, columns
 from agent.batch.codec import decode_batch
 from agent.batch.frame import decompress
+from agent.collect.binding import bind
+from agent.collect.checking import broken
+from agent.collect.directory import Directory
 from agent.collect.parser import parse_condition
-from agent.config import inspect_config, load_config, sections
+from agent.config import demo_car_dbc, inspect_config, load_config, sections
 from agent.config.section import Section
+from agent.decode.loading import load_databases
 from agent.sources.interfaces import InterfaceState
 from agent.uplink import profiles
 from agent.uplink.labels import cloud_event
@@ -78,19 +82,17 @@ def test_the_smallest_file_is_a_configuration(tmp_path: Path) -> None:
     assert not problems
 
 
-def test_the_rules_are_a_configuration_and_the_conditions_can_be_read(tmp_path: Path) -> None:
+def test_the_rules_fit_the_demos_car_and_so_do_the_conditions(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
     smallest, rules = (part.partition("```")[0] for part in README.split("```toml\n")[1:3])
     file.write_text(smallest + rules)
     config, problems = inspect_config(file)
     assert config is not None
     assert not problems
-    for text in (
-        config.triggers[0].when,
-        "mean(VehicleSpeed over 5s) > 3",
-        "count(DTC over 10s) > 2 and changed(Gear)",
-    ):
-        parse_condition(text)
+    directory = Directory(load_databases([(config.buses[0].name, demo_car_dbc())]).messages)
+    assert not list(broken(config, directory))
+    for text in ("mean(SPEED over 5s) > 3", "count(BODY_LIGHTS over 10s) > 2 and changed(GEAR_ENGAGED)"):
+        bind(parse_condition(text), directory)
 
 
 def test_each_endpoints_smallest_section_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,10 @@ def trigger(when: str = "BrakePressure > 80", **given: Any) -> TriggerConfig:
             {"signal": "BrakePresure"},
             'collect[#1].signal: these messages have no signal "BrakePresure"; did you mean "BrakePressure"?',
         ),
+        (
+            {"signal": "BREAK.*"},
+            'collect[#1].signal: these messages have no signal "BREAK.*"',
+        ),
         ({"message": "0x1A0"}, 'collect[#1].message: the DBC files have no message "0x1A0"'),
     ],
 )
@@ -54,7 +58,10 @@ def test_a_rule_that_names_nothing_is_told_with_the_nearest_name(rule: dict[str,
     assert [f"{key}: {text}" for key, text in broken(config(collect=(CollectConfig(**rule),)), DIRECTORY)] == [told]
 
 
-@pytest.mark.parametrize("rule", [{}, {"message": "BR*", "signal": ("Gear", "Brake*")}, {"keep": False}])
+@pytest.mark.parametrize(
+    "rule",
+    [{}, {"message": "BR*", "signal": ("Gear", "Brake*")}, {"signal": ("BRAKE.*", "can0.BRAKE.Gear")}, {"keep": False}],
+)
 def test_a_rule_that_names_something_is_sound(rule: dict[str, Any]) -> None:
     assert not list(broken(config(collect=(CollectConfig(**rule),)), DIRECTORY))
 
