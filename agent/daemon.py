@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import signal
 import time
 from dataclasses import dataclass, field
@@ -60,10 +61,11 @@ if TYPE_CHECKING:
 
     from agent.assembly import Filters, TellTime
     from agent.config import BusConfig, Config
+    from agent.figures import Figures
     from agent.live.heard import Heard
     from agent.log import Recent
     from agent.pipeline import Source
-    from agent.uplink.status import LinkState
+    from agent.uplink.status import LinkState, Presence
 
 log = structlog.get_logger()
 
@@ -246,7 +248,12 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
                 tasks.create_task(_expire(agent, clock), name="expiry"),
             ]
             if heard is not None:
-                watching.append(tasks.create_task(_tell(setup, agent, pipeline, buses, heard, life), name="live"))
+                figures = _figures(setup, agent, pipeline, buses, heard, life)
+                if config.agent.socket:
+                    watching.append(tasks.create_task(_tell(figures), name="live"))
+                if heartbeat_s := _heartbeat_s(config):
+                    telling = _report(figures, agent.sender.presence, heartbeat_s)
+                    watching.append(tasks.create_task(telling, name="heartbeat"))
             if modem is not None:
                 watching.append(tasks.create_task(modem.run(), name="modem"))
             if plan is not None:
@@ -316,21 +323,24 @@ async def _watch(
 
 def _heard(config: Config, block_s: float) -> Heard | None:
     """What those who look are shown; None where nobody can."""
-    if not config.agent.socket:
+    if not config.agent.socket and not _heartbeat_s(config):
         return None
     from agent.live.heard import Heard
 
     return Heard(len(config.buses), block_s)
 
 
-async def _tell(setup: Setup, agent: Agent, pipeline: Pipeline, buses: Buses, heard: Heard, life: _Life) -> None:
-    """Answer at the socket; where there can be none, say so and go on without."""
-    from agent.figures import Figures
-    from agent.live.server import LiveServer, listening
+def _heartbeat_s(config: Config) -> float:
+    """How often the cloud is told how it goes; 0: never."""
+    mqtt = config.mqtt
+    return mqtt.heartbeat.seconds if mqtt is not None and mqtt.topic_status else 0.0
 
-    config = setup.config
-    figures = Figures(
-        config,
+
+def _figures(setup: Setup, agent: Agent, pipeline: Pipeline, buses: Buses, heard: Heard, life: _Life) -> Figures:
+    from agent.figures import Figures
+
+    return Figures(
+        setup.config,
         setup.decoding.catalog,
         setup.decoding.content,
         frozenset(setup.filters),
@@ -345,6 +355,23 @@ async def _tell(setup: Setup, agent: Agent, pipeline: Pipeline, buses: Buses, he
         life.recent,
         life.started_s,
     )
+
+
+async def _report(figures: Figures, presence: Presence, interval_s: float) -> None:
+    """Tell the cloud how it goes, now and then."""
+    from agent.live.heartbeat import heartbeat, pause_s
+
+    await asyncio.sleep(pause_s(interval_s, random.random(), first=True))  # noqa: S311 - jitter, not a secret
+    while True:
+        presence.tell(heartbeat(await figures.status()))
+        await asyncio.sleep(pause_s(interval_s, random.random(), first=False))  # noqa: S311
+
+
+async def _tell(figures: Figures) -> None:
+    """Answer at the socket; where there can be none, say so and go on without."""
+    from agent.live.server import LiveServer, listening
+
+    config = figures.config
     path = Path(config.agent.socket)
     try:
         with listening(path) as sock:

@@ -164,7 +164,8 @@ class MqttConfig(Section, frozen=True, kw_only=True):
                       unless given
     topic_batch       where batches are published; {vehicle} stands for the vehicle's id
     topic_catalog     where the description of the signals is published, retained
-    topic_status      where the agent says online and offline; an empty text: nowhere
+    topic_status      where the agent says online and offline, and how it goes; an empty text: nowhere
+    heartbeat         how often it says how it goes while it is online; "0s": never
     cloud_events      label each message as a CloudEvent, in MQTT 5's properties
     connect_timeout   a connection that takes longer is given up
     backoff_base      the first pause after a failure is up to this long; each one after up to twice the last
@@ -187,6 +188,7 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     topic_batch: Topic = "canferry/{vehicle}/batch"
     topic_catalog: Topic = "canferry/{vehicle}/catalog"
     topic_status: StatusTopic = "canferry/{vehicle}/status"
+    heartbeat: Annotated[Duration, Within("0s", "24h")] = Duration.parse("15m")
     cloud_events: bool = False
     connect_timeout: Annotated[Duration, Within("1s", "5m")] = Duration.parse("20s")
     backoff_base: Annotated[Duration, Within("10ms", "1m")] = Duration.parse("1s")

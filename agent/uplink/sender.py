@@ -37,7 +37,7 @@ from agent.uplink.backoff import Backoff
 from agent.uplink.delivery import CatalogDelivery
 from agent.uplink.lane import BatchQueue, Lane, Record, Worker
 from agent.uplink.options import SenderOptions
-from agent.uplink.status import LinkState, status_payload
+from agent.uplink.status import LinkState, Presence
 from agent.uplink.suspects import Suspects
 from agent.uplink.transport import Answer, Link, LinkLoss, Outcome, RefusedError, Transport, Trouble
 from agent.uplink.window import Pace, Window
@@ -70,6 +70,7 @@ class Sender:
     critical          whether each queue's class is that: the network then allows it more
 
     batch_available   to be set after each append: wakes the loop
+    presence          to be told how the agent goes: says so on the status topic
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Sender:
         self._roll = roll
         self._suspects = Suspects()
         self._lanes = [Lane(queue, call, self._has_to_wait) for queue in queues]
+        self.presence = Presence(options, queues[0].stream if queues else "", self._allowance)
         self._backoff = Backoff(options.backoff_base_s, options.backoff_max_s)
         self._patience = self._backoff
         self._paces = [Pace(options.backlog_rate) for _ in queues]
@@ -222,7 +224,7 @@ class Sender:
         self._begin(link)
         async with asyncio.TaskGroup() as group:
             lost = group.create_task(link.lost(), name="uplink-lost")
-            status = group.create_task(self._say(link, online=True), name="uplink-status")
+            status = group.create_task(self.presence.keep(link), name="uplink-status")
             feed = group.create_task(self._feed(link, group), name="uplink-feed")
             try:
                 await asyncio.wait([feed, lost], return_when=asyncio.FIRST_COMPLETED)
@@ -232,7 +234,7 @@ class Sender:
                 if not lost.done() and not self._resumed.is_set():
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(_GOODBYE_S):
-                            await self._say(link, online=False)
+                            await self.presence.say(link, online=False)
                 lost.cancel()
         return LinkLoss(Trouble.CLOSED, "closed") if lost.cancelled() else lost.result()
 
@@ -429,18 +431,6 @@ class Sender:
 
     def _has_to_wait(self, record: Record) -> bool:
         return self._suspects.waits((record.stream, record.sequence), asyncio.get_running_loop().time())
-
-    async def _say(self, link: Link, *, online: bool) -> None:
-        """The retained status message; nothing depends on it."""
-        if self._options.status is None:
-            return
-        stream = self._lanes[0].queue.stream if self._lanes else ""
-        topic = self._options.status.expand(vehicle=self._options.vehicle, stream=stream)
-        labels = self._options.labels("status", f"{time.time_ns():x}")
-        answer = await link.publish(topic, status_payload(online=online, stream=stream), retain=True, labels=labels)
-        if answer.outcome not in (Outcome.ACCEPTED, Outcome.LOST):
-            hint = "allow this client to publish there in the broker's access rules; batches are not held up"
-            log.warning("status_refused", topic=topic, reason=answer.reason, hint=hint)
 
     def _note(self, **changes: object) -> None:
         if "connected" in changes and changes["connected"] != self._state.connected:

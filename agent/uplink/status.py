@@ -1,12 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the uplink tells about itself: a snapshot for `canferry status`, and the status topic's retained message."""
+"""What the uplink tells about itself: a snapshot for `canferry status`, and the status topic's retained message.
+
+The message is one JSON object, version 1 of its kind:
+
+    {"v":1,"online":true,"version":"0.1.0","stream":"normal-3f2a9c01", …}
+
+with the figures that the sender was told last (`live.heartbeat` says which) while online; the last will says online
+false, and nothing more. Retained, so that whoever asks is told the latest of each vehicle.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
 
 from agent import __version__
+from agent.uplink.transport import Link, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.uplink.allowance import Allowance
+    from agent.uplink.options import SenderOptions
+
+log = structlog.get_logger()
+
+FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +64,50 @@ class LinkState:
     links: int = 0
 
 
-def status_payload(*, online: bool, stream: str) -> bytes:
-    """The status topic's message: JSON with online, version and stream. Also the last will, with online false."""
-    return json.dumps({"online": online, "version": __version__, "stream": stream}, separators=(",", ":")).encode()
+def status_payload(*, online: bool, stream: str, figures: Mapping[str, object] | None = None) -> bytes:
+    """The status topic's message. Also the last will, with online false."""
+    message = {"v": FORMAT, "online": online, "version": __version__, "stream": stream, **(figures or {})}
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
+class Presence:
+    """Says on the status topic that the vehicle is there, and how it goes; nothing else depends on it.
+
+    Args:
+        options: the topic, None for no messages at all.
+        stream: of the vehicle's batches, as long as the spool lives.
+        allowance: is told what it costs.
+
+    """
+
+    def __init__(self, options: SenderOptions, stream: str, allowance: Allowance) -> None:
+        self._options = options
+        self._stream = stream
+        self._allowance = allowance
+        self._figures: Mapping[str, object] = {}
+        self._fresh = asyncio.Event()
+
+    def tell(self, figures: Mapping[str, object]) -> None:
+        """How it goes now: said at once where there is a link, else when the next one comes up."""
+        self._figures = figures
+        self._fresh.set()
+
+    async def keep(self, link: Link) -> None:
+        """Say so at first, and again whenever there is something new."""
+        while True:
+            self._fresh.clear()
+            await self.say(link, online=True)
+            await self._fresh.wait()
+
+    async def say(self, link: Link, *, online: bool) -> None:
+        """One retained message."""
+        if self._options.status is None:
+            return
+        topic = self._options.status.expand(vehicle=self._options.vehicle, stream=self._stream)
+        payload = status_payload(online=online, stream=self._stream, figures=self._figures)
+        labels = self._options.labels("status", f"{time.time_ns():x}")
+        self._allowance.spend(len(payload), critical=False)
+        answer = await link.publish(topic, payload, retain=True, labels=labels)
+        if answer.outcome not in (Outcome.ACCEPTED, Outcome.LOST):
+            hint = "allow this client to publish there in the broker's access rules; batches are not held up"
+            log.warning("status_refused", topic=topic, reason=answer.reason, hint=hint)

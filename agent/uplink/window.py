@@ -49,7 +49,7 @@ class Pace:
 
     def wait_s(self, now: float) -> float:
         """Seconds until the next batch may go."""
-        return max(0.0, self.free_at - now)
+        return max(0.0, self.free_at - now) if self.bytes_per_s or self.messages_per_s else 0.0
 
     def spend(self, now: float, size_bytes: int) -> None:
         """A batch goes; time that was not used is not saved up."""

@@ -60,7 +60,8 @@ def test_an_agent_does_not_import_what_it_does_not_need(tmp_path: Path) -> None:
 def test_an_agent_without_a_socket_does_not_import_what_answers_at_it(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text(
         '[vehicle]\nid = "car-1"\n[[bus]]\nname = "car"\ninterface = "simulator"\n'
-        '[mqtt]\nbroker = "mqtt://127.0.0.1:1"\n[spool]\npath = "spool"\n[agent]\nshutdown_grace = "0s"\nsocket = ""\n'
+        '[mqtt]\nbroker = "mqtt://127.0.0.1:1"\nheartbeat = "0s"\n[spool]\npath = "spool"\n'
+        '[agent]\nshutdown_grace = "0s"\nsocket = ""\n'
     )
     program = (
         "import sys, json, asyncio; from pathlib import Path\n"

@@ -16,6 +16,7 @@ import pytest
 
 from tests.faults.processes import ROOT, VEHICLE, Agent
 from tests.integration.mosquitto import running
+from tests.integration.test_uplink import receive, subscriber
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -121,6 +122,28 @@ async def test_status_tells_figures_and_causes(tmp_path: Path) -> None:
         code, told = await live.status_has("broker_unreachable")
         assert not told["snapshot"]["link"]["connected"]
         assert "link_refused" in {said["event"] for said in told["snapshot"]["said"]}
+
+
+async def test_the_cloud_is_told_how_it_goes(tmp_path: Path) -> None:
+    async with running(tmp_path / "broker") as broker, subscriber(broker.port, f"canferry/{VEHICLE}/status") as cloud:
+        config = CONFIG.replace('"BROKER"', f'"{broker.url()}"\nheartbeat = "1s"').replace("SOCKET", "")
+        (tmp_path / "drive.log").write_text("(1.0) can7 7E0#00\n")
+        (tmp_path / "other.dbc").write_text(DBC)
+        agent = Agent(tmp_path, config)
+        try:
+            await agent.start()
+            told: dict[str, Any] = {}
+            while not told.get("acknowledged"):
+                (payload,) = await receive(cloud, 1)
+                told = json.loads(payload)
+            assert (told["v"], told["online"]) == (1, True)
+            assert told["frames"] > 0
+            assert told["stream"].startswith("normal-")
+        finally:
+            await agent.close()
+        while told["online"]:
+            (payload,) = await receive(cloud, 1)
+            told = json.loads(payload)
 
 
 async def test_tail_tells_the_values_that_the_agent_hears(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ async def test_status_is_online_while_the_link_is_up_and_offline_after_it_was_cu
         with rig(tmp_path, options(proxy.port)) as made:
             async with made.running():
                 first = json.loads((await receive(source, 1))[0])
-                assert first == {"online": True, "version": first["version"], "stream": made.spool.stream}
+                assert first == {"v": 1, "online": True, "version": first["version"], "stream": made.spool.stream}
                 proxy.refuse = True
                 proxy.cut()
                 assert json.loads((await receive(source, 1))[0])["online"] is False

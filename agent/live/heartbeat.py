@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a fleet's operator is told of each vehicle, on its status topic: which are behind, dropping, evicting, failing.
+
+From a snapshot to the figures of `uplink.status`, version 1. Pure. All numbers are whole; those that only grow begin at
+the start of the process.
+
+    time            when they were read, UNIX seconds by the unit's clock; clock_trusted: something vouches for it
+    up_s            since the process started
+    frames          received from all buses; unknown, partial: of these not described, or decoded only in part
+    dropped         lost before they could be read
+    backlog         batches not yet acknowledged; backlog_bytes; backlog_from: when the oldest begins, UNIX seconds
+    evicted         batches lost for want of room or past their time, refused: not taken by the broker, corrupt: damaged
+    acknowledged    batches taken by the broker
+    findings        codes of what is wrong, as `canferry status` names it: errors and warnings, the gravest first
+
+Limit: what is 0 or nothing is left out, but for up_s and frames, and of findings at most `FINDINGS_MAX` are told: about
+200 bytes a message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.live.diagnosis import Level, diagnose
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.live.snapshot import BusFigures, Snapshot
+
+FINDINGS_MAX = 8
+FIRST_S = 60.0
+"""After so long, about, a vehicle that has started tells how it goes."""
+_SECOND_NS = 10**9
+
+
+def heartbeat(snapshot: Snapshot) -> dict[str, object]:
+    """The figures."""
+    buses, classes = snapshot.buses, snapshot.spool.classes
+    backlog = [each for each in classes if each.batches]
+    counted: dict[str, object] = {
+        "time": snapshot.time_ns // _SECOND_NS,
+        "clock_trusted": snapshot.clock_trusted,
+        "up_s": int(snapshot.up_s),
+        "frames": sum(bus.frames for bus in buses),
+    }
+    optional = {
+        "unknown": sum(bus.frames - bus.known for bus in buses),
+        "partial": sum(bus.partial for bus in buses),
+        "dropped": _dropped(buses),
+        "backlog": sum(each.batches for each in backlog),
+        "backlog_bytes": sum(each.size_bytes for each in backlog),
+        "backlog_from": min((each.oldest_ns for each in backlog), default=0) // _SECOND_NS,
+        "evicted": sum(each.evicted + each.dropped for each in classes),
+        "refused": sum(each.refused for each in classes),
+        "corrupt": sum(each.corrupt for each in classes),
+        "acknowledged": snapshot.link.acknowledged,
+        "findings": [finding.code for finding in diagnose(snapshot) if finding.level is not Level.NOTE][:FINDINGS_MAX],
+    }
+    return counted | {key: value for key, value in optional.items() if value}
+
+
+def _dropped(buses: Sequence[BusFigures]) -> int:
+    """All SocketCAN buses are read through one queue, and each is said to have lost what was lost there."""
+    shared = max((bus.dropped for bus in buses if bus.interface == "socketcan"), default=0)
+    return shared + sum(bus.dropped for bus in buses if bus.interface != "socketcan")
+
+
+def pause_s(interval_s: float, roll: float, *, first: bool) -> float:
+    """Seconds until the next one; the vehicles of a fleet, started together, drift apart. `roll`: in [0, 1)."""
+    return min(FIRST_S, interval_s) * (0.5 + roll) if first else interval_s * (0.9 + 0.2 * roll)
