@@ -99,14 +99,14 @@ def test_wrong_frames_are_dropped_where_it_says_so_by_rules_and_without() -> Non
 
 def test_what_goes_on_being_wrong_is_told_once_a_minute_with_how_many() -> None:
     car = Car(COUNTED)
-    told = [event for n in range(1300) for event in events(car.take((n * 100, brake(n % 16, off=1))))]
+    told = [event for n in range(520) for event in events(car.take((n * 250, brake(n % 16, off=1))))]
     assert [(event.kind, event.detail) for event in told] == [
         (EventKind.WRONG, "1 frame"),
-        (EventKind.WRONG, "600 frames"),
-        (EventKind.WRONG, "600 frames"),
+        (EventKind.WRONG, "240 frames"),
+        (EventKind.WRONG, "240 frames"),
     ]
-    assert [event.time_ns for event in told] == [0, 100 * MS, TOLD_EVERY_NS + 100 * MS]
-    assert [event.detail for event in events(car.collector.flush())] == ["99 frames"]
+    assert [event.time_ns for event in told] == [0, 250 * MS, TOLD_EVERY_NS + 250 * MS]
+    assert [event.detail for event in events(car.collector.flush())] == ["39 frames"]
 
 
 def test_a_message_that_is_sent_in_cycles_is_told_when_it_stops_and_starts() -> None:
