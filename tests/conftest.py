@@ -3,6 +3,7 @@
 
 A whole folder of tests is spread over the machine's processors; the head unit's are not, whose tests share one machine
 and go on where the one before ended, nor are single files, which are quicker without and print where one looks.
+What a command has configured of logging does not outlast its test.
 Figures that a test records (``record_property("figures", …)``) are printed in the end.
 
 A skip in CI (the environment variable CI is set) is a failure that repeats the reason: a tool that is missing
@@ -17,13 +18,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 RECORDINGS = Path(__file__).parents[2] / "shared/data"
 WORKERS_MAX = 4
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.hookimpl(optionalhook=True)
