@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.headunit.box.headunit import STATE
+from tests.headunit.box.headunit import SOCKET_FOLDER, STATE
 from tests.headunit.box.service import CONFIG, UNIT, configuration
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def test_it_has_no_rights_but_to_its_own_state(service: Service) -> None:
     assert "0" not in rights["Uid"].split() + rights["Gid"].split()
     assert {rights[each] for each in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
     assert (rights["NoNewPrivs"], rights["Seccomp"]) == ("1", "2")
-    assert writable == {STATE}
+    assert writable == {STATE, SOCKET_FOLDER}
 
 
 def test_killed_it_is_restarted_and_nothing_sealed_is_lost(scenario: Scenario) -> None:

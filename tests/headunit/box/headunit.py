@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 DISK_BYTES = 96 << 20
 STATE = "/var/lib/canferry"
+SOCKET_FOLDER = "/run/canferry"
 _SYSTEMD = """\
 #!/bin/sh
 FOLDER={folder} PROJECT={project} ADDRESS={address} PYTHON={python}
