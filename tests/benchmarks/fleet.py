@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fleet in one process: a thousand real uplinks with real batches come to one broker at once.
+
+    python tests/benchmarks/fleet.py LOG --dbc FILE [--cars 1000] [--seconds 30] [--json]
+
+Each car has a spool and a sender of its own, as the daemon has them; one thread does the disk's work for all. First
+every car's spool is filled through the packer with the log's first seconds, its batches under its own name. Then all
+connect to a mosquitto of this machine, as after an outage, and go on until their spools are empty. The other end is
+`canferry receive`. Wrong is: a batch that is missing at the receiver, a duplicate that got through, a gap.
+
+Printed: batches sent and received, the time that it took, and what a car costs the broker in an hour of such driving:
+messages and bytes, counted by the broker itself (mosquitto(8), $SYS/broker), acknowledgements and keep-alives included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import json
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import msgspec
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from agent.assembly import load_decoding, make_packer
+from agent.clock import LogClock
+from agent.config import config_from_arguments
+from agent.log import configure_logging
+from agent.model import FrameBlock
+from agent.receiver.inventory import BATCH_SUFFIX
+from agent.settings import mqtt_options, sender_options
+from agent.sources.replay import log_channels, read_log
+from agent.storage import Storage
+from agent.units import Size
+from agent.uplink.link import MqttTransport
+from agent.uplink.sender import Sender
+from tests.integration.mosquitto import executable, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.assembly import Decoding
+    from agent.config import Config
+
+T = TypeVar("T")
+FILES_A_CAR = 12
+RECEIVER_FILTERS = 2
+STALLED_S = 60.0
+COUNTED = ("messages/received", "bytes/received", "subscriptions/count")
+
+
+@dataclass(slots=True)
+class Car:
+    """One of them."""
+
+    storage: Storage
+    sender: Sender
+    batches: int
+
+
+def first_seconds(log: Path, buses: dict[str, int], seconds: float) -> FrameBlock:
+    """The log's beginning."""
+    found: list[FrameBlock] = []
+    with read_log(log, buses=buses) as blocks:
+        for block in blocks:
+            found.append(block)
+            if block.time_ns[-1] - found[0].time_ns[0] > seconds * 1e9:
+                break
+    frames = FrameBlock.concatenate(found)
+    return frames.slice(0, int((frames.time_ns - frames.time_ns[0] <= seconds * 1e9).sum()))
+
+
+def make_car(number: int, config: Config, decoding: Decoding, frames: FrameBlock, folder: Path, call: Any) -> Car:
+    """Its spool filled, its sender ready."""
+    name = f"car-{number:06d}"
+    assert config.mqtt is not None
+    config = msgspec.structs.replace(
+        config,
+        vehicle=msgspec.structs.replace(config.vehicle, id=name),
+        mqtt=msgspec.structs.replace(config.mqtt, client_id=name),
+        spool=msgspec.structs.replace(
+            config.spool,
+            path=folder / f"car-{number}",
+            segment=Size.parse("256KiB"),
+            limit=Size.parse("4MiB"),
+            min_free=Size.parse("0B"),
+        ),
+    )
+    storage = Storage.open(config)
+    storage.shelf.put(decoding.catalog.hash, decoding.content)
+    packer = make_packer(config, decoding, storage.vaults, LogClock())
+    for begin in range(0, len(frames), 4096):
+        packer.take(frames.slice(begin, min(begin + 4096, len(frames))))
+    packer.seal()
+    transport = MqttTransport(mqtt_options(config, storage.spools[0].stream))
+    sender = Sender(transport, storage.spools, storage.shelf, call, sender_options(config))
+    return Car(storage, sender, packer.counters.batches)
+
+
+async def send_all(cars: list[Car]) -> float:
+    """All at once, until every spool is empty; seconds."""
+    begun = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        sending = [tasks.create_task(car.sender.run()) for car in cars]
+        while any(car.sender.state().acknowledged_batches < car.batches for car in cars):
+            await asyncio.sleep(0.1)
+        took_s = time.monotonic() - begun
+        await asyncio.gather(*(car.sender.drain(10.0) for car in cars))
+        await asyncio.gather(*sending)
+    return took_s
+
+
+def counted(port: int) -> dict[str, int]:
+    """What the broker has counted since its start."""
+    found: dict[str, int] = {}
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.on_message = lambda _client, _data, message: found.__setitem__(message.topic, int(message.payload))
+    client.connect("127.0.0.1", port)
+    client.subscribe([(f"$SYS/broker/{name}", 0) for name in COUNTED])
+    client.loop_start()
+    time.sleep(3)  # the broker tells each second
+    client.loop_stop()
+    client.disconnect()
+    return {name: found.get(f"$SYS/broker/{name}", 0) for name in COUNTED}
+
+
+def measure(log: Path, dbc: Path, number: int, seconds: float) -> dict[str, float]:
+    """Fill, send, receive, compare."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, number * FILES_A_CAR)), hard))
+    channels = list(log_channels(log))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name, ThreadPoolExecutor(1) as worker:
+        folder, port = Path(name), free_port()
+        options = f"listener {port} 127.0.0.1\nallow_anonymous true\nsys_interval 1\nmax_queued_messages 0\n"
+        (folder / "mosquitto.conf").write_text(options, encoding="ascii")
+        broker = subprocess.Popen([executable(), "-c", str(folder / "mosquitto.conf")], stderr=subprocess.DEVNULL)
+
+        async def call(function: Callable[..., T], /, *arguments: object) -> T:
+            return await asyncio.get_running_loop().run_in_executor(worker, functools.partial(function, *arguments))
+
+        url = f"mqtt://127.0.0.1:{port}"
+        config = config_from_arguments(log, [str(dbc)], buses=channels, broker=url, vehicle="car")
+        decoding = load_decoding(config)
+        frames = first_seconds(log, {bus.name: index for index, bus in enumerate(config.buses)}, seconds)
+        cars = [make_car(each, config, decoding, frames, folder, call) for each in range(number)]
+        command = [
+            sys.executable,
+            "-m",
+            "agent",
+            "receive",
+            "--broker",
+            url,
+            "--out",
+            str(folder / "received"),
+            "--json",
+        ]
+        receiver = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE)
+        while (before := counted(port))[COUNTED[2]] < len(COUNTED) + RECEIVER_FILTERS:
+            assert receiver.poll() is None
+        took_s = asyncio.run(send_all(cars))
+        sent = sum(car.batches for car in cars)
+        after = counted(port)
+        _wait_for(folder / "received", sent)
+        left = sum(car.storage.records for car in cars)
+        for car in cars:
+            car.storage.close(clean=True)
+        receiver.send_signal(signal.SIGINT)
+        received = json.loads(receiver.communicate(timeout=120)[0])
+        broker.terminate()
+        broker.wait()
+    hours = number * seconds / 3600
+    return {
+        "cars": number,
+        "batches_sent": sent,
+        "batches_left": left,
+        "batches_received": received["batches"],
+        "duplicates_dropped": received["duplicates_dropped"],
+        "gaps": len(received["gaps"]),
+        "frames_received": received["frames"],
+        "frames_sent": number * len(frames),
+        "seconds": round(took_s, 1),
+        "messages_per_car_and_hour": round((after[COUNTED[0]] - before[COUNTED[0]]) / hours),
+        "kilobytes_per_car_and_hour": round((after[COUNTED[1]] - before[COUNTED[1]]) / hours / 1000),
+    }
+
+
+def _wait_for(folder: Path, batches: int) -> None:
+    """Until the receiver has stored as many, or nothing more comes."""
+    stored, since_s = 0, time.monotonic()
+    while stored < batches and time.monotonic() - since_s < STALLED_S:
+        time.sleep(1)
+        before, stored = stored, sum(1 for _ in folder.rglob(f"*{BATCH_SUFFIX}"))
+        since_s = time.monotonic() if stored > before else since_s
+
+
+def main() -> None:
+    """Measure and print; exit status 1 where something was lost."""
+    parser = argparse.ArgumentParser(description="a thousand uplinks with real batches at one broker")
+    parser.add_argument("log", type=Path)
+    parser.add_argument("--dbc", type=Path, required=True)
+    parser.add_argument("--cars", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=30, help="of driving, for each car")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    configure_logging("error")
+    result = measure(arguments.log.absolute(), arguments.dbc.absolute(), arguments.cars, arguments.seconds)
+    print(
+        json.dumps(result) if arguments.json else "\n".join(f"{key:<28}{value:>14,}" for key, value in result.items())
+    )
+    lost = result["batches_sent"] - result["batches_received"] or result["batches_left"] or result["gaps"]
+    sys.exit(1 if lost or result["frames_sent"] != result["frames_received"] else 0)
+
+
+if __name__ == "__main__":
+    main()
