@@ -4,20 +4,19 @@
     5f2c81d0 {"spent": {"at_ns": …, "month": 20758, …}, "counter": 123456, "boot_id": "…"}
     └─ CRC-32 of what follows the blank, in hexadecimal
 
-Promise: `write` leaves the old content or the new, whenever the power goes: a new file is written, synced and put in
-the old one's place. `read` gives what was written last, or says that it is damaged. Failure: OSError of the disk;
-`LedgerError` for content that is not sound.
+Promise: `write` leaves the old content or the new, whenever the power goes. `read` gives what was written last, or says
+that it is damaged. Failure: OSError of the disk; `LedgerError` for content that is not sound.
 """
 
 from __future__ import annotations
 
-import os
 import zlib
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from agent.cellular.budget import Spent  # noqa: TC001  (msgspec reads the annotations)
+from agent.durable import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,17 +59,7 @@ def read(path: Path) -> Entry | None:
 def write(path: Path, entry: Entry) -> None:
     """Put it in the place of what was there, for good."""
     body = msgspec.json.encode(entry)
-    new = path.with_name(path.name + ".new")
-    with new.open("wb") as file:
-        file.write(_checksum(body) + b" " + body + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_durably(path, _checksum(body) + b" " + body + b"\n")
 
 
 def _checksum(body: bytes) -> bytes:

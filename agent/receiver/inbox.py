@@ -30,11 +30,12 @@ import structlog
 
 from agent.batch.catalog import decode_catalog
 from agent.batch.codec import decode_batch
+from agent.durable import make_folder, write_durably
 from agent.errors import BatchError, SpoolError
 from agent.receiver.catalogs import CATALOG_SUFFIX, FOLDER
 from agent.receiver.gaps import GapAccount, NamedGap
 from agent.receiver.inventory import BATCH_SUFFIX, read_limited
-from agent.receiver.ledger import RECEIVED, GapLedger, StreamLedger, make_folder, write_durably
+from agent.receiver.ledger import RECEIVED, GapLedger, StreamLedger
 from agent.receiver.spans import Span
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ Failure: what the disk refuses is an `OSError`; the caller must not acknowledge 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent.durable import append_durably, write_durably
 from agent.model import Gap
 from agent.receiver.gaps import RECORDS_MAX
 from agent.receiver.spans import Span, Spans
@@ -83,50 +83,6 @@ class GapLedger:
         self.records = dict.fromkeys(list(self.records)[-RECORDS_MAX:])
         write_durably(self._path, b"".join(map(_gap_line, self.records)))
         self._lines = len(self.records)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Put a whole file in place: after a power cut there is the old one or the new one."""
-    fresh = path.with_name(f".{path.name}.part")
-    try:
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def append_durably(path: Path, content: bytes) -> None:
-    """Append to a file, made where it does not exist."""
-    existed = path.exists()
-    with path.open("ab") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    if not existed:
-        sync_folder(path.parent)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, durably."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _line(span: Span) -> str:

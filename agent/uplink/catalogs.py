@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import time
 from typing import TYPE_CHECKING
 
 import structlog
 
+from agent.durable import write_durably
 from agent.errors import SpoolError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class CatalogShelf:
         path = self._path(name)
         with _naming("keep a catalog", path):
             if not path.exists() or path.read_bytes() != content:
-                _replace(path, content)
+                write_durably(path, content)
         self.current = name
 
     def get(self, name: str) -> bytes | None:
@@ -114,29 +114,9 @@ class CatalogShelf:
     def _write_marks(self) -> None:
         path = self._directory / "sent.json"
         try:
-            _replace(path, json.dumps(self._marks).encode())
+            write_durably(path, json.dumps(self._marks).encode())
         except OSError as error:
             log.warning("catalog_marks_not_kept", path=str(path), reason=error.strerror, next=_AGAIN)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Durable on return, and whole: by another name first."""
-    draft = path.with_name(f"{path.name}.part")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink()  # it would take the room of what matters more
-        raise
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @contextlib.contextmanager

@@ -134,7 +134,7 @@ def test_a_torn_write_leaves_what_was_there(tmp_path: Path) -> None:
     plan = data_plan(tmp_path, clock)
     plan.spend(1000, critical=False)
     plan.save()
-    (tmp_path / "data-plan.new").write_bytes(b"5f2c81d0 {")  # the power went
+    (tmp_path / "data-plan.part").write_bytes(b"5f2c81d0 {")  # the power went
     again = data_plan(tmp_path, clock)
     assert again._spent == plan._spent
     again.spend(1000, critical=False)
