@@ -22,6 +22,8 @@ EXTENDED = 0x8000_0000
 """Bit 31 of an arbitration id word: CAN_EFF_FLAG, a 29-bit identifier."""
 STANDARD_MASK = 0x7FF
 EXTENDED_MASK = 0x1FFF_FFFF
+DRAIN_FRAMES_MAX = 4096
+"""Of one drain of a source; one that gave as many may have more."""
 
 
 class FrameFlag(enum.IntFlag):

@@ -4,9 +4,10 @@
     sources ─ drain ─► FrameBlock ─ decode ─► SignalBlock ─ collect ─► open batch ─ seal ─► store
               (here, every tick)    (packer.py, in the worker thread, in time for the journal)
 
-Waking for every frame costs more than decoding it, so nothing here is done for a single one: the sources are
-drained on a timer, and what has come together is handed over in blocks, early enough for what has been drained to be
-noted within the journal's interval: after `BLOCK_SHARE` of it, or sooner where writing down took longer of late.
+Waking for every frame costs more than decoding it, and waking at all costs more than a block does: so the sources
+are drained on a timer, as seldom as their queues allow, and what has come together is handed over in blocks, early
+enough for it to be noted within the journal's interval: after `BLOCK_SHARE` of it, or sooner where writing down took
+longer of late. A queue that holds as much is drained but once a block.
 When the buses have been silent for `QUIET_S`, the timer gives way to a wake-up by the next frame: a parked car costs
 next to nothing.
 
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from agent.health import Pulse
-from agent.model import FrameBlock, Gap, GapKind, SourceCounters
+from agent.model import DRAIN_FRAMES_MAX, FrameBlock, Gap, GapKind, SourceCounters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -40,6 +41,8 @@ LAST_DRAINS_MAX = 16
 """At the end the sources are drained until nothing comes, but no more often: a live bus never falls silent."""
 BLOCK_SHARE, BLOCK_SHARE_MIN = 0.7, 0.2
 """Of the interval: after so much of it a block is handed over; the rest is for writing it down."""
+BUSY_S = 0.1
+"""While the worker is busy with the block before, one that is due is tried again after this."""
 WORK_FORGOTTEN = 0.9
 """How much of the longest time that writing down took still counts at the next."""
 QUIET_S, QUIET_TICK_S = 1.0, 1.0
@@ -61,7 +64,7 @@ class Source(Protocol):
         """How long what comes in can wait in its queue; infinite where nothing is lost."""
 
     def drain(self) -> FrameBlock:
-        """What has come since the last call; bounded, never waits."""
+        """What has come since the last call, at most `DRAIN_FRAMES_MAX` (then there may be more); never waits."""
 
     def wake(self, heard: Callable[[], None] | None, /) -> bool:
         """Call `heard` on the event loop when something comes, until told None; False: only draining finds out."""
@@ -80,7 +83,7 @@ class Pipeline:
         sources: opened; closed by whoever opened them.
         packer: used only through `call`.
         call: runs a function in the thread that owns the packer, and waits for it.
-        tick_s: how often the sources are drained.
+        tick_s: how long the sources are left alone at most.
         interval_s: within this time what was drained is decoded and written down.
         silence_s: an open batch is sealed when nothing has come for this long.
         clock: tells when something was lost, and whether the unit was suspended.
@@ -123,13 +126,13 @@ class Pipeline:
         self._woken = woken
         self._waiting: list[FrameBlock] = []
         self._counted_ns = 0  # when the sources were asked last; since they were opened it is unknown
-        self._stopping = False
-        self._awake = asyncio.Event()  # something to look at: a frame after silence, or the end
+        self._stopping = asyncio.Event()
+        self._heard = asyncio.Event()  # a frame after silence, or the end
 
     def stop(self) -> None:
         """End `run` after one last drain; what has come is sealed and stored."""
-        self._stopping = True
-        self._awake.set()
+        self._stopping.set()
+        self._heard.set()
 
     async def run(self) -> None:
         """Go on until stopped, or until all sources are exhausted; then seal."""
@@ -138,7 +141,7 @@ class Pipeline:
         heard = loop.time()
         handed_over = heard - self._interval_s  # what has come since the sources were opened is not kept waiting
         async with asyncio.TaskGroup() as tasks:
-            while not self._stopping:
+            while not self._stopping.is_set():
                 ended = all(source.exhausted for source in self._sources)
                 self._drain()
                 now = loop.time()
@@ -150,7 +153,11 @@ class Pipeline:
                         handed_over = now
                 if ended:
                     break
-                await self._rest(quiet=not self._waiting and now - heard >= QUIET_S)
+                due_s = handed_over + self._block_s() - now
+                await self._rest(
+                    min(self._tick_s, due_s if due_s > 0 else BUSY_S),
+                    quiet=not self._waiting and now - heard >= QUIET_S,
+                )
         self.pulse.beat(LAST_DRAINS_MAX * TURN_MAX_S)
         for _ in range(LAST_DRAINS_MAX):
             if not self._drain():
@@ -158,20 +165,18 @@ class Pipeline:
         await self._work(seal=True)
         self.pulse.end()
 
-    async def _rest(self, *, quiet: bool) -> None:
+    async def _rest(self, tick_s: float, *, quiet: bool) -> None:
         """Until the next tick; on quiet buses until one after a frame has come, where that can be told."""
         begun_ns = self._clock.monotonic_ns()
-        asleep = quiet and self._wake(self._awake.set)
-        self.pulse.beat((QUIET_TICK_S if asleep else 0.0) + self._tick_s + TURN_MAX_S)
+        asleep = quiet and self._wake(self._heard.set)
+        self.pulse.beat((QUIET_TICK_S if asleep else 0.0) + tick_s + TURN_MAX_S)
         if asleep:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(QUIET_TICK_S):
-                    await self._awake.wait()
+            await _within(QUIET_TICK_S, self._heard)
         if quiet:
             self._wake(None)
-        if not self._stopping and (self._awake.is_set() or not asleep):
-            await asyncio.sleep(self._tick_s)  # woken, too: it may be by a frame of no use, and many of those
-        self._awake.clear()
+        if not asleep or self._heard.is_set():
+            await _within(tick_s, self._stopping)  # woken, too: it may be by a frame of no use, and many of those
+        self._heard.clear()
         away_s = (self._clock.monotonic_ns() - begun_ns) / 1e9
         if away_s >= LEAP_S:
             log.info("suspend_found", seconds=round(away_s, 1))
@@ -187,12 +192,13 @@ class Pipeline:
         before = len(self._waiting)
         room = FRAMES_WAITING_MAX - sum(map(len, self._waiting))
         for source in self._sources:
-            if room <= 0:
-                break
-            block = source.drain()
-            if len(block):
-                self._waiting.append(block)
-                room -= len(block)
+            drained = DRAIN_FRAMES_MAX
+            while room > 0 and drained >= DRAIN_FRAMES_MAX:
+                block = source.drain()
+                drained = len(block)
+                if drained:
+                    self._waiting.append(block)
+                    room -= drained
         return len(self._waiting) > before
 
     def _block_s(self) -> float:
@@ -225,6 +231,13 @@ class Pipeline:
         lost, self.dropped = dropped - self.dropped, dropped
         begin_ns = begin_ns if begin_ns <= self._counted_ns else 0  # the clock was set back: nobody knows
         return Gap(GapKind.DROPPED, begin_ns, self._counted_ns, lost, detail="receive buffer full")
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for the event, but no longer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _pack(packer: Packer, frames: FrameBlock, gap: Gap | None, seal: bool) -> None:

@@ -265,8 +265,8 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     """``[agent]``: the process itself.
 
     shutdown_grace   how long the uplink may go on sending after SIGTERM; what is left stays in the spool
-    tick             how often the buses are drained, at most; more often where the kernel grants too small a
-                     receive buffer for that; longer ticks cost less
+    tick             how long frames wait in the kernel's queue, at most: less where it grants too small a receive
+                     buffer for that, and no longer than the journal's interval allows; longer ticks cost less
     receive_buffer   asked of the kernel for queued frames; one classic frame takes 768 bytes of it
     ring             memory for the latest frames, of which triggers record what came before their event; one
                      classic frame takes 31 bytes of it. Without any [[trigger]] none is taken
@@ -275,7 +275,7 @@ class AgentConfig(Section, frozen=True, kw_only=True):
     """
 
     shutdown_grace: Annotated[Duration, Within("0s", "10m")] = Duration.parse("5s")
-    tick: Annotated[Duration, Within("1ms", "1s")] = Duration.parse("100ms")
+    tick: Annotated[Duration, Within("1ms", "1s")] = Duration.parse("1s")
     receive_buffer: Annotated[Size, Within("64KiB", "1GiB")] = Size.parse("8MiB")
     ring: Annotated[Size, Within("64KiB", "1GiB")] = Size.parse("16MiB")
     socket: SocketPath = "/run/canferry/agent.sock"

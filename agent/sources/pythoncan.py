@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
-from agent.model import FrameBlock, SourceCounters
+from agent.model import DRAIN_FRAMES_MAX, FrameBlock, SourceCounters
 from agent.sources.canlib import python_can
 from agent.sources.interfaces import FULL_BUS_FRAMES_S
 from agent.sources.messages import BlockBuilder
@@ -74,7 +74,7 @@ class PythonCanSource:
         fd: bool = False,
         options: Mapping[str, Any] | None = None,
         queue_frames_max: int = 20_000,
-        drain_frames_max: int = 4096,
+        drain_frames_max: int = DRAIN_FRAMES_MAX,
         retry_first_s: float = RETRY_FIRST_S,
         monotonic: Callable[[], float] = time.monotonic,
         wall_s: Callable[[], float] = time.time,

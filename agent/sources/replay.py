@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from agent.errors import LogFileError
-from agent.model import FrameBlock, SourceCounters
+from agent.model import DRAIN_FRAMES_MAX, FrameBlock, SourceCounters
 from agent.sources.logfile import LogReader, log_channels, read_log
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ReplaySource:
         buses: Mapping[str, int] | None = None,
         names: Mapping[str, str] | None = None,
         speed: float = 1.0,
-        drain_frames_max: int = 4096,
+        drain_frames_max: int = DRAIN_FRAMES_MAX,
         monotonic: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:

@@ -31,7 +31,7 @@ import numpy as np
 import structlog
 
 from agent.errors import AgentError
-from agent.model import FrameBlock, FrameFlag, SourceCounters
+from agent.model import DRAIN_FRAMES_MAX, FrameBlock, FrameFlag, SourceCounters
 from agent.sources.cansocket import REMOTE, can_socket, enlarge_receive_buffer, kernel_filters
 from agent.sources.interfaces import FULL_BUS_FRAMES_S, Interface, InterfaceState, advice, is_gone, look_at
 from agent.sources.recvmmsg import (
@@ -104,7 +104,7 @@ class SocketCanSource:
         *,
         filters: Mapping[str, Sequence[tuple[int, int]] | None] | None = None,
         receive_buffer_bytes: int = 8 << 20,
-        drain_frames_max: int = 4096,
+        drain_frames_max: int = DRAIN_FRAMES_MAX,
         monotonic: Callable[[], float] = time.monotonic,
         open_socket: Callable[[], socket.socket] | None = None,
         look: Callable[[socket.socket, str], Interface] = look_at,

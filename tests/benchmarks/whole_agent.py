@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 KINDS = ("ours", "theirs")
-WAKE_S = 0.1
-"""The agent's tick."""
+WAKE_S = 0.2
+"""What the agent wakes up for: a block, its worker and the worker's end every 0.7 s, the link every second."""
 BURST_S = 0.005
-START_S = 10.0
+START_S = 30.0
 WINDOWS = 5
 
 
@@ -97,7 +97,7 @@ def run_ours(descriptor: int, port: int, dbc: Path) -> None:
 
 
 def run_waking(*_: object) -> None:
-    """Nothing, ten times a second."""
+    """Nothing, five times a second."""
 
     async def wake() -> None:
         while True:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from agent import pipeline as room
-from agent.model import FrameBlock, Gap, GapKind, SourceCounters
+from agent.model import DRAIN_FRAMES_MAX, FrameBlock, Gap, GapKind, SourceCounters
 from agent.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -132,6 +132,57 @@ async def test_stopping_drains_once_more_and_seals() -> None:
     pipeline.stop()
     await running
     assert (packer.frames, packer.seals) == (7, 1)
+
+
+async def test_a_long_tick_holds_up_neither_a_block_nor_the_end() -> None:
+    packer = Taking()
+    source = Script([], ends=False)
+    pipeline, _ = build(packer, source, tick_s=3600.0, interval_s=0.01)
+    running = asyncio.create_task(pipeline.run())
+    while source.drains < 5:
+        await asyncio.sleep(0.001)
+    pipeline._interval_s = 3600.0
+    await asyncio.sleep(0.03)
+    source.blocks.append(frames(5))
+    pipeline.stop()
+    await running
+    assert packer.frames == 5
+
+
+async def test_a_block_that_comes_due_while_the_worker_is_busy_is_handed_over_soon_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "BUSY_S", 0.001)
+    packer, free = Taking(), asyncio.Event()
+
+    async def call(function: Callable[..., None], /, *arguments: Any) -> None:
+        await free.wait()
+        function(*arguments)
+
+    source = Script([frames(5)], ends=False)
+    pipeline, _ = build(packer, source, tick_s=3600.0, interval_s=0.01, call=call)
+    running = asyncio.create_task(pipeline.run())
+    while source.drains < 5:
+        await asyncio.sleep(0.001)
+    source.blocks.append(frames(2))
+    free.set()
+    while packer.frames < 7:
+        await asyncio.sleep(0.001)
+    pipeline.stop()
+    await running
+
+
+async def test_a_full_drain_is_followed_by_another_at_once() -> None:
+    packer = Taking()
+    full = frames(DRAIN_FRAMES_MAX)
+    source = Script([full, full, frames(1), frames(1)], ends=False)
+    pipeline, _ = build(packer, source, tick_s=3600.0, interval_s=3600.0)
+    running = asyncio.create_task(pipeline.run())
+    while not packer.frames:
+        await asyncio.sleep(0.001)
+    assert packer.frames == 2 * DRAIN_FRAMES_MAX + 1
+    pipeline.stop()
+    await running
 
 
 async def gap_of(now_ns: list[int]) -> Gap:
