@@ -7,7 +7,7 @@ cantools brings along. Published check values are in the tests.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +58,11 @@ class Checksums:
         """
         expected = np.zeros(len(guard), np.uint64)
         method = self._method.take(guard)
-        for each, compute in ((_SUM, self._added), (_XOR, self._xored), (_CRC, self._crc)):
+        for each, compute in (
+            (_SUM, partial(self._folded, np.add)),
+            (_XOR, partial(self._folded, np.bitwise_xor)),
+            (_CRC, self._crc),
+        ):
             rows = (method == each).nonzero()[0]
             if len(rows) == len(guard):
                 return compute(guard, data, length, can_id, counter)
@@ -66,34 +70,22 @@ class Checksums:
                 expected[rows] = compute(guard[rows], data[rows], length[rows], can_id[rows], counter[rows])
         return expected
 
-    def _added(
+    def _folded(
         self,
+        fold: np.ufunc,
         guard: NDArray[np.int64],
         data: NDArray[np.uint8],
         length: NDArray[np.uint8],
         can_id: NDArray[np.uint32],
         _counter: NDArray[np.int64],
     ) -> NDArray[np.uint64]:
-        total = (data & self._mask[guard, : data.shape[1]]).sum(axis=1, dtype=np.int64) + self._start.take(guard)
+        """All bytes added, or all of them XORed."""
+        total = fold.reduce(data & self._mask[guard, : data.shape[1]], axis=1, dtype=np.int64)
+        total = fold(total, self._start.take(guard))
         if self._has_more:
-            total += np.where(self._with_length.take(guard), length, 0)
-            total += np.where(self._with_id.take(guard), _bytes(can_id).sum(axis=1, dtype=np.int64), 0)
+            total = fold(total, np.where(self._with_length.take(guard), length, 0))
+            total = fold(total, np.where(self._with_id.take(guard), fold.reduce(_bytes(can_id), 1, np.int64), 0))
         expected: NDArray[np.uint64] = (total % self._modulus.take(guard)).astype(np.uint64)
-        return expected
-
-    def _xored(
-        self,
-        guard: NDArray[np.int64],
-        data: NDArray[np.uint8],
-        length: NDArray[np.uint8],
-        can_id: NDArray[np.uint32],
-        _counter: NDArray[np.int64],
-    ) -> NDArray[np.uint64]:
-        both = np.bitwise_xor.reduce(data & self._mask[guard, : data.shape[1]], axis=1) ^ self._start.take(guard)
-        if self._has_more:
-            both ^= np.where(self._with_length.take(guard), length, 0)
-            both ^= np.where(self._with_id.take(guard), np.bitwise_xor.reduce(_bytes(can_id), axis=1), 0)
-        expected: NDArray[np.uint64] = both.astype(np.uint64)
         return expected
 
     def _crc(
