@@ -13,6 +13,7 @@ where the folder of recordings does not lie beside the project's.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -30,9 +31,13 @@ WORKERS_MAX = 4
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    before = structlog.get_config()
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
     yield
     structlog.configure(**before)
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import socket
 import subprocess
@@ -17,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 
 from agent import cli
 from tests.integration.mosquitto import Certificates, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     Refused = Callable[..., None]
 
@@ -98,7 +96,7 @@ def one_line(status: int, errors: str, expected: int, words: Sequence[str]) -> N
 
 
 @pytest.fixture
-def refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Refused]:
+def refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> Refused:
     """Sees that the command, run in this process, ends with the status and says the words in its one line."""
 
     def see(status: int, words: Sequence[str], *arguments: str) -> None:
@@ -106,13 +104,7 @@ def refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Refused
             ended = cli.main(arguments)
         one_line(ended, capfd.readouterr().err, status, words)
 
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield see
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+    return see
 
 
 WRONG_CONFIGS = {

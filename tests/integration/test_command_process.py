@@ -33,25 +33,29 @@ def test_the_package_runs_as_a_module() -> None:
     assert (done.returncode, done.stdout) == (0, f"canferry {__version__}\n")
 
 
+def imported_by_an_agent(folder: Path) -> set[str]:
+    """The modules of a process that has started and ended an agent with the folder's agent.toml."""
+    program = (
+        "import sys, json, asyncio; from pathlib import Path\n"
+        "from agent import daemon; from agent.config import load_config\n"
+        "stop = asyncio.Event()\n"
+        "asyncio.run(daemon.run(load_config(Path('agent.toml')), stop=stop, observe=lambda _: stop.set()))\n"
+        "print(json.dumps(list(sys.modules)))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=folder, env=environment, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
 def test_an_agent_does_not_import_what_it_does_not_need(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text(
         '[vehicle]\nid = "car-1"\n[[bus]]\nname = "car"\ninterface = "simulator"\ndbc = ["car.dbc"]\n'
         '[mqtt]\nbroker = "mqtt://127.0.0.1:1"\n[spool]\npath = "spool"\n[agent]\nshutdown_grace = "0s"\n'
     )
     (tmp_path / "car.dbc").write_text('VERSION ""\nBO_ 291 SPEED: 8 X\n SG_ V : 0|16@1+ (1,0) [0|0] "" X\n')
-    program = (
-        "import sys, json, asyncio; from pathlib import Path\n"
-        "from agent import daemon; from agent.config import load_config\n"
-        "stop = asyncio.Event()\n"
-        "asyncio.run(daemon.run(load_config(Path('agent.toml')), stop=stop, observe=lambda _: stop.set()))\n"
-        "wanted = ('agent.collect.', 'agent.cellular', 'serial')\n"
-        "print(json.dumps([name for name in sys.modules if name.startswith(wanted)]))"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment, check=True
-    )
-    imported = set(json.loads(done.stdout.splitlines()[-1]))
+    imported = imported_by_an_agent(tmp_path)
     assert "agent.collect.open_batch" in imported
     assert not {"agent.collect.collector", "agent.collect.rules", "agent.collect.directory"} & imported
     assert not [name for name in imported if name.startswith(("agent.cellular", "serial"))]
@@ -63,18 +67,9 @@ def test_an_agent_without_a_socket_does_not_import_what_answers_at_it(tmp_path: 
         '[mqtt]\nbroker = "mqtt://127.0.0.1:1"\nheartbeat = "0s"\n[spool]\npath = "spool"\n'
         '[agent]\nshutdown_grace = "0s"\nsocket = ""\n'
     )
-    program = (
-        "import sys, json, asyncio; from pathlib import Path\n"
-        "from agent import daemon; from agent.config import load_config\n"
-        "stop = asyncio.Event()\n"
-        "asyncio.run(daemon.run(load_config(Path('agent.toml')), stop=stop, observe=lambda _: stop.set()))\n"
-        "print(json.dumps([name for name in sys.modules if name.startswith(('agent.live', 'agent.figures'))]))"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, env=environment, check=True
-    )
-    assert json.loads(done.stdout.splitlines()[-1]) == []
+    imported = imported_by_an_agent(tmp_path)
+    assert "agent.pipeline" in imported
+    assert not [name for name in imported if name.startswith(("agent.live", "agent.figures"))]
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

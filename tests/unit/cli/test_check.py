@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 from agent import cli
 from agent.config import BusConfig, Config, MqttConfig, VehicleConfig, demo_car_dbc
@@ -41,12 +40,6 @@ min_free = "0B"
 broker = "mqtt://127.0.0.1:{port}"
 """
 SMALL_DBC = 'BU_: X\nBO_ 1 GOOD: 8 X\n SG_ A : 0|8@1+ (1,0) [0|0] "" X\n'
-
-
-@pytest.fixture(autouse=True)
-def _logging_restored() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 from agent import cli
 from agent.cli import demo
@@ -18,7 +17,6 @@ from agent.demo.scenario import Scenario
 from agent.errors import ConfigError, SpoolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 GOOD = Outcome(
@@ -55,12 +53,6 @@ CONTRACT = {
     "bytes_per_frame",
     "bytes_ratio_json",
 }
-
-
-@pytest.fixture(autouse=True)
-def _logging_restored() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
 
 
 def playing(monkeypatch: pytest.MonkeyPatch, outcome: Outcome | Exception, gaps: list[str] | None = None) -> list[Path]:

@@ -8,20 +8,13 @@ import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import structlog
 
 from agent import __version__, cli
 from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Iterator
-
-
-@pytest.fixture(autouse=True)
-def _logging_restored() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
+    from collections.abc import Callable
 
 
 @pytest.fixture
