@@ -22,6 +22,12 @@ RIGHTS = """
 pid=$(systemctl show --property=MainPID --value canferry.service)
 grep -E '^(Uid|Gid|Cap...|NoNewPrivs|Seccomp):' /proc/$pid/status
 """
+WAKE_UPS_MAX_S = 5
+PARKED_S = 20
+WAKE_UPS = """
+pid=$(systemctl show --property=MainPID --value canferry.service)
+cat /proc/uptime /proc/$pid/task/*/status | awk 'NR == 1 {print $1} /^voluntary/ {n += $2} END {print n}'
+"""
 WRITABLE = """
 import os
 for line in open("/proc/self/mounts"):
@@ -51,6 +57,16 @@ def test_it_has_no_rights_but_to_its_own_state(service: Service) -> None:
     assert {rights[each] for each in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
     assert (rights["NoNewPrivs"], rights["Seccomp"]) == ("1", "2")
     assert writable == {STATE, SOCKET_FOLDER}
+
+
+def test_a_parked_car_wakes_it_up_a_few_times_a_second_at_most(scenario: Scenario) -> None:
+    scenario.settle()
+    begin_s, before = map(float, scenario.unit.run(WAKE_UPS).split())
+    scenario.unit.run(f"sleep {PARKED_S}")
+    end_s, after = map(float, scenario.unit.run(WAKE_UPS).split())
+    wake_ups_s = (after - before) / (end_s - begin_s)
+    print(f"parked: {wake_ups_s:.1f} wake-ups a second over {end_s - begin_s:.0f} s")
+    assert wake_ups_s < WAKE_UPS_MAX_S
 
 
 def test_killed_it_is_restarted_and_nothing_sealed_is_lost(scenario: Scenario) -> None:
