@@ -231,7 +231,8 @@ def _direct_cost(
 def _entropy(size: NDArray[np.int64], column: NDArray[np.intp], columns: int, *, signs: bool) -> NDArray[np.float64]:
     """Bits for numbers of these magnitudes: the magnitudes' entropy, what is below the leading one, and a sign."""
     histogram = np.bincount(column * _CLASSES + size, minlength=columns * _CLASSES).reshape(columns, _CLASSES)
-    below: NDArray[np.float64] = histogram @ np.maximum(np.arange(_CLASSES) - (0.0 if signs else 1.0), 0.0)
+    # Not by `@`: BLAS wakes a thread for it and spins until that has done its half.
+    below: NDArray[np.int64] = np.einsum("ij,j", histogram, np.maximum(np.arange(_CLASSES) - (0 if signs else 1), 0))
     return _histogram_entropy(histogram) + below
 
 
