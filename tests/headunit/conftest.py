@@ -17,8 +17,9 @@ from tests.headunit.box.account import Account
 from tests.headunit.box.cloud import Cloud
 from tests.headunit.box.headunit import HeadUnit
 from tests.headunit.box.scenario import Scenario
-from tests.headunit.box.service import Service, built_package, configuration
+from tests.headunit.box.service import Service, configuration
 from tests.headunit.machine import Machine, missing
+from tests.package import built_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

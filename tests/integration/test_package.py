@@ -19,18 +19,18 @@ import pytest
 
 from agent import __version__
 from tests.integration.scratch import Scratch, missing
+from tests.package import PROJECT, built_package, native_architecture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-PROJECT = Path(__file__).parents[2]
 MACHINES = {"amd64": 62, "arm64": 183}
 """e_machine of ELF files, by Debian's name of the architecture."""
 SYSTEM_LIBRARIES = re.compile(r"lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+|z)\.so\.\d|ld-linux-(x86-64|aarch64)\.so\.\d")
 UNITS = "usr/lib/systemd/system"
-NATIVE = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True).stdout.strip()
+NATIVE = native_architecture()
 
 
 def run(*command: str | Path) -> str:
@@ -45,8 +45,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     if shutil.which("dpkg-deb") is None:
         pytest.skip("dpkg is missing")
     out = tmp_path_factory.mktemp("packages")
-    command = (PROJECT / "systemd/build-deb", "--python", sys.executable, "--out", out)
-    return {arch: Path(run(*command, "--arch", arch).splitlines()[-1]) for arch in MACHINES}
+    return {arch: built_package(out, arch) for arch in MACHINES}
 
 
 @pytest.fixture(scope="module")

@@ -1,27 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package on a head unit: built, installed with dpkg, configured, and asked how it goes.
-
-The package is built once a session by `systemd/build-deb`; where CANFERRY_DEB names one, that is taken.
-"""
+"""The package on a head unit: installed with dpkg, configured, and asked how it goes."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.headunit.agent.traffic import BUSES
 from tests.headunit.box.car import database
-from tests.headunit.box.cloud import PROJECT, URL
+from tests.headunit.box.cloud import URL
 from tests.headunit.box.lines import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tests.headunit.box.headunit import HeadUnit
 
@@ -56,15 +50,6 @@ backoff_max = "1s"
 shutdown_grace = "20s"
 receive_buffer = "{receive_buffer}"
 """
-
-
-def built_package(folder: Path) -> Path:
-    """The .deb, of the sources as they are."""
-    if given := os.environ.get("CANFERRY_DEB"):
-        return Path(given)
-    command = [f"{PROJECT}/systemd/build-deb", "--python", sys.executable, "--out", str(folder)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return Path(done.stdout.strip().splitlines()[-1])
 
 
 def configuration(*, interval: str = "1s", segment: str = "1MiB", receive_buffer: str = "8MiB") -> str:
