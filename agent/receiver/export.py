@@ -92,7 +92,7 @@ def export(
 ) -> ExportSummary:
     """Write one vehicle's frames in a format, to a file, or to stdout where there is none and the format is text."""
     check_output(name, out)
-    vehicle = _chosen(inventory, vehicle)
+    vehicle = chosen(inventory, vehicle)
     found = inventory.exportable(vehicle)
     events = deque(sorted((event for each in found for event in each.events), key=lambda event: event.time_ns))
     frames, told = 0, len(events)
@@ -104,9 +104,6 @@ def export(
         if events:
             writer.write([], list(events))
     everything = [each for each in inventory.batches.values() if each.id.vehicle == vehicle]
-    account = GapAccount()
-    for each in everything:
-        account.receive(each.id, each.opened_ns, each.sealed_ns, each.gaps)
     return ExportSummary(
         vehicle,
         frames,
@@ -114,13 +111,22 @@ def export(
         inventory.duplicates,
         sum(each.unknown for each in everything),
         told,
-        tuple(account.report()),
+        named_gaps(everything),
         tuple(inventory.problems),
-        _corrections(everything),
+        corrections(everything),
     )
 
 
-def _corrections(found: list[Found]) -> tuple[Correction, ...]:
+def named_gaps(found: list[Found]) -> tuple[NamedGap, ...]:
+    """What is missing between and beside some batches."""
+    account = GapAccount()
+    for each in found:
+        account.receive(each.id, each.opened_ns, each.sealed_ns, each.gaps)
+    return tuple(account.report())
+
+
+def corrections(found: list[Found]) -> tuple[Correction, ...]:
+    """What was moved, for the clock was wrong, by boot."""
     by_boot: dict[str, list[Found]] = {}
     for each in found:
         if each.least_ns or each.most_ns:
@@ -139,7 +145,8 @@ def _until(events: deque[Event], end_ns: int) -> list[Event]:
     return due
 
 
-def _chosen(inventory: Inventory, vehicle: str | None) -> str:
+def chosen(inventory: Inventory, vehicle: str | None) -> str:
+    """The one vehicle that is asked for, or the only one; raises `ConfigError` where that is not clear."""
     vehicles = inventory.vehicles()
     if not vehicles:
         reasons = "; ".join(map(str, inventory.problems[:3]))
