@@ -30,7 +30,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not in
 PAGE_BYTES_MAX = 3_000_000
 DRIVES = {
     "rav4": ("rav4_highway.log.xz", {"can0": "rav4_powertrain.dbc", "can1": "rav4_radar.dbc"}),
-    "obd2": ("obd2_gnss_drive.log.xz", {"can1": "obd2.dbc", "can2": "gnss.dbc"}),
+    "truck": ("j1939_truck.log.xz", {"can1": "j1939_demo.dbc", "can9": "canedge_internal.dbc"}),
 }
 
 
@@ -73,9 +73,9 @@ def test_a_drive_is_shown_as_it_is_exported(drive: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
     exported: Counter[tuple[str, str]] = Counter()
-    for line in lines.open():
-        frame = json.loads(line)
-        exported.update((f"{frame['bus']}.{frame['message']}", signal) for signal in frame["signals"])
+    with lines.open() as file:
+        for frame in map(json.loads, file):
+            exported.update((f"{frame['bus']}.{frame['message']}", signal) for signal in frame["signals"])
     screenshot = Path(os.environ.get("CANFERRY_ARTEFACTS", tmp_path)) / f"report-{drive}.png"
     shown, console = browse(html, tmp_path / "profile", "--dump-dom", "--window-size=1366,2400")
     browse(html, tmp_path / "profile2", f"--screenshot={screenshot}", "--window-size=1366,2400")
