@@ -24,7 +24,20 @@ from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("demo", "run", "check", "status", "tail", "explain", "replay", "simulate", "receive", "export", "bench")
+COMMANDS = (
+    "demo",
+    "run",
+    "check",
+    "status",
+    "tail",
+    "explain",
+    "replay",
+    "simulate",
+    "receive",
+    "export",
+    "report",
+    "bench",
+)
 _EPILOG = """\
 Start with:   canferry demo
 Then:         canferry check --config agent.toml && canferry run --config agent.toml

@@ -20,12 +20,18 @@ _EPILOG = """\
 examples:
   canferry export received/car-0001 --format jsonl | head
   canferry export received/car-0001 --format parquet --out drive.parquet
+  canferry export received/car-0001 --format parquet --layout wide --out drive
+  canferry export received --format parquet --partition --out lake
   canferry export /var/lib/canferry --format mf4 --out drive.mf4
 
 jsonl   one line a frame:
         {"t": 1700000000.123, "bus": "can0", "id": 260, "message": "STEER", "signals": {"ANGLE": -1.5}}
 csv     one line a signal value: time,bus,id,message,signal,value,unit
 parquet the same, with the raw field bits and the value table's text beside the value
+        --layout wide: a file for each message, DIR/can0.STEER.parquet, one row a frame, one column a signal; units and
+        value tables are metadata of the columns
+        --partition: DIR/vehicle=…/day=YYYY-MM-DD/part-0.parquet (days in UTC), of all vehicles unless one is named;
+        wide: DIR/can0.STEER/vehicle=…/day=…/part-0.parquet, a dataset for each message
 mf4     ASAM MDF 4.10, one channel group per message, raw values with the DBC's scaling, unit and value table
 
 Frames from when the vehicle's clock was wrong are moved to where they belong, if a batch of the same boot bears a
@@ -45,7 +51,13 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     )
     parser.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a batch file, or a folder to search")
     parser.add_argument("--format", required=True, choices=("jsonl", "csv", "parquet", "mf4"), help="what to write")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="default for jsonl and csv: stdout")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, help="default for jsonl and csv: stdout; a folder for several files"
+    )
+    parser.add_argument(
+        "--layout", choices=("long", "wide"), default="long", help="of parquet: a row a value, or a row a frame"
+    )
+    parser.add_argument("--partition", action="store_true", help="of parquet: files by vehicle and day")
     parser.add_argument("--vehicle", metavar="ID", help="of which vehicle, where there are several")
     parser.add_argument("--choices", action="store_true", help="names from value tables instead of their numbers")
     parser.add_argument(
@@ -60,10 +72,18 @@ def run(args: Namespace) -> int:
     """Export; 1 where something could not be."""
     from agent.receiver.export import export
     from agent.receiver.inventory import Inventory
-    from agent.receiver.writers import check_output
+    from agent.receiver.writers import Arrangement, check_output
 
-    check_output(args.format, args.out)
-    summary = export(Inventory(args.paths), args.format, args.out, vehicle=args.vehicle, choices=args.choices)
+    arrangement = Arrangement(wide=args.layout == "wide", partition=args.partition)
+    check_output(args.format, args.out, arrangement)
+    summary = export(
+        Inventory(args.paths),
+        args.format,
+        args.out,
+        vehicle=args.vehicle,
+        choices=args.choices,
+        arrangement=arrangement,
+    )
     if args.json:
         print(json.dumps(summary.as_dict()), file=sys.stderr if args.out is None else sys.stdout)
     else:

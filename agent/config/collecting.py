@@ -54,7 +54,7 @@ class CollectConfig(Section, frozen=True, kw_only=True):
     on_change     keep a sample only if it differs from the one kept before
     deadband      by more than this, in the signal's unit
     stale_after   a message that is silent for so long is marked as absent, and as back when it returns
-    priority      "critical", "normal" or "bulk": what goes first, and what is evicted last
+    priority      the class: what goes first, and what is evicted last
     ttl           samples that could not be sent for so long are dropped; the longest of a class counts for all of it
     """
 
@@ -84,7 +84,7 @@ class TriggerConfig(Section, frozen=True, kw_only=True):
     before          how much is recorded of the time before the event
     after           how much is recorded from the event on; overlapping recordings join
     record          the signals that are recorded, as "signal", "message.signal" or "bus.message.signal", with patterns
-    priority        "critical", "normal" or "bulk"
+    priority        the class of what is recorded
     ttl             as in [[collect]]
     """
 

@@ -38,21 +38,22 @@ E2E_1_COUNTER_MAX = 14
 
 
 class IntegrityConfig(Section, frozen=True, kw_only=True):
-    """``[[integrity]]``: a message's counter, its checksum, or both; of several for one message the last one counts.
+    """``[[integrity]]``: a message's counter, its checksum, or both, verified as frames come in; of several for one
+    message the last one counts. Counters that the DBC file declares (``SigType`` is "MessageCounter") need no section.
 
     bus            the buses it is about: a name, a pattern, or a list of them
     message        the messages, likewise; required
     counter        the signal that counts the message's frames, a name or a pattern; messages without it are left out
     counter_max    after this value comes 0; unless given, all of the signal's bits, and 14 for "e2e-1"
     checksum       the signal that holds the checksum, likewise
-    kind           how it is computed
+    kind           how it is computed; "e2e-1" and "e2e-2" are AUTOSAR E2E profiles 1 and 2
     data_id        for "e2e-1": the message's own number
     data_id_mode   for "e2e-1": how it goes into the checksum
     data_ids       for "e2e-2": the message's own sixteen numbers, by counter
     start          for "sum" and "xor": what is added beside the payload
     with_id        for "sum" and "xor": the bytes of the arbitration id as well
     with_length    for "sum" and "xor": the payload's length as well
-    drop           frames with a wrong checksum are not kept; unless true, they are kept, counted and marked
+    drop           frames with a wrong checksum are not kept; unless true, they are kept, counted and told
     """
 
     bus: Patterns = "*"

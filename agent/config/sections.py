@@ -253,7 +253,7 @@ class DataPlanConfig(Section, frozen=True, kw_only=True):
 class LogConfig(Section, frozen=True, kw_only=True):
     """``[log]``: what the agent says on stderr.
 
-    level    the least that is said: "debug", "info", "warning" or "error"
+    level    the least that is said
     format   "console" for people, "json" for machines, or "auto": console on a terminal, else json
     """
 

@@ -127,6 +127,9 @@ def _words(annotation: Any) -> tuple[str, str]:
             return "of this form" if meta.pattern else _WORDS[kind][0], meta.description
     if isinstance(kind, type) and issubclass(kind, Quantity):
         return kind.noun, kind.accepted
+    if kind not in _WORDS and get_origin(kind) is tuple:
+        each = _words(get_args(kind)[0])[1]
+        return "a list of such values", f"a list, each of it {each}"
     noun, accepted = _WORDS[kind]
     return noun, f"{accepted}, {_range(kind, within)}" if within else accepted
 

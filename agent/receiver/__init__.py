@@ -5,7 +5,7 @@
     inventory.py   what lies under some paths: batch files, spools (spools.py), catalogs (catalogs.py)
     placing.py     frames of a wrong clock to where they belong
     merge.py       batches to windows of time; parts.py what a window is made of
-    export.py      windows to one file, by a writer: writers.py (lines.py), parquet.py, mf4.py
+    export.py      windows to files, by a writer: writers.py (lines.py), parquet.py, mf4.py; folders.py (wide.py)
 
 Nothing that comes over the wire is trusted: names become safe file names, sizes are limited, numbers are checked
 against the catalog, and what is no batch is set aside and counted.

@@ -18,10 +18,10 @@ from agent.errors import AgentError, ConfigError
 from agent.receiver.gaps import GapAccount, NamedGap
 from agent.receiver.merge import windows
 from agent.receiver.placing import RESOLUTION_NS
-from agent.receiver.writers import TEXT_FORMATS, binary_writer, check_output, text_writer
+from agent.receiver.writers import TEXT_FORMATS, Arrangement, binary_writer, check_output, text_writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from agent.model import Event
@@ -54,6 +54,7 @@ class Correction:
 class ExportSummary:
     """What came out of it.
 
+    vehicle      its name; of several all, with commas between
     frames       written
     batches      they come from
     duplicates   batches that were there more than once
@@ -88,39 +89,88 @@ class ExportSummary:
 
 
 def export(
-    inventory: Inventory, name: str, out: Path | None, *, vehicle: str | None = None, choices: bool = False
+    inventory: Inventory,
+    name: str,
+    out: Path | None,
+    *,
+    vehicle: str | None = None,
+    choices: bool = False,
+    arrangement: Arrangement | None = None,
 ) -> ExportSummary:
-    """Write one vehicle's frames in a format, to a file, or to stdout where there is none and the format is text."""
-    check_output(name, out)
-    vehicle = _chosen(inventory, vehicle)
+    """Write one vehicle's frames in a format, to a file, or to stdout where there is none and the format is text.
+
+    With an arrangement `out` is a folder; where it is partitioned and no vehicle is named, all of them are written.
+    """
+    arrangement = arrangement or Arrangement()
+    check_output(name, out, arrangement)
+    if out is None or not arrangement.in_folder:
+        vehicle = chosen(inventory, vehicle)
+        with opened(name, out, choices=choices) as writer:
+            frames, events = _written(inventory, vehicle, writer)
+        return _summary(inventory, [vehicle], frames, events)
+    several = arrangement.partition and vehicle is None and len(inventory.vehicles()) > 1
+    vehicles = inventory.vehicles() if several else [chosen(inventory, vehicle)]
+    return _summary(inventory, vehicles, *_folder_written(inventory, vehicles, out, arrangement))
+
+
+def _folder_written(
+    inventory: Inventory, vehicles: Sequence[str], out: Path, arrangement: Arrangement
+) -> tuple[int, int]:
+    """Frames and events of the vehicles, written one after the other."""
+    from agent.receiver.folders import folder_writer, fresh_folder
+
+    frames = events = 0
+    try:
+        with fresh_folder(out) as folder:
+            for vehicle in vehicles:
+                writer = folder_writer(folder, vehicle, wide=arrangement.wide, partition=arrangement.partition)
+                counts = _written(inventory, vehicle, writer)
+                writer.close()
+                frames, events = frames + counts[0], events + counts[1]
+    except OSError as error:
+        raise AgentError(f"{out}: {error.strerror or error}") from None
+    return frames, events
+
+
+def _written(inventory: Inventory, vehicle: str, writer: Writer) -> tuple[int, int]:
+    """How many frames and events of a vehicle the writer was given."""
     found = inventory.exportable(vehicle)
     events = deque(sorted((event for each in found for event in each.events), key=lambda event: event.time_ns))
     frames, told = 0, len(events)
-    with opened(name, out, choices=choices) as writer:
-        for window in windows([stretch for each in found for stretch in each.stretches], inventory.load):
-            end_ns = max(int(part.time_ns.max()) for part in window)
-            writer.write(window, _until(events, end_ns))
-            frames += sum(len(part.rows) for part in window)
-        if events:
-            writer.write([], list(events))
-    everything = [each for each in inventory.batches.values() if each.id.vehicle == vehicle]
-    account = GapAccount()
-    for each in everything:
-        account.receive(each.id, each.opened_ns, each.sealed_ns, each.gaps)
+    for window in windows([stretch for each in found for stretch in each.stretches], inventory.load):
+        end_ns = max(int(part.time_ns.max()) for part in window)
+        writer.write(window, _until(events, end_ns))
+        frames += sum(len(part.rows) for part in window)
+    if events:
+        writer.write([], list(events))
+    return frames, told
+
+
+def _summary(inventory: Inventory, vehicles: Sequence[str], frames: int, events: int) -> ExportSummary:
+    everything = [each for each in inventory.batches.values() if each.id.vehicle in vehicles]
     return ExportSummary(
-        vehicle,
+        ", ".join(vehicles),
         frames,
         len(everything),
         inventory.duplicates,
         sum(each.unknown for each in everything),
-        told,
-        tuple(account.report()),
+        events,
+        named_gaps(everything),
         tuple(inventory.problems),
-        _corrections(everything),
+        corrections(everything),
     )
 
 
-def _corrections(found: list[Found]) -> tuple[Correction, ...]:
+def named_gaps(found: list[Found]) -> tuple[NamedGap, ...]:
+    """What is missing between and beside some batches."""
+    account = GapAccount()
+    for each in found:
+        account.receive(each.id, each.opened_ns, each.sealed_ns, each.gaps)
+    return tuple(account.report())
+
+
+def corrections(found: list[Found]) -> tuple[Correction, ...]:
+    """What was moved, for the clock was wrong, by boot."""
     by_boot: dict[str, list[Found]] = {}
     for each in found:
         if each.least_ns or each.most_ns:
@@ -139,7 +189,8 @@ def _until(events: deque[Event], end_ns: int) -> list[Event]:
     return due
 
 
-def _chosen(inventory: Inventory, vehicle: str | None) -> str:
+def chosen(inventory: Inventory, vehicle: str | None) -> str:
+    """The one vehicle that is asked for, or the only one; raises `ConfigError` where that is not clear."""
     vehicles = inventory.vehicles()
     if not vehicles:
         reasons = "; ".join(map(str, inventory.problems[:3]))

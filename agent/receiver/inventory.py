@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
     from agent.model import BatchId, Event, Gap
 
@@ -78,6 +79,20 @@ class Problem:
         return f"{self.place}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A batch with its frames, in the times that they should have, and its catalog.
+
+    parts        of each group, in their order
+    size_bytes   of the batch as it travelled
+    """
+
+    batch: Batch
+    catalog: Catalog
+    parts: list[Part]
+    size_bytes: int
+
+
 class Inventory:
     """The batches under some paths, by id, and the catalogs they need."""
 
@@ -114,13 +129,19 @@ class Inventory:
 
     def load(self, batch_id: BatchId) -> list[Part]:
         """The batch decoded and joined with its catalog; nothing, and a problem, where that fails."""
+        opened = self.open(batch_id)
+        return [] if opened is None else opened.parts
+
+    def open(self, batch_id: BatchId) -> Opened | None:
+        """All of a batch; nothing, and a problem, where that fails."""
         found = self.batches[batch_id]
         try:
-            catalog = self.catalogs.get(found.catalog)
-            return whole(self._placing.place(decode_batch(found.read(), catalog)).batch, catalog)
+            catalog, payload = self.catalogs.get(found.catalog), found.read()
+            batch = self._placing.place(decode_batch(payload, catalog)).batch
+            return Opened(batch, catalog, whole(batch, catalog), len(payload))
         except (OSError, AgentError) as error:
             self._report(found.place, error)
-            return []
+            return None
 
     def _candidates(self, path: Path) -> Iterator[Candidate]:
         if not path.exists():

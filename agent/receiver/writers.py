@@ -8,6 +8,7 @@ Failure: what the output refuses, `OSError`, `BrokenPipeError` of a closed pipe 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -32,6 +33,23 @@ BINARY_FORMATS = ("parquet", "mf4")
 CHUNK_ROWS = 500
 """Lines joined at a time: small enough to stay in the cache."""
 FORMATS = (*TEXT_FORMATS, *BINARY_FORMATS)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """How Parquet is laid out.
+
+    wide        a table a message with a column a signal; otherwise one table with a row a value
+    partition   files by vehicle and day
+    """
+
+    wide: bool = False
+    partition: bool = False
+
+    @property
+    def in_folder(self) -> bool:
+        """Whether there are several files."""
+        return self.wide or self.partition
 
 
 class Writer(Protocol):
@@ -97,14 +115,22 @@ def binary_writer(name: str, path: Path) -> Writer:
     return Mf4Writer(path)
 
 
-def check_output(name: str, out: Path | None) -> None:
+def check_output(name: str, out: Path | None, arrangement: Arrangement | None = None) -> None:
     """Raise `ConfigError` where a format cannot be written there, before any work is done."""
     library = {"parquet": "pyarrow", "mf4": "asammdf"}.get(name)
     if library and find_spec(library) is None:
         raise ConfigError(f"{name} needs {library}, which is not installed: pip install 'canferry[export]'")
+    in_folder = arrangement is not None and arrangement.in_folder
+    if in_folder and name != "parquet":
+        option = "--partition" if arrangement and arrangement.partition else "--layout wide"
+        raise ConfigError(f"{option} is for parquet; accepted: --format parquet, not {name}")
     if out is None and name in BINARY_FORMATS:
-        raise ConfigError(f"{name} is a binary format: name a file with --out FILE")
+        raise ConfigError(
+            f"{name} is a binary format: name a {'folder with --out DIR' if in_folder else 'file with --out FILE'}"
+        )
     if out is not None and not out.absolute().parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {out.absolute().parent}")
-    if out is not None and out.is_dir():
+    if out is not None and in_folder and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out} is there already: accepted: a folder that is new or empty")
+    if out is not None and out.is_dir() and not in_folder:
         raise ConfigError(f"--out {out} is a folder: name a file in it")

@@ -78,6 +78,9 @@ def test_errors_are_one_line_with_the_contracts_status(tmp_path: Path) -> None:
     cases: list[tuple[list[str | Path], int, str]] = [
         ([tmp_path / "nowhere", "--format", "jsonl"], 2, "nowhere"),
         ([path, "--format", "parquet"], 2, "--out FILE"),
+        ([path, "--format", "parquet", "--layout", "wide"], 2, "--out DIR"),
+        ([path, "--format", "csv", "--partition"], 2, "--partition is for parquet"),
+        ([path, "--format", "parquet", "--partition", "--out", tmp_path], 2, "new or empty"),
         ([path, "--format", "jsonl", "--out", tmp_path / "no" / "x"], 2, "no folder"),
         ([path, "--format", "xls"], 2, "xls"),
         ([junk, "--format", "jsonl"], 1, "junk.batch.zst"),

@@ -639,3 +639,11 @@ def test_wrong_rules_are_refused_by_their_key(configured: Configured, old: str, 
     _, problems = inspect_config(configured.write((SMALLEST + RULES).replace(old, new)))
     assert len(problems) == 1
     assert problem in str(problems[0])
+
+
+@pytest.mark.parametrize("written", ['"all"', "[1, 256]", "[1, 'two']", "7"])
+def test_a_list_of_numbers_that_is_none_is_refused_in_words(written: str, configured: Configured) -> None:
+    text = f'{SMALLEST}\n[[integrity]]\nmessage = "X"\ncounter = "C"\ndata_ids = {written}\n'
+    assert "is not a list of such values; accepted: a list, each of it a whole number from 0" in configured.refusal(
+        text
+    )

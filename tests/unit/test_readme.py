@@ -24,12 +24,12 @@ from agent.collect.binding import bind
 from agent.collect.checking import broken
 from agent.collect.directory import Directory
 from agent.collect.parser import parse_condition
-from agent.config import demo_car_dbc, inspect_config, load_config, sections
-from agent.config.section import Section
+from agent.config import Config, demo_car_dbc, inspect_config, load_config, sections
 from agent.decode.loading import load_databases
 from agent.sources.interfaces import InterfaceState
 from agent.uplink import profiles
 from agent.uplink.labels import cloud_event
+from tests import reference
 from tests.unit.receiver.samples import CATALOG, MS, START, batch, catalog, modes, steer
 
 if TYPE_CHECKING:
@@ -39,25 +39,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-SECTIONS = [
-    kind
-    for kind in vars(sections).values()
-    if isinstance(kind, type) and issubclass(kind, Section) and (kind.__doc__ or "").startswith("``[")
-]
-
-
-def in_toml(field: msgspec.structs.FieldInfo) -> str:
-    """A default as the file would write it."""
-    if field.required:
-        return "required"
-    default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-    if default is None:
-        return "none"
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    if default in ((), {}):
-        return "`[]`" if default == () else "`{}`"
-    return f"`{default}`" if type(default) is int else f'`"{default}"`'
 
 
 def rows(title: str) -> dict[str, list[str]]:
@@ -67,11 +48,21 @@ def rows(title: str) -> dict[str, list[str]]:
     return {first.strip().strip("`"): [cell.strip() for cell in others] for first, *others in cells}
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_every_key_stands_there_with_its_default(section: type[Section]) -> None:
-    title = (section.__doc__ or "").split("``")[1]
-    written = {key: default for key, (default, _) in rows(f"**`{title}`**").items()}
-    assert written == {field.encode_name: in_toml(field) for field in msgspec.structs.fields(section)}
+def test_every_key_stands_there_as_the_code_has_it() -> None:
+    assert reference.written(README) == README, "python -m tests.reference writes it anew"
+
+
+def test_a_key_that_a_docstring_does_not_tell_of_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sections.LogConfig, "__doc__", "``[log]``: what the agent says.\n\n    level   how much\n")
+    with pytest.raises(ValueError, match="LogConfig's docstring and keys differ: \\['format'\\]"):
+        reference.reference()
+
+
+def test_the_reference_has_every_section() -> None:
+    names = {field.encode_name for field in msgspec.structs.fields(Config)}
+    assert {
+        re.sub(r"\W", "", reference.meanings(section)[0].split(":")[0]) for section in reference.sections()
+    } == names
 
 
 def test_the_smallest_file_is_a_configuration(tmp_path: Path) -> None:

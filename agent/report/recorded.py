@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recorded log to batches, as an agent with these DBC files and no rules would have sent them.
+
+Promise: nothing stays behind; the folder is gone when the context ends.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.config import config_from_arguments
+from agent.replaying import replay_into
+from agent.sources.replay import log_channels, read_log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+@contextmanager
+def recorded(log: Path, dbc: Sequence[str], buses: Sequence[str] | None, vehicle: str | None) -> Iterator[Path]:
+    """A folder of the log's batches and their catalog.
+
+    Args:
+        log: any that `replay` reads.
+        dbc: ``[BUS=]FILE`` each.
+        buses: those of the log that count; None: all.
+        vehicle: the batches' vehicle; None: the log's file name, up to its first dot.
+
+    """
+    vehicle = vehicle or re.sub(r"[^A-Za-z0-9_:-]", "-", log.name.partition(".")[0])[:64] or "log"
+    channels = [name for name in log_channels(log) if buses is None or name in buses]
+    config = config_from_arguments(log, dbc, buses=channels, vehicle=vehicle)
+    indexes = {bus.name: index for index, bus in enumerate(config.buses)}
+    with tempfile.TemporaryDirectory(prefix="canferry-report-") as folder:
+        with read_log(log, buses=indexes) as blocks:
+            replay_into(config, blocks, Path(folder))
+        yield Path(folder)
