@@ -15,6 +15,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.clock import YEAR_2020_NS
 from agent.units import Size
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from agent.live.snapshot import BusFigures, LinkFigures, Said, Snapshot, SpoolFigures
 
-YEAR_2020_NS = 1_577_836_800 * 10**9
-"""No clock that was ever set says less."""
 DAY_NS = 86_400 * 10**9
 EXPIRES_SOON_NS = 30 * DAY_NS
 FRAMES_ENOUGH = 20
