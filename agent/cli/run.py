@@ -7,12 +7,13 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.cli.addressing import DEFAULT_CONFIG
+
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
 
     from agent.config import Config
 
-DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
 _EPILOG = """\
 examples:
   canferry run
