@@ -195,7 +195,7 @@ def _of_link(snapshot: Snapshot) -> Iterator[Finding]:
     expired = YEAR_2020_NS < link.certificate_ends_ns < snapshot.time_ns
     if expired:
         days = (snapshot.time_ns - link.certificate_ends_ns) // DAY_NS
-        cause = f"the vehicle's own certificate expired {days} days ago"
+        cause = f"the vehicle's own certificate expired {f'{days} days ago' if days else 'within the last day'}"
         yield Finding(
             "certificate_expired", ERROR, link.broker, cause, "renew mqtt.certificate; it is read at the next try"
         )
