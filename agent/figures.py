@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from agent.health import Pulse
     from agent.live.heard import Heard, LastFrame
     from agent.live.protocol import Definitions
-    from agent.log import Recent
+    from agent.log import Logging
     from agent.packer import PackerCounters
     from agent.pipeline import Source
     from agent.spool.record import SpoolStats
@@ -84,7 +84,7 @@ class Figures:
     link: Callable[[], LinkState]
     pulses: Sequence[Pulse]
     clock: Clock
-    recent: Recent | None
+    logging: Logging | None
     started_s: float
     _loaded_s: float = field(default_factory=time.monotonic)
     _stored: _Stored = field(default_factory=_Stored)
@@ -97,6 +97,11 @@ class Figures:
     async def frames(self, after: int, limit: int) -> tuple[Sequence[LastFrame], int]:
         """The last frames that have come after a stamp, see `Heard.changes`."""
         return await self.call(self.heard.changes, after, limit)
+
+    def set_log_level(self, level: str) -> None:
+        """Say from now on what is of this level and above."""
+        if self.logging is not None:
+            self.logging.set_level(level)
 
     def definitions(self) -> Definitions:
         """What the configuration and the DBC files say."""
@@ -125,7 +130,8 @@ class Figures:
             triggers=len(self.config.triggers),
             rules=await self._rules(),
             late=late,
-            said=() if self.recent is None else tuple(Said(**said) for said in self.recent.lines()),
+            log_level="" if self.logging is None else self.logging.level,
+            said=() if self.logging is None else tuple(Said(**said) for said in self.logging.recent.lines()),
         )
 
     def _ask_worker(self) -> _Stored:

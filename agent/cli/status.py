@@ -26,6 +26,7 @@ examples:
   canferry status
   canferry status --watch
   canferry status --json | jq '.findings[].code'
+  canferry status --log-level debug; journalctl -fu canferry
 
 Exit status, also for health checks: 0 well; 1 somebody has to act (a finding of level "error"); 2 wrong usage, or no
 agent answers. --json prints {"findings": [{"code", "level", "about", "cause", "move"}, …], "snapshot": {…}}.
@@ -44,6 +45,12 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     add_agent_arguments(parser)
     parser.add_argument("--json", action="store_true", help="findings and figures as one JSON object on stdout")
     parser.add_argument("--watch", action="store_true", help=f"again every {WATCH_S:.0f} s, until interrupted")
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="",
+        help="what the agent logs from now on, until it is reloaded or restarted",
+    )
     parser.set_defaults(run=run)
 
 
@@ -69,7 +76,7 @@ def _show(path: Path, args: Namespace) -> int:
     from agent.live.diagnosis import diagnose, exit_status
     from agent.live.screen import screen
 
-    snapshot = ask_once(path, "status").snapshot
+    snapshot = ask_once(path, "status", log_level=args.log_level).snapshot
     assert snapshot is not None
     snapshot = with_bitrates(snapshot, read_bitrates())
     findings = diagnose(snapshot)

@@ -139,6 +139,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     time_ns, clock_trusted   the unit's wall clock, and whether anything vouches for it
     up_s, reloaded_s         since the process started, and since its configuration was read last
     home                     the class that tells what concerns all frames
+    log_level                the least that is logged: debug, info, warning or error; "" where it is not known
     late                     stages that have not moved on in their time, and by how many seconds
     said                     warnings and errors, the latest last
     """
@@ -155,5 +156,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     link: LinkFigures
     triggers: int = 0
     rules: tuple[RuleFigures, ...] = ()
+    log_level: str = ""
     late: dict[str, float] = {}
     said: tuple[Said, ...] = ()
