@@ -355,6 +355,7 @@ def _figures(setup: Setup, agent: Agent, pipeline: Pipeline, buses: Buses, heard
         life.clock,
         life.logging,
         life.started_s,
+        agent.packer.verified,
     )
 
 

@@ -78,6 +78,23 @@ class BusDefinition(msgspec.Struct, frozen=True, kw_only=True):
     keep_unknown: bool
 
 
+class GuardDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """What a message's frames are verified by: the names of its signals, "" where it has none; see ``[[integrity]]``.
+
+    message       its index in the catalog
+    counter_max   after this value comes 0
+    kind          how the checksum is computed
+    drop          frames with a wrong checksum are not kept
+    """
+
+    message: int
+    counter: str = ""
+    counter_max: int = 0
+    checksum: str = ""
+    kind: str = ""
+    drop: bool = False
+
+
 class Definitions(msgspec.Struct, frozen=True, kw_only=True):
     """What is fixed until the next reload. `catalog`: its bytes (batch/catalog.py) in Base64."""
 
@@ -86,6 +103,7 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
     catalog: str
     collect: tuple[CollectConfig, ...] = ()
     triggers: tuple[TriggerConfig, ...] = ()
+    guards: tuple[GuardDefinition, ...] = ()
 
     @property
     def catalog_bytes(self) -> bytes:

@@ -122,6 +122,17 @@ class RuleFigures(msgspec.Struct, frozen=True, kw_only=True):
     heard: int
 
 
+class IntegrityFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A message whose counter or checksum is verified, as bus.message: its frames since the start or reload, how many
+    of them are wrong or repeated, and how many are missing between them."""
+
+    subject: str
+    frames: int = 0
+    wrong: int = 0
+    missing: int = 0
+    repeated: int = 0
+
+
 class Said(msgspec.Struct, frozen=True, kw_only=True):
     """The latest warning or error of one kind that the agent has logged; `about` is what it is about, as bus=can0."""
 
@@ -156,6 +167,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     link: LinkFigures
     triggers: int = 0
     rules: tuple[RuleFigures, ...] = ()
+    integrity: tuple[IntegrityFigures, ...] = ()
     log_level: str = ""
     late: dict[str, float] = {}
     said: tuple[Said, ...] = ()

@@ -203,6 +203,7 @@ async def test_tail_draws_in_place_on_a_terminal(tmp_path: Path) -> None:
 
 async def test_explain_tells_what_the_agent_hears_and_what_the_rules_keep(tmp_path: Path) -> None:
     rules = '[[collect]]\nmessage = "ENGINE_*"\nevery = "1s"\npriority = "bulk"\n[[collect]]\nbus = "body"\n'
+    rules += '[[integrity]]\nmessage = "ENGINE_SPEED"\ncounter = "COUNTER"\n'
     async with bench(tmp_path, rules) as live:
         await live.status_has("dbc_wrong")
         code, out, _ = await live.command("explain", "0xC0", "--json")
@@ -215,6 +216,12 @@ async def test_explain_tells_what_the_agent_hears_and_what_the_rules_keep(tmp_pa
         values = {signal["name"]: signal["value"] for signal in item["signals"]}
         assert 0 <= values["ENGINE_RPM"] < 10_000
         assert item["kept"] == [{"class": "bulk", "signals": 7, "how": "last of each 1s", "rules": [1]}]
+        assert (item["verified"]["counter"], item["verified"]["wrong"], item["verified"]["missing"]) == (
+            "COUNTER",
+            0,
+            0,
+        )
+        assert item["verified"]["frames"] > 0
         code, text, _ = await live.command("explain", "BRAKE_PRESSURE")
         assert code == 0
         assert "no: no rule keeps any of its signals" in text

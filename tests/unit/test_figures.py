@@ -182,7 +182,7 @@ async def test_a_stage_that_is_late_is_named(running: Run) -> None:
 
 def test_definitions_are_those_of_the_configuration(running: Run) -> None:
     told = running.figures.definitions()
-    assert told == define(running.config, running.decoding.content)
+    assert told == define(running.config, running.decoding.catalog.messages, running.decoding.content)
     assert told.catalog_bytes == running.decoding.content
     assert [bus.name for bus in told.buses] == ["car", "body"]
     assert told.collect == running.config.collect
