@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 STATES = ("alone", "tail", "stopped")
 SETTLE_S = 1.5
+FILLED_S = 12.0
+"""After so long what was written to a reader that stands still has filled its socket."""
 START_S = 60.0
 CONFIG = """
 [vehicle]
@@ -75,7 +77,7 @@ async def measure(rate: float, ids: int, seconds: float, rounds: int) -> dict[st
     """Percent of a core by state."""
     with tempfile.TemporaryDirectory(prefix="canferry-tail-") as name:
         folder = Path(name)
-        lasts_s = START_S + rounds * len(STATES) * (seconds + 2 * SETTLE_S)
+        lasts_s = START_S + rounds * (len(STATES) * (seconds + SETTLE_S) + FILLED_S)
         (folder / "car.dbc").write_text(database(ids))
         with (folder / "drive.log").open("w") as file:
             file.writelines(drive(ids, rate, lasts_s))
@@ -115,7 +117,7 @@ async def measure_rounds(folder: Path, daemon: psutil.Process, seconds: float, r
         assert reader.returncode is None, (folder / "stderr").read_text()
         used["tail"].append(await percent(daemon, seconds))
         reader.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(SETTLE_S)
+        await asyncio.sleep(FILLED_S)
         used["stopped"].append(await percent(daemon, seconds))
         reader.kill()
         await reader.wait()
