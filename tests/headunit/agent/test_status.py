@@ -25,6 +25,7 @@ async def test_a_wrong_bitrate_is_named_by_error_frames_without_any_data(tmp_pat
         await unnamed(drive.agent, "bus_errors_only")
         for number in range(30):
             chassis.send((LOST_ARBITRATION, PROTOCOL_VIOLATION)[number % 2], bytes(8))
+        chassis.close()
         await named(drive.agent, "bus_errors_only", "chassis")
         await drive.feed()
         await drive.feed_on(100)
