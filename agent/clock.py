@@ -44,6 +44,9 @@ BOOT_ID_VARIABLE = "CANFERRY_BOOT_ID"
 SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 """systemd-timesyncd.service(8): touched on each successful synchronisation, anew after each boot."""
 
+YEAR_2020_NS = 1_577_836_800 * 10**9
+"""No clock that was ever set says less."""
+
 SET_NS_MIN = 10_000_000
 """The clock was set where it has moved this far against the monotonic one: a busy unit reads them apart by less."""
 TOLD_ERROR_MAX_NS = 1_000_000_000
@@ -54,7 +57,6 @@ TIMESYNCD_SILENT_MAX_NS = 2 * 3600 * 10**9
 
 _STA_UNSYNC = 0x0040  # linux/timex.h
 _TIME_ERROR = 5
-_YEAR_2020_NS = 1_577_836_800_000_000_000
 _TRUST_CACHED_NS = 1_000_000_000
 _READ_APART_NS = 20_000
 _READ_ATTEMPTS = 4
@@ -150,7 +152,7 @@ class SystemClock:
         if self._asked_ns is None or was_set or monotonic_ns - self._asked_ns >= _TRUST_CACHED_NS:
             self._asked_ns, self._offset_ns = monotonic_ns, wall_ns - monotonic_ns
             answers = {witness.vouches(wall_ns, monotonic_ns) for witness in self._witnesses}
-            self._trusted = wall_ns >= _YEAR_2020_NS and True in answers
+            self._trusted = wall_ns >= YEAR_2020_NS and True in answers
         return self._trusted
 
 

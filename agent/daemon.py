@@ -14,6 +14,7 @@ Signals:
                       wrong, one line says what, and nothing changes. Else the open batch is sealed and the parts are
                       built from the new ones; buses that are configured as before stay open, and lose nothing.
                       The uplink connects anew, with the certificate that is there now
+    SIGUSR1           debug lines are logged too; at the next one as much as is configured
 
 The service manager hears when the buses are open and the storage has been taken over (ready), every `LOOK_S` or as
 often as its watchdog asks that all is well, if it is, and one line about how it goes. All is well when each stage has
@@ -48,7 +49,6 @@ from agent.assembly import (
 from agent.clock import Clock, KernelWitness, SystemClock, TimesyncdWitness, TimeTold
 from agent.config import AgentConfig
 from agent.errors import AgentError
-from agent.log import configure_logging
 from agent.model import Gap, GapKind
 from agent.packer import PackerCounters
 from agent.pipeline import Pipeline
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from agent.config import BusConfig, Config
     from agent.figures import Figures
     from agent.live.heard import Heard
-    from agent.log import Recent
+    from agent.log import Logging
     from agent.pipeline import Source
     from agent.uplink.status import LinkState, Presence
 
@@ -92,7 +92,7 @@ async def run(
     clock: Clock | None = None,
     stop: asyncio.Event | None = None,
     observe: Callable[[Gauges], None] | None = None,
-    recent: Recent | None = None,
+    logging: Logging | None = None,
 ) -> None:
     """Until SIGTERM, SIGINT or `stop`, or until every bus is a recorded log that has ended.
 
@@ -102,7 +102,7 @@ async def run(
         clock: the system's unless given.
         stop: ends it when set; signals are the caller's matter then.
         observe: called when the sources are open and before the first frame is taken, again after each reload.
-        recent: the warnings and errors that were logged of late, for those who ask at the socket.
+        logging: how the process logs: its level can be changed, and those who ask at the socket hear of it.
 
     Raises:
         AgentError: something that it cannot do without is unusable; nothing has been started then, or all that
@@ -111,7 +111,7 @@ async def run(
     """
     told, manager = TimeTold(), ServiceManager()
     clock = clock or SystemClock(witnesses=[KernelWitness(), TimesyncdWitness(), told])
-    life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, manager, Rotation(), reread, observe, recent)
+    life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, manager, Rotation(), reread, observe, logging)
     with _signals(life) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config, config.spool.path / DEFINITIONS)
         first = Setup(config, decoding)
@@ -150,7 +150,7 @@ class _Life:
     rotation: Rotation
     reread: Callable[[], Config] | None
     observe: Callable[[Gauges], None] | None
-    recent: Recent | None
+    logging: Logging | None
     started_s: float = field(default_factory=time.monotonic)
 
 
@@ -294,7 +294,8 @@ async def _change_when_told(changed: list[Setup], pipeline: Pipeline, life: _Lif
             hint = "nothing has changed: mend it and reload again"
             log.error("reload_refused", reason=str(error), hint=hint)  # noqa: TRY400
             life.manager.ready()
-    configure_logging(changed[0].config.log.level, changed[0].config.log.format, recent=life.recent)
+    if life.logging is not None:
+        life.logging.configure(changed[0].config.log.level, changed[0].config.log.format)
     pipeline.stop()
 
 
@@ -352,8 +353,9 @@ def _figures(setup: Setup, agent: Agent, pipeline: Pipeline, buses: Buses, heard
         agent.sender.state,
         (pipeline.pulse, agent.sender.pulse),
         life.clock,
-        life.recent,
+        life.logging,
         life.started_s,
+        agent.packer.verified,
     )
 
 
@@ -397,6 +399,8 @@ def _signals(life: _Life) -> Iterator[None]:
     handlers = {signal.SIGTERM: life.stop.set, signal.SIGINT: life.stop.set}
     if life.reread is not None:
         handlers[signal.SIGHUP] = life.hangup.set
+    if life.logging is not None:
+        handlers[signal.SIGUSR1] = life.logging.toggle_debug
     for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)
     try:

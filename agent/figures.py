@@ -14,7 +14,7 @@ import contextlib
 import os
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from agent import __version__
@@ -23,6 +23,7 @@ from agent.live.heard import BusTraffic
 from agent.live.snapshot import (
     BusFigures,
     ClassFigures,
+    IntegrityFigures,
     LinkFigures,
     RuleFigures,
     Said,
@@ -36,11 +37,12 @@ if TYPE_CHECKING:
 
     from agent.batch.catalog import Catalog
     from agent.clock import Clock
+    from agent.collect.integrity import IntegrityCounters
     from agent.config import Config, Priority
     from agent.health import Pulse
     from agent.live.heard import Heard, LastFrame
     from agent.live.protocol import Definitions
-    from agent.log import Recent
+    from agent.log import Logging
     from agent.packer import PackerCounters
     from agent.pipeline import Source
     from agent.spool.record import SpoolStats
@@ -61,6 +63,7 @@ class _Stored:
     traffic: Sequence[BusTraffic] = ()
     heard: Sequence[int] = ()
     certificate_ends_ns: int = 0
+    integrity: Sequence[IntegrityFigures] = ()
 
 
 @dataclass(slots=True)
@@ -69,6 +72,7 @@ class Figures:
 
     content          the catalog's bytes
     filtered         names of the buses of which the kernel lets through only what rules want
+    verified         asks the worker's packer for what counters and checksums have told
     started_s        of the monotonic clock: the process
     """
 
@@ -84,8 +88,9 @@ class Figures:
     link: Callable[[], LinkState]
     pulses: Sequence[Pulse]
     clock: Clock
-    recent: Recent | None
+    logging: Logging | None
     started_s: float
+    verified: Callable[[], Mapping[str, IntegrityCounters]] = dict
     _loaded_s: float = field(default_factory=time.monotonic)
     _stored: _Stored = field(default_factory=_Stored)
     _kept: list[tuple[int, frozenset[int]]] | None = None
@@ -98,9 +103,14 @@ class Figures:
         """The last frames that have come after a stamp, see `Heard.changes`."""
         return await self.call(self.heard.changes, after, limit)
 
+    def set_log_level(self, level: str) -> None:
+        """Say from now on what is of this level and above."""
+        if self.logging is not None:
+            self.logging.set_level(level)
+
     def definitions(self) -> Definitions:
         """What the configuration and the DBC files say."""
-        return define(self.config, self.content)
+        return define(self.config, self.catalog.messages, self.content)
 
     async def status(self) -> Snapshot:
         """The agent at this moment."""
@@ -125,7 +135,9 @@ class Figures:
             triggers=len(self.config.triggers),
             rules=await self._rules(),
             late=late,
-            said=() if self.recent is None else tuple(Said(**said) for said in self.recent.lines()),
+            integrity=tuple(self._stored.integrity),
+            log_level="" if self.logging is None else self.logging.level,
+            said=() if self.logging is None else tuple(Said(**said) for said in self.logging.recent.lines()),
         )
 
     def _ask_worker(self) -> _Stored:
@@ -134,7 +146,12 @@ class Figures:
         with contextlib.suppress(OSError):
             free_bytes = shutil.disk_usage(self.config.spool.path).free
         return _Stored(
-            self.storage.stats(), free_bytes, self.heard.buses(), self.heard.messages(), self._certificate_ends_ns()
+            self.storage.stats(),
+            free_bytes,
+            self.heard.buses(),
+            self.heard.messages(),
+            self._certificate_ends_ns(),
+            [IntegrityFigures(subject=subject, **asdict(found)) for subject, found in self.verified().items()],
         )
 
     def _certificate_ends_ns(self) -> int:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent says: structlog events on one stream, for people on a terminal and as JSON lines elsewhere.
+"""What the agent says: structlog events, for people on a terminal, as fields in the system's journal (`journald`) where
+a service manager has connected stderr with that, and as JSON lines elsewhere.
 
 Promise: one line an event, with time (UTC, ISO 8601), level, event and fields; lines of the libraries (paho,
 python-can, asyncio, Python's own warnings) come the same way, as event ``library_logged``. The same event
@@ -7,7 +8,9 @@ about the same thing is said at most `BURST` times in `PERIOD_S`; what was left 
 the next of its kind as ``repeats_left_out``, or by an event of that name when the period is over.
 Limits: at most `KEYS_MAX` things are remembered; the oldest is told and forgotten beyond that. What is left
 out in the last period of a process stays untold. Failure: a stream that cannot be written to is given up
-silently; the agent goes on.
+silently; the agent goes on. A journal that is not there gives way to JSON lines on stderr.
+
+The event is the line's stable code: README's table has a row for each warning and error, with the next move.
 
 "The same thing" is event, level and those of the fields in `KEY_FIELDS` that it has.
 """
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import threading
 import time
@@ -25,8 +29,11 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
 
+from agent import journald
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -39,14 +46,54 @@ RECENT_ABOUT = ("bus", "stream", "topic", "path", "stage", "library")
 
 _log = structlog.get_logger()
 
+Format = Literal["auto", "console", "json"]
+
+
+class Logging:
+    """How the process logs; its level may be changed while it runs.
+
+    level    the least that is said now
+    recent   the warnings and errors that were said of late
+    """
+
+    def __init__(self, level: str = "info", format: Format = "auto", stream: TextIO | None = None) -> None:  # noqa: A002
+        self.recent = Recent()
+        self._stream = stream
+        self.configure(level, format)
+
+    def configure(self, level: str, format: Format) -> None:  # noqa: A002 - the name of the setting
+        """As a configuration says."""
+        self.level = self._configured = level
+        self._format: Format = format
+        self._apply()
+
+    def set_level(self, level: str) -> None:
+        """From now on, until it is configured anew; "debug", "info", "warning" or "error"."""
+        before, self.level = self.level, level
+        self._apply()
+        _log.info("log_level_changed", now=level, before=before)
+
+    def toggle_debug(self) -> None:
+        """All there is to say, and at the next call what was configured again."""
+        self.set_level("debug" if self.level != "debug" else self._configured)
+
+    def _apply(self) -> None:
+        configure_logging(self.level, self._format, self._stream, self.recent)
+
 
 def configure_logging(
     level: str = "info",
-    format: Literal["auto", "console", "json"] = "auto",  # noqa: A002 - the name of the setting
+    format: Format = "auto",  # noqa: A002 - the name of the setting
     stream: TextIO | None = None,
     recent: Recent | None = None,
+    *,
+    journal: Path = journald.SOCKET,
+    environment: Mapping[str, str] = os.environ,
 ) -> None:
     """Say everything from ``level`` up on ``stream`` (stderr unless given); may be called again.
+
+    Where that is a stream into the system's journal, as the environment says, and the format is "auto", its socket
+    `journal` gets the lines with their fields.
 
     Libraries are heard from warning up, or from ``level`` where that is higher; at "debug" from info up. `recent`
     remembers the latest warnings and errors among what is said.
@@ -54,6 +101,7 @@ def configure_logging(
     stream = stream or sys.stderr
     terminal = stream.isatty()
     console = format == "console" or (format == "auto" and terminal)
+    native = format == "auto" and not console and _is_journal(stream, environment)
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -61,13 +109,13 @@ def configure_logging(
         *([] if recent is None else [recent]),
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
         structlog.processors.StackInfoRenderer(),
-        *_rendering(console=console, colors=terminal),
+        *_rendering(console=console, colors=terminal, native=native),
     ]
     number = getattr(logging, level.upper())
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=_LineLoggerFactory(stream),
+        logger_factory=_LoggerFactory(_JournalLogger(stream, journal) if native else _LineLogger(stream)),
         cache_logger_on_first_use=False,  # a later call must reach the loggers made before it
     )
     root = logging.getLogger()
@@ -77,13 +125,17 @@ def configure_logging(
     logging.captureWarnings(capture=True)
 
 
-def _rendering(*, console: bool, colors: bool) -> list[Processor]:
+def _is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # no file behind it, or a closed one
+        return journald.is_connected(stream.fileno(), environment)
+    return False
+
+
+def _rendering(*, console: bool, colors: bool, native: bool) -> list[Processor]:
+    if native:
+        return [structlog.processors.format_exc_info, _head_first, _as_it_is]
     if not console:
-        return [
-            structlog.processors.format_exc_info,
-            _head_first,
-            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
-        ]
+        return [structlog.processors.format_exc_info, _head_first, _as_json]
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
 
@@ -93,11 +145,18 @@ def _head_first(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> Ev
     return {**head, **event_dict}
 
 
+def _as_it_is(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> tuple[tuple[EventDict], dict[str, Any]]:
+    return (event_dict,), {}
+
+
+_as_json = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+
+
 class _LineLogger:
     """Writes whole lines; threads may share it."""
 
-    def __init__(self, stream: TextIO, lock: threading.Lock) -> None:
-        self._stream, self._lock = stream, lock
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._lock = stream, threading.Lock()
 
     def msg(self, line: str) -> None:
         # A closed or full stderr must not end the agent: ferrying comes before talking.
@@ -108,13 +167,26 @@ class _LineLogger:
     debug = info = warning = error = critical = msg
 
 
-class _LineLoggerFactory:
-    """Makes loggers of one stream."""
+class _JournalLogger:
+    """Sends events to the journal, and writes what that does not take; threads may share it."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._logger = _LineLogger(stream, threading.Lock())
+    def __init__(self, stream: TextIO, path: Path) -> None:
+        self._journal, self._lines = journald.Journal(path), _LineLogger(stream)
 
-    def __call__(self, *_: object) -> _LineLogger:
+    def msg(self, event_dict: EventDict) -> None:
+        if not self._journal.send(event_dict):
+            self._lines.msg(str(_as_json(None, "", event_dict)))
+
+    debug = info = warning = error = critical = msg
+
+
+class _LoggerFactory:
+    """There is one logger."""
+
+    def __init__(self, logger: _LineLogger | _JournalLogger) -> None:
+        self._logger = logger
+
+    def __call__(self, *_: object) -> _LineLogger | _JournalLogger:
         return self._logger
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from agent.batch.codec import Batch
     from agent.clock import Reading
     from agent.collect.collector import Collector, Kept
+    from agent.collect.integrity import IntegrityCounters
     from agent.config import Priority
     from agent.decode.decoder import Decoded, Decoder
     from agent.live.heard import Heard
@@ -188,6 +189,10 @@ class Packer:
         """Something is missing for ever: told with the next batch."""
         self.counters.gaps += 1
         self._home.lose(gap)
+
+    def verified(self) -> Mapping[str, IntegrityCounters]:
+        """What counters and checksums have told of each message that is verified, by bus.message."""
+        return {} if self._collector is None else self._collector.verified()
 
     def seal(self) -> None:
         """Close open intervals, and store every open batch."""

@@ -9,7 +9,7 @@ else; nothing new is written to it but what tells its gaps. Where the limit is r
 bulk is evicted first, then normal, then critical. Batches past the time to live of their class are given up, and told.
 
 Limits: the age of a batch is counted on the wall clock, so only while that is trusted, and not for batches that bear
-times before `CLOCK_SET_NS`, which were recorded before it was set.
+times before `YEAR_2020_NS`, which were recorded before it was set.
 
 Failure: SpoolError where the disk refuses or another process has it; nothing stays open then.
 """
@@ -20,6 +20,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.clock import YEAR_2020_NS
 from agent.collect.classes import CLASSES, classes_in_use, lives_ns, rank_of
 from agent.spool import retention
 from agent.spool.journal import Journal
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from agent.clock import Clock
     from agent.config import Config, Priority
     from agent.spool.record import SpoolStats
-
-CLOCK_SET_NS = 1_577_836_800 * 10**9
-"""The year 2020: no clock that was ever set says less."""
 
 
 @dataclass(slots=True)
@@ -93,7 +91,7 @@ class Storage:
         if self.lives_ns and clock.wall_trusted():
             now_ns = clock.wall_ns()
             for priority, life_ns in self.lives_ns.items():
-                self.vaults[priority].spool.expire(now_ns - life_ns, CLOCK_SET_NS)
+                self.vaults[priority].spool.expire(now_ns - life_ns, YEAR_2020_NS)
 
     def close(self, *, clean: bool) -> None:
         """Make everything last."""

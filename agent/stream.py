@@ -220,7 +220,7 @@ class Stream:
         for sequence, batch in enumerate(batches, first):
             self.counters.batches += 1
             self.counters.batch_bytes += len(batch.payload)
-            log.info(
+            log.debug(
                 "batch_sealed",
                 stream=self._store.stream,
                 sequence=sequence,

@@ -19,12 +19,12 @@ import datetime as dt
 import math
 from dataclasses import dataclass, replace
 
+from agent.clock import YEAR_2020_NS
+
 DAY_NS = 86_400 * 10**9
 AHEAD_NS = DAY_NS
 WAIT_S_MIN, WAIT_S_MAX = 1.0, 900.0
 """How soon it is worth while to ask again, and when to ask again though nothing will have changed by itself."""
-CLOCK_SET_NS = 1_577_836_800 * 10**9
-"""The year 2020: no clock that was ever set says less."""
 
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
 _SEGMENT_BYTES = 1400
@@ -82,10 +82,10 @@ def presumed_spent(plan: Plan, now_ns: int) -> Spent:
 
 def turned(plan: Plan, spent: Spent, now_ns: int) -> Spent:
     """The same at another time: a new day and a new month begin with nothing spent."""
-    if now_ns < CLOCK_SET_NS:
+    if now_ns < YEAR_2020_NS:
         return spent
     month, day = month_of(plan, now_ns), now_ns // DAY_NS
-    was_set = spent.at_ns >= CLOCK_SET_NS
+    was_set = spent.at_ns >= YEAR_2020_NS
     if was_set and month > spent.month:
         return nothing_spent(plan, now_ns)
     if not was_set or month < spent.month:

@@ -8,6 +8,8 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.cli.addressing import DEFAULT_CONFIG
+
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
     from collections.abc import Sequence
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from agent.decode.report import LoadedDatabases
     from agent.preflight import Finding
 
-DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
 _EPILOG = """\
 examples:
   canferry check --config agent.toml

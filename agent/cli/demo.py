@@ -82,7 +82,7 @@ async def _perform(scenario: Scenario, *, as_json: bool) -> Outcome:
     assert this is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     voice = Voice()
-    configure_logging("info", "json", voice)
+    configure_logging("debug", "json", voice)  # each batch is shown
     try:
         with TemporaryDirectory(prefix="canferry-demo-") as folder, _show() as show:
             show.tell(0, "car, agent, broker and cloud are starting on this machine")

@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from agent.cli.addressing import DEFAULT_CONFIG, add_agent_arguments
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
 
-DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
 _EPILOG = """\
 examples:
   canferry explain 0x123
@@ -36,10 +36,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("subject", metavar="ID|NAME", help="such as 0x123, 291, 18FEF100x, MESSAGE, bus.MESSAGE.SIGNAL")
-    parser.add_argument("--config", metavar="FILE", type=Path, help=f"of the agent; default: {DEFAULT_CONFIG}")
-    parser.add_argument(
-        "--socket", metavar="PATH", type=Path, help="of the agent; default: what its configuration says"
-    )
+    add_agent_arguments(parser)
     parser.add_argument("--json", action="store_true", help="the explanation as one JSON object on stdout")
     parser.set_defaults(run=run)
 
@@ -53,7 +50,7 @@ def run(args: Namespace) -> int:
     known = gather(args.socket, args.config, DEFAULT_CONFIG)
     if known.silent:
         print(f"canferry: {known.silent}", file=sys.stderr)
-    explanation = explain(known.definitions, known.rows, args.subject)
+    explanation = explain(known.definitions, known.rows, args.subject, known.integrity)
     if args.json:
         print(json.dumps(explained.plain(explanation) | {"agent": bool(known.time_ns)}, ensure_ascii=False))
     else:

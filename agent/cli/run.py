@@ -7,18 +7,20 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.cli.addressing import DEFAULT_CONFIG
+
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
 
     from agent.config import Config
 
-DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
 _EPILOG = """\
 examples:
   canferry run
   canferry run --config agent.toml
 
 SIGHUP: the configuration and the DBC files are read anew, and used if all of it is sound.
+SIGUSR1: from now on debug lines are logged too; at the next one they are not.
 SIGTERM or SIGINT: what has been read is sealed and stored, the uplink gets [agent] shutdown_grace, exit 0.
 Exit status: 0; 1 where the disk or something else it needs fails; 2 where the configuration is not usable.
 """
@@ -42,15 +44,14 @@ def run(args: Namespace) -> int:
     import asyncio
 
     from agent import allocator
-    from agent.log import Recent, configure_logging
+    from agent.log import Logging
 
     config = _usable(args.config)
-    recent = Recent()
-    configure_logging(config.log.level, config.log.format, recent=recent)
+    logging = Logging(config.log.level, config.log.format)
     allocator.settle()
     from agent import daemon
 
-    asyncio.run(daemon.run(config, reread=lambda: _usable(args.config), recent=recent))
+    asyncio.run(daemon.run(config, reread=lambda: _usable(args.config), logging=logging))
     return 0
 
 

@@ -8,16 +8,17 @@ import shutil
 import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from agent.cli.addressing import add_agent_arguments, asked_socket
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
+    from pathlib import Path
 
     from agent.live.diagnosis import Finding
     from agent.live.snapshot import Snapshot
 
-DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
 WATCH_S = 2.0
 _CLEAR, _UPPER_LEFT, _REST = "\x1b[2J", "\x1b[H", "\x1b[J"
 _EPILOG = """\
@@ -25,6 +26,7 @@ examples:
   canferry status
   canferry status --watch
   canferry status --json | jq '.findings[].code'
+  canferry status --log-level debug; journalctl -fu canferry
 
 Exit status, also for health checks: 0 well; 1 somebody has to act (a finding of level "error"); 2 wrong usage, or no
 agent answers. --json prints {"findings": [{"code", "level", "about", "cause", "move"}, …], "snapshot": {…}}.
@@ -40,21 +42,23 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         epilog=_EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", metavar="FILE", type=Path, help=f"of the agent; default: {DEFAULT_CONFIG}")
-    parser.add_argument(
-        "--socket", metavar="PATH", type=Path, help="of the agent; default: what its configuration says"
-    )
+    add_agent_arguments(parser)
     parser.add_argument("--json", action="store_true", help="findings and figures as one JSON object on stdout")
     parser.add_argument("--watch", action="store_true", help=f"again every {WATCH_S:.0f} s, until interrupted")
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="",
+        help="what the agent logs from now on, until it is reloaded or restarted",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: Namespace) -> int:
     """Ask and tell; 1 where somebody has to act, 2 where no agent answers."""
     from agent.errors import AgentError
-    from agent.live.client import socket_path
 
-    path = socket_path(args.socket, args.config, DEFAULT_CONFIG)
+    path = asked_socket(args)
     while True:
         try:
             status = _show(path, args)
@@ -72,7 +76,7 @@ def _show(path: Path, args: Namespace) -> int:
     from agent.live.diagnosis import diagnose, exit_status
     from agent.live.screen import screen
 
-    snapshot = ask_once(path, "status").snapshot
+    snapshot = ask_once(path, "status", log_level=args.log_level).snapshot
     assert snapshot is not None
     snapshot = with_bitrates(snapshot, read_bitrates())
     findings = diagnose(snapshot)

@@ -7,13 +7,13 @@ import argparse
 import contextlib
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from agent.cli.addressing import add_agent_arguments, asked_socket
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
 
-DEFAULT_CONFIG = Path("/etc/canferry/agent.toml")
 EVERY_S, EVERY_S_MIN, EVERY_S_MAX = 0.25, 0.05, 60.0
 _EPILOG = """\
 examples:
@@ -40,10 +40,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         epilog=_EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", metavar="FILE", type=Path, help=f"of the agent; default: {DEFAULT_CONFIG}")
-    parser.add_argument(
-        "--socket", metavar="PATH", type=Path, help="of the agent; default: what its configuration says"
-    )
+    add_agent_arguments(parser)
     for what in ("bus", "message", "signal"):
         parser.add_argument(
             f"--{what}", metavar="PATTERN", nargs="+", default=["*"], help=f"{what} names, with * and ?"
@@ -57,11 +54,10 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 def run(args: Namespace) -> int:
     """Follow until interrupted."""
-    from agent.live.client import socket_path
     from agent.live.signals import Selection
     from agent.live.tail import Follow, tail
 
-    path = socket_path(args.socket, args.config, DEFAULT_CONFIG)
+    path = asked_socket(args)
     selection = Selection(tuple(args.bus), tuple(args.message), tuple(args.signal), args.when)
     in_place = sys.stdout.isatty() and not args.json and not args.once
     with contextlib.suppress(KeyboardInterrupt):

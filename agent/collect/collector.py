@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agent.collect.building import Samples
     from agent.collect.gates import Choice
     from agent.collect.guards import Guard
+    from agent.collect.integrity import IntegrityCounters
     from agent.collect.intervals import Closing
     from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
@@ -140,6 +141,10 @@ class Collector:
         if not triggers.recorder.is_idle(int(view.steady.min())):
             triggers.recorder.keep(view, choice.kept, self._gates.always)
         triggers.remember(view, self._clock.now)
+
+    def verified(self) -> dict[str, IntegrityCounters]:
+        """What was found of the messages that are verified, by bus.message."""
+        return {} if self._integrity is None else self._integrity.counters()
 
     def flush(self) -> Kept:
         """What open intervals close with now: at the end, or when all has fallen silent."""

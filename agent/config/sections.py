@@ -254,7 +254,8 @@ class LogConfig(Section, frozen=True, kw_only=True):
     """``[log]``: what the agent says on stderr.
 
     level    the least that is said
-    format   "console" for people, "json" for machines, or "auto": console on a terminal, else json
+    format   "console" for people, "json" for machines, or "auto": console on a terminal,
+             fields in the journal under systemd, else json
     """
 
     level: Literal["debug", "info", "warning", "error"] = "info"

@@ -51,12 +51,13 @@ def socket_path(socket: Path | None, config: Path | None, default_config: Path) 
     return Path(configured)
 
 
-def ask(path: Path, question: str, *, every_s: float = 0.0) -> Iterator[Answer]:
+def ask(path: Path, question: str, *, every_s: float = 0.0, log_level: str = "") -> Iterator[Answer]:
     """The agent's answers, until it ends the connection or the iterator is closed."""
     with _connected(path) as sock:
         sock.settimeout(ANSWER_S + every_s)
         try:
-            sock.sendall(encode(Question(version=VERSION, ask=question, every_ms=round(every_s * 1e3))))
+            every_ms = round(every_s * 1e3)
+            sock.sendall(encode(Question(version=VERSION, ask=question, every_ms=every_ms, log_level=log_level)))
             for line in _lines(sock):
                 yield decode_answer(line)
         except TimeoutError:
@@ -67,9 +68,9 @@ def ask(path: Path, question: str, *, every_s: float = 0.0) -> Iterator[Answer]:
             raise NoAgentError(f"{path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def ask_once(path: Path, question: str) -> Answer:
+def ask_once(path: Path, question: str, *, log_level: str = "") -> Answer:
     """The one answer to a question that has one."""
-    for answer in ask(path, question):
+    for answer in ask(path, question, log_level=log_level):
         return answer
     raise NoAgentError(f"{path}: the agent ended the connection without an answer")
 

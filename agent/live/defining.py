@@ -6,14 +6,17 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from agent.live.protocol import BusDefinition, Definitions
+from agent.live.protocol import BusDefinition, Definitions, GuardDefinition
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from agent.config import Config
+    from agent.model import MessageDefinition
 
 
-def define(config: Config, catalog: bytes) -> Definitions:
-    """What buses, DBC files and rules say; `catalog` are its bytes."""
+def define(config: Config, messages: Sequence[MessageDefinition], catalog: bytes) -> Definitions:
+    """What buses, DBC files and rules say; `messages` as they were loaded, `catalog` its bytes."""
     return Definitions(
         vehicle=config.vehicle.id,
         buses=tuple(
@@ -29,4 +32,20 @@ def define(config: Config, catalog: bytes) -> Definitions:
         catalog=base64.b64encode(catalog).decode(),
         collect=config.collect,
         triggers=config.triggers,
+        guards=tuple(_guards(config, messages)),
     )
+
+
+def _guards(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[GuardDefinition]:
+    from agent.collect.guards import guards_of
+
+    for index, guard in guards_of(messages, config.integrity).items():
+        signals = messages[index].signals
+        yield GuardDefinition(
+            message=index,
+            counter=signals[guard.counter].name if guard.counter >= 0 else "",
+            counter_max=guard.counter_max,
+            checksum=signals[guard.checksum].name if guard.checksum >= 0 else "",
+            kind=(guard.config.kind or "") if guard.checksum >= 0 else "",
+            drop=guard.config.drop,
+        )

@@ -15,6 +15,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.clock import YEAR_2020_NS
 from agent.units import Size
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from agent.live.snapshot import BusFigures, LinkFigures, Said, Snapshot, SpoolFigures
 
-YEAR_2020_NS = 1_577_836_800 * 10**9
-"""No clock that was ever set says less."""
 DAY_NS = 86_400 * 10**9
 EXPIRES_SOON_NS = 30 * DAY_NS
 FRAMES_ENOUGH = 20
@@ -196,7 +195,7 @@ def _of_link(snapshot: Snapshot) -> Iterator[Finding]:
     expired = YEAR_2020_NS < link.certificate_ends_ns < snapshot.time_ns
     if expired:
         days = (snapshot.time_ns - link.certificate_ends_ns) // DAY_NS
-        cause = f"the vehicle's own certificate expired {days} days ago"
+        cause = f"the vehicle's own certificate expired {f'{days} days ago' if days else 'within the last day'}"
         yield Finding(
             "certificate_expired", ERROR, link.broker, cause, "renew mqtt.certificate; it is read at the next try"
         )

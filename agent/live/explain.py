@@ -30,7 +30,8 @@ from agent.model import EXTENDED, EXTENDED_MASK
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from agent.live.protocol import BusDefinition, Definitions, Row
+    from agent.live.protocol import BusDefinition, Definitions, GuardDefinition, Row
+    from agent.live.snapshot import IntegrityFigures
     from agent.model import MessageDefinition, SignalDefinition
 
 ITEMS_MAX = 20
@@ -57,6 +58,14 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """What the frames of a message are verified by, and what came of it; `figures` None where none has been."""
+
+    guard: GuardDefinition
+    figures: IntegrityFigures | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One id on one bus.
 
@@ -67,6 +76,7 @@ class Item:
     kept       by class; () where nothing is
     triggers   names of those that record something of it
     raw_kept   it is kept as raw bytes, without being described
+    verified   its counter and checksum, None where neither is verified
     near       of what nobody describes: what comes near, each one sentence
     """
 
@@ -81,6 +91,7 @@ class Item:
     triggers: tuple[str, ...] = ()
     raw_kept: bool = False
     near: tuple[str, ...] = ()
+    verified: Verified | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +104,17 @@ class Explanation:
     left_out: int = 0
 
 
-def explain(definitions: Definitions, rows: Sequence[Row], question: str) -> Explanation:
+def explain(
+    definitions: Definitions, rows: Sequence[Row], question: str, integrity: Sequence[IntegrityFigures] = ()
+) -> Explanation:
     """What is known of an id or a name."""
-    return _Explainer(definitions, rows).explain(question)
+    return _Explainer(definitions, rows, integrity).explain(question)
 
 
 class _Explainer:
-    def __init__(self, definitions: Definitions, rows: Sequence[Row]) -> None:
+    def __init__(
+        self, definitions: Definitions, rows: Sequence[Row], integrity: Sequence[IntegrityFigures] = ()
+    ) -> None:
         catalog = decode_catalog(definitions.catalog_bytes)
         self._definitions = definitions
         self._buses = definitions.buses
@@ -107,6 +122,11 @@ class _Explainer:
         self._directory = Directory(catalog.messages)
         self._decoder = Decoder(Plan(catalog.buses, catalog.messages))
         self._heard = {(row[0], row[1]): row for row in rows}
+        found = {figures.subject: figures for figures in integrity}
+        self._verified: dict[tuple[str, str], Verified] = {}
+        for guard in definitions.guards:
+            bus, name = self._messages[guard.message].bus, self._messages[guard.message].name
+            self._verified[bus, name] = Verified(guard, found.get(f"{bus}.{name}"))
         self._book = RuleBook.of(definitions.collect)
 
     def explain(self, question: str) -> Explanation:
@@ -170,6 +190,7 @@ class _Explainer:
             self._decoded(message, row),
             tuple(self._kept(message)),
             tuple(self._recording(message)),
+            verified=self._verified.get((message.bus, message.name)),
         )
 
     def _decoded(self, message: MessageDefinition, row: Row | None) -> tuple[Decoded, ...]:

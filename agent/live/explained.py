@@ -13,7 +13,7 @@ from agent.model import EXTENDED, EXTENDED_MASK
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.live.explain import Decoded, Explanation, Item, Kept
+    from agent.live.explain import Decoded, Explanation, Item, Kept, Verified
 
 
 def text(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> Iterator[str]:
@@ -43,6 +43,8 @@ def _item(item: Item, now_ns: int, *, coloured: bool) -> Iterator[str]:
         yield _heard(item, now_ns)
     yield from _bits(item, coloured=coloured)
     yield from (f"  kept       {line}" for line in _fate(item))
+    if item.verified is not None:
+        yield from (f"  verified   {line}" for line in _verified(item.verified, told=bool(now_ns)))
     for trigger in item.triggers:
         yield f"  recorded   by trigger {trigger}"
     for near in item.near:
@@ -98,6 +100,20 @@ def _fate(item: Item) -> Iterator[str]:
         yield _of_class(kept_in, len(item.signals))
 
 
+def _verified(verified: Verified, *, told: bool) -> Iterator[str]:
+    guard, found = verified.guard, verified.figures
+    parts = [f"{guard.counter} counts 0…{guard.counter_max}"] if guard.counter else []
+    parts += [f"{guard.checksum} is a checksum ({guard.kind})"] if guard.checksum else []
+    yield ", ".join(parts) + ("; wrong frames are dropped" if guard.drop else "")
+    if found is not None:
+        yield (
+            f"{found.frames:,} frames, {found.wrong:,} wrong, {found.missing:,} missing, {found.repeated:,} repeated "
+            "since the agent was started or reloaded"
+        )
+    elif told:
+        yield "no frame yet"
+
+
 def _of_class(kept: Kept, signals: int) -> str:
     rules = ", ".join(f"collect[#{number}]" for number in kept.rules) or "no [[collect]]: everything is kept"
     return f"{kept.priority}: {kept.signals} of {signals} signals, {kept.how} ({rules})"
@@ -143,6 +159,22 @@ def _plain_item(item: Item) -> dict[str, Any]:
             for each in item.kept
         ],
         "kept_raw": item.raw_kept,
+        "verified": item.verified and _plain_verified(item.verified),
         "triggers": list(item.triggers),
         "near": list(item.near),
+    }
+
+
+def _plain_verified(verified: Verified) -> dict[str, Any]:
+    guard, found = verified.guard, verified.figures
+    return {
+        "counter": guard.counter or None,
+        "counter_max": guard.counter_max if guard.counter else None,
+        "checksum": guard.checksum or None,
+        "kind": guard.kind or None,
+        "drop": guard.drop,
+        "frames": 0 if found is None else found.frames,
+        "wrong": 0 if found is None else found.wrong,
+        "missing": 0 if found is None else found.missing,
+        "repeated": 0 if found is None else found.repeated,
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.config import load_config
 from agent.decode.loading import load_databases
-from agent.live.client import NoAgentError, ask, socket_path
+from agent.live.client import NoAgentError, ask, ask_once, socket_path
 from agent.live.defining import define
 
 if TYPE_CHECKING:
@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.live.protocol import Definitions, Row
+    from agent.live.snapshot import IntegrityFigures
 
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
     """Definitions and last frames; `time_ns` is the agent's now, 0 where a configuration alone tells.
 
-    silent   why no agent told it
+    silent      why no agent told it
+    integrity   what counters and checksums have told of each message that is verified
     """
 
     definitions: Definitions
     rows: tuple[Row, ...] = ()
     time_ns: int = 0
     silent: str = ""
+    integrity: tuple[IntegrityFigures, ...] = ()
 
 
 def gather(socket: Path | None, config: Path | None, default_config: Path) -> Knowledge:
@@ -51,12 +54,17 @@ def _of_agent(path: Path) -> Knowledge:
     for answer in ask(path, "frames"):
         definitions = answer.definitions or definitions
         if answer.frames is not None and definitions is not None:
-            return Knowledge(definitions, answer.frames.rows, answer.frames.time_ns)
+            return Knowledge(definitions, answer.frames.rows, answer.frames.time_ns, integrity=_integrity(path))
     raise NoAgentError(f"{path}: the agent ended the connection without an answer")
+
+
+def _integrity(path: Path) -> tuple[IntegrityFigures, ...]:
+    snapshot = ask_once(path, "status").snapshot
+    return () if snapshot is None else snapshot.integrity
 
 
 def _of_config(config: Config, silent: str) -> Knowledge:
     files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
     loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses})
     catalog = Catalog(tuple(bus.name for bus in config.buses), loaded.messages)
-    return Knowledge(define(config, encode_catalog(catalog)), silent=silent)
+    return Knowledge(define(config, loaded.messages, encode_catalog(catalog)), silent=silent)

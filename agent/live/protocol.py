@@ -5,6 +5,8 @@ The client sends one line and reads until it has what it wants; a connection car
 
     {"version": 1, "ask": "status"}
         → {"version": 1, "snapshot": {…}}                    see snapshot.py; then the connection ends
+    {"version": 1, "ask": "status", "log_level": "debug"}
+        → likewise; the agent logs from now on what is of this level and above, until it reads its configuration
     {"version": 1, "ask": "definitions"}
         → {"version": 1, "definitions": {…}}                 what buses, DBC files and rules say; then it ends
     {"version": 1, "ask": "frames", "every_ms": 250}
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 VERSION = 1
 LINE_BYTES_MAX = 4096
 EVERY_MS_MIN, EVERY_MS_MAX = 50, 60_000
+LEVELS = ("debug", "info", "warning", "error")
 Row = tuple[int, int, int, int, int, str]
 
 _Message = TypeVar("_Message", bound=msgspec.Struct)
@@ -62,6 +65,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     ask: str
     every_ms: int = 0
+    log_level: str = ""
 
 
 class BusDefinition(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +78,23 @@ class BusDefinition(msgspec.Struct, frozen=True, kw_only=True):
     keep_unknown: bool
 
 
+class GuardDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """What a message's frames are verified by: the names of its signals, "" where it has none; see ``[[integrity]]``.
+
+    message       its index in the catalog
+    counter_max   after this value comes 0
+    kind          how the checksum is computed
+    drop          frames with a wrong checksum are not kept
+    """
+
+    message: int
+    counter: str = ""
+    counter_max: int = 0
+    checksum: str = ""
+    kind: str = ""
+    drop: bool = False
+
+
 class Definitions(msgspec.Struct, frozen=True, kw_only=True):
     """What is fixed until the next reload. `catalog`: its bytes (batch/catalog.py) in Base64."""
 
@@ -82,6 +103,7 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
     catalog: str
     collect: tuple[CollectConfig, ...] = ()
     triggers: tuple[TriggerConfig, ...] = ()
+    guards: tuple[GuardDefinition, ...] = ()
 
     @property
     def catalog_bytes(self) -> bytes:
@@ -124,6 +146,8 @@ def decode_question(line: bytes) -> Question:
         raise ProtocolError(f'"{question.ask}" cannot be asked; accepted: status, definitions, frames')
     if question.every_ms and not EVERY_MS_MIN <= question.every_ms <= EVERY_MS_MAX:
         raise ProtocolError(f"every_ms {question.every_ms}; accepted: 0, or {EVERY_MS_MIN} to {EVERY_MS_MAX}")
+    if question.log_level and question.log_level not in LEVELS:
+        raise ProtocolError(f'log_level "{question.log_level}"; accepted: {", ".join(LEVELS)}')
     return question
 
 

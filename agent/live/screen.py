@@ -46,8 +46,9 @@ class _Paint:
 def _head(snapshot: Snapshot, paint: _Paint) -> Iterator[str]:
     now = datetime.fromtimestamp(snapshot.time_ns / 1e9, UTC)
     trusted = "" if snapshot.clock_trusted else ", not synchronised"
+    logs = f", logs {snapshot.log_level}" if snapshot.log_level not in ("", "info") else ""
     yield (
-        f"{snapshot.vehicle}   canferry {snapshot.agent}, process {snapshot.pid}, up {duration(snapshot.up_s)}   "
+        f"{snapshot.vehicle}   canferry {snapshot.agent}, process {snapshot.pid}, up {duration(snapshot.up_s)}{logs}   "
         + paint(f"clock {now:%Y-%m-%d %H:%M:%S} UTC{trusted}", "faint")
     )
 
@@ -99,10 +100,10 @@ def _findings(findings: Sequence[Finding], width: int, paint: _Paint) -> Iterato
         yield paint("all is well", "good")
     for finding in findings:
         head = f"{finding.level} {finding.code} ({finding.about}): "
-        first, *more = textwrap.wrap(head + finding.cause, width, subsequent_indent="  ") or [head]
+        first, *more = _wrapped(head + finding.cause, width, after="  ")
         yield first.replace(head.rstrip(), paint(head.rstrip(), finding.level), 1)
         yield from more
-        yield from textwrap.wrap(f"→ {finding.move}", width, initial_indent="  ", subsequent_indent="    ")
+        yield from _wrapped(f"→ {finding.move}", width, first="  ", after="    ")
 
 
 def _said(snapshot: Snapshot, width: int, paint: _Paint) -> Iterator[str]:
@@ -113,7 +114,14 @@ def _said(snapshot: Snapshot, width: int, paint: _Paint) -> Iterator[str]:
         ago = duration(max(0, snapshot.time_ns - said.time_ns) / 1e9)
         parts = [part for part in (said.about, said.reason, said.hint and f"→ {said.hint}") if part]
         text = textwrap.shorten(f"{ago} ago {said.level} {said.event} {' '.join(parts)}", 2 * width, placeholder=" …")
-        yield from (paint(line, "faint") for line in textwrap.wrap(text, width, subsequent_indent="    "))
+        yield from (paint(line, "faint") for line in _wrapped(text, width, after="    "))
+
+
+def _wrapped(text: str, width: int, *, first: str = "", after: str) -> list[str]:
+    """Lines of this width; words, among them paths and commands, stay whole."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=after, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _aligned(rows: Sequence[Sequence[str]], texts: int) -> list[str]:

@@ -3,8 +3,9 @@
 
 Promise: the agent never waits for a client. An update that a client has no room for is skipped, and how many were is
 told with the next; where nobody is attached nothing is done. A client, or a fault in answering it, ends its own
-connection and nothing else. The socket is the group's (mode 0660), in its place in one step; one that a dead process
-left behind is replaced, one that another agent answers at is left alone.
+connection and nothing else; all that it can change is how much the agent logs. The socket is the group's (mode 0660),
+in its place in one step; one that a dead process left behind is replaced, one that another agent answers at is left
+alone.
 
 Limits: `CLIENTS_MAX` at once, further ones are told so. A client gets its question in within `QUESTION_S`; one that
 has read nothing for `STUCK_S` is let go. At most `ROWS_MAX` ids an update, the others come with the next.
@@ -60,6 +61,9 @@ class Told(Protocol):
 
     async def status(self) -> Snapshot:
         """The agent at this moment."""
+
+    def set_log_level(self, level: str) -> None:
+        """Log from now on what is of this level and above."""
 
     def definitions(self) -> Definitions:
         """What is fixed until the next reload."""
@@ -171,6 +175,8 @@ class LiveServer:
 
     async def _answer(self, question: Question, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if question.ask == "status":
+            if question.log_level:
+                self._told.set_log_level(question.log_level)
             writer.write(encode(Answer(version=VERSION, snapshot=await self._told.status())))
             return
         writer.write(encode(Answer(version=VERSION, definitions=self._told.definitions())))

@@ -122,6 +122,17 @@ class RuleFigures(msgspec.Struct, frozen=True, kw_only=True):
     heard: int
 
 
+class IntegrityFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A message whose counter or checksum is verified, as bus.message: its frames since the start or reload, how many
+    of them are wrong or repeated, and how many are missing between them."""
+
+    subject: str
+    frames: int = 0
+    wrong: int = 0
+    missing: int = 0
+    repeated: int = 0
+
+
 class Said(msgspec.Struct, frozen=True, kw_only=True):
     """The latest warning or error of one kind that the agent has logged; `about` is what it is about, as bus=can0."""
 
@@ -139,6 +150,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     time_ns, clock_trusted   the unit's wall clock, and whether anything vouches for it
     up_s, reloaded_s         since the process started, and since its configuration was read last
     home                     the class that tells what concerns all frames
+    log_level                the least that is logged: debug, info, warning or error; "" where it is not known
     late                     stages that have not moved on in their time, and by how many seconds
     said                     warnings and errors, the latest last
     """
@@ -155,5 +167,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     link: LinkFigures
     triggers: int = 0
     rules: tuple[RuleFigures, ...] = ()
+    integrity: tuple[IntegrityFigures, ...] = ()
+    log_level: str = ""
     late: dict[str, float] = {}
     said: tuple[Said, ...] = ()

@@ -39,6 +39,7 @@ from agent.uplink.lane import BatchQueue, Lane, Record, Worker
 from agent.uplink.options import SenderOptions
 from agent.uplink.status import LinkState, Presence
 from agent.uplink.suspects import Suspects
+from agent.uplink.tally import Tally
 from agent.uplink.transport import Answer, Link, LinkLoss, Outcome, RefusedError, Transport, Trouble
 from agent.uplink.window import Pace, Window
 
@@ -98,6 +99,7 @@ class Sender:
         self._lanes = [Lane(queue, call, self._has_to_wait) for queue in queues]
         self.presence = Presence(options, queues[0].stream if queues else "", self._allowance)
         self._backoff = Backoff(options.backoff_base_s, options.backoff_max_s)
+        self._tally = Tally()
         self._patience = self._backoff
         self._paces = [Pace(options.backlog_rate) for _ in queues]
         self._throttle = Pace(options.bytes_per_s, options.publishes_per_s)
@@ -373,7 +375,9 @@ class Sender:
             self._count("acknowledged_batches", 1)
             self._count("acknowledged_bytes", size)
             name = {"stream": record.stream, "sequence": record.sequence}
-            log.info("batch_acknowledged", **name, size_bytes=size, latency_ms=round(latency_s * 1000, 1))
+            log.debug("batch_acknowledged", **name, size_bytes=size, latency_ms=round(latency_s * 1000, 1))
+            if told := self._tally.add(size, time.monotonic()):
+                log.info("batches_acknowledged", **told)
         elif answer.outcome is Outcome.UNACCEPTABLE:
             await self._set_aside(lane, record, answer.reason)
         elif answer.outcome is Outcome.LOST:

@@ -36,10 +36,14 @@ async def spawn(*arguments: str, log: Path, out: Path | None = None) -> asyncio.
 
 
 class Agent:
-    """One vehicle's agent, started again and again. `lines` are those of the process at hand."""
+    """One vehicle's agent, started again and again. `lines` are those of the process at hand.
 
-    def __init__(self, folder: Path, config: str) -> None:
+    `program`: what Python runs, with the command line of canferry behind it.
+    """
+
+    def __init__(self, folder: Path, config: str, *, program: Sequence[str] = ("-m", "agent")) -> None:
         self.folder = folder
+        self.program = program
         self.config = folder / "agent.toml"
         self.config.write_text(config)
         self.starts = 0
@@ -62,7 +66,7 @@ class Agent:
     async def start(self) -> None:
         """Begin the process; what it needs to be ready is awaited with `said`."""
         self.starts += 1
-        self.process = await spawn("-m", "agent", "run", "--config", str(self.config), log=self.log)
+        self.process = await spawn(*self.program, "run", "--config", str(self.config), log=self.log)
 
     async def said(self, event: str, timeout_s: float = START_S, **fields: object) -> Line:
         """Wait until the newest process says this."""

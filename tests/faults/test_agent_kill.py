@@ -62,6 +62,7 @@ backoff_max = "500ms"
 [agent]
 shutdown_grace = "30s"
 [log]
+level = "debug"
 format = "json"
 """
 RULES = """

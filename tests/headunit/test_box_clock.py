@@ -31,6 +31,7 @@ def test_a_clock_that_starts_in_1970_and_is_then_set_silences_and_loses_nothing(
         service.start()
         scenario.drive()
         first = unit.car.told()
+        assert "error clock_wrong (clock): " in unit.run("canferry status || test $? = 1")
     scenario.drive()
     scenario.settle()
     assert unit.car.times[scenario.begin : first].min() < YEAR_NS

@@ -45,6 +45,23 @@ def test_it_boots_and_is_ready(service: Service) -> None:
     assert shown["StatusText"].startswith("powertrain up, chassis up; ")
 
 
+def test_its_lines_are_found_by_their_fields(service: Service) -> None:
+    service.start()
+    told = service.unit.run("journalctl --no-pager --output=cat --unit=canferry BUS=chassis")
+    assert "interface_up" in told
+    assert "bus=powertrain" not in told
+    assert "agent_started" in service.unit.run("journalctl --no-pager --output=cat CODE=agent_started")
+
+
+def test_what_is_asked_of_it_is_logged_without_a_restart(service: Service) -> None:
+    service.start()
+    unit, since = service.unit, len(service.unit.log)
+    assert ", logs debug " in unit.run("canferry status --log-level debug || test $? = 1")
+    unit.log.said("log_level_changed", since=since, now="debug", before="info")
+    service.kill("USR1")
+    unit.log.said("log_level_changed", since=since, now="info", before="debug")
+
+
 def test_it_has_no_rights_but_to_its_own_state(service: Service) -> None:
     service.start()
     unit = service.unit

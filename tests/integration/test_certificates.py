@@ -146,6 +146,7 @@ backoff_max = "1s"
 [agent]
 shutdown_grace = "30s"
 [log]
+level = "debug"
 format = "json"
 """
 

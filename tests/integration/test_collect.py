@@ -57,6 +57,7 @@ broker = "BROKER"
 [agent]
 shutdown_grace = "GRACE"
 [log]
+level = "debug"
 format = "json"
 """
 BEFORE_S, AFTER_S, CYCLE_S = 1.0, 0.5, 0.01

@@ -38,6 +38,7 @@ broker = "BROKER"
 [agent]
 shutdown_grace = "30s"
 [log]
+level = "debug"
 format = "json"
 """
 OTHER_BUS = '[[bus]]\nname = "other"\ninterface = "simulator"\n[batch]'

@@ -53,6 +53,7 @@ broker = "BROKER"
 [agent]
 socket = "SOCKET"
 [log]
+level = "LEVEL"
 format = "json"
 """
 
@@ -90,12 +91,13 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path, more: str = "") -> AsyncIterator[Bench]:
+async def bench(folder: Path, more: str = "", level: str = "debug") -> AsyncIterator[Bench]:
     lines = (f"({1_700_000_000 + n / 100:.6f}) can7 {0x7E0 + n % 4:X}#0102030405\n" for n in range(60_000))
     (folder / "drive.log").write_text("".join(lines))
     (folder / "other.dbc").write_text(DBC)
     async with running(folder / "broker") as broker:
         config = CONFIG.replace("BROKER", broker.url()).replace("SOCKET", str(folder / "agent.sock"))
+        config = config.replace("LEVEL", level)
         agent = Agent(folder, config + more)
         try:
             await agent.start()
@@ -126,7 +128,11 @@ async def test_status_tells_figures_and_causes(tmp_path: Path) -> None:
 
 async def test_the_cloud_is_told_how_it_goes(tmp_path: Path) -> None:
     async with running(tmp_path / "broker") as broker, subscriber(broker.port, f"canferry/{VEHICLE}/status") as cloud:
-        config = CONFIG.replace('"BROKER"', f'"{broker.url()}"\nheartbeat = "1s"').replace("SOCKET", "")
+        config = (
+            CONFIG.replace('"BROKER"', f'"{broker.url()}"\nheartbeat = "1s"')
+            .replace("SOCKET", "")
+            .replace("LEVEL", "info")
+        )
         (tmp_path / "drive.log").write_text("(1.0) can7 7E0#00\n")
         (tmp_path / "other.dbc").write_text(DBC)
         agent = Agent(tmp_path, config)
@@ -197,6 +203,7 @@ async def test_tail_draws_in_place_on_a_terminal(tmp_path: Path) -> None:
 
 async def test_explain_tells_what_the_agent_hears_and_what_the_rules_keep(tmp_path: Path) -> None:
     rules = '[[collect]]\nmessage = "ENGINE_*"\nevery = "1s"\npriority = "bulk"\n[[collect]]\nbus = "body"\n'
+    rules += '[[integrity]]\nmessage = "ENGINE_SPEED"\ncounter = "COUNTER"\n'
     async with bench(tmp_path, rules) as live:
         await live.status_has("dbc_wrong")
         code, out, _ = await live.command("explain", "0xC0", "--json")
@@ -209,6 +216,12 @@ async def test_explain_tells_what_the_agent_hears_and_what_the_rules_keep(tmp_pa
         values = {signal["name"]: signal["value"] for signal in item["signals"]}
         assert 0 <= values["ENGINE_RPM"] < 10_000
         assert item["kept"] == [{"class": "bulk", "signals": 7, "how": "last of each 1s", "rules": [1]}]
+        assert (item["verified"]["counter"], item["verified"]["wrong"], item["verified"]["missing"]) == (
+            "COUNTER",
+            0,
+            0,
+        )
+        assert item["verified"]["frames"] > 0
         code, text, _ = await live.command("explain", "BRAKE_PRESSURE")
         assert code == 0
         assert "no: no rule keeps any of its signals" in text
@@ -225,6 +238,26 @@ async def test_explain_tells_what_the_agent_hears_and_what_the_rules_keep(tmp_pa
         assert "ENGINE_SPEED" in text
         assert "heard" not in text
         assert "no agent answers there" in err
+
+
+async def test_the_level_of_the_log_changes_while_it_runs(tmp_path: Path) -> None:
+    async with bench(tmp_path, level="info") as live:
+        assert live.agent.process is not None
+        code, out, _ = await live.command("status", "--log-level", "debug")
+        assert code in (0, 1)
+        assert ", logs debug " in out
+        await live.agent.said("log_level_changed", now="debug", before="info")
+        await live.agent.said("batch_sealed", level="debug")
+        live.agent.process.send_signal(signal.SIGUSR1)  # back to what is configured
+        while (told := await live.status())[1]["snapshot"]["log_level"] != "info":
+            pass
+        assert told[1]["snapshot"]["pid"] == live.agent.process.pid
+        live.agent.process.send_signal(signal.SIGUSR1)
+        while len(live.agent.events("log_level_changed")) < 2:
+            await asyncio.sleep(0.02)
+        code, _, err = await live.command("status", "--log-level", "all")
+        assert code == 2
+        assert "invalid choice" in err
 
 
 async def test_without_an_agent_status_says_so(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from agent.health import Pulse
 from agent.live.defining import define
 from agent.live.heard import Heard
 from agent.live.protocol import VERSION, Answer, decode_answer, encode
-from agent.log import Recent
+from agent.log import Logging
 from agent.model import FrameBlock, SourceCounters
 from agent.sources.simulator import SimulatorSource
 from agent.storage import Storage
@@ -96,7 +97,7 @@ class Run:
         self.packer = make_packer(config, self.decoding, self.storage.vaults, self.clock, heard=self.heard)
         self.source = SimulatorSource(0, "car", clock=self.clock)
         self.pulse = Pulse("uplink")
-        self.recent = Recent()
+        self.logging = Logging(stream=io.StringIO())
         self.figures = Figures(
             self.config,
             self.decoding.catalog,
@@ -110,7 +111,7 @@ class Run:
             lambda: LinkState(broker="localhost:1883", last_error="no route", trouble="unreachable"),
             [self.pulse],
             self.clock,
-            self.recent,
+            self.logging,
             time.monotonic() - 60,
         )
 
@@ -129,7 +130,7 @@ async def test_a_snapshot_gathers_buses_spool_link_and_rules(running: Run) -> No
         frames = running.source.drain()
         await running.worker.call(running.packer.take, frames)
         await running.worker.call(running.packer.seal)
-        running.recent(None, "", {"event": "link_refused", "level": "warning", "reason": "no route"})
+        running.logging.recent(None, "", {"event": "link_refused", "level": "warning", "reason": "no route"})
         told = await running.figures.status()
     car, body = told.buses
     assert (car.state, car.frames, car.known, car.messages) == ("up", len(frames), len(frames), 24)
@@ -181,7 +182,7 @@ async def test_a_stage_that_is_late_is_named(running: Run) -> None:
 
 def test_definitions_are_those_of_the_configuration(running: Run) -> None:
     told = running.figures.definitions()
-    assert told == define(running.config, running.decoding.content)
+    assert told == define(running.config, running.decoding.catalog.messages, running.decoding.content)
     assert told.catalog_bytes == running.decoding.content
     assert [bus.name for bus in told.buses] == ["car", "body"]
     assert told.collect == running.config.collect

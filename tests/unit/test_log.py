@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from agent.log import BURST, KEYS_MAX, PERIOD_S, RECENT_MAX, Key, Recent, RepeatLimiter, configure_logging
+from agent.log import BURST, KEYS_MAX, PERIOD_S, RECENT_MAX, Key, Logging, Recent, RepeatLimiter, configure_logging
 
 
 class Terminal(io.StringIO):
@@ -212,3 +212,28 @@ def test_what_was_said_longest_ago_is_forgotten() -> None:
     for number in range(RECENT_MAX + 3):
         structlog.get_logger().warning("frames_dropped", bus=f"can{number}")
     assert [line["about"] for line in recent.lines()] == [f"bus=can{n}" for n in range(3, RECENT_MAX + 3)]
+
+
+def test_the_level_changes_while_it_runs_and_a_configuration_sets_it_anew() -> None:
+    stream = io.StringIO()
+    logging, log = Logging("warning", "json", stream), structlog.get_logger()
+
+    def said() -> list[str]:
+        log.debug("block_packed")
+        log.info("batch_sealed")
+        log.warning("link_lost")
+        told = [line["event"] for line in lines_of(stream)]
+        stream.seek(0)
+        stream.truncate()
+        return told
+
+    assert said() == ["link_lost"]
+    logging.toggle_debug()
+    assert said() == ["log_level_changed", "block_packed", "batch_sealed", "link_lost"]
+    logging.toggle_debug()
+    assert said() == ["link_lost"]
+    logging.set_level("info")
+    assert said() == ["log_level_changed", "batch_sealed", "link_lost"]
+    logging.configure("error", "json")
+    assert (said(), logging.level) == ([], "error")
+    assert [line["event"] for line in logging.recent.lines()] == ["link_lost"]

@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from agent.cli.run import DEFAULT_CONFIG
+from agent.cli.addressing import DEFAULT_CONFIG
 from agent.clock import BOOT_ID_VARIABLE
 from agent.config import inspect_config
 from agent.config.sections import AgentConfig, MqttConfig, SpoolConfig

@@ -51,9 +51,11 @@ broker = "{broker}"
 backoff_base = "50ms"
 backoff_max = "500ms"
 [agent]
+socket = "{socket}"
 shutdown_grace = "30s"
 receive_buffer = "{receive_buffer}"
 [log]
+level = "debug"
 format = "json"
 """
 
@@ -160,6 +162,7 @@ async def driving(
             journal_interval_s=JOURNAL_INTERVAL_S,
             broker=broker.url(),
             receive_buffer=receive_buffer,
+            socket=folder / "agent.sock",
         )
         drive = Drive(folder, Agent(folder, config), Receiver(folder), buses)
         try:

@@ -13,6 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agent.journald import OWN
 from tests.headunit.box.car import receive
 
 if TYPE_CHECKING:
@@ -104,9 +105,23 @@ class Log:
 def _entry(number: int, said: bytes) -> Entry:
     """Of a line of `journalctl --output=json`, or of one as the agent wrote it."""
     fields = _json(said.decode(errors="replace"))
+    if fields.get("SYSLOG_IDENTIFIER") == "canferry" and "CODE" in fields:
+        return Entry(number, str(fields["MESSAGE"]), _event(fields))
     text = fields.get("MESSAGE", said) if "__REALTIME_TIMESTAMP" in fields else said
     text = text if isinstance(text, str) else bytes(text or b"").decode(errors="replace")
     return Entry(number, text, _json(text))
+
+
+def _event(fields: Line) -> Line:
+    """What the agent told the journal, as it would have written it."""
+    line: Line = {"event": fields["CODE"]}
+    for name, value in fields.items():
+        if not name.startswith("_") and name not in OWN:
+            try:
+                line[name.lower()] = json.loads(value)
+            except (TypeError, ValueError):
+                line[name.lower()] = value
+    return line
 
 
 def _json(text: str) -> Line:

@@ -18,7 +18,8 @@ from agent.live import explained
 from agent.live.client import NoAgentError
 from agent.live.explain import ITEMS_MAX, Explanation, explain
 from agent.live.knowledge import gather
-from agent.live.protocol import BusDefinition, Definitions
+from agent.live.protocol import BusDefinition, Definitions, GuardDefinition
+from agent.live.snapshot import IntegrityFigures
 from agent.model import EXTENDED, MessageDefinition, SignalDefinition
 from agent.units import Duration
 
@@ -228,12 +229,40 @@ def test_a_program_gets_plain_types() -> None:
     assert item["signals"][1] | {"start": 8, "value": 5.0, "byte_order": "intel"} == item["signals"][1]
 
 
+GUARD = GuardDefinition(message=0, counter="GEAR", counter_max=14, checksum="PARK", kind="crc8-h2f", drop=True)
+
+
+def test_it_is_told_by_what_a_message_is_verified_and_what_came_of_it() -> None:
+    known = msgspec.structs.replace(definitions(), guards=(GUARD,))
+    figures = IntegrityFigures(subject="car.DRIVE", frames=4711, wrong=3, missing=2, repeated=1)
+    explanation = explain(known, [DRIVE], "DRIVE", [figures])
+    text = "\n".join(explained.text(explanation, NOW_NS))
+    assert "verified   GEAR counts 0…14, PARK is a checksum (crc8-h2f); wrong frames are dropped\n" in text
+    assert "verified   4,711 frames, 3 wrong, 2 missing, 1 repeated since" in text
+    (item,) = explained.plain(explanation)["items"]
+    assert item["verified"] == {
+        "counter": "GEAR",
+        "counter_max": 14,
+        "checksum": "PARK",
+        "kind": "crc8-h2f",
+        "drop": True,
+        "frames": 4711,
+        "wrong": 3,
+        "missing": 2,
+        "repeated": 1,
+    }
+    assert "verified   no frame yet" in "\n".join(explained.text(of("DRIVE", known), NOW_NS))
+    assert "no frame yet" not in "\n".join(explained.text(of("DRIVE", known), 0))
+    assert "verified" not in "\n".join(explained.text(of("DOORS", known), NOW_NS))
+
+
 def test_where_no_agent_answers_a_configuration_tells(tmp_path: Path) -> None:
     config, missing = tmp_path / "agent.toml", tmp_path / "missing.toml"
     socket = tmp_path / "agent.sock"
     config.write_text(
         '[vehicle]\nid = "c"\n[[bus]]\nname = "b"\ninterface = "simulator"\n[mqtt]\nbroker = "mqtt://h"\n'
         f'[agent]\nsocket = "{socket}"\n[[collect]]\nevery = "1s"\n'
+        '[[integrity]]\nmessage = "ENGINE_SPEED"\ncounter = "COUNTER"\n'
     )
     for known in (gather(None, config, missing), gather(None, None, config)):
         assert (known.time_ns, known.rows) == (0, ())
@@ -241,6 +270,8 @@ def test_where_no_agent_answers_a_configuration_tells(tmp_path: Path) -> None:
         assert known.silent.endswith(f"this is what {config} says")
         (item,) = explain(known.definitions, known.rows, "ENGINE_SPEED").items
         assert (item.bus, item.kept[0].how) == ("b", "last of each 1s")
+        assert item.verified is not None
+        assert (item.verified.guard.counter, item.verified.guard.counter_max) == ("COUNTER", 15)
     with pytest.raises(NoAgentError):
         gather(socket, config, missing)
     with pytest.raises(NoAgentError):

@@ -36,11 +36,15 @@ class Teller:
         self.asked = 0
         self.payload, self.ids = payload, ids
         self.fault: Exception | None = None
+        self.levels: list[str] = []
 
     async def status(self) -> Snapshot:
         if self.fault:
             raise self.fault
         return snapshot()
+
+    def set_log_level(self, level: str) -> None:
+        self.levels.append(level)
 
     def definitions(self) -> Definitions:
         return DEFINITIONS
@@ -87,6 +91,16 @@ async def test_each_question_has_its_answer(path: Path) -> None:
         assert defined.definitions == DEFINITIONS
         assert frames.frames is not None
         assert [row[3] for row in frames.frames.rows] == [1]
+
+
+async def test_the_level_of_the_log_is_set_for_who_asks_so(path: Path) -> None:
+    teller = Teller()
+    async with serving(path, teller):
+        await asyncio.to_thread(ask_once, path, "status", log_level="debug")
+        await asyncio.to_thread(ask_once, path, "status")
+        with pytest.raises(ProtocolError, match=r'log_level "all"; accepted: debug, info, warning, error'):
+            await asyncio.to_thread(ask_once, path, "status", log_level="all")
+    assert teller.levels == ["debug"]
 
 
 async def test_the_group_may_ask_and_nobody_else(path: Path) -> None:
