@@ -55,6 +55,7 @@ def mqtt_options(config: Config, stream: str) -> MqttOptions:
         will_payload=status_payload(online=False, stream=stream),
         retain=profile.retained,
         message_bytes_max=profile.message_bytes_max,
+        congestion=mqtt.congestion,
         alpn=profile.alpn.get(mqtt.port, ""),
     )
 

@@ -36,6 +36,7 @@ class MqttOptions:
     will_topic             "" sends no last will
     retain                 the last will is retained, and so are messages that ask for it
     message_bytes_max      of a whole PUBLISH, where the endpoint is known to take no more
+    congestion             TCP's congestion control, where the kernel allows it; "": the kernel's own choice
     alpn                   the TLS protocol name to ask for (RFC 7301); "": none
     """
 
@@ -58,6 +59,7 @@ class MqttOptions:
     will_payload: bytes = b""
     retain: bool = True
     message_bytes_max: int | None = None
+    congestion: str = "bbr"
     alpn: str = ""
 
     @property
@@ -84,8 +86,8 @@ class SenderOptions:
     batch: TopicTemplate = BATCH_TOPIC
     catalog: TopicTemplate = CATALOG_TOPIC
     status: TopicTemplate | None = STATUS_TOPIC
-    window_batches: int = 4
-    window_bytes: int = 192 << 10
+    window_batches: int = 8
+    window_bytes: int = 256 << 10
     backlog_rate: float | None = None
     publishes_per_s: float | None = None
     bytes_per_s: float | None = None

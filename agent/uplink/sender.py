@@ -335,7 +335,8 @@ class Sender:
     async def _send(self, link: Link, lane: Lane, record: Record) -> None:
         """One batch, from its catalog to its answer."""
         size = len(record.payload)
-        try:
+        with contextlib.ExitStack() as leaving:
+            leaving.callback(self._leave, size)
             if not await self._deliver_catalog(link, record):
                 return
             topic = self._options.batch.expand(
@@ -347,12 +348,17 @@ class Sender:
             began = time.monotonic()
             labels = self._options.labels("batch", f"{record.stream}/{record.sequence}")
             answer = await link.publish(topic, record.payload, labels=labels)
+            took_s = time.monotonic() - began
             self._count("sent_batches", 1)
             self._count("sent_bytes", size)
-            await self._settle(lane, record, topic, answer, time.monotonic() - began)
-        finally:
-            self._window.remove(size)
-            self.batch_available.set()
+            if answer.outcome is Outcome.ACCEPTED:  # the link does not wait for the disk
+                leaving.close()
+            await self._settle(lane, record, topic, answer, took_s)
+
+    def _leave(self, size: int) -> None:
+        """Make room in the window."""
+        self._window.remove(size)
+        self.batch_available.set()
 
     async def _deliver_catalog(self, link: Link, record: Record) -> bool:
         """Whether the batch may follow."""
