@@ -173,6 +173,8 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     congestion        TCP's congestion control, where the kernel has and allows it; "": the kernel's own choice
     connect_timeout   a connection that takes longer is given up
     backoff_base      the first pause after a failure is up to this long; each one after up to twice the last
+    backoff_spread    the first pauses after the broker has closed a working connection are up to this long: it
+                      closes those of all vehicles at once; the network loses them one by one
     backoff_max       no pause is longer
     """
 
@@ -197,6 +199,7 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     congestion: Congestion = "bbr"
     connect_timeout: Annotated[Duration, Within("1s", "5m")] = Duration.parse("20s")
     backoff_base: Annotated[Duration, Within("10ms", "1m")] = Duration.parse("1s")
+    backoff_spread: Annotated[Duration, Within("0s", "24h")] = Duration.parse("30s")
     backoff_max: Annotated[Duration, Within("10ms", "24h")] = Duration.parse("5m")
 
     @property

@@ -77,7 +77,7 @@ class SenderOptions:
     publishes_per_s, bytes_per_s   what the endpoint takes of all messages together; None: any
     cloud_events                   label each message as a CloudEvent
     closes_over                    what this kind of endpoint closes the link over without a word
-    backoff_base_s, backoff_max_s  see `backoff`
+    backoff_base_s, backoff_max_s, backoff_spread_s, reconnect_least_s   see `backoff`
     status                         None: no status messages
     turn_max_s                     a step, such as a connection's coming up, that takes longer is stuck
     """
@@ -95,6 +95,8 @@ class SenderOptions:
     closes_over: str = ""
     backoff_base_s: float = 1.0
     backoff_max_s: float = 300.0
+    backoff_spread_s: float = 0.0
+    reconnect_least_s: float = 0.0
     turn_max_s: float = 120.0
 
     def labels(self, kind: str, name: str) -> Labels:

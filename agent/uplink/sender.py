@@ -97,14 +97,16 @@ class Sender:
         self._suspects = Suspects()
         self._lanes = [Lane(queue, call, self._has_to_wait) for queue in queues]
         self.presence = Presence(options, queues[0].stream if queues else "", self._allowance)
-        self._backoff = Backoff(options.backoff_base_s, options.backoff_max_s)
-        self._patience = self._backoff
+        base_s, maximum_s = options.backoff_base_s, options.backoff_max_s
+        self._patience = Backoff(base_s, maximum_s)
+        self._backoff = Backoff(base_s, maximum_s, spread_s=options.backoff_spread_s, least_s=options.reconnect_least_s)
         self._paces = [Pace(options.backlog_rate) for _ in queues]
         self._throttle = Pace(options.bytes_per_s, options.publishes_per_s)
         self._window = Window(options.window_batches, options.window_bytes)
         self._window_full = options.window_batches
         self._careful = 0
         self._pausing = self._dead = self._tidy = False
+        self._closed = False  # by the other end, the last link
         self._pause_until = 0.0
         self._lost: list[tuple[Lane, Record]] = []
         self._catalogs = CatalogDelivery(shelf, call, options, self._throttle, transport.address, self._allowance)
@@ -157,8 +159,9 @@ class Sender:
         while not last:
             last = self._draining.is_set()
             self.pulse.beat(self._options.turn_max_s)
+            self._closed = False
             trouble, reason = await self._link_until_resumed()
-            self._backoff = self._backoff.failed(trouble)
+            self._backoff = self._backoff.failed(trouble, closed=self._closed)
             wait_s = 0.0 if last else self._backoff.wait_s(self._roll())
             self._note(connected=False, last_error=reason, trouble=trouble.value, next_try_s=wait_s)
             if trouble is Trouble.CLOSED:
@@ -206,6 +209,7 @@ class Sender:
             hint = self._hint(None, silent=error.silent)
             log.warning("link_refused", reason=str(error), failures=self._backoff.failures + 1, **hint)
             return error.trouble, str(error)
+        self._closed = loss.by_peer
         if loss.trouble is not Trouble.CLOSED:
             hint = self._hint(loss.trouble, silent=loss.by_peer and loss.code < 0)
             log.warning("link_lost", broker=self._transport.address, reason=loss.reason, **hint)
