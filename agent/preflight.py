@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import enum
+import importlib.util
 import os
 import re
 import shutil
@@ -226,8 +227,13 @@ def _check_device(where: str, device: Path, what: str) -> Finding:
 
 
 def check_modem(config: Config) -> Iterator[Finding]:
-    """Whether the modem's port could be opened now."""
-    if config.modem is not None:
+    """Whether the modem's port could be opened now, or ModemManager asked."""
+    if config.modem is not None and config.modem.port is None:
+        if importlib.util.find_spec("jeepney") is None:
+            text = '"modemmanager" needs the library jeepney: pip install "canferry[modemmanager]"'
+            yield Finding(Level.ERROR, "modem.source", text)
+        return
+    if config.modem is not None and config.modem.port is not None:
         yield _check_device("modem.port", Path(config.modem.port), "a modem")
 
 

@@ -222,14 +222,16 @@ class MqttConfig(Section, frozen=True, kw_only=True):
 class ModemConfig(Section, frozen=True, kw_only=True):
     """``[modem]``: a modem that is asked how it stands with the network; without the section none is.
 
-    port        the serial device of its AT commands; required
+    source      "at": it is asked by AT commands; "modemmanager": ModemManager is asked, over D-Bus
+    port        the serial device of its AT commands; required by "at"
     baud        bits per second
     poll        it is asked this often; changes that it tells unasked are heard at once
     weak_rate   what old batches of other classes than critical may use of the link while the signal is about to
                 be lost
     """
 
-    port: Annotated[str, Meta(pattern=r"^/.+$", description='a serial device such as "/dev/ttyUSB2"')]
+    source: Literal["at", "modemmanager"] = "at"
+    port: Annotated[str, Meta(pattern=r"^/.+$", description='a serial device such as "/dev/ttyUSB2"')] | None = None
     baud: Annotated[int, Within("1200", "4000000")] = 115200
     poll: Annotated[Duration, Within("1s", "1h")] = Duration.parse("30s")
     weak_rate: Annotated[Rate, Within("1B/s", "1GiB/s")] = Rate.parse("2KiB/s")

@@ -135,8 +135,8 @@ def make_car(
     spool = storage.spools[0]
     for batch in batches:
         payload = readdressed(batch.payload, config.vehicle.id, spool.stream, spool.next_sequence)
-        times = {"begin_ns": batch.begin_ns, "end_ns": batch.end_ns, "frames": batch.frames}
-        spool.append(payload, catalog=batch.catalog, **times)
+        begin_ns, end_ns = batch.begin_ns, batch.end_ns
+        spool.append(payload, catalog=batch.catalog, begin_ns=begin_ns, end_ns=end_ns, frames=batch.frames)
     transport = MqttTransport(mqtt_options(config, spool.stream))
     sender = Sender(transport, storage.spools, storage.shelf, call, sender_options(config))
     return Car(storage, sender, len(batches))
@@ -162,9 +162,9 @@ def counted(port: int) -> dict[str, int]:
     client.on_message = lambda _client, _data, message: found.__setitem__(message.topic, int(message.payload))
     client.connect("127.0.0.1", port)
     client.subscribe([(f"$SYS/broker/{name}", 0) for name in COUNTED])
-    client.loop_start()
-    time.sleep(3)  # the broker tells each second
-    client.loop_stop()
+    until_s = time.monotonic() + 3  # the broker tells each second
+    while time.monotonic() < until_s:
+        client.loop(0.1)
     client.disconnect()
     return {name: found.get(f"$SYS/broker/{name}", 0) for name in COUNTED}
 
