@@ -41,6 +41,7 @@ log = structlog.get_logger()
 
 ANSWER_MAX_S = 10.0
 STIRRED_S = 1.0
+MISSING = "missing"
 _OBJECTS = DBusAddress(ROOT, bus_name=NAME, interface="org.freedesktop.DBus.ObjectManager")
 _BUS = "org.freedesktop.DBus"
 _FAILURES = (OSError, EOFError, ValueError, KeyError, TimeoutError, RouterClosed, AuthenticationError)
@@ -69,7 +70,7 @@ class ModemManager:
                 delay_s = self._retry_first_s
                 await self._listen(router)
             except _FAILURES as error:
-                self._is_down("down", "modem_manager_down", str(error) or type(error).__name__)
+                self._is_down("down", str(error) or type(error).__name__)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, RETRY_MAX_S)
 
@@ -110,19 +111,22 @@ class ModemManager:
             async with asyncio.timeout(self._answer_max_s):
                 (objects,) = unwrap_msg(await router.send_and_get_reply(call))
         except DBusErrorResponse as error:
-            self._is_down("without ModemManager", "modem_manager_down", error.name)
+            self._is_down("without ModemManager", error.name)
             return
         state = state_of(objects) if isinstance(objects, dict) else None
         if state is None:
-            self._is_down("missing", "modem_missing", "ModemManager has no modem")
+            self._is_down(MISSING, "ModemManager has no modem")
             return
         before, self.state, self._standing = self.state, state, ""
         self._teller.sim(before, state)
         self._teller.network(state)
 
-    def _is_down(self, standing: str, event: str, reason: str) -> None:
+    def _is_down(self, standing: str, reason: str) -> None:
         if self._standing != standing:
             hint = "check that ModemManager runs and has the modem (mmcli -L); it is asked again until it has"
-            log.warning(event, reason=reason, hint=hint)
+            if standing == MISSING:
+                log.warning("modem_missing", reason=reason, hint=hint)
+            else:
+                log.warning("modem_manager_down", reason=reason, hint=hint)
         self._standing, self.state = standing, ModemState()
         self._teller.network(self.state)
