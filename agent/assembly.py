@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from agent.cellular.dataplan import DataPlan
     from agent.cellular.modem import Modem
+    from agent.cellular.modemmanager import ModemManager
     from agent.clock import Clock
     from agent.collect.collector import Collector
     from agent.config import BusConfig, Config, Priority
@@ -223,16 +224,20 @@ def _python_can_source(index: int, bus: BusConfig) -> Any:
     )
 
 
-def make_modem(config: Config) -> Modem | None:
-    """The modem that is to be asked, where there is one."""
+def make_modem(config: Config) -> Modem | ModemManager | None:
+    """What tells how the unit stands with the network, where something does."""
     if config.modem is None:
         return None
+    if config.modem.port is None:
+        from agent.cellular.modemmanager import ModemManager
+
+        return ModemManager(config.modem.poll.seconds)
     from agent.cellular.modem import Modem
 
     return Modem(config.modem.port, config.modem.baud, config.modem.poll.seconds)
 
 
-def make_data_plan(config: Config, modem: Modem | None, clock: Clock) -> DataPlan | None:
+def make_data_plan(config: Config, modem: Modem | ModemManager | None, clock: Clock) -> DataPlan | None:
     """The plan that is to be kept to, where there is one; to be loaded."""
     if config.data_plan is None or config.mqtt is None:
         return None
@@ -248,7 +253,7 @@ def make_data_plan(config: Config, modem: Modem | None, clock: Clock) -> DataPla
     )
 
 
-def make_allowance(config: Config, modem: Modem | None, plan: DataPlan | None) -> Allowance | None:
+def make_allowance(config: Config, modem: Modem | ModemManager | None, plan: DataPlan | None) -> Allowance | None:
     """What the cellular network lets the uplink do, where something is known of it."""
     if modem is None and plan is None:
         return None

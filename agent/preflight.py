@@ -14,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import difflib
 import enum
+import importlib.util
 import os
 import re
 import shutil
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,7 @@ from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError, U
 from agent.sources.canlib import python_can
 from agent.sources.logfile import read_log
 from agent.uplink.certificate import expiry_s
+from agent.uplink.dialing import control_congestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -224,9 +227,24 @@ def _check_device(where: str, device: Path, what: str) -> Finding:
 
 
 def check_modem(config: Config) -> Iterator[Finding]:
-    """Whether the modem's port could be opened now."""
-    if config.modem is not None:
+    """Whether the modem's port could be opened now, or ModemManager asked."""
+    if config.modem is not None and config.modem.port is None:
+        if importlib.util.find_spec("jeepney") is None:
+            text = '"modemmanager" needs the library jeepney: pip install "canferry[modemmanager]"'
+            yield Finding(Level.ERROR, "modem.source", text)
+        return
+    if config.modem is not None and config.modem.port is not None:
         yield _check_device("modem.port", Path(config.modem.port), "a modem")
+
+
+def check_congestion(mqtt: MqttConfig) -> Iterator[Finding]:
+    """Whether this kernel lets us use the congestion control that is wanted."""
+    with socket.socket() as sock:
+        if control_congestion(sock, mqtt.congestion):
+            return
+    advice = f"modprobe tcp_{mqtt.congestion}, and its name in net.ipv4.tcp_allowed_congestion_control"
+    text = f"{mqtt.congestion} is not there, or not for {_user()}: the kernel's own is used, slower where a radio loses"
+    yield Finding(Level.WARNING, "mqtt.congestion", f"{text}; {advice}")
 
 
 def check_spool(config: Config) -> Iterator[Finding]:

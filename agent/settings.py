@@ -55,6 +55,7 @@ def mqtt_options(config: Config, stream: str) -> MqttOptions:
         will_payload=status_payload(online=False, stream=stream),
         retain=profile.retained,
         message_bytes_max=profile.message_bytes_max,
+        congestion=mqtt.congestion,
         alpn=profile.alpn.get(mqtt.port, ""),
     )
 
@@ -87,5 +88,7 @@ def sender_options(config: Config) -> SenderOptions:
         backlog_rate=mqtt.backlog_rate,
         backoff_base_s=mqtt.backoff_base.seconds,
         backoff_max_s=mqtt.backoff_max.seconds,
+        backoff_spread_s=mqtt.backoff_spread.seconds,
+        reconnect_least_s=profile.reconnect_least_s,
         turn_max_s=2 * mqtt.connect_timeout.seconds + _TURN_MARGIN_S,  # twice: MQTT 5, then 3.1.1
     )

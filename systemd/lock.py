@@ -61,7 +61,8 @@ def main() -> int:
     args = parser.parse_args()
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = {
-        HERE / "requirements.lock": project["project"]["dependencies"],
+        HERE / "requirements.lock": project["project"]["dependencies"]
+        + project["project"]["optional-dependencies"]["modemmanager"],
         HERE / "build.lock": project["build-system"]["requires"],
     }
     try:

@@ -7,11 +7,19 @@ then. What was sealed just now, and whatever is critical, goes as ever: it may b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from agent.cellular.dataplan import DataPlan
-    from agent.cellular.modem import Modem
+    from agent.cellular.network import ModemState
+
+
+class Asked(Protocol):
+    """Who knows how the unit stands with the network: a modem, or ModemManager."""
+
+    @property
+    def state(self) -> ModemState:
+        """What was said last."""
 
 
 class CellularAllowance:
@@ -24,7 +32,7 @@ class CellularAllowance:
 
     """
 
-    def __init__(self, modem: Modem | None, weak_rate: float, plan: DataPlan | None) -> None:
+    def __init__(self, modem: Asked | None, weak_rate: float, plan: DataPlan | None) -> None:
         self._modem = modem
         self._weak_rate = weak_rate
         self._plan = plan

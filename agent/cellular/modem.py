@@ -21,14 +21,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from agent.cellular.lines import LineSplitter
-from agent.cellular.network import ModemState, Registration, Sim, heard
+from agent.cellular.network import ModemState, heard
 from agent.cellular.port import RETRY_FIRST_S, Port, open_serial
+from agent.cellular.standing import Teller
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,19 +43,6 @@ UNANSWERED_MAX = 3
 STIRRED_S = 1.0
 LINE_BYTES_MAX = 512
 _FINALS = ("OK", "ERROR", "NO CARRIER", "ABORTED", "COMMAND NOT SUPPORT")
-_ADVICE = {
-    Sim.ABSENT: "insert the SIM, or look at its contacts",
-    Sim.LOCKED: "unlock it, or take its PIN away, with what dials (ModemManager, …)",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """What is worth a line in the log when it changes."""
-
-    registration: Registration
-    operator: str
-    technology: str
 
 
 class Modem:
@@ -90,7 +77,7 @@ class Modem:
         self._greeted = False  # since the port was opened, and it last fell silent
         self._unanswered = 0
         self._silent = False
-        self._told = _standing(self.state)
+        self._teller = Teller(device)
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -111,7 +98,7 @@ class Modem:
             if not self._greeted:
                 self._greeted = await self._ask_all(GREETINGS)
             if self._greeted and await self._ask_all(QUESTIONS):
-                self._tell()
+                self._teller.network(self.state)
             await self._rest()
 
     async def _rest(self) -> None:
@@ -145,7 +132,7 @@ class Modem:
             log.warning("modem_silent", port=self._device, commands=self._unanswered, hint=hint)
         self._silent, self._greeted, self._unanswered = True, False, 0
         self.state = ModemState()
-        self._tell()
+        self._teller.network(self.state)
 
     def _opened(self) -> None:
         self._lines.reset()
@@ -157,7 +144,7 @@ class Modem:
         self._open.clear()
         self._answered.set()  # whoever waits need not any more
         self.state = ModemState()
-        self._tell()
+        self._teller.network(self.state)
 
     def _received(self, data: bytes) -> None:
         for line in self._lines.feed(data):
@@ -170,8 +157,7 @@ class Modem:
 
     def _hear(self, text: str) -> None:
         before, self.state = self.state, heard(self.state, text)
-        if self.state.sim is not before.sim and self.state.sim in _ADVICE:
-            log.warning("sim_missing", port=self._device, sim=str(self.state.sim), hint=_ADVICE[self.state.sim])
+        self._teller.sim(before, self.state)
         if self.state.registration is not before.registration:
             self._stirred.set()
 
@@ -181,23 +167,3 @@ class Modem:
         if self._silent:
             self._silent = False
             log.info("modem_heard", port=self._device)
-
-    def _tell(self) -> None:
-        """One line where the network has changed."""
-        standing = _standing(self.state)
-        if standing == self._told:
-            return
-        before, self._told = self._told, standing
-        log.info(
-            "network_changed",
-            registration=str(standing.registration),
-            before=str(before.registration),
-            operator=standing.operator,
-            technology=standing.technology,
-            rsrp_dbm=self.state.rsrp_dbm,
-            rssi_dbm=self.state.rssi_dbm,
-        )
-
-
-def _standing(state: ModemState) -> _Standing:
-    return _Standing(state.registration, state.operator, state.technology)

@@ -111,7 +111,7 @@ _TECHNOLOGIES = {
     9: "NB-IoT",
     **dict.fromkeys((11, 12, 13), "5G"),
 }
-_OPERATOR_CHARACTERS_MAX = 32
+OPERATOR_CHARACTERS_MAX = 32
 _LINE = re.compile(r"\+(CPIN|CREG|CEREG|COPS|CSQ|CESQ|CME ERROR): ?(.*)")
 _SIM_ERRORS = {10: Sim.ABSENT, 13: Sim.ABSENT, 15: Sim.ABSENT, 11: Sim.LOCKED, 12: Sim.LOCKED}
 """+CME ERROR: not inserted, failure, wrong; PIN required, PUK required."""
@@ -160,7 +160,7 @@ def _status(values: list[str]) -> int | None:
 
 def _operator(state: ModemState, values: list[str]) -> ModemState:
     """<mode>[,<format>,<oper>[,<AcT>]]."""
-    operator = values[2].strip('"')[:_OPERATOR_CHARACTERS_MAX] if len(values) > 2 else ""
+    operator = values[2].strip('"')[:OPERATOR_CHARACTERS_MAX] if len(values) > 2 else ""
     number = _number(values[3]) if len(values) > 3 else None
     technology = "" if number is None else _TECHNOLOGIES.get(number, "")
     return replace(state, operator=operator if operator.isprintable() else "", technology=technology)

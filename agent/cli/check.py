@@ -95,7 +95,7 @@ def _check_mqtt(mqtt: MqttConfig, *, offline: bool) -> list[Finding]:
 
     from agent import preflight
 
-    findings = list(preflight.check_credentials(mqtt))
+    findings = [*preflight.check_credentials(mqtt), *preflight.check_congestion(mqtt)]
     if not offline:
         findings.append(asyncio.run(preflight.check_broker(mqtt)))
     return findings

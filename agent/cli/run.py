@@ -58,10 +58,11 @@ def run(args: Namespace) -> int:
 def _usable(file: Path) -> Config:
     """The configuration of a file; DBC files are loaded, and refused, by the daemon itself."""
     from agent.config import load_config
-    from agent.preflight import check_buses, check_credentials, check_endpoint, check_spool, refuse
+    from agent.preflight import check_buses, check_credentials, check_endpoint, check_modem, check_spool, refuse
 
     config = load_config(file)
     refuse(file, check_buses(config.buses))
+    refuse(file, check_modem(config))
     refuse(file, check_spool(config))
     refuse(file, check_endpoint(config))
     if config.mqtt is not None:

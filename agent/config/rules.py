@@ -19,7 +19,7 @@ from agent.config.integrity import broken_integrity
 from agent.units import Size
 
 if TYPE_CHECKING:
-    from agent.config.sections import BusConfig, Config, MqttConfig
+    from agent.config.sections import BusConfig, Config, ModemConfig, MqttConfig
 
 BUSES_MAX = 255
 """A frame carries the index of its bus in one byte."""
@@ -44,8 +44,8 @@ def broken(config: Config) -> Broken:
             "spool.limit",
             f'"{config.spool.limit}" is too small for [[collect]]; accepted: at least "{CLASSES_LIMIT}"',
         )
-    if config.modem is not None and config.modem.port in [bus.channel for bus in config.buses]:
-        yield "modem.port", f'"{config.modem.port}" is taken by a bus; accepted: another of the modem\'s ports'
+    if config.modem is not None:
+        yield from _broken_modem(config.modem, config.buses)
     if config.data_plan is not None:
         yield from _broken_data_plan(config)
     if config.mqtt is not None:
@@ -53,6 +53,15 @@ def broken(config: Config) -> Broken:
         if config.mqtt.window_bytes < config.batch.max_bytes:
             size = config.mqtt.window_bytes
             yield "mqtt.window_bytes", f'"{size}" is too small; accepted: at least batch.max_bytes'
+
+
+def _broken_modem(modem: ModemConfig, buses: tuple[BusConfig, ...]) -> Broken:
+    if modem.source == "at" and modem.port is None:
+        yield "modem.port", 'missing, and required by source = "at"; accepted: a serial device such as "/dev/ttyUSB2"'
+    elif modem.source != "at" and modem.port is not None:
+        yield "modem.port", f'"{modem.port}" has no effect beside source = "{modem.source}"; accepted: without it'
+    elif modem.port in [bus.channel for bus in buses]:
+        yield "modem.port", f'"{modem.port}" is taken by a bus; accepted: another of the modem\'s ports'
 
 
 def _broken_buses(buses: tuple[BusConfig, ...]) -> Broken:

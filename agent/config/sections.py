@@ -56,6 +56,9 @@ StatusTopic = Annotated[
     ),
 ]
 ClientId = Annotated[str, Meta(min_length=1, max_length=128, description="1 to 128 characters")]
+Congestion = Annotated[
+    str, Meta(pattern=r"^[a-z0-9_-]{0,15}$", description='the name of one, such as "bbr" or "cubic", or "" for none')
+]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 
 PAYLOAD_BYTES_MAX = 120 * 1024
@@ -167,8 +170,11 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     topic_status      where the agent says online and offline, and how it goes; an empty text: nowhere
     heartbeat         how often it says how it goes while it is online; "0s": never
     cloud_events      label each message as a CloudEvent, in MQTT 5's properties
+    congestion        TCP's congestion control, where the kernel has and allows it; "": the kernel's own choice
     connect_timeout   a connection that takes longer is given up
     backoff_base      the first pause after a failure is up to this long; each one after up to twice the last
+    backoff_spread    the first pauses after the broker has closed a working connection are up to this long: it
+                      closes those of all vehicles at once; the network loses them one by one
     backoff_max       no pause is longer
     """
 
@@ -182,16 +188,18 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     certificate: Path | None = None
     key: Path | None = None
     keepalive: Annotated[Duration, Within("1s", "18h")] = Duration.parse("30s")
-    window_batches: Annotated[int, Within("1", "100")] = 4
-    window_bytes: Annotated[Size, Within("1KiB", "64MiB")] = Size.parse("192KiB")
+    window_batches: Annotated[int, Within("1", "100")] = 8
+    window_bytes: Annotated[Size, Within("1KiB", "64MiB")] = Size.parse("256KiB")
     backlog_rate: Annotated[Rate, Within("100B/s", "1GB/s")] | None = None
     topic_batch: Topic = "canferry/{vehicle}/batch"
     topic_catalog: Topic = "canferry/{vehicle}/catalog"
     topic_status: StatusTopic = "canferry/{vehicle}/status"
     heartbeat: Annotated[Duration, Within("0s", "24h")] = Duration.parse("15m")
     cloud_events: bool = False
+    congestion: Congestion = "bbr"
     connect_timeout: Annotated[Duration, Within("1s", "5m")] = Duration.parse("20s")
     backoff_base: Annotated[Duration, Within("10ms", "1m")] = Duration.parse("1s")
+    backoff_spread: Annotated[Duration, Within("0s", "24h")] = Duration.parse("30s")
     backoff_max: Annotated[Duration, Within("10ms", "24h")] = Duration.parse("5m")
 
     @property
@@ -214,14 +222,16 @@ class MqttConfig(Section, frozen=True, kw_only=True):
 class ModemConfig(Section, frozen=True, kw_only=True):
     """``[modem]``: a modem that is asked how it stands with the network; without the section none is.
 
-    port        the serial device of its AT commands; required
+    source      "at": it is asked by AT commands; "modemmanager": ModemManager is asked, over D-Bus
+    port        the serial device of its AT commands; required by "at"
     baud        bits per second
     poll        it is asked this often; changes that it tells unasked are heard at once
     weak_rate   what old batches of other classes than critical may use of the link while the signal is about to
                 be lost
     """
 
-    port: Annotated[str, Meta(pattern=r"^/.+$", description='a serial device such as "/dev/ttyUSB2"')]
+    source: Literal["at", "modemmanager"] = "at"
+    port: Annotated[str, Meta(pattern=r"^/.+$", description='a serial device such as "/dev/ttyUSB2"')] | None = None
     baud: Annotated[int, Within("1200", "4000000")] = 115200
     poll: Annotated[Duration, Within("1s", "1h")] = Duration.parse("30s")
     weak_rate: Annotated[Rate, Within("1B/s", "1GiB/s")] = Rate.parse("2KiB/s")

@@ -36,6 +36,7 @@ class MqttOptions:
     will_topic             "" sends no last will
     retain                 the last will is retained, and so are messages that ask for it
     message_bytes_max      of a whole PUBLISH, where the endpoint is known to take no more
+    congestion             TCP's congestion control, where the kernel allows it; "": the kernel's own choice
     alpn                   the TLS protocol name to ask for (RFC 7301); "": none
     """
 
@@ -58,6 +59,7 @@ class MqttOptions:
     will_payload: bytes = b""
     retain: bool = True
     message_bytes_max: int | None = None
+    congestion: str = "bbr"
     alpn: str = ""
 
     @property
@@ -75,7 +77,7 @@ class SenderOptions:
     publishes_per_s, bytes_per_s   what the endpoint takes of all messages together; None: any
     cloud_events                   label each message as a CloudEvent
     closes_over                    what this kind of endpoint closes the link over without a word
-    backoff_base_s, backoff_max_s  see `backoff`
+    backoff_base_s, backoff_max_s, backoff_spread_s, reconnect_least_s   see `backoff`
     status                         None: no status messages
     turn_max_s                     a step, such as a connection's coming up, that takes longer is stuck
     """
@@ -84,8 +86,8 @@ class SenderOptions:
     batch: TopicTemplate = BATCH_TOPIC
     catalog: TopicTemplate = CATALOG_TOPIC
     status: TopicTemplate | None = STATUS_TOPIC
-    window_batches: int = 4
-    window_bytes: int = 192 << 10
+    window_batches: int = 8
+    window_bytes: int = 256 << 10
     backlog_rate: float | None = None
     publishes_per_s: float | None = None
     bytes_per_s: float | None = None
@@ -93,6 +95,8 @@ class SenderOptions:
     closes_over: str = ""
     backoff_base_s: float = 1.0
     backoff_max_s: float = 300.0
+    backoff_spread_s: float = 0.0
+    reconnect_least_s: float = 0.0
     turn_max_s: float = 120.0
 
     def labels(self, kind: str, name: str) -> Labels:

@@ -63,6 +63,7 @@ class Profile:
     in_flight_max      publishes that wait for their acknowledgement
     in_flight_bytes_max
     publishes_per_s, bytes_per_s   on one connection
+    reconnect_least_s  seconds between two connections of one client
     client_id_form     what a client id has to look like, and that in words
     topic_bytes_max, topic_slashes_max   `exempt` of a topic does not count
     alpn               the TLS protocol name to ask for, by port
@@ -84,6 +85,7 @@ class Profile:
     in_flight_max: int | None = None
     in_flight_bytes_max: int | None = None
     publishes_per_s: float | None = None
+    reconnect_least_s: float = 0.0
     bytes_per_s: float | None = None
     client_id_form: tuple[str, str] | None = None
     topic_bytes_max: int | None = None
@@ -171,6 +173,7 @@ AWS_IOT_CORE = Profile(
     in_flight_max=100,
     publishes_per_s=100.0,
     bytes_per_s=512_000.0,
+    reconnect_least_s=1.0,  # CONNECT requests a second and client id: 1
     client_id_form=(r"[^$].*", "a text that does not begin with $, of up to 128 bytes"),
     topic_bytes_max=256,
     topic_slashes_max=7,

@@ -98,15 +98,17 @@ class Sender:
         self._suspects = Suspects()
         self._lanes = [Lane(queue, call, self._has_to_wait) for queue in queues]
         self.presence = Presence(options, queues[0].stream if queues else "", self._allowance)
-        self._backoff = Backoff(options.backoff_base_s, options.backoff_max_s)
+        base_s, maximum_s = options.backoff_base_s, options.backoff_max_s
+        self._patience = Backoff(base_s, maximum_s)
+        self._backoff = Backoff(base_s, maximum_s, spread_s=options.backoff_spread_s, least_s=options.reconnect_least_s)
         self._tally = Tally()
-        self._patience = self._backoff
         self._paces = [Pace(options.backlog_rate) for _ in queues]
         self._throttle = Pace(options.bytes_per_s, options.publishes_per_s)
         self._window = Window(options.window_batches, options.window_bytes)
         self._window_full = options.window_batches
         self._careful = 0
         self._pausing = self._dead = self._tidy = False
+        self._closed = False  # by the other end, the last link
         self._pause_until = 0.0
         self._lost: list[tuple[Lane, Record]] = []
         self._catalogs = CatalogDelivery(shelf, call, options, self._throttle, transport.address, self._allowance)
@@ -159,8 +161,9 @@ class Sender:
         while not last:
             last = self._draining.is_set()
             self.pulse.beat(self._options.turn_max_s)
+            self._closed = False
             trouble, reason = await self._link_until_resumed()
-            self._backoff = self._backoff.failed(trouble)
+            self._backoff = self._backoff.failed(trouble, closed=self._closed)
             wait_s = 0.0 if last else self._backoff.wait_s(self._roll())
             self._note(connected=False, last_error=reason, trouble=trouble.value, next_try_s=wait_s)
             if trouble is Trouble.CLOSED:
@@ -208,6 +211,7 @@ class Sender:
             hint = self._hint(None, silent=error.silent)
             log.warning("link_refused", reason=str(error), failures=self._backoff.failures + 1, **hint)
             return error.trouble, str(error)
+        self._closed = loss.by_peer
         if loss.trouble is not Trouble.CLOSED:
             hint = self._hint(loss.trouble, silent=loss.by_peer and loss.code < 0)
             log.warning("link_lost", broker=self._transport.address, reason=loss.reason, **hint)
@@ -337,7 +341,8 @@ class Sender:
     async def _send(self, link: Link, lane: Lane, record: Record) -> None:
         """One batch, from its catalog to its answer."""
         size = len(record.payload)
-        try:
+        with contextlib.ExitStack() as leaving:
+            leaving.callback(self._leave, size)
             if not await self._deliver_catalog(link, record):
                 return
             topic = self._options.batch.expand(
@@ -349,12 +354,17 @@ class Sender:
             began = time.monotonic()
             labels = self._options.labels("batch", f"{record.stream}/{record.sequence}")
             answer = await link.publish(topic, record.payload, labels=labels)
+            took_s = time.monotonic() - began
             self._count("sent_batches", 1)
             self._count("sent_bytes", size)
-            await self._settle(lane, record, topic, answer, time.monotonic() - began)
-        finally:
-            self._window.remove(size)
-            self.batch_available.set()
+            if answer.outcome is Outcome.ACCEPTED:  # the link does not wait for the disk
+                leaving.close()
+            await self._settle(lane, record, topic, answer, took_s)
+
+    def _leave(self, size: int) -> None:
+        """Make room in the window."""
+        self._window.remove(size)
+        self.batch_available.set()
 
     async def _deliver_catalog(self, link: Link, record: Record) -> bool:
         """Whether the batch may follow."""

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a broker meets when a region comes back: how many cars try to connect in each second.
 
-    python tests/benchmarks/herd.py [--cars 5000000] [--outage 600] [--accepts 20000] [--base 1] [--json]
+    python tests/benchmarks/herd.py [--cars 5000000] [--outage 600] [--accepts 20000] [--spread 30] [--json]
 
-A simulation, in whole seconds and tenths of them, of cars that all lose their link at once. While the outage lasts a
-try fails as unreachable; afterwards the broker accepts so many connections a second and refuses the others as busy.
-How long each car waits is the agent's own `Backoff`: for each number of failures it is asked at 257 rolls of the dice,
-and the cars' own rolls are read off between them. Beside it the usual way, pauses that double up
-to the same ceiling without jitter.
+A simulation, in whole seconds and tenths of them, of cars whose broker closes all their connections at once. While the
+outage lasts a try fails as unreachable; afterwards the broker accepts so many connections a second and refuses the
+others as busy. How long each car waits is the agent's own `Backoff`: for each number of failures it is asked at 257
+rolls of the dice, and the cars' own rolls are read off between them. Beside it the usual way, pauses that double up to
+the same ceiling without jitter.
 
 Printed: tries in the busiest second of the outage's beginning and after its end, the time until 99 % of the cars are
 connected again, and the share of the broker's acceptances that was used meanwhile.
@@ -16,6 +16,7 @@ connected again, and the share of the broker's acceptances that was used meanwhi
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from pathlib import Path
@@ -45,12 +46,13 @@ GIVEN_UP_S = 3600
 """Who is not connected so long after the outage is not waited for."""
 
 
-def agent(base_s: float, maximum_s: float) -> Policy:
-    """The agent's own waits."""
+def agent(base_s: float, maximum_s: float, spread_s: float) -> Policy:
+    """The agent's own waits, after a connection that the broker has closed."""
+    closed = functools.partial(Backoff, base_s, maximum_s, closed=True, spread_s=spread_s)
     tables = {
         busy: np.array(
             [
-                [Backoff(base_s, maximum_s, failures, patient=busy).wait_s(min(roll, 1 - 1e-9)) for roll in ROLLS]
+                [closed(failures, patient=busy).wait_s(min(roll, 1 - 1e-9)) for roll in ROLLS]
                 for failures in range(FAILURES_MAX + 1)
             ]
         )
@@ -129,11 +131,12 @@ def main() -> None:
     parser.add_argument("--outage", type=float, default=600, help="seconds")
     parser.add_argument("--accepts", type=int, default=20_000, help="connections that the broker accepts in a second")
     parser.add_argument("--base", type=float, default=1.0, help="mqtt.backoff_base, seconds")
+    parser.add_argument("--spread", type=float, default=30.0, help="mqtt.backoff_spread, seconds")
     parser.add_argument("--maximum", type=float, default=300.0, help="mqtt.backoff_max, seconds")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     policies = {
-        "canferry": agent(arguments.base, arguments.maximum),
+        "canferry": agent(arguments.base, arguments.maximum, arguments.spread),
         "doubling, no jitter": doubling(arguments.base, arguments.maximum),
     }
     results = {

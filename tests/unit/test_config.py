@@ -446,6 +446,10 @@ def test_a_modem_is_asked_only_where_one_is_configured(configured: Configured) -
     modem = configured.load(SMALLEST + '[modem]\nport = "/dev/ttyUSB2"\n').modem
     assert modem == ModemConfig(port="/dev/ttyUSB2")
     assert "modem.port: missing, and required" in configured.refusal(SMALLEST + "[modem]\n")
+    managed = '[modem]\nsource = "modemmanager"\n'
+    assert configured.load(SMALLEST + managed).modem == ModemConfig(source="modemmanager")
+    both = configured.refusal(SMALLEST + managed + 'port = "/dev/ttyUSB2"\n')
+    assert 'modem.port: "/dev/ttyUSB2" has no effect beside source = "modemmanager"' in both
     taken = gnss_bus() + '[modem]\nport = "/dev/ttyUSB1"\n'
     assert 'modem.port: "/dev/ttyUSB1" is taken by a bus' in configured.refusal(taken)
     assert 'modem.port: "ttyUSB2" is not of this form' in configured.refusal(SMALLEST + '[modem]\nport = "ttyUSB2"\n')

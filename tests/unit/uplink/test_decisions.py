@@ -55,6 +55,27 @@ def test_patience_has_a_certain_half(trouble: Trouble) -> None:
     assert after(20, trouble).failed(Trouble.DROPPED).wait_s(0.5) == pytest.approx(150.05)
 
 
+def test_who_was_closed_with_all_others_comes_back_over_the_spread_until_something_is_acknowledged() -> None:
+    closed = Backoff(spread_s=30).failed(Trouble.DROPPED, closed=True)
+    assert closed.wait_s(0.5) == pytest.approx(15, abs=0.1)
+    assert closed.wait_s(0.0) == 0.1
+    assert closed.failed(Trouble.UNREACHABLE).wait_s(0.5) == pytest.approx(15, abs=0.1)
+    assert closed.proved().failed(Trouble.UNREACHABLE).wait_s(0.5) <= 1
+    assert Backoff(maximum_s=4, spread_s=30).failed(Trouble.DROPPED, closed=True).wait_s(0.999) <= 4
+
+
+def test_a_link_that_the_network_lost_does_not_wait_for_the_spread() -> None:
+    assert Backoff(spread_s=30).failed(Trouble.DROPPED).wait_s(0.999) <= 1
+
+
+@given(st.integers(1, 40), st.sampled_from(Trouble), st.floats(0, 1, exclude_max=True))
+def test_nobody_connects_sooner_than_the_endpoint_takes_it(failures: int, trouble: Trouble, roll: float) -> None:
+    backoff = Backoff(base_s=0.01, maximum_s=0.5, least_s=1.0)
+    for _ in range(failures):
+        backoff = backoff.failed(trouble)
+    assert backoff.wait_s(roll) >= 1.0
+
+
 @given(st.integers(0, 10_000), st.sampled_from(Trouble), st.floats(0, 1, exclude_max=True))
 def test_every_wait_is_bounded(failures: int, trouble: Trouble, roll: float) -> None:
     wait_s = Backoff(failures=failures, patient=trouble is Trouble.BUSY).failed(trouble).wait_s(roll)

@@ -17,7 +17,15 @@ from agent.uplink.allowance import Unlimited
 from agent.uplink.catalogs import CatalogShelf
 from agent.uplink.sender import Sender, SenderOptions
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, RefusedError, Trouble
-from tests.unit.uplink.fakes import ACCEPTED, FakeBroker, FakeLink, MemoryQueue, call_inline, run_virtual
+from tests.unit.uplink.fakes import (
+    ACCEPTED,
+    CLOSED_BY_PEER,
+    FakeBroker,
+    FakeLink,
+    MemoryQueue,
+    call_inline,
+    run_virtual,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -41,7 +49,7 @@ def shelf(tmp_path: Path) -> CatalogShelf:
 def build(
     broker: FakeBroker, shelf: CatalogShelf, *queues: MemoryQueue, roll: float = HALF, **options: object
 ) -> Sender:
-    chosen = SenderOptions(vehicle="car-1", **options)  # type: ignore[arg-type]
+    chosen = SenderOptions(**{"vehicle": "car-1", "window_batches": 4, "window_bytes": 192 << 10, **options})  # type: ignore[arg-type]
     return Sender(broker, queues, shelf, call_inline, chosen, roll=lambda: roll)
 
 
@@ -868,5 +876,24 @@ def test_the_pace_of_a_bulk_backlog_does_not_hold_up_a_critical_one(shelf: Catal
             await until(lambda: b"late" in broker.sent(), limit_s=5)
             assert len(bulk.acknowledged) == 1
             await until(lambda: not bulk.records)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("loss", "latest_s"),
+    [(CLOSED_BY_PEER, 15.5), (LinkLoss(Trouble.DROPPED, "no answer to a ping"), 1.0)],
+)
+def test_only_who_was_closed_by_the_broker_comes_back_over_the_spread(
+    shelf: CatalogShelf, loss: LinkLoss, latest_s: float
+) -> None:
+    async def main() -> None:
+        broker, queue = FakeBroker(), MemoryQueue()
+        async with running(build(broker, shelf, queue, backoff_spread_s=30.0)):
+            await until(lambda: len(broker.links) == 1)
+            lost_at = asyncio.get_running_loop().time()
+            broker.links[0].lose(loss)
+            await until(lambda: len(broker.links) == 2)
+            assert latest_s / 3 < broker.connected_at[-1] - lost_at <= latest_s
 
     run_virtual(main())
