@@ -170,7 +170,8 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     topic_status      where the agent says online and offline, and how it goes; an empty text: nowhere
     heartbeat         how often it says how it goes while it is online; "0s": never
     cloud_events      label each message as a CloudEvent, in MQTT 5's properties
-    congestion        TCP's congestion control, where the kernel has and allows it; "": the kernel's own choice
+    congestion        TCP's congestion control, where the kernel has and allows it, such as "bbr" on a radio that loses;
+                      "": the kernel's own choice
     connect_timeout   a connection that takes longer is given up
     backoff_base      the first pause after a failure is up to this long; each one after up to twice the last
     backoff_spread    the first pauses after the broker has closed a working connection are up to this long: it
@@ -196,7 +197,7 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     topic_status: StatusTopic = "canferry/{vehicle}/status"
     heartbeat: Annotated[Duration, Within("0s", "24h")] = Duration.parse("15m")
     cloud_events: bool = False
-    congestion: Congestion = "bbr"
+    congestion: Congestion = ""
     connect_timeout: Annotated[Duration, Within("1s", "5m")] = Duration.parse("20s")
     backoff_base: Annotated[Duration, Within("10ms", "1m")] = Duration.parse("1s")
     backoff_spread: Annotated[Duration, Within("0s", "24h")] = Duration.parse("30s")

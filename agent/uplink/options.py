@@ -59,7 +59,7 @@ class MqttOptions:
     will_payload: bytes = b""
     retain: bool = True
     message_bytes_max: int | None = None
-    congestion: str = "bbr"
+    congestion: str = ""
     alpn: str = ""
 
     @property
