@@ -131,7 +131,7 @@ def conversion(signal: SignalDefinition) -> dict[str, Any] | None:
     table: dict[str, Any] = {}
     for number, (value, text) in enumerate(sorted(dict(signal.choices).items())):
         table |= {f"lower_{number}": value, f"upper_{number}": value, f"text_{number}": text}
-    return {**table, "default": line}
+    return {**table, "default_addr": line}
 
 
 def _piece(part: Part) -> tuple[NDArray[np.int64], list[NDArray[Any]], list[NDArray[np.bool_]]]:

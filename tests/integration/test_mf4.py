@@ -42,6 +42,11 @@ def test_values_units_times_and_texts_are_the_dbcs(tmp_path: Path) -> None:
         assert (group.acq_name, group.comment) == ("can0.STEER", "id 0x104")
 
 
+def test_a_value_that_its_table_has_no_text_for_is_a_number(tmp_path: Path) -> None:
+    with measured(tmp_path, [steer(START, 3, 90, 2), steer(START + MS, 3, 90, 3)]) as file:
+        assert file.get("STATE").samples.tolist() == [2, 3]
+
+
 def test_a_signal_that_its_frame_did_not_carry_is_invalid(tmp_path: Path) -> None:
     frames = [
         modes(START, 1, struct.pack("<f", 2.5)),
