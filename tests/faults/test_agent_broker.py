@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
+WINDOW = 4
+
 
 async def test_a_broker_that_is_stopped_killed_and_started_again_gets_everything(tmp_path: Path) -> None:
     config = ["persistence true", f"persistence_location {tmp_path}/", "max_queued_messages 0"]
@@ -79,17 +81,17 @@ async def test_acknowledgements_that_come_late_or_never_lose_nothing_and_double_
         running(tmp_path / "broker") as broker,
         TcpProxy("127.0.0.1", broker.port) as proxy,
         cloud(out, broker.port) as inbox,
-        agent(tmp_path, proxy.port) as car,
+        agent(tmp_path, proxy.port, mqtt=f"window_batches = {WINDOW}") as car,
     ):
         for never in (False, True, True):
             await car.until(lambda link: link.connected and link.acknowledged_batches > 0)
             await proxy.stall(to_client=True)
             await car.batches(5)  # answers that were under way have arrived
-            await car.until(lambda link: link.in_flight_batches == 4)
+            await car.until(lambda link: link.in_flight_batches == WINDOW)
             before = car.link.acknowledged_batches
             await car.batches(8)
             assert car.link.acknowledged_batches == before
-            assert car.link.in_flight_batches == 4, "the window is all that waits for answers"
+            assert car.link.in_flight_batches == WINDOW, "the window is all that waits for answers"
             if never:
                 proxy.cut()
             await proxy.stall()
