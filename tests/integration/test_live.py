@@ -50,6 +50,8 @@ min_free = "0B"
 journal_interval = "100ms"
 [mqtt]
 broker = "BROKER"
+backoff_base = "50ms"
+backoff_max = "100ms"
 [agent]
 socket = "SOCKET"
 [log]
