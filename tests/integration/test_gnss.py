@@ -82,6 +82,12 @@ def exported(cloud: Receiver) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in done.stdout.splitlines()]
 
 
+async def said_twice(agent: Agent, event: str) -> None:
+    async with asyncio.timeout(60):
+        while len([line for line in agent.lines() if line["event"] == event]) < 2:
+            await asyncio.sleep(0.02)
+
+
 async def test_a_drive_with_a_tunnel_arrives_in_the_cloud(tmp_path: Path, receiver: Terminal) -> None:
     async with car(tmp_path, receiver) as (agent, cloud):
         await receiver.say(rmc(1, "4807.038") + b"\x80noise$GP" + rmc(2, "4812.060"))
@@ -91,11 +97,9 @@ async def test_a_drive_with_a_tunnel_arrives_in_the_cloud(tmp_path: Path, receiv
         receiver.unplug()
         await agent.said("port_down")
         receiver.plug()
-        async with asyncio.timeout(60):
-            while len([line for line in agent.lines() if line["event"] == "port_up"]) < 2:
-                await asyncio.sleep(0.02)
+        await said_twice(agent, "port_up")
         await receiver.say(rmc(6, "4815.000"))
-        await agent.said("fix_found")
+        await said_twice(agent, "fix_found")
         assert await agent.stop() == 0
         (stopped,) = agent.events("agent_stopped")
         await cloud.has(lambda files: len(files) >= stopped["batches"])
