@@ -12,7 +12,6 @@ as one; a damaged one fails its checksum.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import zstandard
@@ -27,25 +26,9 @@ SECTION_BYTES_MIN = 96
 _PIECE_BYTES = 1024
 
 
-class _Compressors(threading.local):
-    """One a level and thread, kept: clearing a new one's memory takes the kernel longer than a batch."""
-
-    def __init__(self) -> None:
-        self._by_level: dict[int, zstandard.ZstdCompressor] = {}
-
-    def of(self, level: int) -> zstandard.ZstdCompressor:
-        if level not in self._by_level:
-            made = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=False)
-            self._by_level[level] = made
-        return self._by_level[level]
-
-
-_compressors = _Compressors()
-
-
 def compress(sections: Sequence[bytes], level: int) -> bytes:
     """One zstd frame of all sections, end to end."""
-    compressor = _compressors.of(level).compressobj()
+    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=False).compressobj()
     out = []
     pending = 0
     for section in sections:
