@@ -57,7 +57,8 @@ def ask(path: Path, question: str, *, every_s: float = 0.0, log_level: str = "")
         sock.settimeout(ANSWER_S + every_s)
         try:
             every_ms = round(every_s * 1e3)
-            sock.sendall(encode(Question(version=VERSION, ask=question, every_ms=every_ms, log_level=log_level)))
+            with contextlib.suppress(BrokenPipeError):  # it has refused before it was asked, and said why
+                sock.sendall(encode(Question(version=VERSION, ask=question, every_ms=every_ms, log_level=log_level)))
             for line in _lines(sock):
                 yield decode_answer(line)
         except TimeoutError:

@@ -170,6 +170,22 @@ async def test_further_clients_are_told_that_there_is_no_place(path: Path, monke
         assert await asked(path, "status")
 
 
+def test_a_refusal_that_comes_before_the_question_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as full:
+        full.bind(str(path))
+        full.listen()
+
+        def refused_first(question: Question) -> bytes:
+            connection, _ = full.accept()
+            with connection:
+                connection.sendall(encode(Answer(version=VERSION, error="8 others are attached already")))
+            return encode(question)
+
+        monkeypatch.setattr(client, "encode", refused_first)
+        with pytest.raises(ProtocolError, match="8 others are attached"):
+            ask_once(path, "status")
+
+
 async def test_a_client_that_asks_nothing_is_let_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "QUESTION_S", 0.1)
     async with serving(path):
