@@ -40,8 +40,8 @@ class Kept:
     events: dict[Priority, list[Event]] = field(default_factory=dict)
 
     def add(self, priority: Priority, block: SignalBlock | None) -> None:
-        """Add a block, if there is one."""
-        if block is not None:
+        """Add a block, if there is anything in it."""
+        if block is not None and len(block):
             self.blocks.setdefault(priority, []).append(block)
 
     def tell(self, priority: Priority, events: Iterable[Event]) -> None:

@@ -231,3 +231,14 @@ def test_what_is_kept_does_not_depend_on_how_the_frames_come(cuts: tuple[int, ..
     car.packer.seal()
     assert car.values("bulk", 0) == [9, 16]  # the last of the second between is critical already
     assert sorted(car.values("critical", 0)) == sorted([*range(12), 250, *range(10)])
+
+
+def test_a_block_of_unknown_frames_alone_is_counted_without_rules_as_with_them() -> None:
+    for rules in ([], [FAST]):
+        car = Car(rules)
+        car.packer.take(frames(0, range(10), can_id=0x555))
+        car.packer.take(frames(1, range(10)))
+        car.packer.seal()
+        (batch,) = car.batches("normal")
+        assert batch.frames == 20
+        assert car.values("normal", 1) == list(range(10))
