@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.errors import AgentError, ConfigError
+from agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -58,6 +58,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 def run(args: Namespace) -> int:
     """Write the page; 1 where something could not be read."""
     from agent.receiver.inventory import Inventory
+    from agent.receiver.whole import whole
     from agent.report.page import page
     from agent.report.survey import survey
 
@@ -69,7 +70,9 @@ def run(args: Namespace) -> int:
 
             paths = [opened.enter_context(recorded(args.paths[0], args.dbc, args.bus, args.vehicle))]
         found = survey(Inventory(paths), None if args.dbc is not None else args.vehicle)
-    size_bytes = _write(args.html, "".join(page(found, source, args.hours)).encode())
+    content = "".join(page(found, source, args.hours)).encode()
+    with whole(args.html) as fresh:
+        fresh.write_bytes(content)
     summary = {
         "vehicle": found.vehicle,
         "frames": found.frames,
@@ -78,7 +81,7 @@ def run(args: Namespace) -> int:
         "batch_bytes": found.size_bytes,
         "gaps": len(found.gaps),
         "events": len(found.events),
-        "page_bytes": size_bytes,
+        "page_bytes": len(content),
         "problems": [{"place": problem.place, "reason": problem.reason} for problem in found.problems],
     }
     if args.json:
@@ -88,7 +91,7 @@ def run(args: Namespace) -> int:
             print(f"canferry: {problem}", file=sys.stderr)
         print(
             f"{args.html}: {found.frames:,} frames, {found.samples:,} samples, {len(found.gaps)} gaps; "
-            f"{size_bytes / 1e6:.1f} MB",
+            f"{len(content) / 1e6:.1f} MB",
             file=sys.stderr,
         )
     return 1 if found.problems else 0
@@ -104,19 +107,6 @@ def _check(args: Namespace) -> None:
         raise ConfigError(f"--html {args.html}: there is no folder {args.html.absolute().parent}")
     if args.html.is_dir():
         raise ConfigError(f"--html {args.html} is a folder: name a file in it")
-
-
-def _write(out: Path, content: bytes) -> int:
-    """The whole file, or none."""
-    fresh = out.with_name(f".{out.name}.part")
-    try:
-        fresh.write_bytes(content)
-        fresh.replace(out)
-    except OSError as error:
-        raise AgentError(f"{out}: {error.strerror or error}") from None
-    finally:
-        fresh.unlink(missing_ok=True)
-    return len(content)
 
 
 def _hours(written: str) -> float:

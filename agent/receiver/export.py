@@ -18,6 +18,7 @@ from agent.errors import AgentError, ConfigError
 from agent.receiver.gaps import GapAccount, NamedGap
 from agent.receiver.merge import windows
 from agent.receiver.placing import RESOLUTION_NS
+from agent.receiver.whole import whole
 from agent.receiver.writers import TEXT_FORMATS, Arrangement, binary_writer, check_output, text_writer
 
 if TYPE_CHECKING:
@@ -117,18 +118,16 @@ def _folder_written(
     inventory: Inventory, vehicles: Sequence[str], out: Path, arrangement: Arrangement
 ) -> tuple[int, int]:
     """Frames and events of the vehicles, written one after the other."""
-    from agent.receiver.folders import folder_writer, fresh_folder
+    from agent.receiver.folders import folder_writer
 
     frames = events = 0
-    try:
-        with fresh_folder(out) as folder:
-            for vehicle in vehicles:
-                writer = folder_writer(folder, vehicle, wide=arrangement.wide, partition=arrangement.partition)
-                counts = _written(inventory, vehicle, writer)
-                writer.close()
-                frames, events = frames + counts[0], events + counts[1]
-    except OSError as error:
-        raise AgentError(f"{out}: {error.strerror or error}") from None
+    with whole(out) as folder:
+        folder.mkdir()
+        for vehicle in vehicles:
+            writer = folder_writer(folder, vehicle, wide=arrangement.wide, partition=arrangement.partition)
+            counts = _written(inventory, vehicle, writer)
+            writer.close()
+            frames, events = frames + counts[0], events + counts[1]
     return frames, events
 
 
@@ -216,8 +215,7 @@ def opened(name: str, out: Path | None, *, choices: bool) -> Iterator[Writer]:
         yield writer
         writer.close()
         return
-    fresh = out.with_name(f".{out.name}.part")
-    try:
+    with whole(out) as fresh:
         if name in TEXT_FORMATS:
             with fresh.open("wb") as file:
                 writer = text_writer(name, file, choices=choices)
@@ -227,8 +225,3 @@ def opened(name: str, out: Path | None, *, choices: bool) -> Iterator[Writer]:
             writer = binary_writer(name, fresh)
             yield writer
             writer.close()
-        fresh.replace(out)
-    except OSError as error:
-        raise AgentError(f"{out}: {error.strerror or error}") from None
-    finally:
-        fresh.unlink(missing_ok=True)

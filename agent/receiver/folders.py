@@ -5,14 +5,11 @@
     wide                DIR/can0.STEER.parquet                             one table a message, see wide.py
     wide, partitioned   DIR/can0.STEER/vehicle=car-1/day=2026-03-02/part-0.parquet
 
-Days are UTC. Promise: the folder appears whole, under its name, or not at all. Windows ascend in time, so that one day
-is open at a time. Failure: `ConfigError` where the folder holds something already: two exports would mix.
+Days are UTC. Windows ascend in time, so that one day is open at a time.
 """
 
 from __future__ import annotations
 
-import shutil
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -23,7 +20,7 @@ from agent.receiver.parts import cut
 from agent.receiver.wide import WideWriter, file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from agent.model import Event
@@ -32,19 +29,6 @@ if TYPE_CHECKING:
 
 _DAY_NS = 86_400 * 10**9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@contextmanager
-def fresh_folder(out: Path) -> Iterator[Path]:
-    """A folder to write into, which takes its place when the context ends well."""
-    fresh = out.with_name(f".{out.name}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        fresh.mkdir()
-        yield fresh
-        fresh.replace(out)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def folder_writer(folder: Path, vehicle: str, *, wide: bool, partition: bool) -> Writer:
