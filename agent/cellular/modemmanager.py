@@ -65,10 +65,11 @@ class ModemManager:
         delay_s = self._retry_first_s
         while True:
             try:
-                async with asyncio.timeout(self._answer_max_s):
-                    router = await self._connect()
-                delay_s = self._retry_first_s
-                await self._listen(router)
+                async with contextlib.AsyncExitStack() as opened:
+                    async with asyncio.timeout(self._answer_max_s):
+                        router = await opened.enter_async_context(open_dbus_router(bus="SYSTEM"))
+                    delay_s = self._retry_first_s
+                    await self._listen(router)
             except _FAILURES as error:
                 self._is_down("down", str(error) or type(error).__name__)
             await asyncio.sleep(delay_s)
@@ -78,30 +79,22 @@ class ModemManager:
         """For a person: modem home operator 4G -95dBm."""
         return f"modem {self._standing or self.state}"
 
-    async def _connect(self) -> contextlib.AsyncExitStack:
-        """The router, entered."""
-        stack = contextlib.AsyncExitStack()
-        self._router: DBusRouter = await stack.enter_async_context(open_dbus_router(bus="SYSTEM"))
-        return stack
-
-    async def _listen(self, opened: contextlib.AsyncExitStack) -> None:
-        async with opened:
-            router = self._router
-            bus = Proxy(message_bus, router)
-            owner = MatchRule(type="signal", sender=_BUS, interface=_BUS, member="NameOwnerChanged")
-            owner.add_arg_condition(0, NAME)
-            changed = MatchRule(type="signal", path_namespace=ROOT)
-            stirred: asyncio.Queue[Any] = asyncio.Queue(1)
-            with router.filter(owner, queue=stirred), router.filter(changed, queue=stirred):
-                for rule in (owner, changed):
-                    async with asyncio.timeout(self._answer_max_s):
-                        await bus.AddMatch(rule)
-                while True:
-                    await self._look(router)
-                    await asyncio.sleep(min(self._poll_s, STIRRED_S))
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(self._poll_s):
-                            await stirred.get()
+    async def _listen(self, router: DBusRouter) -> None:
+        bus = Proxy(message_bus, router)
+        owner = MatchRule(type="signal", sender=_BUS, interface=_BUS, member="NameOwnerChanged")
+        owner.add_arg_condition(0, NAME)
+        changed = MatchRule(type="signal", path_namespace=ROOT)
+        stirred: asyncio.Queue[Any] = asyncio.Queue(1)
+        with router.filter(owner, queue=stirred), router.filter(changed, queue=stirred):
+            for rule in (owner, changed):
+                async with asyncio.timeout(self._answer_max_s):
+                    await bus.AddMatch(rule)
+            while True:
+                await self._look(router)
+                await asyncio.sleep(min(self._poll_s, STIRRED_S))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_s):
+                        await stirred.get()
 
     async def _look(self, router: DBusRouter) -> None:
         """Read all there is; one that does not answer in words is no failure of the bus."""
