@@ -10,6 +10,8 @@ Times are seconds of CLOCK_MONOTONIC, which stands still while the unit is suspe
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import time
 from typing import TYPE_CHECKING
@@ -29,6 +31,13 @@ class Pulse:
     def beat(self, within_s: float) -> None:
         """Here we are, and shall be again within this time."""
         self._due_s = self._monotonic() + within_s
+
+    async def rest(self, event: asyncio.Event, wait_s: float, within_s: float) -> None:
+        """Wait for an event, no longer than `wait_s`; we shall have moved on `within_s` after that."""
+        self.beat(wait_s + within_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await event.wait()
 
     def end(self) -> None:
         """The stage has ended in good order: nothing more is to be expected."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the spool to the broker: a batch leaves the disk only after the broker's successful acknowledgement.
 
-    sender.py       the loop: window, live before backlog, retries from the spool only
+    sender.py       the loop that keeps a link up, from one try to the next
+    feed.py         what goes over a link: window, live before backlog, retries from the spool only
     lane.py         one spool as the sender goes through it
     transport.py    what the sender needs of a link, and what each reason code means
     link.py         that, over MQTT: one connection a link, the protocol version found once

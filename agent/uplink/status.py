@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -62,6 +62,23 @@ class LinkState:
     acknowledged_bytes: int = 0
     refused_batches: int = 0
     links: int = 0
+
+
+class Standing:
+    """Keeps the uplink's state, which is noted by whoever learns of a change."""
+
+    def __init__(self, broker: str) -> None:
+        self.state = LinkState(broker=broker)
+
+    def note(self, **changes: object) -> None:
+        """These fields are now so."""
+        if "connected" in changes and changes["connected"] != self.state.connected:
+            changes["since_ns"] = time.time_ns()
+        self.state = replace(self.state, **changes)  # type: ignore[arg-type]
+
+    def count(self, **more: int) -> None:
+        """These counters grow by so much."""
+        self.note(**{counter: getattr(self.state, counter) + by for counter, by in more.items()})
 
 
 def status_payload(*, online: bool, stream: str, figures: Mapping[str, object] | None = None) -> bytes:

@@ -746,7 +746,9 @@ def test_a_unit_that_gets_a_route_tries_at_once(shelf: CatalogShelf) -> None:
     run_virtual(main())
 
 
-def test_the_sender_is_late_when_a_step_of_it_hangs_and_never_while_it_waits(shelf: CatalogShelf) -> None:
+def test_the_sender_is_late_when_a_step_of_it_hangs_and_never_while_it_waits(
+    shelf: CatalogShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         queue, broker = MemoryQueue(), FakeBroker(refusals=[UNREACHABLE] * 9)
@@ -757,8 +759,8 @@ def test_the_sender_is_late_when_a_step_of_it_hangs_and_never_while_it_waits(she
             return function(*arguments)
 
         options = SenderOptions(vehicle="car-1", turn_max_s=120.0)
+        monkeypatch.setattr("agent.uplink.sender.Pulse", lambda stage: Pulse(stage, loop.time))
         sender = Sender(broker, [queue], shelf, call, options, roll=lambda: HALF)
-        sender.pulse = Pulse("uplink", loop.time)
         queue.append()
         async with running(sender):
             while broker.refusals:

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes over a link and when: batches within a window, the urgent and the fresh before the backlog.
+
+Promise: a batch leaves the spool only after the broker's successful acknowledgement, or when the broker says that
+it will never take it (then it is set aside, as a gap). Every other end of a publish keeps it, and retries come from
+the spool only. The catalog that a batch names is acknowledged before the batch is published. The queues go in the
+order of their urgency; of each, what was sealed since the link came up goes first, and its backlog beside that,
+oldest first, at `backlog_rate` or what the network allows (`allowance`), whichever is slower. Whatever is less urgent
+leaves room in the window for what is more so. What the network does not allow now stays in the spool.
+
+Limits: the window's batches and bytes, and the broker's Receive Maximum; one record read ahead per lane and cursor.
+
+Failure: a broker that is busy or denies permission gets a single batch after a jittered, growing, bounded wait, over
+the same link; one that ends links over a batch gets it alone, and later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.uplink.backoff import Backoff
+from agent.uplink.delivery import CatalogDelivery
+from agent.uplink.lane import Lane
+from agent.uplink.suspects import Suspects
+from agent.uplink.tally import Tally
+from agent.uplink.transport import Answer, Outcome, Trouble
+from agent.uplink.window import Pace, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent.health import Pulse
+    from agent.uplink.allowance import Allowance
+    from agent.uplink.catalogs import CatalogShelf
+    from agent.uplink.lane import BatchQueue, Record, Worker
+    from agent.uplink.options import SenderOptions
+    from agent.uplink.status import Standing
+    from agent.uplink.transport import Link, LinkLoss
+
+log = structlog.get_logger()
+
+REST_MAX_S = 60.0
+"""Every rest ends by then, to look again."""
+ADVICE = {
+    Trouble.UNAUTHORIZED: "nothing is lost: allow this client to publish to the topic in the broker's access rules",
+    Trouble.BUSY: "nothing is lost: the broker asks for patience; look at its quota if this lasts",
+    Trouble.TAKEN_OVER: "another client connects with the same client id: give each unit its own mqtt.client_id",
+}
+
+
+@dataclass(slots=True)
+class Drain:
+    """Whether only what is left is still to be sent, and until when, on the loop's clock."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    by_s: float = math.inf
+
+
+class Feed:
+    """Feeds one link after the other from `queues`; what it learns of batches and of the broker outlives a link.
+
+    Args:
+        queues: the first of them with the highest priority.
+        shelf: the catalogs that batches name.
+        call: runs what touches the disk.
+        options: window, rates, topics.
+        standing: is told what was sent and answered.
+        pulse: beats while this makes progress.
+        drain: ends it when nothing is left, or nothing more can be sent in time.
+        allowance: what the network allows.
+        critical: whether each queue's class is that: the network then allows it more.
+        roll: the dice.
+        proved: is called with each acknowledgement.
+
+    `batch_available` is to be set after each append: it wakes the loop.
+    """
+
+    def __init__(
+        self,
+        queues: Sequence[BatchQueue],
+        shelf: CatalogShelf,
+        call: Worker,
+        options: SenderOptions,
+        standing: Standing,
+        pulse: Pulse,
+        drain: Drain,
+        *,
+        allowance: Allowance,
+        critical: Sequence[bool],
+        roll: Callable[[], float],
+        proved: Callable[[], None],
+    ) -> None:
+        self.batch_available = asyncio.Event()
+        self.window = Window(options.window_batches, options.window_bytes)
+        self._shelf = shelf
+        self._call = call
+        self._options = options
+        self._standing = standing
+        self._pulse = pulse
+        self._drain = drain
+        self._allowance = allowance
+        self._critical = critical
+        self._roll = roll
+        self._tell_proved = proved
+        self._broker = standing.state.broker
+        self._suspects = Suspects()
+        self._lanes = [Lane(queue, call, self._has_to_wait) for queue in queues]
+        self._patience = Backoff(options.backoff_base_s, options.backoff_max_s)
+        self._tally = Tally()
+        self._paces = [Pace(options.backlog_rate) for _ in queues]
+        self._throttle = Pace(options.bytes_per_s, options.publishes_per_s)
+        self._catalogs = CatalogDelivery(shelf, call, options, self._throttle, self._broker, allowance)
+        self._window_full = options.window_batches
+        self._careful = 0
+        self._pause_until = 0.0
+        self._pausing = self._dead = self._tidy = self._catalog_due = False
+        self._lost: list[tuple[Lane, Record]] = []
+
+    def begin(self, link: Link) -> None:
+        """A link came up: what is sealed from now on is live."""
+        self._window_full = max(1, min(self._options.window_batches, link.limits.receive_maximum))
+        self.window = Window(1 if self._careful else self._window_full, self._options.window_bytes)
+        self._pausing = self._dead = self._tidy = self._catalog_due = False
+        self._lost.clear()
+        self._catalogs.begin()
+        for lane in self._lanes:
+            lane.begin()
+
+    async def run(self, link: Link, group: asyncio.TaskGroup) -> None:
+        """Publish whatever may go, each in a task of the group; sleep until something changes."""
+        while True:
+            self._pulse.beat(self._options.turn_max_s)
+            self.batch_available.clear()
+            found = await self._next()
+            if isinstance(found, tuple):
+                lane, record = found
+                lane.take(record)
+                self._catalog_due = self._catalogs.is_due(record)
+                self.window.add(len(record.payload))
+                self._throttle.spend(asyncio.get_running_loop().time(), len(record.payload))
+                self._allowance.spend(len(record.payload), critical=self._critical[self._lanes.index(lane)])
+                name = f"uplink-batch-{record.stream}-{record.sequence}"
+                group.create_task(self._send(link, lane, record), name=name)
+            elif self._is_over(found):
+                return
+            else:
+                wait_s = REST_MAX_S if found is None else found
+                await self._pulse.rest(self.batch_available, wait_s, self._options.turn_max_s)
+
+    async def learn(self, loss: LinkLoss) -> None:
+        """The other end closed over something in flight: find out over what, one batch at a time."""
+        if not loss.by_peer or not self._lost:
+            return
+        self._careful = 2 * self._options.window_batches
+        if len(self._lost) > 1:
+            return
+        lane, record = self._lost[0]
+        name = {"stream": record.stream, "sequence": record.sequence}
+        if loss.trouble is Trouble.UNACCEPTABLE:
+            await self._set_aside(lane, record, loss.reason)
+        elif loss.trouble is Trouble.DROPPED:
+            now = asyncio.get_running_loop().time()
+            if self._suspects.strike((record.stream, record.sequence), now):
+                hint = "the broker closes the connection whenever it is sent: look at the broker's size limits and log"
+                log.warning("batch_suspected", **name, size_bytes=len(record.payload), hint=hint)
+
+    def _is_over(self, wait_s: float | None) -> bool:
+        """While draining: nothing is left and nothing has come since, or what is waited for outlasts the grace."""
+        if not self._drain.asked.is_set() or self._dead or self.window.batches or self.batch_available.is_set():
+            return False
+        return wait_s is None or asyncio.get_running_loop().time() + wait_s > self._drain.by_s
+
+    async def _next(self) -> tuple[Lane, Record] | float | None:
+        """What may go now; else seconds after which to ask again, None where only an event can change it."""
+        now = asyncio.get_running_loop().time()
+        idle = not self.window.batches
+        if self._dead or self._catalog_due:
+            return None
+        if self._pausing:
+            if not idle or now < self._pause_until:
+                return None if not idle else self._pause_until - now
+            self._pausing = False
+            self._standing.note(last_error="", trouble="", next_try_s=0.0)
+            self._rewind()
+        if idle and self._suspects.release(now):
+            self._rewind()
+        if throttled_s := self._throttle.wait_s(now):
+            return throttled_s
+        paced_s = 0.0
+        for behind, lane in enumerate(self._lanes):
+            if wait_s := self._allowance.wait_s(critical=self._critical[behind]):
+                paced_s = min(paced_s or wait_s, wait_s)
+                continue
+            if (record := await lane.live()) is not None:
+                return (lane, record) if self._fits(record, behind) else None
+            self._paces[behind].bytes_per_s = self._backlog_rate(behind)
+            if wait_s := self._paces[behind].wait_s(now):
+                paced_s = min(paced_s or wait_s, wait_s)
+            elif (record := await lane.backlog()) is not None:
+                if not self._fits(record, behind + 1):
+                    return None
+                for pace in self._paces[behind:]:  # one class's backlog never holds up that of a more urgent one
+                    pace.spend(now, len(record.payload))
+                return lane, record
+        return paced_s or await self._nothing_to_send(now)
+
+    def _fits(self, record: Record, behind: int) -> bool:
+        """May it go now? A catalog that may have to go first goes alone: it can be as large as a window."""
+        if self.window.batches and self._catalogs.is_due(record):
+            return False
+        return self.window.fits(len(record.payload), behind=behind)
+
+    def _backlog_rate(self, queue: int) -> float | None:
+        """The slower of what was configured and what the network allows; None: neither is a limit."""
+        allowed = self._allowance.backlog_rate(critical=self._critical[queue])
+        rates = [rate for rate in (self._options.backlog_rate, allowed) if rate is not None]
+        return min(rates, default=None)
+
+    async def _nothing_to_send(self, now: float) -> float | None:
+        """Tidy up; seconds until a suspect may be tried again."""
+        if not self.window.batches and not self._tidy:
+            self._tidy = True
+            if all([await lane.is_empty() for lane in self._lanes]):
+                await self._call(self._shelf.prune, ())
+        due = self._suspects.next_at()
+        return None if due is None or self._drain.asked.is_set() else max(0.0, due - now)
+
+    def _rewind(self) -> None:
+        for lane in self._lanes:
+            lane.rewind()
+
+    async def _send(self, link: Link, lane: Lane, record: Record) -> None:
+        """One batch, from its catalog to its answer."""
+        size = len(record.payload)
+        with contextlib.ExitStack() as leaving:
+            leaving.callback(self._leave, size)
+            if not await self._deliver_catalog(link, record):
+                return
+            topic = self._options.batch.expand(
+                vehicle=self._options.vehicle,
+                stream=record.stream,
+                sequence=record.sequence,
+                catalog=record.catalog,
+            )
+            began = time.monotonic()
+            labels = self._options.labels("batch", f"{record.stream}/{record.sequence}")
+            answer = await link.publish(topic, record.payload, labels=labels)
+            took_s = time.monotonic() - began
+            self._standing.count(sent_batches=1, sent_bytes=size)
+            if answer.outcome is Outcome.ACCEPTED:  # the link does not wait for the disk
+                leaving.close()
+            await self._settle(lane, record, topic, answer, took_s)
+
+    def _leave(self, size: int) -> None:
+        """Make room in the window."""
+        self.window.remove(size)
+        self.batch_available.set()
+
+    async def _deliver_catalog(self, link: Link, record: Record) -> bool:
+        """Whether the batch may follow."""
+        stream = self._lanes[0].queue.stream
+        answer = await self._catalogs.deliver(link, record, stream)
+        self._catalog_due = False
+        self.batch_available.set()
+        if answer is not None and answer.outcome is not Outcome.LOST:
+            self._pause(self._catalogs.topic(record.catalog, stream), answer)
+        return answer is None
+
+    async def _settle(self, lane: Lane, record: Record, topic: str, answer: Answer, latency_s: float) -> None:
+        """What the answer means for the batch."""
+        size = len(record.payload)
+        if answer.outcome is Outcome.ACCEPTED:
+            await self._call(lane.queue.acknowledge, record.sequence)
+            self._proved(record)
+            self._standing.count(acknowledged_batches=1, acknowledged_bytes=size)
+            name = {"stream": record.stream, "sequence": record.sequence}
+            log.debug("batch_acknowledged", **name, size_bytes=size, latency_ms=round(latency_s * 1000, 1))
+            if told := self._tally.add(size, time.monotonic()):
+                log.info("batches_acknowledged", **told)
+        elif answer.outcome is Outcome.UNACCEPTABLE:
+            await self._set_aside(lane, record, answer.reason)
+        elif answer.outcome is Outcome.LOST:
+            self._dead = True
+            self._lost.append((lane, record))
+        else:
+            self._pause(topic, answer)
+
+    async def _set_aside(self, lane: Lane, record: Record, reason: str) -> None:
+        await self._call(lane.queue.set_aside, record.sequence, f"broker {self._broker}: {reason}")
+        self._suspects.clear((record.stream, record.sequence))
+        self._standing.count(refused_batches=1)
+
+    def _proved(self, record: Record) -> None:
+        """The broker takes what we send."""
+        self._suspects.clear((record.stream, record.sequence))
+        self._tell_proved()
+        self._patience = self._patience.proved()
+        self._careful = max(0, self._careful - 1)
+        if not self._careful:
+            self.window.batches_max = self._window_full
+
+    def _pause(self, topic: str, answer: Answer) -> None:
+        """Keep everything, wait for what is in flight and then some time, go on with one batch at a time."""
+        if self._pausing:
+            return
+        trouble = Trouble.UNAUTHORIZED if answer.outcome is Outcome.UNAUTHORIZED else Trouble.BUSY
+        self._patience = self._patience.failed(trouble)
+        wait_s = self._patience.wait_s(self._roll())
+        self._pausing = True
+        self._pause_until = asyncio.get_running_loop().time() + wait_s
+        self._careful = max(self._careful, 1)
+        self.window.batches_max = 1
+        reason = f"publish to {topic}: {answer.reason}"
+        self._standing.note(last_error=reason, trouble=trouble.value, next_try_s=wait_s)
+        level = log.error if trouble is Trouble.UNAUTHORIZED else log.warning
+        level("publish_refused", topic=topic, reason=answer.reason, next_try_s=round(wait_s, 1), hint=ADVICE[trouble])
+
+    def _has_to_wait(self, record: Record) -> bool:
+        return self._suspects.waits((record.stream, record.sequence), asyncio.get_running_loop().time())
