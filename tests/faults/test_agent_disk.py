@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import shutil
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +13,7 @@ from structlog.testing import capture_logs
 
 from agent.errors import SpoolError
 from agent.receiver.inbox import Inbox, Verdict
+from tests.faults.disks import fill, mounted
 from tests.faults.whole import Received, Running, agent, cloud
 from tests.integration.mosquitto import running
 from tests.integration.proxy import TcpProxy
@@ -140,24 +139,9 @@ async def test_a_flipped_byte_costs_at_most_one_batch_which_log_and_receiver_nam
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 7 MiB: the journal takes 4."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=7m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
-    try:
+    """The journal takes 4 of its 7 MiB."""
+    with mounted(tmp_path / "disk", 7) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder: Path) -> None:
-    """Somebody else takes all that is left."""
-    with (folder / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
 
 
 async def test_a_disk_that_others_have_filled_evicts_the_oldest_and_the_agent_goes_on(

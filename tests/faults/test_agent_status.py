@@ -12,13 +12,13 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.faults.asking import named, status, unnamed
+from tests.faults.disks import fill, mounted
 from tests.faults.processes import VEHICLE, Agent
 from tests.integration.mosquitto import Certificates, free_port, running
 from tests.integration.scripted import ScriptedBroker, puback
@@ -208,17 +208,8 @@ async def test_a_quota_that_is_used_up(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 24 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
-    try:
+    with mounted(tmp_path / "disk", 24) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 async def test_a_disk_that_others_have_filled(tmp_path: Path, small_disk: Path) -> None:
@@ -229,11 +220,9 @@ async def test_a_disk_that_others_have_filled(tmp_path: Path, small_disk: Path) 
     ):
         await car.said("batch_acknowledged")
         await unnamed(car, "disk_full")
-        with (small_disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(1 << 16))
+        filler = fill(small_disk)
         await named(car, "disk_full", spool)
-        (small_disk / "filler").unlink()
+        filler.unlink()
         await unnamed(car, "disk_full")
 
 
