@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from agent.live.heard import Heard
     from agent.log import Logging
     from agent.pipeline import Source
+    from agent.uplink.allowance import Allowance
     from agent.uplink.status import LinkState, Presence
 
 log = structlog.get_logger()
@@ -248,7 +249,7 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
                 tasks.create_task(_expire(agent, clock), name="expiry"),
             ]
             if heard is not None:
-                figures = _figures(setup, agent, pipeline, buses, heard, life)
+                figures = _figures(setup, agent, pipeline, buses, heard, life, told, allowance)
                 if config.agent.socket:
                     watching.append(tasks.create_task(_tell(figures), name="live"))
                 if heartbeat_s := _heartbeat_s(config):
@@ -337,7 +338,16 @@ def _heartbeat_s(config: Config) -> float:
     return mqtt.heartbeat.seconds if mqtt is not None and mqtt.topic_status else 0.0
 
 
-def _figures(setup: Setup, agent: Agent, pipeline: Pipeline, buses: Buses, heard: Heard, life: _Life) -> Figures:
+def _figures(
+    setup: Setup,
+    agent: Agent,
+    pipeline: Pipeline,
+    buses: Buses,
+    heard: Heard,
+    life: _Life,
+    network: Sequence[object],
+    allowance: Allowance,
+) -> Figures:
     from agent.figures import Figures
 
     return Figures(
@@ -356,6 +366,8 @@ def _figures(setup: Setup, agent: Agent, pipeline: Pipeline, buses: Buses, heard
         life.logging,
         life.started_s,
         agent.packer.verified,
+        network,
+        allowance,
     )
 
 

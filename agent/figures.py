@@ -30,6 +30,7 @@ from agent.live.snapshot import (
     Snapshot,
     SpoolFigures,
 )
+from agent.uplink.allowance import Unlimited
 from agent.uplink.certificate import expiry_s
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from agent.pipeline import Source
     from agent.spool.record import SpoolStats
     from agent.storage import Storage
+    from agent.uplink.allowance import Allowance
     from agent.uplink.lane import Worker
     from agent.uplink.status import LinkState
 
@@ -74,6 +76,8 @@ class Figures:
     filtered         names of the buses of which the kernel lets through only what rules want
     verified         asks the worker's packer for what counters and checksums have told
     started_s        of the monotonic clock: the process
+    network          modem and data plan, where there are any: each says in words how it goes
+    allowance        what these let the uplink do
     """
 
     config: Config
@@ -91,6 +95,8 @@ class Figures:
     logging: Logging | None
     started_s: float
     verified: Callable[[], Mapping[str, IntegrityCounters]] = dict
+    network: Sequence[object] = ()
+    allowance: Allowance = field(default_factory=Unlimited)
     _loaded_s: float = field(default_factory=time.monotonic)
     _stored: _Stored = field(default_factory=_Stored)
     _kept: list[tuple[int, frozenset[int]]] | None = None
@@ -134,6 +140,7 @@ class Figures:
             link=self._link(),
             triggers=len(self.config.triggers),
             rules=await self._rules(),
+            network=tuple(map(str, self.network)),
             late=late,
             integrity=tuple(self._stored.integrity),
             log_level="" if self.logging is None else self.logging.level,
@@ -239,6 +246,7 @@ class Figures:
             acknowledged_bytes=link.acknowledged_bytes,
             refused=link.refused_batches,
             certificate_ends_ns=self._stored.certificate_ends_ns,
+            held_s=round(self.allowance.wait_s(critical=False), 1),
         )
 
     async def _rules(self) -> tuple[RuleFigures, ...]:

@@ -42,7 +42,7 @@ PERIOD_S = 10.0
 KEYS_MAX = 256
 KEY_FIELDS = ("bus", "channel", "key", "kind", "library", "message", "path", "reason", "stream", "topic")
 RECENT_MAX = 16
-RECENT_ABOUT = ("bus", "stream", "topic", "path", "stage", "library")
+RECENT_ABOUT = ("bus", "name", "port", "stream", "topic", "path", "stage", "library")
 
 _log = structlog.get_logger()
 

@@ -67,6 +67,7 @@ def diagnose(snapshot: Snapshot) -> list[Finding]:
         *(finding for bus in snapshot.buses for finding in _of_bus(bus, snapshot)),
         *_of_rules(snapshot),
         *_of_link(snapshot),
+        *_of_data_plan(snapshot),
         *_of_spool(snapshot.spool),
     ]
     return sorted(found, key=lambda finding: _GRAVITY.index(finding.level))
@@ -235,6 +236,14 @@ def _of_trouble(link: LinkFigures, snapshot: Snapshot) -> Finding:
     return Finding("broker_unreachable", ERROR, broker, why, move)
 
 
+def _of_data_plan(snapshot: Snapshot) -> Iterator[Finding]:
+    """Only where something waits for it."""
+    if snapshot.link.held_s and any(each.batches for each in snapshot.spool.classes):
+        cause = f"what is not critical waits in the spool ({'; '.join(snapshot.network)})"
+        move = "nothing is lost while the spool has room: keep less ([[collect]]), or raise what data_plan allows"
+        yield Finding("data_plan_holds_back", WARNING, "data_plan", cause, move)
+
+
 def _of_spool(spool: SpoolFigures) -> Iterator[Finding]:
     dropped = sum(each.dropped for each in spool.classes)
     short = bool(spool.classes) and spool.free_bytes < spool.min_free_bytes  # without classes nothing was told yet
@@ -260,8 +269,13 @@ def _of_spool(spool: SpoolFigures) -> Iterator[Finding]:
 
 
 def _said_of(bus: BusFigures, said: tuple[Said, ...]) -> Said | None:
-    """What was last said of an interface."""
-    about = [each for each in said if each.event.startswith("interface_") and f"bus={bus.name}" in each.about.split()]
+    """What was last said of an interface, or of a receiver's port."""
+    names = {f"bus={bus.name}", f"name={bus.name}"}
+    about = [
+        each
+        for each in said
+        if each.event.startswith(("interface_", "port_")) and not names.isdisjoint(each.about.split())
+    ]
     return about[-1] if about else None
 
 

@@ -93,6 +93,8 @@ def _link(snapshot: Snapshot, paint: _Paint) -> Iterator[str]:
     if link.last_error:
         tried = f", tried again every {link.next_try_s:.0f} s or so" if link.next_try_s else ""
         yield f"  {link.last_error}{tried}"
+    if snapshot.network:
+        yield f"  {'; '.join(snapshot.network)}"
 
 
 def _findings(findings: Sequence[Finding], width: int, paint: _Paint) -> Iterator[str]:

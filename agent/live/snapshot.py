@@ -96,6 +96,7 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     next_try_s          when sending is tried again, counted from when that was decided
     links               connections that came up
     certificate_ends_ns when the vehicle's own certificate expires, 0 where there is none or it cannot be read
+    held_s              the data plan holds back what is not critical, and is asked again after so long
     """
 
     broker: str
@@ -111,6 +112,7 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_bytes: int = 0
     refused: int = 0
     certificate_ends_ns: int = 0
+    held_s: float = 0.0
 
 
 class RuleFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +153,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     up_s, reloaded_s         since the process started, and since its configuration was read last
     home                     the class that tells what concerns all frames
     log_level                the least that is logged: debug, info, warning or error; "" where it is not known
+    network                  what modem and data plan say, in words, where there are any
     late                     stages that have not moved on in their time, and by how many seconds
     said                     warnings and errors, the latest last
     """
@@ -169,5 +172,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[RuleFigures, ...] = ()
     integrity: tuple[IntegrityFigures, ...] = ()
     log_level: str = ""
+    network: tuple[str, ...] = ()
     late: dict[str, float] = {}
     said: tuple[Said, ...] = ()

@@ -52,14 +52,14 @@ async def status(agent: Agent) -> Told:
             await asyncio.sleep(0.1)
 
 
-async def named(agent: Agent, code: str, about: str) -> str:
-    """Wait until the fault is named as an error, with its cause and the next move, on one screen."""
-    head = f"error {code} ({about}): "
+async def named(agent: Agent, code: str, about: str, *, level: str = "error") -> str:
+    """Wait until the fault is named, with its cause and the next move, on one screen."""
+    head = f"{level} {code} ({about}): "
     async with asyncio.timeout(NAMED_WITHIN_S):
         while head not in _unwrapped((told := await status(agent)).out):
             await asyncio.sleep(0.1)
     assert len(told.out.splitlines()) <= SCREEN_LINES_MAX
-    assert told.status == 1
+    assert told.status == (level == "error")
     cause, _, move = _unwrapped(told.out).partition(head)[2].partition(" → ")
     assert cause
     assert move

@@ -226,6 +226,17 @@ async def test_a_disk_that_others_have_filled(tmp_path: Path, small_disk: Path) 
         await unnamed(car, "disk_full")
 
 
+async def test_a_data_plan_whose_day_is_spent(tmp_path: Path) -> None:
+    plan = '[data_plan]\nper_month = "1MiB"\nper_day = "2KiB"'
+    async with running(tmp_path / "broker") as broker:
+        async with agent(tmp_path / "held", broker.url(), rules=plan) as held:
+            told = await named(held, "data_plan_holds_back", "data_plan", level="warning")
+            assert "holding back" in told
+        async with agent(tmp_path / "free", broker.url()) as free:
+            await free.said("batch_acknowledged")
+            await unnamed(free, "data_plan_holds_back")
+
+
 async def test_a_rule_that_keeps_nothing(tmp_path: Path) -> None:
     for name in ("sound", "idle"):
         (tmp_path / name).mkdir()

@@ -7,6 +7,7 @@ import asyncio
 import io
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,11 +25,11 @@ from agent.log import Logging
 from agent.model import FrameBlock, SourceCounters
 from agent.sources.simulator import SimulatorSource
 from agent.storage import Storage
+from agent.uplink.allowance import Unlimited
 from agent.uplink.status import LinkState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 CONFIG = """
 [vehicle]
@@ -150,6 +151,16 @@ async def test_a_snapshot_gathers_buses_spool_link_and_rules(running: Run) -> No
     assert [said.event for said in told.said] == ["link_refused"]
     assert told.late == {}
     assert decode_answer(encode(Answer(version=VERSION, snapshot=told))).snapshot == told
+
+
+async def test_what_the_network_says_and_holds_back_is_told(running: Run) -> None:
+    class Spent(Unlimited):
+        def wait_s(self, *, critical: bool) -> float:
+            return 0.0 if critical else 900.0
+
+    running.figures.network, running.figures.allowance = [Path("modem home"), "data plan"], Spent()
+    told = await running.figures.status()
+    assert (told.network, told.link.held_s) == (("modem home", "data plan"), 900.0)
 
 
 async def test_while_the_worker_hangs_the_rest_is_told(running: Run, monkeypatch: pytest.MonkeyPatch) -> None:

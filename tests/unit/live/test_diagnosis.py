@@ -76,6 +76,7 @@ CAUSES: list[tuple[str, Level, dict[str, Any]]] = [
     ("spool_damaged", Level.WARNING, {"normal_corrupt": 1}),
     ("clock_wrong", Level.ERROR, {"time_ns": 86_400 * 10**9}),
     ("clock_not_synchronised", Level.NOTE, {"clock_trusted": False}),
+    ("data_plan_holds_back", Level.WARNING, {"link_held_s": 60.0, "network": ("data plan 20.0MiB of 20.0MiB",)}),
     ("stage_stalled", Level.ERROR, {"late": {"pipeline": 31.0}}),
 ]
 
@@ -129,6 +130,17 @@ def test_rules_are_not_blamed_while_no_bus_says_anything() -> None:
 
 def test_a_worker_that_has_told_nothing_yet_has_no_full_disk() -> None:
     assert diagnose(snapshot(spool_classes=(), spool_free_bytes=0)) == []
+
+
+def test_a_data_plan_that_nothing_waits_for_is_no_matter() -> None:
+    assert diagnose(snapshot(link_held_s=60.0, normal_batches=0)) == []
+
+
+def test_a_receivers_port_that_may_not_be_opened_is_told_as_that() -> None:
+    reason = "[Errno 13] could not open port /dev/ttyUSB1: [Errno 13] Permission denied: '/dev/ttyUSB1'"
+    said = Said(time_ns=NOW_NS, level="warning", event="port_down", about="name=powertrain port=can0", reason=reason)
+    (finding,) = diagnose(snapshot(bus_state="down", bus_interface="gnss", said=(said,)))
+    assert (finding.code, finding.about) == ("bus_no_permission", "powertrain")
 
 
 def test_the_gravest_comes_first() -> None:

@@ -46,6 +46,12 @@ def test_what_is_wrong_stands_there_with_its_next_move() -> None:
     assert all(len(line) <= 80 for line in told)
 
 
+def test_what_modem_and_data_plan_say_stands_below_the_link() -> None:
+    lines = screen(snapshot(network=("modem home operator 4G -95dBm", "data plan 1.0MiB of 20.0MiB, lasts")), [])
+    place = next(n for n, line in enumerate(lines) if line.startswith("link "))
+    assert lines[place + 1] == "  modem home operator 4G -95dBm; data plan 1.0MiB of 20.0MiB, lasts"
+
+
 def test_colours_are_only_for_terminals() -> None:
     plain = "\n".join(screen(WRONG, diagnose(WRONG)))
     coloured = "\n".join(screen(WRONG, diagnose(WRONG), coloured=True))
