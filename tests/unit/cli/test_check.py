@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
 import json
 import os
 import secrets
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent import cli
+from agent import cli, preflight
 from agent.config import BusConfig, Config, MqttConfig, VehicleConfig, demo_car_dbc
 from agent.model import MessageDefinition, SignalDefinition
 from agent.preflight import check_catalog
@@ -183,6 +184,28 @@ def test_a_bus_that_cannot_be_opened_is_named(checked: Checked, interface: str, 
 def test_a_modem_that_is_not_there_is_named(checked: Checked) -> None:
     text = offline() + '[modem]\nport = "/dev/ttyNOWHERE9"\n'
     assert checked.only(text, "warning", "--offline").startswith("modem.port: /dev/ttyNOWHERE9 is not there")
+
+
+def test_modemmanager_without_its_library_is_refused_by_check_and_run(
+    checked: Checked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jeepney" else SimpleNamespace())
+    text = offline() + '[modem]\nsource = "modemmanager"\n'
+    assert checked.only(text, "error", "--offline").startswith('modem.source: "modemmanager" needs the library jeepney')
+    assert cli.main(["run", "--config", str(checked.file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "modem.source" in line
+    assert 'pip install "canferry[modemmanager]"' in line
+
+
+def test_a_congestion_control_that_the_kernel_has_not_is_a_warning(
+    checked: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = offline() + 'congestion = "bbr"\n'
+    monkeypatch.setattr(preflight, "control_congestion", lambda _, name: name != "bbr")
+    assert checked.only(text, "warning", "--offline").startswith("mqtt.congestion: bbr is not there")
+    monkeypatch.setattr(preflight, "control_congestion", lambda _, name: name == "bbr")
+    assert "mqtt.congestion" not in str(checked.run(text, "--offline"))
 
 
 def test_a_known_interface_and_a_present_log_are_sound(checked: Checked) -> None:
