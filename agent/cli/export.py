@@ -59,7 +59,8 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     )
     parser.add_argument("--partition", action="store_true", help="of parquet: files by vehicle and day")
     parser.add_argument("--vehicle", metavar="ID", help="of which vehicle, where there are several")
-    parser.add_argument("--choices", action="store_true", help="names from value tables instead of their numbers")
+    choices = "of jsonl and csv: names from value tables instead of their numbers (parquet and mf4 have both)"
+    parser.add_argument("--choices", action="store_true", help=choices)
     parser.add_argument(
         "--json",
         action="store_true",

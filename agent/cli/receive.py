@@ -51,7 +51,8 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument("--broker", metavar="URL", required=True, help="mqtts://host[:port] or mqtt://host[:port]")
     parser.add_argument("--out", metavar="DIR", type=Path, help="where batches and catalogs go")
     parser.add_argument("--format", choices=("jsonl", "csv", "parquet", "mf4"), help="write them decoded as well")
-    parser.add_argument("--choices", action="store_true", help="names from value tables instead of their numbers")
+    choices = "of jsonl and csv: names from value tables instead of their numbers (parquet and mf4 have both)"
+    parser.add_argument("--choices", action="store_true", help=choices)
     parser.add_argument("--shared", metavar="GROUP", default="", help="share the topics with others of this group")
     parser.add_argument(
         "--topic",
