@@ -4,7 +4,7 @@
     python tests/benchmarks/endurance.py [--batches 200000] [--json]
 
 The simulated car drives as fast as decoder, spool and a real mosquitto on this machine allow, a tenth of a second a
-batch. Resident memory is read after a tenth of the batches, when every buffer and cache has been used, and then
+batch. Each reading is told on stderr. Resident memory is read after a tenth of the batches, when every buffer and cache has been used, and then
 twenty times until the end; `growth_mb` is the median of the last five readings less that of the first five.
 """
 
@@ -89,6 +89,7 @@ async def endure(folder: Path, port: int, batches: int) -> list[float]:
                 await asyncio.sleep(0.001)
             if sealed >= read_at[len(readings)]:
                 readings.append(process.memory_info().rss / 1e6)
+                print(f"{sealed} batches: {readings[-1]:.1f} MB", file=sys.stderr, flush=True)
                 if len(readings) == READINGS:
                     break
         await agent.sender.drain(60.0)
