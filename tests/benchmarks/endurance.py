@@ -4,8 +4,9 @@
     python tests/benchmarks/endurance.py [--batches 200000] [--json]
 
 The simulated car drives as fast as decoder, spool and a real mosquitto on this machine allow, a tenth of a second a
-batch. Each reading is told on stderr. Resident memory is read after a tenth of the batches, when every buffer and cache has been used, and then
-twenty times until the end; `growth_mb` is the median of the last five readings less that of the first five.
+batch. Resident memory is read after a tenth of the batches, when every buffer and cache has been used, and then
+twenty times until the end, each told on stderr; `growth_mb` is the median of the last five readings less that of the
+first five.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ noise, which no batch makes smaller. The line to the host says what:
     machine ─► host   records of 16 bytes: number, kernel's time in ns
                       time 0: not sent, its interface is down or missing;  number -1: the mark
 
-It hears its own frames, so each is told with the time that every listener gets. Of what was sent in the moment before
-the power was cut nobody knows here: those numbers are `UNKNOWN`, and not used again.
+It hears its own frames, so each is told with the time that every listener gets. The kernel may take its time to deliver
+them: a mark waits for those that are on their way, up to `UNDERWAY_S`, after which they count as not sent. Of what was
+sent in the moment before the power was cut nobody knows here: those numbers are `UNKNOWN`, and not used again.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ NOT_SENT, UNKNOWN = -1, -2
 UNKNOWN_MAX = 10_000
 ANSWER_S = 120.0
 TICK_S, LATE_S = 0.05, 0.1
+UNDERWAY_S = 2.0
 RECORD = np.dtype([("number", "<i8"), ("time_ns", "<i8")])
 _NOISE = np.random.default_rng(20).bytes(1 << 20)
 
@@ -174,6 +176,7 @@ class Driver:
         self._nodes = {bus: Node(interface) for bus, interface in BUSES.items()}
         self._orders = b""
         self._number = 0
+        self._underway: set[int] = set()  # sent, and not heard yet
         self._noise = False
         self._pace(0.0)
 
@@ -201,7 +204,7 @@ class Driver:
             self._send(self._number + int(value))
             self._pace(self._rate)
         elif verb == "mark":
-            self._hear(())
+            self._arrive()
             self._tell([(-1, int(value))])
 
     def _pace(self, rate: float) -> None:
@@ -220,8 +223,18 @@ class Driver:
     def _hear(self, numbers: Sequence[int]) -> None:
         """Tell what was on the buses, and what of these frames was not."""
         heard = [pair for node in self._nodes.values() for pair in node.heard()]
-        sent = {number for number, _ in heard}
-        self._tell([*((number, 0) for number in numbers if number not in sent), *heard])
+        known = {number for number, _ in heard}
+        self._tell([*((number, 0) for number in numbers if number not in known), *heard])
+        self._underway = (self._underway | set(numbers)) - known
+
+    def _arrive(self) -> None:
+        """Nothing that was sent is on its way any more, on return."""
+        given_up = time.monotonic() + UNDERWAY_S
+        self._hear(())
+        while self._underway and time.monotonic() < given_up:
+            time.sleep(TICK_S / 10)
+            self._hear(())
+        self._underway.clear()
 
     def _tell(self, records: Sequence[tuple[int, int]]) -> None:
         content = np.array(records, RECORD).tobytes()

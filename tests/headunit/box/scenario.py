@@ -53,9 +53,17 @@ class Scenario:
         count = self.unit.car.told()
         self.until(lambda: len(self.account.arrived(count, self.unit.car.fed)) > 0, "a batch of the drive")
 
-    def until(self, condition: Callable[[], bool], what: str, *, every_s: float = 0.1) -> None:
+    def until(
+        self, condition: Callable[[], bool], what: str, *, every_s: float = 0.1, patience_s: float = PATIENCE_S
+    ) -> None:
         """Wait for something in the cloud."""
-        wait_until(self.account, condition, lambda: f"{what} did not come; {self.state()}", every_s=every_s)
+        wait_until(
+            self.account,
+            condition,
+            lambda: f"{what} did not come; {self.state()}",
+            every_s=every_s,
+            patience_s=patience_s,
+        )
 
     def settle(self) -> None:
         """The account is even on return, and printed."""
@@ -103,12 +111,19 @@ class Scenario:
             print(f"    gap: {gap}")
 
 
-def wait_until(account: Account, condition: Callable[[], bool], failure: Callable[[], str], *, every_s: float) -> None:
+def wait_until(
+    account: Account,
+    condition: Callable[[], bool],
+    failure: Callable[[], str],
+    *,
+    every_s: float,
+    patience_s: float = PATIENCE_S,
+) -> None:
     """Wait for something in the cloud."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
-            raise UnitError(f"within {PATIENCE_S:g} s {failure()}")
+            raise UnitError(f"within {patience_s:g} s {failure()}")
         time.sleep(every_s)
         account.refresh()
 
