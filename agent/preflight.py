@@ -20,7 +20,7 @@ import re
 import shutil
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from agent.collect.forecast import Forecast
-    from agent.config import BusConfig, Config, MqttConfig, TriggerConfig
+    from agent.config import BusConfig, Config, TriggerConfig
     from agent.model import MessageDefinition
-    from agent.uplink.options import MqttOptions
 
 REACH_S = 5.0
 _DAY_S = 86_400
@@ -237,8 +236,11 @@ def check_modem(config: Config) -> Iterator[Finding]:
         yield _check_device("modem.port", Path(config.modem.port), "a modem")
 
 
-def check_congestion(mqtt: MqttConfig) -> Iterator[Finding]:
+def check_congestion(config: Config) -> Iterator[Finding]:
     """Whether this kernel lets us use the congestion control that is wanted."""
+    mqtt = config.mqtt
+    if mqtt is None:
+        return
     with socket.socket() as sock:
         if control_congestion(sock, mqtt.congestion):
             return
@@ -324,12 +326,16 @@ def check_catalog(config: Config, messages: Sequence[MessageDefinition]) -> Iter
         yield Finding(Level.WARNING, "mqtt.profile", f"{text} without it; give the receiver the file from spool.path")
 
 
-def check_credentials(mqtt: MqttConfig) -> Iterator[Finding]:
+def check_credentials(config: Config) -> Iterator[Finding]:
     """Whether certificate, key, authorities and password are there, fit together, and are kept from
     others."""
+    from agent.settings import mqtt_options
     from agent.uplink.dialing import read_password, tls_context
 
-    options = _options(mqtt)
+    mqtt = config.mqtt
+    if mqtt is None:
+        return
+    options = mqtt_options(config)
     try:
         if mqtt.tls:
             tls_context(options)
@@ -363,34 +369,18 @@ def _check_expiry(certificate: Path) -> Finding:
     return Finding(Level.WARNING if left_s < _EXPIRES_SOON_S else Level.OK, "mqtt.certificate", text)
 
 
-async def check_broker(mqtt: MqttConfig) -> Finding:
-    """Whether the broker answers, TLS included; it is not logged in to."""
+async def check_broker(config: Config) -> Finding:
+    """Whether the broker, which is configured, answers, TLS included; it is not logged in to."""
+    from agent.settings import mqtt_options
     from agent.uplink.dialing import open_socket, tls_context
 
-    options = _options(mqtt)
+    options = replace(mqtt_options(config), connect_timeout_s=REACH_S)
     try:
         async with asyncio.timeout(REACH_S):
-            context = tls_context(options) if mqtt.tls else None
+            context = tls_context(options) if options.tls else None
             (await open_socket(options, context)).close()
     except (TimeoutError, UplinkError, ConfigError, OSError) as error:
         text = f"no answer from {options.address} within {REACH_S:.0f} s" if not str(error) else str(error)
         return Finding(Level.WARNING, "mqtt.broker", text)
-    how = "answers, its certificate is good" if mqtt.tls else "answers, not encrypted"
+    how = "answers, its certificate is good" if options.tls else "answers, not encrypted"
     return Finding(Level.OK, "mqtt.broker", f"{options.address} {how}")
-
-
-def _options(mqtt: MqttConfig) -> MqttOptions:
-    from agent.uplink.options import MqttOptions
-    from agent.uplink.profiles import PROFILES
-
-    return MqttOptions(
-        host=mqtt.host,
-        port=mqtt.port,
-        tls=mqtt.tls,
-        password_file=mqtt.password_file,
-        ca=mqtt.ca,
-        certificate=mqtt.certificate,
-        key=mqtt.key,
-        connect_timeout_s=REACH_S,
-        alpn=PROFILES[mqtt.profile].alpn.get(mqtt.port, ""),
-    )

@@ -32,8 +32,8 @@ def stream_settings(config: Config, priority: Priority) -> StreamSettings:
     )
 
 
-def mqtt_options(config: Config, stream: str) -> MqttOptions:
-    """The configuration's broker, as the uplink wants it."""
+def mqtt_options(config: Config, stream: str = "") -> MqttOptions:
+    """The configuration's broker, as the uplink wants it; `stream` is what the last will tells."""
     mqtt = config.mqtt
     assert mqtt is not None
     profile = PROFILES[mqtt.profile]

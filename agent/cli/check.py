@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.collect.forecast import Forecast
-    from agent.config import MqttConfig
+    from agent.config import Config
     from agent.decode.report import LoadedDatabases
     from agent.preflight import Finding
 
@@ -81,7 +81,7 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
             findings += [*preflight.check_modem(config), *preflight.check_spool(config)]
             findings += [*preflight.check_vehicle(config), *preflight.check_endpoint(config)]
             findings += preflight.check_catalog(config, loaded.messages)
-            findings += _check_mqtt(config.mqtt, offline=args.offline) if config.mqtt else ()
+            findings += _check_mqtt(config, offline=args.offline) if config.mqtt else ()
     if args.dbc:
         # Each by itself: a bus of its own, so that no file takes another's identifiers.
         loaded, found = preflight.check_databases([(name, Path(name)) for name in dict.fromkeys(args.dbc)])
@@ -90,14 +90,14 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
     return findings, databases, plan
 
 
-def _check_mqtt(mqtt: MqttConfig, *, offline: bool) -> list[Finding]:
+def _check_mqtt(config: Config, *, offline: bool) -> list[Finding]:
     import asyncio
 
     from agent import preflight
 
-    findings = [*preflight.check_credentials(mqtt), *preflight.check_congestion(mqtt)]
+    findings = [*preflight.check_credentials(config), *preflight.check_congestion(config)]
     if not offline:
-        findings.append(asyncio.run(preflight.check_broker(mqtt)))
+        findings.append(asyncio.run(preflight.check_broker(config)))
     return findings
 
 

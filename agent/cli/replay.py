@@ -78,7 +78,7 @@ def run(args: Namespace) -> int:
         else:
             if args.config is not None and config.mqtt is not None:
                 refuse(args.config, check_endpoint(config))
-                refuse(args.config, check_credentials(config.mqtt))
+                refuse(args.config, check_credentials(config))
             packer = asyncio.run(replaying.replay(config, blocks, speed=args.speed))
         refused, ignored = blocks.refused, blocks.ignored
     _print(packer.counters, refused, ignored, as_json=args.json)

@@ -65,6 +65,5 @@ def _usable(file: Path) -> Config:
     refuse(file, check_modem(config))
     refuse(file, check_spool(config))
     refuse(file, check_endpoint(config))
-    if config.mqtt is not None:
-        refuse(file, check_credentials(config.mqtt))
+    refuse(file, check_credentials(config))
     return config
