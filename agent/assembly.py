@@ -35,7 +35,7 @@ from agent.settings import data_plan, mqtt_options, sender_options, stream_setti
 from agent.storage import Storage
 from agent.stream import Stream
 from agent.takeover import take_over
-from agent.uplink.allowance import Unlimited
+from agent.uplink.allowance import UNLIMITED
 from agent.uplink.link import MqttTransport
 from agent.uplink.sender import Sender
 
@@ -257,7 +257,7 @@ def make_data_plan(config: Config, modem: Modem | ModemManager | None, clock: Cl
 def make_allowance(config: Config, modem: Modem | ModemManager | None, plan: DataPlan | None) -> Allowance:
     """What the cellular network lets the uplink do, where something is known of it."""
     if modem is None and plan is None:
-        return Unlimited()
+        return UNLIMITED
     from agent.cellular.allowance import CellularAllowance
 
     return CellularAllowance(modem, 0.0 if config.modem is None else config.modem.weak_rate, plan)
@@ -295,7 +295,7 @@ async def open_agent(
     counters: PackerCounters | None = None,
     rotation: Rotation | None = None,
     heard: Heard | None = None,
-    allowance: Allowance | None = None,
+    allowance: Allowance = UNLIMITED,
 ) -> AsyncIterator[Agent]:
     """Storage, packer and sender, built and opened; closed cleanly where nothing failed.
 

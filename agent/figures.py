@@ -30,7 +30,7 @@ from agent.live.snapshot import (
     Snapshot,
     SpoolFigures,
 )
-from agent.uplink.allowance import Unlimited
+from agent.uplink.allowance import UNLIMITED
 from agent.uplink.certificate import expiry_s
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Figures:
     started_s: float
     verified: Callable[[], Mapping[str, IntegrityCounters]] = dict
     network: Sequence[object] = ()
-    allowance: Allowance = field(default_factory=Unlimited)
+    allowance: Allowance = UNLIMITED
     _loaded_s: float = field(default_factory=time.monotonic)
     _stored: _Stored = field(default_factory=_Stored)
     _kept: list[tuple[int, frozenset[int]]] | None = None

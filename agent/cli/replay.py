@@ -76,7 +76,7 @@ def run(args: Namespace) -> int:
         if args.out is not None:
             packer = replaying.replay_into(config, blocks, args.out, speed=args.speed)
         else:
-            if args.config is not None and config.mqtt is not None:
+            if args.config is not None:
                 refuse(args.config, check_endpoint(config))
                 refuse(args.config, check_credentials(config))
             packer = asyncio.run(replaying.replay(config, blocks, speed=args.speed))

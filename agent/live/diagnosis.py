@@ -238,7 +238,7 @@ def _of_trouble(link: LinkFigures, snapshot: Snapshot) -> Finding:
 
 def _of_data_plan(snapshot: Snapshot) -> Iterator[Finding]:
     """Only where something waits for it."""
-    if snapshot.link.held_s and any(each.batches for each in snapshot.spool.classes):
+    if snapshot.link.held_s and any(each.batches for each in snapshot.spool.classes if each.name != "critical"):
         cause = f"what is not critical waits in the spool ({'; '.join(snapshot.network)})"
         move = "nothing is lost while the spool has room: keep less ([[collect]]), or raise what data_plan allows"
         yield Finding("data_plan_holds_back", WARNING, "data_plan", cause, move)

@@ -32,3 +32,6 @@ class Unlimited:
 
     def spend(self, payload_bytes: int, *, critical: bool) -> None:
         """Nobody counts."""
+
+
+UNLIMITED = Unlimited()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.health import Pulse
-from agent.uplink.allowance import Unlimited
+from agent.uplink.allowance import UNLIMITED
 from agent.uplink.backoff import Backoff
 from agent.uplink.feed import ADVICE, REST_MAX_S, Drain, Feed
 from agent.uplink.lane import BatchQueue, Record, Worker
@@ -62,7 +62,7 @@ class Sender:
         call: Worker,
         options: SenderOptions,
         *,
-        allowance: Allowance | None = None,
+        allowance: Allowance = UNLIMITED,
         critical: Sequence[bool] = (),
         roll: Callable[[], float] = random.random,
     ) -> None:
@@ -72,7 +72,6 @@ class Sender:
         self._roll = roll
         self._standing = Standing(transport.address)
         self._drain = Drain()
-        allowance = allowance or Unlimited()
         self._feed = Feed(
             queues,
             shelf,

@@ -131,7 +131,7 @@ async def test_withheld_acknowledgements_end_the_link_and_the_batches_go_again(t
                 await made.emptied()
                 await listener.has(expected)
                 repeats = len(listener.payloads) - 11
-                assert 1 <= repeats <= WINDOW * (made.sender.state().links - 1)  # a slow machine withholds some, too
+                assert 1 <= repeats <= WINDOW
 
 
 @pytest.mark.parametrize("stalled", ["to_broker", "to_client"])

@@ -7,7 +7,6 @@ import asyncio
 import io
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +29,7 @@ from agent.uplink.status import LinkState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CONFIG = """
 [vehicle]
@@ -158,7 +158,7 @@ async def test_what_the_network_says_and_holds_back_is_told(running: Run) -> Non
         def wait_s(self, *, critical: bool) -> float:
             return 0.0 if critical else 900.0
 
-    running.figures.network, running.figures.allowance = [Path("modem home"), "data plan"], Spent()
+    running.figures.network, running.figures.allowance = ["modem home", "data plan"], Spent()
     told = await running.figures.status()
     assert (told.network, told.link.held_s) == (("modem home", "data plan"), 900.0)
 

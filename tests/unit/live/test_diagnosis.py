@@ -134,6 +134,7 @@ def test_a_worker_that_has_told_nothing_yet_has_no_full_disk() -> None:
 
 def test_a_data_plan_that_nothing_waits_for_is_no_matter() -> None:
     assert diagnose(snapshot(link_held_s=60.0, normal_batches=0)) == []
+    assert diagnose(snapshot(link_held_s=60.0, normal_name="critical")) == []  # which is not held back
 
 
 def test_a_receivers_port_that_may_not_be_opened_is_told_as_that() -> None:
