@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from agent import allocator
 from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
 from agent.clock import read
 from agent.collect.merging import merge_blocks
@@ -55,6 +56,8 @@ JOURNAL_LEVEL = 1
 """zstd level of what is noted while a batch is open: read once, if ever."""
 UNKNOWN_IDS_MAX = 256
 """Of more unknown ids in a batch than this, the rarest are counted together."""
+HANDED_BACK_VALUES = 100_000
+"""A batch of more has taken megabytes, which go back to the system when it is sealed."""
 
 
 class Store(Protocol):
@@ -195,8 +198,14 @@ class Stream:
     def seal(self) -> None:
         """Store the open batch, if there is one; as two or more where one would be too large."""
         batch, self._open = self._open, OpenBatch()
-        if not batch.parts:
-            return
+        values = batch.values
+        if batch.parts:
+            self._seal(batch)
+        del batch
+        if values > HANDED_BACK_VALUES:
+            allocator.hand_back()
+
+    def _seal(self, batch: OpenBatch) -> None:
         gaps = self._store.pending_gaps()
 
         def divided(pieces: int) -> list[SealedBatch]:
