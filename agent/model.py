@@ -299,6 +299,10 @@ class SignalBlock:
         return cls(values, start, times, none, none, none, start, values, np.empty(0, np.uint8), [])
 
 
+MESSAGE_SHIFT = np.uint64(40)
+"""Where a `group_key`'s message begins; 0 there is -1, and so on."""
+
+
 def group_key(message: int, bus: int, can_id: int) -> int:
     """The sort key of a group: message + 1 in bits 40…63, bus in 32…39, arbitration id word in 0…31."""
     return (message + 1) << 40 | bus << 32 | can_id

@@ -89,7 +89,7 @@ class Collector:
         if triggers:
             assert decode is not None
             self._triggers = Triggers(self._roster, self._gates, triggers, decode, ring_bytes, payload_bytes)
-        self._roster.enter(plan.slots.key)
+        self._roster.enter(plan.plain_keys)
 
     def take(self, frames: FrameBlock, block: SignalBlock) -> Kept:
         """What is kept now; `block` is what the frames were decoded to."""

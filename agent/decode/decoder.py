@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoding a block of frames: a handful of numpy operations over all its frames and signals at once.
 
-The frames are sorted by slot (message, bus, id), which makes every column of the result one contiguous piece;
+The frames are sorted by slot (message, bus, id), which makes almost every column of the result one contiguous piece;
 then one gather, one shift and one mask produce every raw value of the block. A loop over messages would lose
-most of the gain: at 100 ms of a busy bus a message has only a handful of frames.
+most of the gain: at 100 ms of a busy bus a message has only a handful of frames. So would tables that are put together
+for each block: they are those of all ids met so far (`agent.decode.layout`), of which a block has the most.
 
-Classic frames are read as one 64-bit word each, in both byte orders. A block that holds a longer CAN FD frame
+Classic frames are read as one 64-bit word each, in either byte order. A block that holds a longer CAN FD frame
 reads an 8-byte window at each signal's own first byte instead, and a ninth byte where a signal needs it.
+
+Frames that are *odd*, multiplexed or shorter than the DBC file says, have their shapes looked up one by one; so are the
+rows of columns that only some frames of an id carry.
 
 The raw values equal those of cantools for every frame that cantools decodes. Frames that it refuses (shorter
 than the DBC says, a multiplexor value that selects nothing) are decoded as far as they go and counted.
@@ -21,14 +25,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.decode.plan import UNKNOWN, Defect
+from agent.decode.ids import Ids
+from agent.decode.layout import Layout
+from agent.decode.plan import Defect
+from agent.decode.walk import Walk
 from agent.model import SignalBlock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.decode.plan import Plan
+    from agent.decode.walk import StateTable
     from agent.model import FrameBlock
+
+NUMBERS_KEPT = 65_536
+"""0, 1, 2, … to this are there for every block."""
 
 
 def _no_rows() -> NDArray[np.int64]:
@@ -54,83 +65,230 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sorted:
-    """A block's known frames in the order of their groups.
+class _Rows:
+    """A block's known frames in the order of their slots.
 
-    order  int64 (R,)   row of the block · key uint64 (G,) · row_start int64 (G+1,) · shape int32 (R,)
+    order    int64 (R,)  row of the block · counts int64 (N,)  frames of each slot
+    variant  int64 (R,)  of each frame; None where all are whole
+    shape    int32 (R,)  of each frame
     """
 
     order: NDArray[np.int64]
-    key: NDArray[np.uint64]
-    row_start: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    variant: NDArray[np.int64] | None
     shape: NDArray[np.int32]
 
 
 class Decoder:
-    """Decodes blocks by a plan, which learns from them what ids, multiplexor values and lengths occur."""
+    """Decodes blocks by a plan; learns from them which ids, multiplexor values and lengths occur."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self._ids = Ids(plan)
+        self._walk = Walk(plan)
+        self._layout = Layout(plan, self._walk, self._ids)
+        self._numbers = np.arange(NUMBERS_KEPT)
 
     def decode(self, block: FrameBlock) -> Decoded:
         """All raw values of a block, and counts of what could not be decoded."""
-        plan = self.plan
-        plan.forget()
-        slots = plan.slots_of(block.bus, block.can_id)
+        known, rest = len(self._ids.key), self._ids.rest
+        slots = self._ids.slots_of(block.bus, block.can_id)
+        if self._walk.forget() or len(self._ids.key) > known:
+            self._layout.tabulate()
+        elif self._ids.rest > rest:
+            self._layout.tabulate_need()
+        known, rest = len(self._ids.key), self._ids.rest
+        counts = np.bincount(slots, minlength=rest + 1)
+        order = np.argsort(slots, kind="stable")
         words = _Words(block.data)
-        shapes = self._shapes(block, slots, words)
-        table = _sort(plan, slots, shapes)
-        signals = _columns(plan, table, words, block.time_ns.take(table.order))
-        unknown, unknown_last = _count_unknown(block, slots)
-        return Decoded(
-            signals,
-            unknown,
-            self._count_short(block, slots) | _count_unselected(plan, table),
-            table.order.take(table.row_start[1:] - 1),
-            unknown_last,
-        )
+        odd = np.flatnonzero(self._layout.need.take(slots) > block.length)
+        partial: dict[tuple[int, int], int] = {}
+        rows_known = len(order) - int(counts[known:].sum())
+        if len(odd):
+            rows, partial = self._odd_rows(block, slots, odd, order[:rows_known], counts[:known], words)
+        else:
+            shape = np.repeat(self._layout.shape, counts[:known])
+            rows = _Rows(order[:rows_known], counts[:known], None, shape)
+        signals = self._columns(rows, words, block.time_ns)
+        unknown, unknown_last = self._unknown(block, order[rows_known:], counts[known:])
+        return Decoded(signals, unknown, partial, rows.order.take(signals.row_start[1:] - 1), unknown_last)
 
-    def _shapes(self, block: FrameBlock, slots: NDArray[np.uint16], words: _Words) -> NDArray[np.int32]:
-        """The shape of each frame; of no meaning for unknown ones."""
-        plan = self.plan
-        known = np.minimum(slots, max(0, len(plan.slots.state) - 1))
-        if not len(plan.slots.state):
-            return np.zeros(len(block), np.int32)
-        states = plan.slots.state.take(known)
-        shapes = plan.walk.shape.take(states)
-        walking = np.flatnonzero((shapes < 0) & (slots != UNKNOWN))
+    def _odd_rows(
+        self,
+        block: FrameBlock,
+        slots: NDArray[np.uint16],
+        odd: NDArray[np.intp],
+        order: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        words: _Words,
+    ) -> tuple[_Rows, dict[tuple[int, int], int]]:
+        """Frames that are not all of the shape that their id says, and how many are decoded in part."""
+        plan, layout = self.plan, self._layout
+        slot, length = slots.take(odd), block.length.take(odd)
+        shapes = self._walked(words, odd, layout.state.take(slot), length)
+        cut = np.flatnonzero(plan.shape_tables()[0].take(shapes) > length)
+        if len(cut):
+            shapes[cut] = self._walk.truncate(shapes[cut], length[cut])
+        variants = layout.variants_of(slot, shapes)  # before the others are read: it may number anew
+        variant = layout.whole.take(slots, mode="clip") if len(layout.whole) else np.zeros(len(slots), np.int64)
+        variant[odd] = variants
+        variant = variant.take(order)
+        return _Rows(order, counts, variant, layout.variant_shape.take(variant)), self._partial(slot, shapes, length)
+
+    def _walked(
+        self, words: _Words, rows: NDArray[np.intp], states: NDArray[np.int32], lengths: NDArray[np.uint8]
+    ) -> NDArray[np.int32]:
+        """The shape at the end of each row's way along the multiplexors, however long the frame."""
+        shapes = self._walk.table.shape.take(states)
+        walking = np.flatnonzero(shapes < 0)
         while len(walking):
             state = states[walking]
-            values = words.read_multiplexors(plan, walking, state, block.length[walking])
-            states[walking] = state = plan.advance(state, values)
-            shapes[walking] = plan.walk.shape.take(state)
+            values = words.read_multiplexors(self._walk.table, rows[walking], state, lengths[walking])
+            states[walking] = state = self._walk.advance(state, values)
+            shapes[walking] = self._walk.table.shape.take(state)
             walking = walking[shapes[walking] < 0]
-        np.maximum(shapes, 0, out=shapes)
-        cut = np.flatnonzero((plan.fields.extent.take(shapes) > block.length) & (slots != UNKNOWN))
-        if len(cut):
-            shapes[cut] = plan.truncate(shapes[cut], block.length[cut])
         return shapes
 
-    def _count_short(self, block: FrameBlock, slots: NDArray[np.uint16]) -> dict[tuple[int, int], int]:
-        if not len(self.plan.slots.key):
-            return {}
-        known = np.minimum(slots, len(self.plan.slots.key) - 1)
-        short = (self.plan.slots.length.take(known) > block.length) & (slots != UNKNOWN)
-        if not short.any():
-            return {}
-        keys, counts = np.unique(self.plan.slots.key[slots[short]], return_counts=True)
-        return _by_defect(keys, counts, Defect.SHORT)
+    def _partial(
+        self, slots: NDArray[np.uint16], shapes: NDArray[np.int32], lengths: NDArray[np.uint8]
+    ) -> dict[tuple[int, int], int]:
+        """How many of these frames are short, and how many select nothing, by group key."""
+        short = lengths < self._layout.declared.take(slots)
+        unselected = self.plan.shape_tables()[1].take(shapes) == Defect.MULTIPLEXOR
+        found = {}
+        for defect, rows in ((Defect.SHORT, short), (Defect.MULTIPLEXOR, unselected)):
+            if rows.any():
+                numbers = np.bincount(slots[rows])
+                for slot in np.flatnonzero(numbers).tolist():
+                    found[int(self._ids.key[slot]), int(defect)] = int(numbers[slot])
+        return found
+
+    def _columns(self, rows: _Rows, words: _Words, time_ns: NDArray[np.int64]) -> SignalBlock:
+        layout = self._layout
+        groups = np.flatnonzero(rows.counts)
+        group_rows = rows.counts.take(groups)
+        row_start = _starts(group_rows)
+        counts = layout.column_counts(rows.counts, rows.variant)
+        columns = np.flatnonzero(counts)
+        counts = counts.take(columns)
+        slot = layout.slot.take(columns)
+        group_of = np.zeros(len(rows.counts), np.int32)
+        group_of[groups] = self._counting(len(groups))
+        group = group_of.take(slot)
+        start = _starts(counts)
+        index = np.repeat(row_start.take(group) - start[:-1], counts)
+        index += self._counting(len(index))
+        if rows.variant is not None:
+            some = np.flatnonzero(counts < group_rows.take(group))
+            if len(some):
+                self._gather_rows(index, rows.variant, columns, some, start)
+        return SignalBlock(
+            self._ids.key.take(groups),
+            row_start,
+            time_ns.take(rows.order),
+            rows.shape,
+            group,
+            layout.signal.take(columns),
+            start,
+            self._values(words, rows.order, index, columns, counts),
+            layout.bits.take(columns),
+            self.plan.shapes,
+        )
+
+    def _counting(self, count: int) -> NDArray[np.int64]:
+        """0, 1, … count - 1."""
+        return self._numbers[:count] if count <= NUMBERS_KEPT else np.arange(count)
+
+    def _gather_rows(
+        self,
+        index: NDArray[np.int64],
+        variant: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        some: NDArray[np.int64],
+        start: NDArray[np.int64],
+    ) -> None:
+        """Write into `index` the rows of those columns that not all frames of their id carry."""
+        layout = self._layout
+        wanted = np.zeros(len(layout.slot), np.bool_)
+        wanted[columns[some]] = True
+        # Of each variant only such columns; of each row only variants that have any.
+        members = np.flatnonzero(wanted.take(layout.member_column))
+        of_variant = np.searchsorted(members, layout.member_start)
+        here, first = np.diff(of_variant), of_variant[:-1]
+        rows = np.flatnonzero(here.take(variant))
+        each = here.take(variant[rows])
+        cells = layout.member_column.take(members.take(_ragged(first.take(variant[rows]), each)))
+        if len(layout.slot) <= 1 << 16:
+            cells = cells.astype(np.uint16)  # which is sorted in one pass
+        index[_ragged(start[some], np.diff(start)[some])] = np.repeat(rows, each).take(np.argsort(cells, kind="stable"))
+
+    def _values(
+        self,
+        words: _Words,
+        order: NDArray[np.int64],
+        index: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> NDArray[np.uint64]:
+        """The raw value of each column's each row. index: into `order`."""
+        layout = self._layout
+        if not words.classic:
+            return self._windowed(words, order.take(index), columns, counts)
+        motorola = layout.motorola.take(columns)
+        mixed = bool(motorola.any())
+        sorted_words = words.sorted_by(order, swapped=mixed)
+        if mixed and not motorola.all():
+            sorted_words = np.concatenate([sorted_words, sorted_words.byteswap()])
+            index += np.repeat(np.where(motorola, 0, len(order)), counts)
+        values: NDArray[np.uint64] = sorted_words.take(index)
+        values >>= np.repeat(layout.frame_shift.take(columns), counts)
+        values &= np.repeat(layout.mask.take(columns), counts)
+        return values
+
+    def _windowed(
+        self, words: _Words, rows: NDArray[np.int64], columns: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> NDArray[np.uint64]:
+        """The same of a block with CAN FD frames. rows: of the block."""
+        layout = self._layout
+        shift, over, motorola = layout.shift.take(columns), layout.over.take(columns), layout.motorola.take(columns)
+        at = np.repeat(layout.byte.take(columns), counts)
+        values = words.read(rows, at, np.repeat(np.where(over > 0, 0, shift), counts), np.repeat(motorola, counts))
+        if over.any():
+            long = np.flatnonzero(np.repeat(over > 0, counts))
+            extra, intel = np.repeat(over, counts)[long].astype(np.uint64), ~np.repeat(motorola, counts)[long]
+            ninth, window = words.ninth_bytes(rows[long], at[long]), values[long]
+            low = np.repeat(shift, counts)[long]
+            from_intel = (window >> np.where(intel, low, 0)) | (ninth << np.where(intel, np.uint64(64) - low, 0))
+            from_motorola = (window << extra) | (ninth >> (np.uint64(8) - extra))
+            values[long] = np.where(intel, from_intel, from_motorola)
+        values &= np.repeat(layout.mask.take(columns), counts)
+        return values
+
+    def _unknown(
+        self, block: FrameBlock, order: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> tuple[dict[tuple[int, int], int], NDArray[np.int64]]:
+        """Frames of each unknown id, and the rows of their last ones."""
+        listed = counts[:-1]
+        ids = np.flatnonzero(listed)
+        found = zip(self._ids.unknown.take(ids).tolist(), listed.take(ids).tolist(), strict=True)
+        unknown = {(key >> 32, key & 0xFFFF_FFFF): count for key, count in found}
+        last = order.take(np.cumsum(listed.take(ids)) - 1)
+        if counts[-1]:
+            rest = order[-int(counts[-1]) :][::-1]
+            keys = (block.bus[rest].astype(np.uint64) << np.uint64(32)) | block.can_id[rest]
+            each, first, numbers = np.unique(keys, return_index=True, return_counts=True)
+            unknown |= {(k >> 32, k & 0xFFFF_FFFF): n for k, n in zip(each.tolist(), numbers.tolist(), strict=True)}
+            last = np.concatenate([last, rest[first]])
+        return unknown, last
 
 
 class _Words:
     """The payloads of a block, ready to be read as 64-bit words in either byte order."""
 
     def __init__(self, data: NDArray[np.uint8]) -> None:
-        self._frames: int = data.shape[0]
         self._width: int = data.shape[1]
         if self._width == 8:
-            intel = data.view("<u8").ravel()
-            self._words = np.concatenate([intel, intel.byteswap()])
+            self._words = data.view("<u8").ravel()
         else:
             self._bytes = np.zeros(data.size + 9, np.uint8)
             self._bytes[: data.size] = data.ravel()
@@ -144,16 +302,15 @@ class _Words:
         """True where every frame has at most eight bytes."""
         return self._width == 8
 
-    def sorted_by(self, order: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Both readings of all frames in another order: (2 * len(order),), Intel first. Classic blocks only."""
-        words: NDArray[np.uint64] = self._words.take(np.concatenate([order, order + self._frames]))
-        return words
+    def sorted_by(self, order: NDArray[np.int64], *, swapped: bool) -> NDArray[np.uint64]:
+        """All frames in another order, read as Intel words, or swapped as Motorola ones. Classic blocks only."""
+        words: NDArray[np.uint64] = self._words.take(order)
+        return words.byteswap(inplace=True) if swapped else words
 
     def read_multiplexors(
-        self, plan: Plan, rows: NDArray[np.intp], states: NDArray[np.int32], lengths: NDArray[np.uint8]
+        self, walk: StateTable, rows: NDArray[np.intp], states: NDArray[np.int32], lengths: NDArray[np.uint8]
     ) -> NDArray[np.uint64]:
         """The value of the multiplexor that each row's state reads; 0 where the frame is too short for it."""
-        walk = plan.walk
         shift, mask = walk.shift.take(states), walk.mask.take(states)
         byte, motorola = walk.byte.take(states), walk.motorola.take(states)
         values = self.read(rows, byte, shift, motorola) & mask
@@ -169,7 +326,8 @@ class _Words:
     ) -> NDArray[np.uint64]:
         """The windows of eight bytes that begin at a byte of a row, read in either order and shifted right."""
         if self.classic:
-            windows = self._words.take(rows + np.where(motorola, self._frames, 0))
+            windows = self._words.take(rows)
+            windows = np.where(motorola, windows.byteswap(), windows)
             # The whole frame is the window: what an Intel one has before its first byte is shifted out, and
             # what a Motorola one has after its last.
             offset = (byte << 3).astype(np.uint64)
@@ -185,151 +343,6 @@ class _Words:
         """The byte after each window."""
         ninth: NDArray[np.uint64] = self._bytes[rows * self._width + byte + 8].astype(np.uint64)
         return ninth
-
-
-def _sort(plan: Plan, slots: NDArray[np.uint16], shapes: NDArray[np.int32]) -> _Sorted:
-    known = len(slots) - int(np.count_nonzero(slots == UNKNOWN))
-    order = np.argsort(slots, kind="stable")[:known]
-    counts = np.bincount(slots, minlength=len(plan.slots.key))[: len(plan.slots.key)]
-    present = np.flatnonzero(counts)
-    starts = _starts(counts[present])
-    keys = plan.slots.key[present]
-    if len(keys) > 1 and not (keys[1:] > keys[:-1]).all():
-        # Slots are numbered as they were met; groups go in the order of their keys.
-        by_key = np.argsort(keys)
-        order = order.take(_ragged(starts[by_key], counts[present][by_key]))
-        keys, starts = keys[by_key], _starts(counts[present][by_key])
-    return _Sorted(order, keys, starts, shapes.take(order))
-
-
-def _columns(plan: Plan, table: _Sorted, words: _Words, time_ns: NDArray[np.int64]) -> SignalBlock:
-    rows = len(table.order)
-    row_start, shape = table.row_start, table.shape
-    group_of_row = np.repeat(np.arange(len(table.key)), np.diff(row_start))
-    changes = np.flatnonzero((shape[1:] != shape[:-1]) | (group_of_row[1:] != group_of_row[:-1])) + 1
-    mixed = len(changes) + 1 > len(table.key) and rows > 0
-    if mixed:
-        # Some groups have frames of several shapes: sort those by shape, decode, and put the columns in order.
-        within = np.argsort(group_of_row * (int(shape.max()) + 1) + shape, kind="stable")
-        shape_sorted, group_sorted = shape.take(within), group_of_row.take(within)
-        changes = np.flatnonzero((shape_sorted[1:] != shape_sorted[:-1]) | (group_sorted[1:] != group_sorted[:-1])) + 1
-        piece_row = np.concatenate([[0], changes])
-    else:
-        within = np.arange(rows)
-        shape_sorted, group_sorted = shape, group_of_row
-        piece_row = row_start[:-1]
-    if not rows:
-        piece_row = np.empty(0, np.int64)
-    piece_rows = np.diff(np.append(piece_row, rows))
-    piece_shape, piece_group = shape_sorted.take(piece_row), group_sorted.take(piece_row)
-    fields = plan.fields
-    piece_fields = np.diff(fields.start).take(piece_shape)
-    column_piece = np.repeat(np.arange(len(piece_row)), piece_fields)
-    field = _ragged(fields.start.take(piece_shape), piece_fields)
-    counts = piece_rows.take(column_piece)
-    start = _starts(counts)
-    values = _read_columns(plan, words, table.order.take(within), piece_row.take(column_piece), field, counts, start)
-    group, signal = piece_group.take(column_piece), fields.signal.take(field)
-    bits = fields.bits.take(field)
-    if mixed:
-        group, signal, bits, start, values = _merge_pieces(
-            group, signal, bits, start, values, within.take(_ragged(piece_row.take(column_piece), counts))
-        )
-    return SignalBlock(
-        table.key,
-        row_start,
-        time_ns,
-        shape,
-        group.astype(np.int32),
-        signal,
-        start,
-        values,
-        bits,
-        plan.shapes,
-    )
-
-
-def _read_columns(
-    plan: Plan,
-    words: _Words,
-    order: NDArray[np.int64],
-    first_row: NDArray[np.int64],
-    field: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    start: NDArray[np.int64],
-) -> NDArray[np.uint64]:
-    """The values of all columns, end to end: column c is field[c] of counts[c] rows of `order` from first_row[c]."""
-    fields = plan.fields
-    shift, mask = fields.shift.take(field), fields.mask.take(field)
-    byte, motorola = fields.byte.take(field), fields.motorola.take(field)
-    if words.classic:
-        both = words.sorted_by(order)
-        # One shift to the right: a Motorola window that begins at byte b ends 8 * b bits before the word does.
-        offset = (byte << 3).astype(np.uint64)
-        shift = np.where(motorola, shift - offset, shift + offset)
-        begin = first_row + np.where(motorola, len(order), 0) - start[:-1]
-        values = both.take(np.arange(start[-1]) + np.repeat(begin, counts))
-        values >>= np.repeat(shift, counts)
-        values &= np.repeat(mask, counts)
-        return values
-    rows = order.take(_ragged(first_row, counts))
-    at = np.repeat(byte, counts)
-    over = fields.over.take(field)
-    values = words.read(rows, at, np.repeat(np.where(over > 0, 0, shift), counts), np.repeat(motorola, counts))
-    if over.any():
-        long = np.flatnonzero(np.repeat(over > 0, counts))
-        extra, intel = np.repeat(over, counts)[long].astype(np.uint64), ~np.repeat(motorola, counts)[long]
-        ninth, window = words.ninth_bytes(rows[long], at[long]), values[long]
-        low = np.repeat(shift, counts)[long]
-        from_intel = (window >> np.where(intel, low, 0)) | (ninth << np.where(intel, np.uint64(64) - low, 0))
-        from_motorola = (window << extra) | (ninth >> (np.uint64(8) - extra))
-        values[long] = np.where(intel, from_intel, from_motorola)
-    values &= np.repeat(mask, counts)
-    return values
-
-
-def _merge_pieces(
-    group: NDArray[np.int64],
-    signal: NDArray[np.int32],
-    bits: NDArray[np.uint8],
-    start: NDArray[np.int64],
-    values: NDArray[np.uint64],
-    row: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint64]]:
-    """Join the pieces of each (group, signal) into one column, its values in the order of their rows."""
-    key = group * 65_536 + signal
-    columns, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    counts = np.diff(start)
-    column_of_value = np.repeat(inverse, counts)
-    order = np.argsort(column_of_value * (int(row.max(initial=0)) + 1) + row, kind="stable")
-    total = np.bincount(inverse, weights=counts, minlength=len(columns)).astype(np.int64)
-    return columns >> 16, signal[first], bits[first], _starts(total), values.take(order)
-
-
-def _count_unknown(
-    block: FrameBlock, slots: NDArray[np.uint16]
-) -> tuple[dict[tuple[int, int], int], NDArray[np.int64]]:
-    """Frames of each unknown id, and the rows of their last ones."""
-    rows = np.flatnonzero(slots == UNKNOWN)[::-1]
-    if not len(rows):
-        return {}, rows
-    keys = (block.bus[rows].astype(np.uint64) << np.uint64(32)) | block.can_id[rows]
-    ids, first, counts = np.unique(keys, return_index=True, return_counts=True)
-    pairs = zip(ids.tolist(), counts.tolist(), strict=True)
-    return {(key >> 32, key & 0xFFFF_FFFF): count for key, count in pairs}, rows[first]
-
-
-def _count_unselected(plan: Plan, table: _Sorted) -> dict[tuple[int, int], int]:
-    bad = plan.fields.defect.take(table.shape) == Defect.MULTIPLEXOR if len(table.shape) else table.shape > 0
-    if not bad.any():
-        return {}
-    groups = np.searchsorted(table.row_start, np.flatnonzero(bad), side="right") - 1
-    keys, counts = np.unique(table.key[groups], return_counts=True)
-    return _by_defect(keys, counts, Defect.MULTIPLEXOR)
-
-
-def _by_defect(keys: NDArray[np.uint64], counts: NDArray[np.int64], defect: Defect) -> dict[tuple[int, int], int]:
-    return {(key, int(defect)): count for key, count in zip(keys.tolist(), counts.tolist(), strict=True)}
 
 
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:

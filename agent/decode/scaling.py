@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.model import RAW_SIGNALS, split_group_key
+from agent.model import MESSAGE_SHIFT, RAW_SIGNALS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,20 +35,25 @@ class Scaling:
         signed = [1 << signal.length - 1 if signal.signed and not signal.is_float else 0 for signal in signals]
         self._sign = np.array(signed, np.uint64)
         self._float_bits = np.array([signal.length if signal.is_float else 0 for signal in signals], np.uint8)
+        unsigned_long = np.array([signal.length == 64 and not signal.signed for signal in signals], np.bool_)
+        self._special = unsigned_long | (self._float_bits > 0)
 
     def physical(self, block: SignalBlock) -> NDArray[np.float64]:
         """float64 (V,): raw * scale + offset for every value of the block, in the order of its values."""
-        messages = np.array([split_group_key(key)[0] + 1 for key in block.group_key.tolist()], np.int64)
-        row = self._first[messages][block.column_group] + block.column_signal
+        row = self._first.take((block.group_key >> MESSAGE_SHIFT).astype(np.int64)).take(block.column_group)
+        row += block.column_signal
         counts = np.diff(block.column_start)
-        sign = np.repeat(self._sign[row], counts)
-        values: NDArray[np.float64] = ((block.values ^ sign) - sign).view(np.int64).astype(np.float64)
-        unsigned_long = (block.bits == 64) & (self._sign[row] == 0)
-        for column in np.flatnonzero(unsigned_long | (self._float_bits[row] > 0)).tolist():
+        whole, sign = block.values, self._sign.take(row)
+        if sign.any():
+            each = np.repeat(sign, counts)
+            whole = whole ^ each
+            whole -= each
+        values: NDArray[np.float64] = whole.view(np.int64).astype(np.float64)
+        for column in np.flatnonzero(self._special.take(row)).tolist():
             part = slice(block.column_start[column], block.column_start[column + 1])
             values[part] = _special(block.values[part], int(self._float_bits[row[column]]))
-        values *= np.repeat(self._scale[row], counts)
-        values += np.repeat(self._offset[row], counts)
+        values *= np.repeat(self._scale.take(row), counts)
+        values += np.repeat(self._offset.take(row), counts)
         return values
 
 

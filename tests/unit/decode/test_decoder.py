@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from agent.decode import ids as id_room
 from agent.decode import plan as room
+from agent.decode import walk as walks
 from agent.decode.decoder import Decoded, Decoder
 from agent.decode.plan import Defect, Field, Plan
 from agent.model import EXTENDED, FrameBlock, MessageDefinition, SignalDefinition, group_key, split_group_key
@@ -161,7 +163,7 @@ def test_no_frames_and_no_known_frames_decode_to_nothing() -> None:
 
 
 def test_noise_in_a_multiplexor_is_learned_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "TRANSITIONS_MAX", 20)
+    monkeypatch.setattr(walks, "TRANSITIONS_MAX", 20)
     monkeypatch.setattr(room, "SHAPES_MAX", 4)
     wide = MessageDefinition(
         "can0",
@@ -180,11 +182,11 @@ def test_noise_in_a_multiplexor_is_learned_within_bounds(monkeypatch: pytest.Mon
         decoded = decoder.decode(block(frames))
         assert len(decoded.signals) == 10
     assert len(plan.shapes) <= 4 + 2
-    assert len(plan.walk.shape) <= 20 + 10 + 10
+    assert len(decoder._walk.table.shape) <= 20 + 10 + 10
 
 
 def test_noise_in_ids_is_learned_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "SLOTS_MAX", 8)
+    monkeypatch.setattr(id_room, "SLOTS_MAX", 8)
     plan = Plan(("can0",), (PLAIN,), keep_unknown=frozenset({"can0"}))
     decoded = Decoder(plan).decode(block([(0x1000 + n | EXTENDED, b"\x01") for n in range(50)]))
     assert len(decoded.signals) == 7
