@@ -193,6 +193,39 @@ def test_noise_in_ids_is_learned_within_bounds(monkeypatch: pytest.MonkeyPatch) 
     assert sum(decoded.unknown.values()) == 43
 
 
+def test_unknown_ids_are_counted_each_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(id_room, "UNKNOWN_MAX", 3)
+    decoder = Decoder(Plan(("can0", "can1"), (PLAIN,)))
+    ids = [0x400, 5 | EXTENDED, 0x10, 0x400, 0x777, 0x300, 0x777, 0x200]
+    frames = [(can_id, bytes(4)) for can_id in ids]
+    for _ in range(2):
+        decoded = decoder.decode(block(frames, bus=[1, 0, 0, 1, 1, 0, 1, 0]))
+        expected = {(1, 0x400): 2, (0, 5 | EXTENDED): 1, (1, 0x777): 2, (0, 0x300): 1, (0, 0x200): 1}
+        assert decoded.unknown == expected
+        last = [(int(decoded.unknown_last[n]), key) for n, key in enumerate(decoded.unknown)]
+        assert sorted(last) == [
+            (1, (0, 5 | EXTENDED)),
+            (3, (1, 0x400)),
+            (5, (0, 0x300)),
+            (6, (1, 0x777)),
+            (7, (0, 0x200)),
+        ]
+        assert len(decoder._ids.unknown) == 3
+
+
+def test_an_id_that_is_met_later_leaves_the_others_as_they_are() -> None:
+    early = MessageDefinition("can0", 0x300, "EARLY", 1, (SignalDefinition("E", 0, 8),))
+    late = MessageDefinition("can0", 0x300 | EXTENDED, "LATE", 2, (SignalDefinition("L", 8, 8),))
+    plan = Plan(("can0",), (late, PLAIN, early))
+    decoder = Decoder(plan)
+    assert table(decoder.decode(block([(0x300, b"\x07"), (0x99, b"")])), plan) == {(0, 0x300): {0: [7]}}
+    decoded = decoder.decode(block([(0x300, b"\x08"), (0x10, bytes(4)), (0x99, b""), (0x300 | EXTENDED, b"\x01\x09")]))
+    expected = {(0, 0x300 | EXTENDED): {0: [9]}, (0, 0x10): {0: [0], 1: [0]}, (0, 0x300): {0: [8]}}
+    assert table(decoded, plan) == expected
+    assert decoded.last.tolist() == [3, 1, 0]
+    assert decoded.unknown == {(0, 0x99): 1}
+
+
 @pytest.mark.parametrize(
     ("signal", "byte", "shift", "extent"),
     [
