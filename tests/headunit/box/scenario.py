@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RATE_HZ = 200.0
 NUDGE_FRAMES = 6
-NUDGE_EVERY_S = 3.0
+NUDGE_AFTER_S = 3.0
 SECTOR_BYTES = 512
 
 
@@ -131,12 +131,12 @@ def wait_until(
 def wait_until_even(car: Car, account: Account, begin: int, known: int = 0) -> None:
     """The car stops, and all that was sent from this frame on has arrived or is told on return."""
     car.rate(0)
-    nudged = 0.0
+    nudged, pause_s = 0.0, NUDGE_AFTER_S
 
     def even() -> bool:
-        nonlocal nudged
-        if time.monotonic() - nudged > NUDGE_EVERY_S:  # a gap is told with the next batch: there has to be one
-            nudged = time.monotonic()
+        nonlocal nudged, pause_s
+        if time.monotonic() - nudged > pause_s:  # a gap is told with the next batch: there has to be one
+            nudged, pause_s = time.monotonic(), 2 * pause_s  # over a bad link it may be long on its way
             car.burst(NUDGE_FRAMES)
         return account.unaccounted(begin, car.told(), known) == 0 and not account.failures()
 
