@@ -43,7 +43,6 @@ _WIDE = 4
 _POOL_BITS = (1.0, 3.0, 5.0)
 _SPARSE_OVERHEAD = 1.3
 """Sparse numbers, few and in blocks of their own, compress a little worse than the estimate says."""
-_CLASSES = 65
 
 
 class Kind(enum.IntEnum):
@@ -102,7 +101,7 @@ def _encode(values: NDArray[np.uint64], start: NDArray[np.int64], bits: NDArray[
     differs = np.empty(len(values), np.bool_)
     np.not_equal(values[1:], values[:-1], out=differs[1:])
     differs[start[:-1]] = False
-    changing = np.flatnonzero(np.logical_or.reduceat(differs, start[:-1]))
+    changing = np.flatnonzero(np.diff(np.searchsorted(np.flatnonzero(differs), start)))
     columns = _Changing.of(values, start, bits, changing)
     kind = np.full(len(bits), Kind.CONSTANT, np.uint8)
     kind[changing] = columns.kind | columns.pool << 4
@@ -169,11 +168,15 @@ class _Changing:
         twice = np.repeat(self.kind == Kind.DELTA2, counts)
         direct = np.repeat(self.kind == Kind.DIRECT, counts)
         numbers = np.where(direct, self.values, zigzag(np.where(twice, self.delta2, self.delta)))
-        pool = np.repeat(np.where(self.kind >= Kind.DELTA, self.pool, np.uint8(POOLS)), counts)
+        written = np.flatnonzero(self.kind >= Kind.DELTA)
+        written = written[np.argsort(self.pool[written], kind="stable")]
         # A column of differences has one number fewer than rows: its first value is written apart.
-        first = self.start[:-1][self.kind != Kind.DIRECT]
-        pool[first] = POOLS
-        return tuple(numbers[pool == number] for number in range(POOLS))
+        apart = self.kind[written] != Kind.DIRECT
+        counts = counts[written] - apart
+        end = np.cumsum(counts)
+        places = np.arange(end[-1] if len(end) else 0) + np.repeat(self.start[written] + apart - end + counts, counts)
+        of_pool = np.searchsorted(self.pool[written], np.arange(1, POOLS))
+        return tuple(np.split(numbers.take(places), np.concatenate([[0], end])[of_pool]))
 
 
 def _choose(
@@ -192,11 +195,10 @@ def _choose(
     costs = np.stack(
         [
             (changes * (np.log2(counts / changes) + 1.5) + written) * _SPARSE_OVERHEAD,
-            _entropy(size, column, len(counts), signs=True),
-            _entropy(_magnitude(delta2), column, len(counts), signs=True),
+            _entropy(size, column, start, signs=True),
+            _entropy(_magnitude(delta2), column, start, signs=True),
             np.minimum(
-                _direct_cost(values, column, counts, bits),
-                _entropy(_magnitude(values), column, len(counts), signs=False),
+                _direct_cost(values, column, counts, bits), _entropy(_magnitude(values), column, start, signs=False)
             ),
         ]
     )
@@ -205,7 +207,7 @@ def _choose(
     # Linear: the second differences are zero from the third row on.
     bent = delta2 != 0
     bent[np.minimum(first + 1, start[1:] - 1)] = False
-    kind[~np.logical_or.reduceat(bent, first)] = Kind.LINEAR
+    kind[np.diff(np.searchsorted(np.flatnonzero(bent), start)) == 0] = Kind.LINEAR
     numbers = np.where(np.repeat(kind, counts) == Kind.DELTA2, delta2, delta)
     largest: NDArray[np.uint64] = np.where(
         kind == Kind.DIRECT, np.maximum.reduceat(values, first), np.maximum.reduceat(zigzag(numbers), first)
@@ -221,36 +223,47 @@ def _direct_cost(
     short = np.flatnonzero(bits <= 8)
     rank = np.zeros(len(bits), np.int64)
     rank[short] = np.arange(len(short))
-    chosen = (bits <= 8)[column]
-    symbols = (rank[column[chosen]] << 8) + values[chosen].view(np.int64)
-    histogram = np.bincount(symbols, minlength=len(short) * 256).reshape(len(short), 256)
-    cost[short] = _histogram_entropy(histogram)
+    chosen = np.flatnonzero((bits <= 8).take(column))
+    symbols = rank.take(column.take(chosen)) << 8
+    symbols += values.take(chosen).view(np.int64)
+    cost[short] = _histogram_entropy(np.bincount(symbols, minlength=len(short) * 256), counts[short])
     return cost
 
 
-def _entropy(size: NDArray[np.int64], column: NDArray[np.intp], columns: int, *, signs: bool) -> NDArray[np.float64]:
+def _entropy(
+    size: NDArray[np.int64], column: NDArray[np.intp], start: NDArray[np.int64], *, signs: bool
+) -> NDArray[np.float64]:
     """Bits for numbers of these magnitudes: the magnitudes' entropy, what is below the leading one, and a sign."""
-    histogram = np.bincount(column * _CLASSES + size, minlength=columns * _CLASSES).reshape(columns, _CLASSES)
-    # Not by `@`: BLAS wakes a thread for it and spins until that has done its half.
-    below: NDArray[np.int64] = np.einsum("ij,j", histogram, np.maximum(np.arange(_CLASSES) - (0 if signs else 1), 0))
-    return _histogram_entropy(histogram) + below
+    counts, classes = np.diff(start), int(size.max()) + 1
+    symbols = column * classes
+    symbols += size
+    below = np.add.reduceat(size if signs else np.maximum(size - 1, 0), start[:-1])
+    histogram = np.bincount(symbols, minlength=len(counts) * classes)
+    return _histogram_entropy(histogram, counts) + below
 
 
-def _histogram_entropy(histogram: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Bits in all for each row of symbol counts."""
-    weighted = histogram * np.log2(np.maximum(histogram, 1))
-    total = histogram.sum(axis=1)
-    entropy: NDArray[np.float64] = total * np.log2(np.maximum(total, 1)) - weighted.sum(axis=1)
+def _histogram_entropy(histogram: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Bits in all for the symbols of each column: histogram has as many numbers for each, whose sums are `counts`."""
+    if not len(counts):
+        return np.empty(0)
+    met = np.flatnonzero(histogram)
+    times = histogram.take(met)
+    columns = met // (len(histogram) // len(counts))
+    saved = np.bincount(columns, weights=times * np.log2(times), minlength=len(counts)).astype(np.float64)
+    entropy: NDArray[np.float64] = counts * np.log2(counts) - saved
     return entropy
 
 
 def _magnitude(numbers: NDArray[np.int64] | NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Bits of the absolute value up to the leading one: 0 for 0, 1 for 1, 2 for 2 and 3; at most 64.
+    """Bits of the absolute value up to the leading one: 0 for 0, 1 for 1, 2 for 2 and 3; at most 65.
 
     Read off the exponent of a float64 (IEEE 754), whose rounding may make 2**k of numbers just below it.
     """
-    exponent = (numbers.astype(np.float64).view(np.int64) >> 52 & 0x7FF) - 1022
-    return np.clip(exponent, 0, 64, out=exponent)
+    exponent = numbers.astype(np.float64).view(np.int64)
+    exponent >>= 52
+    exponent &= 0x7FF
+    exponent -= 1022
+    return np.maximum(exponent, 0, out=exponent)
 
 
 def _moduli(bits: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

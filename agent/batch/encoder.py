@@ -39,7 +39,7 @@ def encode_batch(header: Header, block: SignalBlock, messages: Sequence[MessageD
     """
     unit = header.resolution_ns
     base = header.opened_ns // unit
-    groups = [split_group_key(int(key)) for key in block.group_key]
+    groups = [split_group_key(key) for key in block.group_key.tolist()]
     begin, period, late = _expect_times(block, unit, base)
     shapes = _Shapes(block, groups, messages)
     columns = _lay_columns(block, late, shapes)
@@ -77,7 +77,7 @@ def _packed(number: int, numbers: Iterable[int]) -> bytes:
 
 
 def _head(header: Header, base: int, block: SignalBlock) -> bytes:
-    group_of = {int(key): index for index, key in enumerate(block.group_key)}
+    group_of = {key: index for index, key in enumerate(block.group_key.tolist())}
     partial = [(group_of[key], defect, n) for (key, defect), n in header.partial.items() if key in group_of]
     clock = header.clock
     return batch_pb2.Batch(
@@ -149,8 +149,8 @@ def _expect_times(
         time - np.repeat(begin, counts) - (row * np.repeat(period, counts) >> PERIOD_FRACTION) for period in periods
     ]
     # Whole units fit most messages; a period such as 33.3 ms wants its fraction. Take what changes less often.
-    changes = [np.add.reduceat(np.diff(column, prepend=0) != 0, start[:-1], dtype=np.int64) for column in late]
-    fraction = changes[1] < changes[0]
+    changes = [np.searchsorted(np.flatnonzero(column[1:] != column[:-1]), start) for column in late]
+    fraction = np.diff(changes[1]) < np.diff(changes[0])
     period = np.where(fraction, periods[1], periods[0])
     return begin, period, np.where(np.repeat(fraction, counts), late[1], late[0])
 

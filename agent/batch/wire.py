@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LENGTH_DELIMITED = 2
-_THRESHOLDS = np.array([1 << 7 * n for n in range(1, 10)], np.uint64)
+_SEVENS = np.arange(0, 64, 7, dtype=np.uint64)
+_CELLS_MAX = 131_072
+"""Bytes that are laid out at a time: each takes eight bytes of temporary memory, and more."""
 
 
 def zigzag(numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -33,22 +35,36 @@ def varints(numbers: NDArray[np.uint64]) -> bytes:
     """Base-128 varints of unsigned numbers, end to end."""
     if not len(numbers):
         return b""
-    if int(numbers.max()) < 0x80:
+    largest = int(numbers.max())
+    if largest < 0x80:
         return numbers.astype(np.uint8).tobytes()
-    sizes = np.searchsorted(_THRESHOLDS, numbers, side="right") + 1
-    ends = np.cumsum(sizes)
-    out = np.empty(int(ends[-1]), np.uint8)
-    at, rest, left = ends - sizes, numbers, sizes
-    while len(at):
-        more = left > 1
-        out[at] = (rest & np.uint64(0x7F)).astype(np.uint8) | (more.astype(np.uint8) << 7)
-        at, rest, left = at[more] + 1, rest[more] >> np.uint64(7), left[more] - 1
-    return out.tobytes()
+    sevens = _SEVENS[: (largest.bit_length() + 6) // 7]
+    rows = _CELLS_MAX // len(sevens)
+    return b"".join(_varints(numbers[begin : begin + rows], sevens) for begin in range(0, len(numbers), rows))
+
+
+def _varints(numbers: NDArray[np.uint64], sevens: NDArray[np.uint64]) -> bytes:
+    """A row of bytes for each number, as long as the longest needs; what is behind a number's last one is left out."""
+    rest = numbers[:, None] >> sevens
+    out = rest.astype(np.uint8) & np.uint8(0x7F)
+    out |= (rest > np.uint64(0x7F)).view(np.uint8) << 7
+    said = rest != 0
+    said[:, 0] = True
+    written: bytes = out[said].tobytes()
+    return written
 
 
 def field(number: int, content: bytes) -> bytes:
     """A length-delimited field (bytes, or packed numbers); nothing where the content is empty."""
     if not content:
         return b""
-    tag = np.array([number << 3 | LENGTH_DELIMITED, len(content)], np.uint64)
-    return varints(tag) + content
+    return _varint(number << 3 | LENGTH_DELIMITED) + _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)

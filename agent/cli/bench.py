@@ -43,11 +43,12 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 def run(args: Namespace) -> int:
     """Measure and print."""
-    from agent import benchmark
+    from agent import allocator, benchmark
     from agent.config import config_from_arguments
     from agent.decode.loading import load_databases
     from agent.sources.replay import log_channels
 
+    allocator.settle()  # as the daemon does: large arrays are not mapped anew each time
     channels = [name for name in log_channels(args.log) if args.bus is None or name in args.bus]
     config = config_from_arguments(args.log, args.dbc, buses=channels)
     loaded = load_databases([(bus.name, path) for bus in config.buses for path in bus.dbc])

@@ -50,16 +50,18 @@ class _Pieces:
     """
 
     def __init__(self, keys: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
-        self.keys, self.first, piece_key = np.unique(keys, return_index=True, return_inverse=True)
-        by_key = np.argsort(piece_key, kind="stable")
         begin = np.cumsum(counts) - counts
-        sorted_counts = counts[by_key]
-        ends = np.cumsum(sorted_counts)
-        self.order = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
-            begin[by_key] - (ends - sorted_counts), sorted_counts
-        )
-        total = np.bincount(piece_key, weights=counts, minlength=len(self.keys)).astype(np.int64)
-        self.start = np.concatenate([[0], np.cumsum(total)])
+        by_key = np.argsort(keys, kind="stable")
+        keys, counts = keys.take(by_key), counts.take(by_key)
+        each = np.ones(len(keys), np.bool_)
+        np.not_equal(keys[1:], keys[:-1], out=each[1:])
+        at = np.flatnonzero(each)
+        self.keys, self.first = keys.take(at), by_key.take(at)
+        ends = np.cumsum(counts)
+        begins = ends - counts
+        total = int(ends[-1]) if len(ends) else 0
+        self.order = np.arange(total) + np.repeat(begin.take(by_key) - begins, counts)
+        self.start = np.append(begins.take(at), total)
 
 
 def _join_shapes(blocks: Sequence[SignalBlock]) -> tuple[list[tuple[int, ...]], list[NDArray[np.int32]]]:

@@ -119,14 +119,14 @@ class BatchConfig(Section, frozen=True, kw_only=True):
     time_resolution     the step in which times are sent; 1us costs about twice the bytes of 1ms
     max_bytes           a batch is sealed before it would grow larger than this; at most 120KiB, what all
                         brokers take
-    compression_level   zstd level, 1 to 22; above 12 little is gained
+    compression_level   zstd level, 1 to 22; 16 saves up to three percent more, and takes four times as long
     """
 
     interval: Annotated[Duration, Within("50ms", "1h")] = Duration.parse("10s")
     silence: Annotated[Duration, Within("1s", "1h")] = Duration.parse("5s")
     time_resolution: Annotated[Duration, Within("1us", "1s")] = Duration.parse("1ms")
     max_bytes: Annotated[Size, Within("1KiB", "120KiB")] = Size.parse("48KiB")
-    compression_level: Annotated[int, Within("1", "22")] = 6
+    compression_level: Annotated[int, Within("1", "22")] = 10
 
 
 class SpoolConfig(Section, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from agent.model import (
 
 T0_NS = 1_700_000_000_123_456_789
 MS = 1_000_000
+LEVEL = 10
 SPEED = MessageDefinition(
     "can0",
     0x100,
@@ -70,7 +71,7 @@ def header(**changes: Any) -> Header:
 
 def through(frames: FrameBlock, keep_unknown: frozenset[str] = frozenset(), **changes: Any) -> Batch:
     block = decoded(frames, keep_unknown)
-    return decode_batch(encode_batch(header(**changes), block, CATALOG.messages, 6), CATALOG)
+    return decode_batch(encode_batch(header(**changes), block, CATALOG.messages, LEVEL), CATALOG)
 
 
 def test_a_batch_keeps_its_id_its_clock_and_its_gaps() -> None:
@@ -85,7 +86,7 @@ def test_a_batch_keeps_its_id_its_clock_and_its_gaps() -> None:
 
 
 def test_a_reader_without_the_catalog_gets_the_head() -> None:
-    payload = encode_batch(header(), decoded(frames_every(10, 10)), CATALOG.messages, 6)
+    payload = encode_batch(header(), decoded(frames_every(10, 10)), CATALOG.messages, LEVEL)
     assert decode_batch(payload).id == BatchId("car-1", "normal-ab12", 42)
     assert decode_batch(payload).catalog == CATALOG.hash
 
@@ -101,7 +102,8 @@ def test_times_are_off_by_half_a_unit_at_most(unit_ns: int) -> None:
 @pytest.mark.parametrize("period_ms", [10, 33.3, 66.67, 1000])
 def test_a_message_sent_on_time_with_a_counter_costs_nothing_a_frame(period_ms: float) -> None:
     few, many = (
-        len(encode_batch(header(), decoded(frames_every(period_ms, rows)), CATALOG.messages, 6)) for rows in (100, 2000)
+        len(encode_batch(header(), decoded(frames_every(period_ms, rows)), CATALOG.messages, LEVEL))
+        for rows in (100, 2000)
     )
     assert many - few <= 1900 * 0.03
 
@@ -141,7 +143,7 @@ def test_no_frames_make_a_batch_that_can_still_tell_a_gap() -> None:
 
 
 def test_any_flipped_byte_and_any_cut_is_noticed() -> None:
-    payload = encode_batch(header(), decoded(frames_every(10, 50, jitter_ms=3)), CATALOG.messages, 6)
+    payload = encode_batch(header(), decoded(frames_every(10, 50, jitter_ms=3)), CATALOG.messages, LEVEL)
     for at in range(len(payload)):
         damaged = payload[:at] + bytes([payload[at] ^ 0x41]) + payload[at + 1 :]
         try:
@@ -156,7 +158,7 @@ def test_any_flipped_byte_and_any_cut_is_noticed() -> None:
 
 
 def test_any_zstd_library_reads_the_frame_in_one_go() -> None:
-    payload = encode_batch(header(), decoded(frames_every(10, 500, jitter_ms=3)), CATALOG.messages, 6)
+    payload = encode_batch(header(), decoded(frames_every(10, 500, jitter_ms=3)), CATALOG.messages, LEVEL)
     content = zstandard.ZstdDecompressor().decompressobj().decompress(payload)
     assert batch_pb2.Batch.FromString(content).sequence == 42
 
@@ -176,7 +178,7 @@ def test_any_zstd_library_reads_the_frame_in_one_go() -> None:
     ],
 )
 def test_what_does_not_add_up_is_refused_with_its_reason(change: dict[str, Any], says: str) -> None:
-    payload = encode_batch(header(), decoded(frames_every(10, 10)), CATALOG.messages, 6)
+    payload = encode_batch(header(), decoded(frames_every(10, 10)), CATALOG.messages, LEVEL)
     message = batch_pb2.Batch.FromString(decompress(payload, 1 << 20))
     for name in change:
         message.ClearField(name)
@@ -186,7 +188,7 @@ def test_what_does_not_add_up_is_refused_with_its_reason(change: dict[str, Any],
 
 
 def test_a_batch_is_not_read_by_the_wrong_catalog() -> None:
-    payload = encode_batch(header(), decoded(frames_every(10, 10)), CATALOG.messages, 6)
+    payload = encode_batch(header(), decoded(frames_every(10, 10)), CATALOG.messages, LEVEL)
     with pytest.raises(BatchError, match=CATALOG.hash):
         decode_batch(payload, Catalog(("can0",), (SPEED,)))
 
