@@ -32,39 +32,32 @@ import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.assembly import (
-    Agent,
-    Decoding,
-    load_decoding,
-    make_allowance,
-    make_data_plan,
-    make_modem,
-    make_sources,
-    open_agent,
-)
+from agent.assembly import Agent, load_decoding, make_allowance, make_data_plan, make_modem, open_agent
+from agent.buses import Buses, Setup
 from agent.clock import Clock, KernelWitness, SystemClock, TimesyncdWitness, TimeTold
 from agent.config import AgentConfig
 from agent.errors import AgentError
-from agent.model import Gap, GapKind
-from agent.packer import PackerCounters
 from agent.pipeline import Pipeline
 from agent.service import ServiceManager
 from agent.status import status_line
 from agent.uplink.rotation import Rotation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
-    from agent.assembly import Filters, TellTime
-    from agent.config import BusConfig, Config
+    from agent.cellular.dataplan import DataPlan
+    from agent.cellular.modem import Modem
+    from agent.cellular.modemmanager import ModemManager
+    from agent.config import Config
     from agent.figures import Figures
     from agent.live.heard import Heard
     from agent.log import Logging
-    from agent.pipeline import Source
+    from agent.model import Gap
+    from agent.packer import PackerCounters
     from agent.uplink.allowance import Allowance
     from agent.uplink.status import LinkState, Presence
 
@@ -124,23 +117,6 @@ async def run(
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
-    """A configuration and what its DBC files became."""
-
-    config: Config
-    decoding: Decoding
-
-    @property
-    def filters(self) -> Filters:
-        """What the kernel needs to let through."""
-        if not self.config.collect:
-            return {}
-        from agent.collect.wanted import wanted_frames
-
-        return wanted_frames(self.config, self.decoding.catalog.messages)
-
-
-@dataclass(frozen=True, slots=True)
 class _Life:
     """What lasts from the process's first moment to its last."""
 
@@ -155,65 +131,10 @@ class _Life:
     started_s: float = field(default_factory=time.monotonic)
 
 
-class Buses:
-    """The sources of a configuration, kept open over a reload that does not touch them.
-
-    counters     of the packer: they go on over a reload
-    dropped      what the sources have lost, and was told
-    drained_ns   wall clock; what came before was taken from the sources
-
-    `told` hears the time of satellite receivers.
-    """
-
-    def __init__(self, setup: Setup, clock: Clock, told: TellTime | None = None) -> None:
-        self.sources: Sequence[Source] = ()
-        self.counters = PackerCounters()
-        self.dropped = 0
-        self.drained_ns = 0
-        self._setup = setup
-        self._clock = clock
-        self._told = told
-        self._opened = contextlib.AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        await self._open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._opened.aclose()
-
-    async def follow(self, setup: Setup) -> Gap | None:
-        """Have the sources of this configuration; what nobody heard meanwhile is returned."""
-        if _wiring(setup) == _wiring(self._setup):
-            return None
-        await self._opened.aclose()
-        self._setup, self.dropped = setup, 0
-        await self._open()
-        detail = "the buses were configured anew"
-        return Gap(GapKind.INTERRUPTED, self.drained_ns, self._clock.wall_ns(), detail=detail)
-
-    async def _open(self) -> None:
-        made = make_sources(self._setup.config, self._clock, self._setup.filters, self._told)
-        async with contextlib.AsyncExitStack() as opened:
-            self.sources = [await opened.enter_async_context(source) for source in made]
-            self._opened = opened.pop_all()
-
-
-def _wiring(setup: Setup) -> object:
-    """As far as it matters to the sources."""
-    config = setup.config
-    return config.agent.receive_buffer, [_wires(bus) for bus in config.buses], setup.filters
-
-
-def _wires(bus: BusConfig) -> object:
-    return bus.name, bus.interface, bus.channel, bus.bitrate, bus.fd, bus.options
-
-
 async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: _Life) -> Setup | None:
     """Run with one configuration: the next one after a reload, None at the end."""
     config, clock = setup.config, life.clock
-    interval_s = min(config.spool.journal_interval.seconds, config.batch.interval.seconds)
-    heard = _heard(config, interval_s)
+    heard = _heard(config, _block_s(config))
     modem = make_modem(config)
     plan = make_data_plan(config, modem, clock)
     if plan is not None:
@@ -223,59 +144,98 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
         await agent.take_over(config, setup.decoding, clock)
         if gap is not None:
             await agent.worker.call(agent.packer.lose, gap)
-        pipeline = Pipeline(
-            buses.sources,
-            agent.packer,
-            agent.worker.call,
-            tick_s=min(config.agent.tick.seconds, *(source.drain_within_s for source in buses.sources)),
-            interval_s=interval_s,
-            silence_s=config.batch.silence.seconds,
-            clock=clock,
-            stored=agent.sender.batch_available.set,
-            woken=lambda _: agent.sender.resumed(),
-            dropped=buses.dropped,
+        run = _Run(
+            setup, buses, life, agent, _make_pipeline(config, buses, agent, clock), heard, modem, plan, allowance
         )
         streams = ", ".join(spool.stream for spool in agent.storage.spools)
         log.info("agent_started", vehicle=config.vehicle.id, stream=streams)
         if life.observe is not None:
             life.observe(Gauges(agent.packer.counters, agent.sender.state))
         life.manager.ready()
-        changed: list[Setup] = []
-        told = [each for each in (modem, plan) if each is not None]
-        async with asyncio.TaskGroup() as tasks:
-            sending = tasks.create_task(agent.sender.run(), name="uplink")
-            watching = [
-                tasks.create_task(_watch(agent, pipeline, buses, life.manager, told), name="watch"),
-                tasks.create_task(_expire(agent, clock), name="expiry"),
-            ]
-            if heard is not None:
-                figures = _figures(setup, agent, pipeline, buses, heard, life, told, allowance)
-                if config.agent.socket:
-                    watching.append(tasks.create_task(_tell(figures), name="live"))
-                if heartbeat_s := _heartbeat_s(config):
-                    telling = _report(figures, agent.sender.presence, heartbeat_s)
-                    watching.append(tasks.create_task(telling, name="heartbeat"))
-            if modem is not None:
-                watching.append(tasks.create_task(modem.run(), name="modem"))
-            if plan is not None:
-                watching.append(tasks.create_task(plan.run(agent.worker.call), name="data-plan"))
-            waiting = [
-                tasks.create_task(_stop_when(life.stop, pipeline), name="stop"),
-                tasks.create_task(_change_when_told(changed, pipeline, life), name="reload"),
-            ]
-            await pipeline.run()
-            for task in waiting:
-                task.cancel()
-            if not changed:
-                life.manager.stopping()
-            await agent.sender.drain(0.0 if changed else config.agent.shutdown_grace.seconds)
-            await sending
-            for task in watching:
-                task.cancel()
-        buses.dropped, buses.drained_ns = pipeline.dropped, pipeline.drained_ns
+        changed = await _see_through(run)
+        buses.dropped, buses.drained_ns = run.pipeline.dropped, run.pipeline.drained_ns
         counters = agent.packer.counters.as_dict() | {"spooled": agent.storage.records}
-    log.info("agent_reloaded" if changed else "agent_stopped", **counters)
+    log.info("agent_stopped" if changed is None else "agent_reloaded", **counters)
+    return changed
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What runs with one configuration."""
+
+    setup: Setup
+    buses: Buses
+    life: _Life
+    agent: Agent
+    pipeline: Pipeline
+    heard: Heard | None
+    modem: Modem | ModemManager | None
+    plan: DataPlan | None
+    allowance: Allowance
+
+    @property
+    def network(self) -> list[object]:
+        """Those who know something of the cellular network, each with a line about it."""
+        return [each for each in (self.modem, self.plan) if each is not None]
+
+    def beside(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+        """What goes on beside the way of the data, by name."""
+        config, agent = self.setup.config, self.agent
+        yield "watch", _watch(agent, self.pipeline, self.buses, self.life.manager, self.network)
+        yield "expiry", _expire(agent, self.life.clock)
+        if self.heard is not None:
+            figures = _figures(self, self.heard)
+            if config.agent.socket:
+                yield "live", _tell(figures)
+            if heartbeat_s := _heartbeat_s(config):
+                yield "heartbeat", _report(figures, agent.sender.presence, heartbeat_s)
+        if self.modem is not None:
+            yield "modem", self.modem.run()
+        if self.plan is not None:
+            yield "data-plan", self.plan.run(agent.worker.call)
+
+
+async def _see_through(run: _Run) -> Setup | None:
+    """Until the buses have ended or something else is to be run, and what was taken in is stored."""
+    changed: list[Setup] = []
+    sender, life = run.agent.sender, run.life
+    async with asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(sender.run(), name="uplink")
+        beside = [tasks.create_task(work, name=name) for name, work in run.beside()]
+        waiting = [
+            tasks.create_task(_stop_when(life.stop, run.pipeline), name="stop"),
+            tasks.create_task(_change_when_told(changed, run.pipeline, life), name="reload"),
+        ]
+        await run.pipeline.run()
+        for task in waiting:
+            task.cancel()
+        if not changed:
+            life.manager.stopping()
+        await sender.drain(0.0 if changed else run.setup.config.agent.shutdown_grace.seconds)
+        await sending
+        for task in beside:
+            task.cancel()
     return changed[0] if changed else None
+
+
+def _make_pipeline(config: Config, buses: Buses, agent: Agent, clock: Clock) -> Pipeline:
+    return Pipeline(
+        buses.sources,
+        agent.packer,
+        agent.worker.call,
+        tick_s=min(config.agent.tick.seconds, *(source.drain_within_s for source in buses.sources)),
+        interval_s=_block_s(config),
+        silence_s=config.batch.silence.seconds,
+        clock=clock,
+        stored=agent.sender.batch_available.set,
+        woken=lambda _: agent.sender.resumed(),
+        dropped=buses.dropped,
+    )
+
+
+def _block_s(config: Config) -> float:
+    """What blocks of frames may span at most."""
+    return min(config.spool.journal_interval.seconds, config.batch.interval.seconds)
 
 
 async def _stop_when(stop: asyncio.Event, pipeline: Pipeline) -> None:
@@ -338,36 +298,28 @@ def _heartbeat_s(config: Config) -> float:
     return mqtt.heartbeat.seconds if mqtt is not None and mqtt.topic_status else 0.0
 
 
-def _figures(
-    setup: Setup,
-    agent: Agent,
-    pipeline: Pipeline,
-    buses: Buses,
-    heard: Heard,
-    life: _Life,
-    network: Sequence[object],
-    allowance: Allowance,
-) -> Figures:
+def _figures(run: _Run, heard: Heard) -> Figures:
     from agent.figures import Figures
 
+    setup, agent, life = run.setup, run.agent, run.life
     return Figures(
         setup.config,
         setup.decoding.catalog,
         setup.decoding.content,
         frozenset(setup.filters),
-        buses.sources,
-        buses.counters,
+        run.buses.sources,
+        run.buses.counters,
         heard,
         agent.storage,
         agent.worker.call,
         agent.sender.state,
-        (pipeline.pulse, agent.sender.pulse),
+        (run.pipeline.pulse, agent.sender.pulse),
         life.clock,
         life.logging,
         life.started_s,
         agent.packer.verified,
-        network,
-        allowance,
+        run.network,
+        run.allowance,
     )
 
 

@@ -67,7 +67,7 @@ def run_ours(descriptor: int, port: int, dbc: Path) -> None:
     from agent import allocator
 
     allocator.settle()  # as `canferry run` does
-    from agent import daemon
+    from agent import buses, daemon
     from agent.config import load_config
     from agent.log import configure_logging
     from agent.sources.interfaces import Interface, InterfaceState
@@ -82,7 +82,7 @@ def run_ours(descriptor: int, port: int, dbc: Path) -> None:
         source._index_of = {0: 0}  # the stand-in has no interfaces
         return [source]
 
-    daemon.make_sources = sources  # type: ignore[assignment, attr-defined]
+    buses.make_sources = sources  # type: ignore[assignment, attr-defined]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "agent.toml"
         file.write_text(

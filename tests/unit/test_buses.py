@@ -6,8 +6,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
-from agent import daemon
+from agent import buses as room
 from agent.assembly import load_decoding
+from agent.buses import Buses, Setup
 from agent.config import inspect_config
 from agent.model import Gap, GapKind
 
@@ -55,13 +56,13 @@ class Recorder:
         self.closed.append(self.wall_ns())
 
 
-def setup(folder: Path, receive_buffer: str) -> daemon.Setup:
+def setup(folder: Path, receive_buffer: str) -> Setup:
     path = folder / "agent.toml"
     path.write_text(CONFIG.format(receive_buffer=receive_buffer))
     read, problems = inspect_config(path)
     assert not problems
     assert read is not None
-    return daemon.Setup(read, load_decoding(read))
+    return Setup(read, load_decoding(read))
 
 
 async def test_buses_opened_anew_are_a_gap_from_the_last_drain_until_they_listen(
@@ -69,8 +70,8 @@ async def test_buses_opened_anew_are_a_gap_from_the_last_drain_until_they_listen
 ) -> None:
     recorder = Recorder()
     made: Any = lambda *_: [recorder.source()]  # noqa: E731
-    monkeypatch.setattr(daemon, "make_sources", made)
-    async with daemon.Buses(setup(tmp_path, "1MiB"), cast("Clock", recorder)) as buses:
+    monkeypatch.setattr(room, "make_sources", made)
+    async with Buses(setup(tmp_path, "1MiB"), cast("Clock", recorder)) as buses:
         buses.drained_ns = recorder.wall_ns()
         recorder.wall_ns()
         assert await buses.follow(setup(tmp_path, "1MiB")) is None

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A configuration's buses, open; over a reload those stay open that it does not touch, and lose nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from agent.assembly import make_sources
+from agent.model import Gap, GapKind
+from agent.packer import PackerCounters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agent.assembly import Decoding, Filters, TellTime
+    from agent.clock import Clock
+    from agent.config import BusConfig, Config
+    from agent.pipeline import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A configuration and what its DBC files became."""
+
+    config: Config
+    decoding: Decoding
+
+    @property
+    def filters(self) -> Filters:
+        """What the kernel needs to let through."""
+        if not self.config.collect:
+            return {}
+        from agent.collect.wanted import wanted_frames
+
+        return wanted_frames(self.config, self.decoding.catalog.messages)
+
+
+class Buses:
+    """The sources of a configuration, kept open over a reload that does not touch them.
+
+    counters     of the packer: they go on over a reload
+    dropped      what the sources have lost, and was told
+    drained_ns   wall clock; what came before was taken from the sources
+
+    `told` hears the time of satellite receivers.
+    """
+
+    def __init__(self, setup: Setup, clock: Clock, told: TellTime | None = None) -> None:
+        self.sources: Sequence[Source] = ()
+        self.counters = PackerCounters()
+        self.dropped = 0
+        self.drained_ns = 0
+        self._setup = setup
+        self._clock = clock
+        self._told = told
+        self._opened = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._opened.aclose()
+
+    async def follow(self, setup: Setup) -> Gap | None:
+        """Have the sources of this configuration; what nobody heard meanwhile is returned."""
+        if _wiring(setup) == _wiring(self._setup):
+            return None
+        await self._opened.aclose()
+        self._setup, self.dropped = setup, 0
+        await self._open()
+        detail = "the buses were configured anew"
+        return Gap(GapKind.INTERRUPTED, self.drained_ns, self._clock.wall_ns(), detail=detail)
+
+    async def _open(self) -> None:
+        made = make_sources(self._setup.config, self._clock, self._setup.filters, self._told)
+        async with contextlib.AsyncExitStack() as opened:
+            self.sources = [await opened.enter_async_context(source) for source in made]
+            self._opened = opened.pop_all()
+
+
+def _wiring(setup: Setup) -> object:
+    """As far as it matters to the sources."""
+    config = setup.config
+    return config.agent.receive_buffer, [_wires(bus) for bus in config.buses], setup.filters
+
+
+def _wires(bus: BusConfig) -> object:
+    return bus.name, bus.interface, bus.channel, bus.bitrate, bus.fd, bus.options
