@@ -45,6 +45,8 @@ from agent.collect.steady import NEVER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from agent.collect.condition import Evaluator
     from agent.collect.expression import Condition, Operator, Quantity, SignalRef
     from agent.collect.inputs import Inputs
@@ -82,6 +84,31 @@ class Bounds:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What `Bounds` are made of; arrays by number of the signal: low, high uint64 · heard int64 · stirred bool."""
+
+    view: View
+    low: NDArray[np.uint64]
+    high: NDArray[np.uint64]
+    heard: NDArray[np.int64]
+    stirred: NDArray[np.bool_]
+
+    def bounds(self, inputs: Inputs) -> Bounds:
+        """The same as lists, which conditions are quick with."""
+        steady = self.view.steady
+        return Bounds(
+            self.view,
+            inputs,
+            self.low.tolist(),
+            self.high.tolist(),
+            self.heard.tolist(),
+            self.stirred.tolist(),
+            int(steady.min()),
+            int(steady.max()),
+        )
+
+
 class Screen:
     """The signals that conditions name, and where they are found in a block."""
 
@@ -103,8 +130,8 @@ class Screen:
         places = [first[of[0]] + ref.signal if of else 0 for ref, of in zip(self._refs, lanes, strict=True)]
         self.channel = np.array(places, np.int64)
 
-    def bounds(self, view: View, scan: Scan, inputs: Inputs) -> Bounds:
-        """Those of a block, before it is remembered; `scan` has looked at `channel`."""
+    def glance(self, view: View, scan: Scan) -> Glance:
+        """Look at a block, before it is remembered; `scan` has looked at `channel`."""
         channel, latest = self.channel, self._latest
         segment = scan.segment.take(channel)
         heard = latest.steady.take(channel)
@@ -113,17 +140,7 @@ class Screen:
         low, high = np.where(unheard, MOST, held), np.where(unheard, np.uint64(0), held)
         np.minimum(low, scan.least.take(segment), out=low)
         np.maximum(high, scan.greatest.take(segment), out=high)
-        steady = view.steady
-        return Bounds(
-            view,
-            inputs,
-            low.tolist(),
-            high.tolist(),
-            heard.tolist(),
-            scan.stirred.take(segment).tolist(),
-            int(steady.min()),
-            int(steady.max()),
-        )
+        return Glance(view, low, high, heard, scan.stirred.take(segment))
 
 
 class Watcher:
@@ -136,6 +153,8 @@ class Watcher:
 
     def __init__(self, evaluator: Evaluator, numbers: dict[SignalRef, int], stale_ns: int) -> None:
         compiled = _Compiler(numbers, stale_ns)
+        self._counts = bool(evaluator.counts())
+        self._ages = bool(stale_ns or evaluator.overs())
         self._outlook = compiled.condition(evaluator.condition)
         self._edges = [
             (watched, compiled.condition(watched.condition), compiled.condition(watched.opposite))
@@ -151,6 +170,12 @@ class Watcher:
             if fails != (ALWAYS_TRUE if watched.fails else NEVER_TRUE):
                 return UNCERTAIN
         return self._outlook(bounds)
+
+    def lasts(self, outlook: Outlook) -> bool:
+        """Whether time alone cannot change it, as long as the signals stay within their bounds."""
+        if self._counts:
+            return False
+        return not self._ages or (outlook == NEVER_TRUE and not self._edges)
 
 
 _Look: TypeAlias = Callable[[Bounds], Outlook]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.collect.building import chosen_block
+from agent.collect.calm import Calm
+from agent.collect.expression import Changed, Signal, nodes
 from agent.collect.inputs import BlockInstants, Inputs
 from agent.collect.pieces import pieces
 from agent.collect.recorder import Recorder
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.collect.building import Shapes
+    from agent.collect.expression import SignalRef
     from agent.collect.gates import Gates
     from agent.collect.roster import Roster
     from agent.collect.scan import Scan
@@ -61,6 +64,12 @@ class Triggers:
         self._inputs = Inputs(roster, gates.latest)
         self._screen = Screen(roster, gates.latest, list({ref for trigger in triggers for ref in trigger.signals}))
         self._watchers = [self._watch(trigger) for trigger in triggers]
+        number = self._screen.number
+        self._calm = Calm(
+            [{number[ref] for ref in trigger.signals} for trigger in triggers],
+            [{number[ref] for ref in _watched_for_changes(trigger)} for trigger in triggers],
+            [ref.definition.length for ref in number],
+        )
         self.recorder = Recorder(roster, triggers)
         self._uncertain: set[int] = set()
         self._gates = gates
@@ -86,20 +95,31 @@ class Triggers:
         return when, until[0] if until else None
 
     def _needs_a_look(self, number: int, bounds: Bounds) -> bool:
-        trigger, (when, until) = self._triggers[number], self._watchers[number]
         if number in self._uncertain:
             return True
-        return not trigger.has_nothing_to_do(when.outlook(bounds), until.outlook(bounds) if until else NEVER_TRUE)
+        trigger, (when, until) = self._triggers[number], self._watchers[number]
+
+        def is_at_rest(bounds: Bounds) -> bool:
+            return trigger.has_nothing_to_do(when.outlook(bounds), until.outlook(bounds) if until else NEVER_TRUE)
+
+        if not is_at_rest(bounds):
+            return True
+        if when.lasts(when.outlook(bounds)) and (until is None or until.lasts(until.outlook(bounds))):
+            self._calm.learn(number, bounds, is_at_rest)
+        return False
 
     def fire(self, view: View, scan: Scan) -> list[tuple[int, int]]:
         """The events in a block: place of the frame, number of the trigger; in that order."""
-        events = []
-        bounds = self._screen.bounds(view, scan, self._inputs)
-        for number, (trigger, messages) in enumerate(zip(self._triggers, self._messages, strict=True)):
-            if not self._needs_a_look(number, bounds):
-                continue
-            arrival = self._inputs.frames(view, messages)
+        glance = self._screen.glance(view, scan)
+        asked = self._calm.left(glance)
+        if not asked:
+            return []
+        events, bounds = [], glance.bounds(self._inputs)
+        for number in [number for number in asked if self._needs_a_look(number, bounds)]:
+            trigger = self._triggers[number]
+            arrival = self._inputs.frames(view, self._messages[number])
             if len(arrival):
+                self._calm.forget(number)
                 at = BlockInstants(view, self._inputs, arrival, int(trigger.config.stale_after or 0))
                 events += [(int(arrival[place]), number) for place in trigger.run(at)]
         return sorted(events)
@@ -141,3 +161,9 @@ class Triggers:
         if passed_over:
             detail += f"; {passed_over} events passed over since the last one"
         return Event(EventKind.TRIGGERED, time_ns, config.name, detail=detail)
+
+
+def _watched_for_changes(trigger: Trigger) -> set[SignalRef]:
+    """The signals whose changes its conditions name."""
+    found = (node for each in trigger.evaluators for node in nodes(each.condition) if isinstance(node, Changed))
+    return {node.signal.ref for node in found if isinstance(node.signal, Signal)}

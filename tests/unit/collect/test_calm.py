@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often a trigger is asked whether it has anything to do, block by block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.collect.collector import Collector
+from agent.collect.directory import Directory
+from agent.collect.rules import RuleBook
+from agent.collect.trigger import Trigger
+from agent.config.collecting import TriggerConfig
+from agent.decode.decoder import Decoder
+from agent.units import Duration
+from tests.property.collect_car import MESSAGES, MS, START, Frame, block, drive, plan
+
+if TYPE_CHECKING:
+    from agent.collect.expression import Outlook
+    from agent.model import FrameBlock, SignalBlock
+
+
+def asked(when: str, speeds: list[int], gears: list[int] | None = None, stale: str | None = None) -> list[int]:
+    """The blocks, of one frame each, in which the trigger was asked."""
+    found: list[int] = []
+    has_nothing_to_do = Trigger.has_nothing_to_do
+    decoder = Decoder(plan())
+
+    def decode(frames: FrameBlock) -> SignalBlock:
+        return decoder.decode(frames).signals
+
+    config = TriggerConfig(name="t", when=when, stale_after=Duration.parse(stale) if stale else None)
+    trigger = Trigger.of(config, Directory(MESSAGES))
+    collector = Collector(decoder.plan, RuleBook.of([]), "normal", [trigger], decode, 1 << 20)
+    with pytest.MonkeyPatch.context() as patch:
+        for number, speed in enumerate(speeds):
+
+            def ask(trigger: Trigger, when: Outlook, until: Outlook, number: int = number) -> bool:
+                found.append(number)
+                return has_nothing_to_do(trigger, when, until)
+
+            patch.setattr(Trigger, "has_nothing_to_do", ask)
+            frames = block([Frame(START + number * MS, 0, 0x100, drive(speed, gear=gears[number] if gears else 0))])
+            collector.take(frames, decode(frames))
+    return sorted(set(found))
+
+
+def test_a_trigger_is_left_alone_until_a_signal_leaves_the_bounds_it_was_at_rest_within() -> None:
+    assert asked("SPEED > 50", [0, 1, 2, 60, 0, 4, 60]) == [0]
+    assert asked("SPEED > 50", [0, 1, 2, 101, 102, 103, 0]) == [0, 3, 4, 6]  # it fires, is at rest again, is over
+
+
+def test_bounds_are_widened_on_both_sides() -> None:
+    assert asked("SPEED >= 0", [60, 30, 4095, 0, 4095]) == [0, 1]  # before the first it was not known
+
+
+def test_a_change_is_seen_within_the_bounds() -> None:
+    assert asked("changed(GEAR)", [0] * 6, [1, 1, 1, 2, 2, 2]) == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize("when", ["count(DRIVE over 1s) < 0", "SPEED < 50"])
+def test_what_time_alone_may_change_is_asked_with_each_block(when: str) -> None:
+    assert asked(when, [0] * 4, stale="1s") == [0, 1, 2, 3]
+
+
+def test_what_cannot_be_true_whatever_the_age_is_left_alone() -> None:
+    assert asked("SPEED > 50", [0] * 4, stale="1s") == [0]
+    assert asked("max(SPEED over 1s) > 50", [0] * 4) == [0]
