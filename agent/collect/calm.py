@@ -54,7 +54,7 @@ class Calm:
         outside |= glance.high.take(signal) > self._high
         asked = self._restless.copy()
         asked[self._trigger[outside]] = True
-        return asked.nonzero()[0].tolist()  # type: ignore[no-any-return]
+        return asked.nonzero()[0].tolist()
 
     def forget(self, trigger: int) -> None:
         """It has been at work: what was certain before need not be so now."""
