@@ -7,7 +7,8 @@ their frame's time, groups and columns their order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -165,56 +166,110 @@ def _firsts(numbers: NDArray[Any]) -> NDArray[np.int64]:
 class Samples:
     """Samples that are no part of the block at hand; arrays of one length.
 
-    channel int64 · time_ns int64, of their frame · raw uint64
+    channel int64 · time_ns int64, of their frame · raw uint64 · rank uint8, that they are kept with
     """
 
     channel: NDArray[np.int64]
     time_ns: NDArray[np.int64]
     raw: NDArray[np.uint64]
 
-    def chosen(self, which: NDArray[np.bool_]) -> Samples:
+    rank: NDArray[np.uint8]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Samples]) -> Samples:
+        """All of them."""
+        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
+
+    def at(self, places: NDArray[np.int64]) -> Samples:
         """Some of them."""
-        return Samples(self.channel[which], self.time_ns[which], self.raw[which])
+        return Samples(
+            self.channel.take(places), self.time_ns.take(places), self.raw.take(places), self.rank.take(places)
+        )
 
 
-def samples_block(roster: Roster, samples: Sequence[Samples], shapes: Shapes) -> SignalBlock | None:
-    """A block of samples, each once; those of one time and lane are one row. None where there are none."""
-    channels = np.concatenate([each.channel for each in samples])
-    if not len(channels):
-        return None
+def samples_blocks(roster: Roster, samples: Samples, shapes: Shapes) -> list[tuple[int, SignalBlock]]:
+    """For each rank that occurs the block of its samples, each once; those of one time and lane are one row."""
+    if not len(samples.channel):
+        return []
     shapes.bound()
-    lanes = roster.lane.take(channels)
-    listed = zip(
-        roster.key.take(lanes).tolist(),
-        [time for each in samples for time in each.time_ns.tolist()],
-        (channels - roster.first.take(lanes)).tolist(),
-        [raw for each in samples for raw in each.raw.tolist()],
-        roster.bits.take(channels).tolist(),
-        strict=True,
-    )
-    rows: list[tuple[int, int, dict[int, tuple[int, int]]]] = []
-    for key, time, signal, raw, bits in sorted(set(listed)):
-        # Two of one signal and time are of different frames, or summaries.
-        if not rows or rows[-1][:2] != (key, time) or signal in rows[-1][2]:
-            rows.append((key, time, {}))
-        rows[-1][2][signal] = raw, bits
-    group_first = [place for place, row in enumerate(rows) if not place or rows[place - 1][0] != row[0]]
-    group_of = {rows[place][0]: group for group, place in enumerate(group_first)}
-    values = sorted(
-        (group_of[key], signal, place, raw, bits)
-        for place, (key, _, of_row) in enumerate(rows)
-        for signal, (raw, bits) in of_row.items()
-    )
-    column_first = [place for place, value in enumerate(values) if not place or values[place - 1][:2] != value[:2]]
-    return SignalBlock(
-        np.array(list(group_of), np.uint64),
-        np.array([*group_first, len(rows)], np.int64),
-        np.array([time for _, time, _ in rows], np.int64),
-        np.array([shapes.number(tuple(of_row)) for _, _, of_row in rows], np.int32),
-        np.array([values[place][0] for place in column_first], np.int32),
-        np.array([values[place][1] for place in column_first], np.int32),
-        np.array([*column_first, len(values)], np.int64),
-        np.array([raw for _, _, _, raw, _ in values], np.uint64),
-        np.array([values[place][4] for place in column_first], np.uint8),
+    samples, key, turn = _in_order(roster, samples)
+    channel, time, rank = samples.channel, samples.time_ns, samples.rank
+    lane = roster.lane.take(channel)
+    row_first = _changes(rank, key, time, turn)
+    row = _numbered(row_first, len(channel))
+    row_group_first = _changes(rank.take(row_first), key.take(row_first))
+    group_first = row_first.take(row_group_first)
+    group = _numbered(row_group_first, len(row_first))
+    column = group.take(row) * len(roster.lane) + channel
+    order = column.argsort(kind="stable")
+    column_first = _firsts(column.take(order))
+    of_column = order.take(column_first)
+    signal = (channel - roster.first.take(lane)).astype(np.int32)
+    whole = SignalBlock(
+        key.take(group_first),
+        np.append(row_group_first, len(row_first)),
+        time.take(row_first),
+        _shapes_of_sets(shapes, row, signal),
+        group.take(row.take(of_column)).astype(np.int32),
+        signal.take(of_column),
+        np.append(column_first, len(channel)),
+        samples.raw.take(order),
+        roster.bits.take(channel.take(of_column)),
         shapes.list,
     )
+    cuts = [*_firsts(rank.take(group_first)).tolist(), len(group_first)]
+    if len(cuts) == 2:
+        return [(int(rank[0]), whole)]
+    return [(int(rank[group_first[begin]]), _groups(whole, begin, end)) for begin, end in pairwise(cuts)]
+
+
+def _in_order(roster: Roster, samples: Samples) -> tuple[Samples, NDArray[np.uint64], NDArray[np.int64]]:
+    """Each sample once, by rank, group key, time, turn and signal; the keys, and the turns.
+
+    Of several samples of one signal and time, which are of different frames or summaries, each has another turn.
+    """
+    key = roster.key.take(roster.lane.take(samples.channel))
+    order = np.lexsort((samples.raw, samples.channel, samples.time_ns, key, samples.rank))
+    samples = samples.at(order)
+    samples = samples.at(_changes(samples.rank, samples.time_ns, samples.channel, samples.raw))
+    key = roster.key.take(roster.lane.take(samples.channel))
+    turn = np.zeros(len(key), np.int64)
+    first = _changes(samples.rank, samples.time_ns, samples.channel)
+    if len(first) < len(key):
+        turn = np.arange(len(key)) - first.take(_numbered(first, len(key)))
+        order = np.lexsort((samples.channel, turn, samples.time_ns, key, samples.rank))
+        samples, key, turn = samples.at(order), key.take(order), turn.take(order)
+    return samples, key, turn
+
+
+def _groups(block: SignalBlock, begin: int, end: int) -> SignalBlock:
+    """Some groups of a block."""
+    first_row, last_row = int(block.row_start[begin]), int(block.row_start[end])
+    first_column, last_column = block.column_group.searchsorted((begin, end)).tolist()
+    first_value, last_value = int(block.column_start[first_column]), int(block.column_start[last_column])
+    return SignalBlock(
+        block.group_key[begin:end],
+        block.row_start[begin : end + 1] - first_row,
+        block.time_ns[first_row:last_row],
+        block.shape[first_row:last_row],
+        block.column_group[first_column:last_column] - np.int32(begin),
+        block.column_signal[first_column:last_column],
+        block.column_start[first_column : last_column + 1] - first_value,
+        block.values[first_value:last_value],
+        block.bits[first_column:last_column],
+        block.shapes,
+    )
+
+
+def _changes(*numbers: NDArray[Any]) -> NDArray[np.int64]:
+    """Where runs of numbers begin that are equal in all of these arrays; of at least one number."""
+    other = np.zeros(len(numbers[0]), np.bool_)
+    other[0] = True
+    for each in numbers:
+        other[1:] |= each[1:] != each[:-1]
+    return other.nonzero()[0]
+
+
+def _numbered(first: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """int64 (count,): the number of the run that each is in, by where runs begin."""
+    return np.arange(len(first)).repeat(np.append(first[1:], count) - first)

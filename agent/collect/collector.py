@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.building import Shapes, chosen_block, samples_block
+from agent.collect.building import Samples, Shapes, chosen_block, samples_blocks
 from agent.collect.classes import CLASSES
 from agent.collect.gates import Gates
 from agent.collect.integrity import Findings, Integrity
@@ -20,7 +20,6 @@ from agent.collect.view import View
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from agent.collect.building import Samples
     from agent.collect.gates import Choice
     from agent.collect.guards import Guard
     from agent.collect.integrity import IntegrityCounters
@@ -154,9 +153,7 @@ class Collector:
         return kept
 
     def _put_samples(self, kept: Kept, closings: Sequence[Closing]) -> None:
-        by_rank: dict[int, list[Samples]] = {}
-        for closing in closings:
-            for rank in set(closing.sample_rank.tolist()):
-                by_rank.setdefault(rank, []).append(closing.samples.chosen(closing.sample_rank == rank))
-        for rank, parts in by_rank.items():
-            kept.add(CLASSES[rank - 1], samples_block(self._roster, parts, self._shapes))
+        if closings:
+            samples = Samples.joined([closing.samples for closing in closings])
+            for rank, block in samples_blocks(self._roster, samples, self._shapes):
+                kept.add(CLASSES[rank - 1], block)

@@ -52,13 +52,12 @@ _SUMMED_BITS, _SUMMED_MAX = 44, 1 << 20
 class Closing:
     """What intervals are closed with: values of the block at hand, and samples of earlier ones.
 
-    place int64, rank uint8: of the values · samples, sample_rank: of the samples
+    place int64, rank uint8: of the values
     """
 
     place: NDArray[np.int64]
     rank: NDArray[np.uint8]
     samples: Samples
-    sample_rank: NDArray[np.uint8]
 
 
 @dataclass(slots=True)
@@ -345,8 +344,10 @@ class IntervalGates:
         found = np.maximum(place.take(there), 0)
         of_place = view.block.time_ns.take(view.row_of(found, view.value_column.take(found)))
         time = np.where(carried.take(there), gates.time_ns.take(gate.take(there)), of_place)
-        samples = Samples(gates.channel.take(gate.take(there)), time, pieces.raw.take(telling.take(there)))
-        closings.append(Closing(place.take(here), rank.take(here), samples, rank.take(there)))
+        samples = Samples(
+            gates.channel.take(gate.take(there)), time, pieces.raw.take(telling.take(there)), rank.take(there)
+        )
+        closings.append(Closing(place.take(here), rank.take(here), samples))
         self._remember(view, pieces, kept, returns)
         return closings
 
@@ -395,8 +396,8 @@ class IntervalGates:
                 tells[index] = self._differs(int(lapsed[index]), int(raw[index]), int(returns[index]))
         rank = gates.rank.take(lapsed)
         there = (tells & ((kind == MEAN) | (rank > kept))).nonzero()[0]
-        samples = Samples(channel.take(there), time.take(there), raw.take(there))
-        return Closing(np.empty(0, np.int64), np.empty(0, np.uint8), samples, rank.take(there))
+        samples = Samples(channel.take(there), time.take(there), raw.take(there), rank.take(there))
+        return Closing(np.empty(0, np.int64), np.empty(0, np.uint8), samples)
 
 
 def _count(view: View, returns: NDArray[np.int64] | None, place: int) -> int:

@@ -86,7 +86,9 @@ class _Chunk:
         found = (self.steady[: self.filled] >= begin).nonzero()[0]
         own = self.frames
         columns = (own.time_ns, own.bus, own.can_id, own.length, own.flags)
-        return FrameBlock(*(each.take(found) for each in columns), own.data.take(found, axis=0)), self.steady.take(found)
+        return FrameBlock(*(each.take(found) for each in columns), own.data.take(found, axis=0)), self.steady.take(
+            found
+        )
 
 
 class Ring:
