@@ -11,6 +11,7 @@ import numpy as np
 from agent.collect.changes import ChangeGates
 from agent.collect.cycles import stopped_after_ns
 from agent.collect.intervals import Closing, IntervalGates
+from agent.collect.lasts import LastGates
 from agent.collect.roster import Latest
 from agent.collect.scan import Scan
 from agent.collect.silence import Patience, Silences
@@ -31,11 +32,13 @@ class Choice:
     kept       uint8 (V,): the rank that each value is kept with at once, by what does not keep all of its channel
     scan       what has changed
     returns    int64 (R,): how often the row's lane has returned, None where none ever has
+    now        int64 (buses,): steady time after the block
     """
 
     kept: NDArray[np.uint8]
     scan: Scan
     returns: NDArray[np.int64] | None
+    now: NDArray[np.int64]
     events: list[Event]
 
 
@@ -56,6 +59,7 @@ class Gates:
     _always_ranks: set[int] = field(default_factory=set)
     _changes: ChangeGates = field(init=False)
     _intervals: IntervalGates = field(init=False)
+    _lasts: LastGates = field(init=False)
     _silences: Silences = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,6 +68,7 @@ class Gates:
         self._silences = Silences(self.roster, self._patience_of)
         self._changes = ChangeGates(self.roster, self._treatments.__getitem__)
         self._intervals = IntervalGates(self.roster, self.latest, self._treatments.__getitem__)
+        self._lasts = LastGates(self.roster, self.latest, self._treatments.__getitem__)
         self.roster.on_growth(self._watch)
 
     def _grow(self, lanes: range) -> None:
@@ -103,11 +108,12 @@ class Gates:
         scan = Scan(view, self.latest, self.watched, returns)
         self._changes.keep(scan, kept, returns)
         self._intervals.begin(view, kept, returns, now)
-        return Choice(kept, scan, returns, events)
+        return Choice(kept, scan, returns, now, events)
 
     def finish(self, view: View, choice: Choice) -> list[Closing]:
         """What intervals are closed with, once all else that keeps samples at once has had its say."""
         closings = self._intervals.finish(view, choice.kept, choice.returns)
+        closings += self._lasts.finish(view, choice.kept, choice.now)
         self.latest.remember(view, choice.kept, choice.returns)
         return closings
 
@@ -128,4 +134,4 @@ class Gates:
 
     def flush(self) -> list[Closing]:
         """Close all intervals that are open."""
-        return self._intervals.flush()
+        return self._intervals.flush() + self._lasts.flush()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from agent.collect.view import View
 
 SAMPLES_MAX = 100_000
+_LANES_FEW = 4
+"""Of no more lanes than these the frames are looked for; of more, all frames are put in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,6 @@ class Inputs:
         self._held: dict[SignalRef, Held] = {}  # of those that more than one lane carries
         self._channels: dict[SignalRef, list[int]] = {}
         self._lanes: dict[int, list[int]] = {}
-        self._is_of: dict[frozenset[int], NDArray[np.bool_]] = {}
         self._seen: View | None = None
         self._came: dict[SignalRef, Came] = {}
         roster.on_growth(self._grow)
@@ -131,7 +132,6 @@ class Inputs:
 
     def _grow(self, _: range) -> None:
         self._lanes.clear()
-        self._is_of.clear()
         for ref, before in self._channels.items():
             held = self.held(ref)
             found = self._channels[ref] = self._found(ref)
@@ -160,29 +160,39 @@ class Inputs:
         return self._came[ref]
 
     def _find(self, view: View, ref: SignalRef) -> Came:
-        column = view.place.take(self._channels[ref])
-        gathered = view.gather(column[column >= 0])
+        channels = self._channels[ref]
+        gathered = view.gather(view.present(channels))
         at, row = gathered.place, view.rows_of(gathered)
-        arrival = view.arrival.take(row)
-        if np.count_nonzero(column >= 0) > 1:
+        if len(gathered.columns) == 1:
+            lane = int(self._roster.lane[view.channel[gathered.columns[0]]])
+            arrival = view.frames_of(lane).take(row - view.rows_of_lane(lane)[0])
+        else:
+            arrival = view.arrival.take(row)
             order = np.argsort(arrival)
             at, row, arrival = at.take(order), row.take(order), arrival.take(order)
         return Came(arrival, view.block.values.take(at), view.row_steady.take(row))
 
+    def _lanes_of(self, message: int) -> list[int]:
+        lanes = self._lanes.get(message)
+        if lanes is None:
+            lanes = self._lanes[message] = (self._roster.message == message).nonzero()[0].tolist()
+        return lanes
+
     def frames(self, view: View, messages: Iterable[int]) -> NDArray[np.int64]:
         """Places of the frames of some messages among those received, in their order."""
-        wanted = frozenset(messages)
-        if wanted not in self._is_of:
-            self._is_of[wanted] = np.isin(self._roster.message, list(wanted))
-        arrival = view.arrival[self._is_of[wanted].take(view.row_lane)]
+        lanes = [lane for message in messages for lane in self._lanes_of(message) if view.has_lane(lane)]
+        if len(lanes) == 1:
+            return view.frames_of(lanes[0])
+        of_lane = (
+            view.frames_of if len(lanes) <= _LANES_FEW else lambda lane: view.arrival[slice(*view.rows_of_lane(lane))]
+        )
+        arrival = np.concatenate([np.empty(0, np.int64), *map(of_lane, lanes)])
         arrival.sort()
         return arrival
 
     def frame_times(self, view: View, message: int) -> NDArray[np.int64]:
         """int64: the steady times of a message's frames in a block, in the order received."""
-        lanes = self._lanes.get(message)
-        if lanes is None:
-            lanes = self._lanes[message] = (self._roster.message == message).nonzero()[0].tolist()
+        lanes = self._lanes_of(message)
         if len(lanes) == 1:
             return view.row_steady[slice(*view.rows_of_lane(lanes[0]))]
         return view.steady.take(self.frames(view, [message]))

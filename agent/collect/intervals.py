@@ -48,6 +48,11 @@ _SUMMED_BITS, _SUMMED_MAX = 44, 1 << 20
 """So many keys of so many bits add up within 64 bits."""
 
 
+def is_plain_last(rule: IntervalRule) -> bool:
+    """Whether a rule keeps the last sample of an interval, whatever it is: `lasts` does."""
+    return rule.value == "last" and rule.band is None
+
+
 @dataclass(slots=True)
 class Closing:
     """What intervals are closed with: values of the block at hand, and samples of earlier ones.
@@ -152,7 +157,7 @@ class _Pieces:
 
 
 class IntervalGates:
-    """All rules with an interval, by channel. For each block first `begin`, then `finish`."""
+    """All rules with an interval but those of `lasts`, by channel. For each block first `begin`, then `finish`."""
 
     def __init__(self, roster: Roster, latest: Latest, treatment_of: Callable[[int], Treatment]) -> None:
         self._roster = roster
@@ -171,7 +176,12 @@ class IntervalGates:
 
     def _grow(self, lanes: range) -> None:
         channels = self._roster.channels(lanes)
-        rules = [(channel, rule) for channel in channels for rule in self._treatment_of(channel).intervals]
+        rules = [
+            (channel, rule)
+            for channel in channels
+            for rule in self._treatment_of(channel).intervals
+            if not is_plain_last(rule)
+        ]
         for gate, (channel, rule) in enumerate(rules, len(self._gates.number)):
             if rule.band is not None:
                 self._bands[gate] = rule.band

@@ -54,7 +54,7 @@ class _Chunk:
     @property
     def width(self) -> int:
         """Bytes of payload that a row has room for."""
-        return self.frames.data.shape[1]
+        return int(self.frames.data.shape[1])
 
     @property
     def room(self) -> int:
@@ -85,10 +85,15 @@ class _Chunk:
         """Its frames whose steady time is `begin` or later, and their steady times; copies."""
         found = (self.steady[: self.filled] >= begin).nonzero()[0]
         own = self.frames
-        columns = (own.time_ns, own.bus, own.can_id, own.length, own.flags)
-        return FrameBlock(*(each.take(found) for each in columns), own.data.take(found, axis=0)), self.steady.take(
-            found
+        frames = FrameBlock(
+            own.time_ns.take(found),
+            own.bus.take(found),
+            own.can_id.take(found),
+            own.length.take(found),
+            own.flags.take(found),
+            own.data.take(found, axis=0),
         )
+        return frames, self.steady.take(found)
 
 
 class Ring:

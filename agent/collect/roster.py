@@ -117,6 +117,7 @@ class Latest:
     raw uint64 · time_ns int64, its frame's own · steady int64, `NEVER` where there was none yet
     kept      uint8, the rank that it was kept with when it came, by a rule that does not keep all of the channel
     returns   int64, how often its lane had returned (`silence`)
+    fresh     bool, it has come since all intervals were closed
     """
 
     def __init__(self, roster: Roster) -> None:
@@ -125,6 +126,7 @@ class Latest:
         self.steady = np.empty(0, np.int64)
         self.kept = np.empty(0, np.uint8)
         self.returns = np.empty(0, np.int64)
+        self.fresh = np.empty(0, np.bool_)
         self._roster = roster
         roster.on_growth(self._grow)
 
@@ -135,6 +137,7 @@ class Latest:
         self.steady = np.concatenate([self.steady, np.full(more, NEVER)])
         self.kept = np.concatenate([self.kept, np.zeros(more, np.uint8)])
         self.returns = np.concatenate([self.returns, np.zeros(more, np.int64)])
+        self.fresh = np.concatenate([self.fresh, np.zeros(more, np.bool_)])
 
     def remember(self, view: View, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
         """Take in a block. kept: uint8 (V,), as above · returns: int64 (R,), None where no lane has ever returned."""
@@ -144,5 +147,6 @@ class Latest:
         self.time_ns[channel] = view.block.time_ns.take(row)
         self.steady[channel] = view.row_steady.take(row)
         self.kept[channel] = kept.take(place)
+        self.fresh[channel] = True
         if returns is not None:
             self.returns[channel] = returns.take(row)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.model import split_group_key
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -66,9 +68,18 @@ class View:
         place[self.channel] = self.columns
         return place
 
+    def present(self, channels: NDArray[np.int64] | list[int]) -> NDArray[np.int64]:
+        """The columns of those of these channels that the block has."""
+        columns = self.place.take(channels)
+        return columns[columns >= 0]
+
     @cached_property
     def _group_of(self) -> dict[int, int]:
         return dict(zip(self.lane.tolist(), range(len(self.lane)), strict=True))
+
+    def has_lane(self, lane: int) -> bool:
+        """Whether there are frames of it."""
+        return lane in self._group_of
 
     def rows_of_lane(self, lane: int) -> tuple[int, int]:
         """The first row of a lane, and the one after its last."""
@@ -160,6 +171,12 @@ class View:
         arrival: NDArray[np.int64] = known[order[at[known]].argsort(kind="stable")]
         assert len(arrival) == len(block), "each frame of a known id is a row"
         return arrival
+
+    def frames_of(self, lane: int) -> NDArray[np.int64]:
+        """The places of a lane's frames among those received, row by row."""
+        frames, (_, bus, can_id) = self.frames, split_group_key(int(self.roster.key[lane]))
+        places: NDArray[np.int64] = (frames.can_id == can_id).nonzero()[0]
+        return places.compress(frames.bus.take(places) == bus)
 
     @cached_property
     def row_steady(self) -> NDArray[np.int64]:
