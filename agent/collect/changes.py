@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.batch.physical import numeric, reads_as_float
+from agent.collect.binding import key_offset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,13 +131,21 @@ def beyond(
     Where the lane's count of returns differs from that of the one told, a value is, whatever it says. Of floats, one
     that is no number differs from all others, and from itself not at all.
     """
-    raws, numbers = values.tolist(), numeric(definition, values).tolist()
-    counts = returns or [0] * len(raws)
+    raws = values.tolist()
+    numbers, counts = _comparable(definition, raws), returns or [0] * len(raws)
     raw, count = told if told is not None else (-1, -1)
-    number = numeric(definition, np.array([max(raw, 0)], np.uint64)).tolist()[0]
+    (number,) = _comparable(definition, [max(raw, 0)])
     chosen = []
     for place, value in enumerate(numbers):
         if counts[place] != count or (raws[place] != raw and not abs(value - number) <= band):
             chosen.append(place)
             raw, number, count = raws[place], value, counts[place]
     return chosen
+
+
+def _comparable(definition: SignalDefinition, raws: list[int]) -> Sequence[float]:
+    """What raw values stand for; of whole numbers their keys, which lie as far apart."""
+    if reads_as_float(definition):
+        return numeric(definition, np.array(raws, np.uint64)).tolist()  # type: ignore[no-any-return]
+    sign = key_offset(definition)
+    return [raw ^ sign for raw in raws] if sign else raws

@@ -72,6 +72,7 @@ class _Gates:
     number int64, its place when it was made · channel int64 · bus int64 · every int64 · rank uint8 · kind uint8
     flip        uint64, turns a raw value into what is least for the one looked for; of floats 0, or all ones
     busy        bool, to be looked at in each block: all but last and first
+    banded      bool, what differs enough from what it kept before is kept · floating: bool, the least float
     interval    int64, the number of the interval that is open · until: steady time at which it is over
     first       uint64, raw value of its first sample
     raw, time_ns, kept, returns   of its least sample, as in `Latest`
@@ -85,6 +86,8 @@ class _Gates:
     kind: NDArray[np.uint8]
     flip: NDArray[np.uint64]
     busy: NDArray[np.bool_]
+    banded: NDArray[np.bool_]
+    floating: NDArray[np.bool_]
     interval: NDArray[np.int64]
     until: NDArray[np.int64]
     first: NDArray[np.uint64]
@@ -100,6 +103,7 @@ class _Gates:
         kind = np.array([_KIND[rule.value] for _, rule in rules], np.uint8)
         upside_down = np.array([rule.value == "max" for _, rule in rules], np.bool_)
         flip = roster.sign.take(channel)
+        floating = [_KIND[rule.value] == LEAST and reads_as_float(roster.definition(each)) for each, rule in rules]
         return cls(
             np.arange(first, first + len(rules)),
             channel,
@@ -109,6 +113,8 @@ class _Gates:
             kind,
             np.where(upside_down, ~flip, flip),
             kind < LAST,
+            np.array([rule.band is not None for _, rule in rules], np.bool_),
+            np.array(floating, np.bool_),
             np.full(len(rules), _CLOSED),
             np.full(len(rules), _CLOSED),
             np.zeros(len(rules), np.uint64),
@@ -136,6 +142,7 @@ class _Pieces:
     place            of the sample to close with, -1 where it is the one carried
     raw              of that sample, or the mean · first: raw value of the first sample of the interval
     tells            what it closes with is to be kept
+    is_cut           False where all go on and none closes: then `until`, `interval` and `first` are of no meaning
     """
 
     gathered: Gathered
@@ -154,6 +161,7 @@ class _Pieces:
     raw: NDArray[np.uint64]
     first: NDArray[np.uint64]
     tells: NDArray[np.bool_]
+    is_cut: bool = True
 
 
 class IntervalGates:
@@ -168,7 +176,6 @@ class IntervalGates:
         self._sums: dict[int, Sum] = {}  # of those that keep a mean
         self._bands: dict[int, float] = {}  # of those that look for changes
         self._told: dict[int, tuple[int, int]] = {}  # what those kept last: raw value, lane's returns
-        self._floats: set[int] = set()  # those that look for the least float
         self._busy_gates = 0  # the first so many
         self._lapsed: Closing | None = None
         self._pieces: _Pieces | None = None
@@ -182,11 +189,9 @@ class IntervalGates:
             for rule in self._treatment_of(channel).intervals
             if not is_plain_last(rule)
         ]
-        for gate, (channel, rule) in enumerate(rules, len(self._gates.number)):
+        for gate, (_, rule) in enumerate(rules, len(self._gates.number)):
             if rule.band is not None:
                 self._bands[gate] = rule.band
-            if _KIND[rule.value] == LEAST and reads_as_float(self._roster.definition(channel)):
-                self._floats.add(gate)
         self._gates = self._gates.with_more(_Gates.of(self._roster, rules, len(self._gates.number)))
         self._busy_gates = int(np.count_nonzero(self._gates.busy))
 
@@ -200,21 +205,60 @@ class IntervalGates:
         gates = self._gates
         column = view.place.take(gates.channel)
         live, over = column >= 0, now.take(gates.bus) >= gates.until
-        chosen = (live & (over | gates.busy)).nonzero()[0]
-        ended = (over > live) & (gates.until > _CLOSED)
-        self._pieces = pieces = self._cut(view, column, chosen, now) if len(chosen) else None
-        if pieces is not None:
-            ended[chosen] = (gates.until.take(chosen) > _CLOSED) & ~pieces.goes_on.take(pieces.first_of)
-        lapsed = ended.nonzero()[0]
-        self._lapsed = self._close(lapsed) if len(lapsed) else None
-        if pieces is None:
+        is_open = gates.until > _CLOSED
+        self._pieces = self._lapsed = None
+        if not (over & (live | is_open)).any():
+            self._go_on(view, column, (live & gates.busy).nonzero()[0])
             return
+        chosen = (live & (over | gates.busy)).nonzero()[0]
+        ended = (over > live) & is_open
+        if len(chosen):
+            self._pieces = pieces = self._cut(view, column, chosen, now)
+            ended[chosen] = is_open.take(chosen) & ~pieces.goes_on.take(pieces.first_of)
+        lapsed = ended.nonzero()[0]
+        if len(lapsed):
+            self._lapsed = self._close(lapsed)
+        if self._pieces is not None:
+            self._choose(view, self._pieces, kept, returns)
+
+    def _go_on(self, view: View, column: NDArray[np.int64], chosen: NDArray[np.int64]) -> None:
+        """No interval ends: what comes adds to those that are open."""
+        if not len(chosen):
+            return
+        gates, all_of_them = self._gates, np.arange(len(chosen))
+        gathered = view.gather(column.take(chosen))
+        begin, end = gathered.begin[:-1], gathered.begin[1:]
+        values = view.block.values.take(gathered.place)
+        self._pieces = pieces = _Pieces(
+            gathered,
+            values,
+            chosen,
+            all_of_them,
+            all_of_them,
+            gates.until,
+            chosen,
+            gates.interval,
+            np.ones(len(chosen), np.bool_),
+            np.zeros(len(chosen), np.bool_),
+            begin,
+            end,
+            gathered.place.take(end - 1),
+            values.take(end - 1),
+            gates.first,
+            np.zeros(len(chosen), np.bool_),
+            is_cut=False,
+        )
+        least = int(np.count_nonzero(gates.kind.take(chosen) == LEAST))
+        self._choose_least(pieces, least)
+        self._choose_mean(pieces, least, len(chosen))
+
+    def _choose(self, view: View, pieces: _Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
+        """What pieces close with, and which of their first samples are kept."""
+        gates = self._gates
         kind = gates.kind.take(pieces.gate)
         least, busy, last = kind.searchsorted((MEAN, LAST, FIRST)).tolist()
-        if least:
-            self._choose_least(pieces, least)
-        if busy > least:
-            self._choose_mean(pieces, least, busy)
+        self._choose_least(pieces, least)
+        self._choose_mean(pieces, least, busy)
         leads = kind == FIRST
         leads &= ~pieces.goes_on
         if self._bands:
@@ -269,13 +313,14 @@ class IntervalGates:
 
     def _choose_least(self, pieces: _Pieces, pieces_end: int) -> None:
         """The first of the least values of the first so many pieces; the one carried, where none is less."""
+        if not pieces_end:
+            return
         gates, gate, begin = self._gates, pieces.gate[:pieces_end], pieces.begin[:pieces_end]
         end = int(pieces.end[pieces_end - 1])
         counts, flip = pieces.end[:pieces_end] - begin, gates.flip.take(gate)
         raw = pieces.values[:end]
         keys, carried = raw ^ flip.repeat(counts), gates.raw.take(gate) ^ flip
-        numbers = gates.number.take(gate).tolist() if self._floats else []
-        for piece in [piece for piece, number in enumerate(numbers) if number in self._floats]:
+        for piece in gates.floating.take(gate).nonzero()[0].tolist():
             definition, falling = self._roster.definition(int(gates.channel[gate[piece]])), bool(flip[piece])
             part = slice(begin[piece], begin[piece] + counts[piece])
             keys[part] = float_keys(definition, raw[part], falling=falling)
@@ -289,6 +334,8 @@ class IntervalGates:
 
     def _choose_mean(self, pieces: _Pieces, pieces_begin: int, pieces_end: int) -> None:
         """The sums of these pieces, and of those that close the mean."""
+        if pieces_begin == pieces_end:
+            return
         gates = self._gates
         part = slice(pieces_begin, pieces_end)
         gate, begin, end = pieces.gate[part], pieces.begin[part], int(pieces.end[pieces_end - 1])
@@ -316,8 +363,7 @@ class IntervalGates:
         self, view: View, pieces: _Pieces, leads: NDArray[np.bool_], returns: NDArray[np.int64] | None
     ) -> None:
         """Take back what would be kept and does not differ enough from what its gate kept before."""
-        numbers = self._gates.number.take(pieces.gate).tolist()
-        for piece in [piece for piece, number in enumerate(numbers) if number in self._bands]:
+        for piece in (self._gates.banded.take(pieces.gate) & (leads | pieces.tells)).nonzero()[0].tolist():
             gate = int(pieces.gate[piece])
             if leads[piece]:
                 count = _count(view, returns, int(pieces.gathered.place[pieces.begin[piece]]))
@@ -344,8 +390,15 @@ class IntervalGates:
         pieces = self._pieces
         if pieces is None:
             return closings
+        self._close_pieces(view, pieces, kept, closings)
+        self._remember(view, pieces, kept, returns)
+        return closings
+
+    def _close_pieces(self, view: View, pieces: _Pieces, kept: NDArray[np.uint8], closings: list[Closing]) -> None:
         gates = self._gates
         telling = pieces.tells.nonzero()[0]
+        if not len(telling):
+            return
         gate, place = pieces.gate.take(telling), pieces.place.take(telling)
         means, carried = gates.kind.take(gate) == MEAN, place < 0
         rank = gates.rank.take(gate)
@@ -358,18 +411,17 @@ class IntervalGates:
             gates.channel.take(gate.take(there)), time, pieces.raw.take(telling.take(there)), rank.take(there)
         )
         closings.append(Closing(place.take(here), rank.take(here), samples))
-        self._remember(view, pieces, kept, returns)
-        return closings
 
     def _remember(
         self, view: View, pieces: _Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None
     ) -> None:
         """The state of the gates after their last pieces."""
         gates, last = self._gates, pieces.last
-        closes = pieces.closes.take(last)
-        gates.interval[pieces.gates] = np.where(closes, _CLOSED, pieces.interval.take(last))
-        gates.until[pieces.gates] = np.where(closes, _CLOSED, pieces.until)
-        gates.first[pieces.gates] = pieces.first.take(last)
+        if pieces.is_cut:
+            closes = pieces.closes.take(last)
+            gates.interval[pieces.gates] = np.where(closes, _CLOSED, pieces.interval.take(last))
+            gates.until[pieces.gates] = np.where(closes, _CLOSED, pieces.until)
+            gates.first[pieces.gates] = pieces.first.take(last)
         place = pieces.place.take(last)
         busy = int(pieces.gates.searchsorted(self._busy_gates))
         fresh = (place[:busy] >= 0).nonzero()[0]
@@ -401,9 +453,8 @@ class IntervalGates:
             definition = self._roster.definition(int(channel[index]))
             found = mean(self._sums.get(numbers[index], NOTHING), definition)
             tells[index], raw[index] = found is not None, found or 0
-        for index in [index for index, number in enumerate(numbers) if number in self._bands]:
-            if tells[index]:
-                tells[index] = self._differs(int(lapsed[index]), int(raw[index]), int(returns[index]))
+        for index in (gates.banded.take(lapsed) & tells).nonzero()[0].tolist():
+            tells[index] = self._differs(int(lapsed[index]), int(raw[index]), int(returns[index]))
         rank = gates.rank.take(lapsed)
         there = (tells & ((kind == MEAN) | (rank > kept))).nonzero()[0]
         samples = Samples(channel.take(there), time.take(there), raw.take(there), rank.take(there))
