@@ -104,15 +104,16 @@ def chosen_block(view: View, places: Sequence[NDArray[np.int64]], shapes: Shapes
     group_first = _firsts(group)
     groups = group.take(group_first)
     signal = block.column_signal.take(columns)
-    counts = np.append(column_first[1:], len(at)) - column_first
+    column_start = _ended(column_first, len(at))
+    counts = column_start[1:] - column_first
     return SignalBlock(
         block.group_key.take(groups),
-        np.append(group_first, len(rows)),
+        _ended(group_first, len(rows)),
         block.time_ns.take(rows),
         _shapes_of_rows(view, shapes, rows, samples, row, signal.repeat(counts)),
         groups.searchsorted(block.column_group.take(columns)).astype(np.int32),
         signal,
-        np.append(column_first, len(at)),
+        column_start,
         block.values.take(at),
         block.bits.take(columns),
         shapes.list,
@@ -151,7 +152,7 @@ def _shapes_of_sets(shapes: Shapes, row: NDArray[np.int64], signal: NDArray[np.i
     masks = np.bitwise_or.reduceat(_BITS.take(signal), begin)
     first = _firsts(masks)  # neighbours mostly agree
     numbers = np.array(shapes.numbers_of_masks(masks.take(first).tolist()), np.int32)
-    return numbers.repeat(np.append(first[1:], len(masks)) - first)
+    return numbers.repeat(_sizes(first, len(masks)))
 
 
 def _firsts(numbers: NDArray[Any]) -> NDArray[np.int64]:
@@ -160,6 +161,20 @@ def _firsts(numbers: NDArray[Any]) -> NDArray[np.int64]:
     other[0] = True
     np.not_equal(numbers[1:], numbers[:-1], out=other[1:])
     return other.nonzero()[0]
+
+
+def _ended(first: NDArray[np.int64], end: int) -> NDArray[np.int64]:
+    """Where runs begin, and where the last one ends."""
+    start = np.empty(len(first) + 1, np.int64)
+    start[:-1] = first
+    start[-1] = end
+    return start
+
+
+def _sizes(first: NDArray[np.int64], end: int) -> NDArray[np.int64]:
+    """How long the runs are that begin there."""
+    start = _ended(first, end)
+    return start[1:] - start[:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +222,12 @@ def samples_blocks(roster: Roster, samples: Samples, shapes: Shapes) -> list[tup
     signal = (channel - roster.first.take(lane)).astype(np.int32)
     whole = SignalBlock(
         key.take(group_first),
-        np.append(row_group_first, len(row_first)),
+        _ended(row_group_first, len(row_first)),
         time.take(row_first),
         _shapes_of_sets(shapes, row, signal),
         group.take(row.take(of_column)).astype(np.int32),
         signal.take(of_column),
-        np.append(column_first, len(channel)),
+        _ended(column_first, len(channel)),
         samples.raw.take(order),
         roster.bits.take(channel.take(of_column)),
         shapes.list,
@@ -231,10 +246,12 @@ def _in_order(roster: Roster, samples: Samples) -> tuple[Samples, NDArray[np.uin
     key = roster.key.take(roster.lane.take(samples.channel))
     order = np.lexsort((samples.raw, samples.channel, samples.time_ns, key, samples.rank))
     samples = samples.at(order)
-    samples = samples.at(_changes(samples.rank, samples.time_ns, samples.channel, samples.raw))
-    key = roster.key.take(roster.lane.take(samples.channel))
-    turn = np.zeros(len(key), np.int64)
+    key, turn = key.take(order), np.zeros(len(order), np.int64)
     first = _changes(samples.rank, samples.time_ns, samples.channel)
+    if len(first) < len(key):
+        each_once = _changes(samples.rank, samples.time_ns, samples.channel, samples.raw)
+        samples, key, turn = samples.at(each_once), key.take(each_once), turn.take(each_once)
+        first = _changes(samples.rank, samples.time_ns, samples.channel)
     if len(first) < len(key):
         turn = np.arange(len(key)) - first.take(_numbered(first, len(key)))
         order = np.lexsort((samples.channel, turn, samples.time_ns, key, samples.rank))
@@ -272,4 +289,4 @@ def _changes(*numbers: NDArray[Any]) -> NDArray[np.int64]:
 
 def _numbered(first: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """int64 (count,): the number of the run that each is in, by where runs begin."""
-    return np.arange(len(first)).repeat(np.append(first[1:], count) - first)
+    return np.arange(len(first)).repeat(_sizes(first, count))

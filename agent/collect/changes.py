@@ -136,6 +136,13 @@ def beyond(
     raw, count = told if told is not None else (-1, -1)
     (number,) = _comparable(definition, [max(raw, 0)])
     chosen = []
+    if returns is None and told is not None and not reads_as_float(definition):
+        low, high = number - band, number + band
+        for place, value in enumerate(numbers):
+            if not low <= value <= high:
+                chosen.append(place)
+                low, high = value - band, value + band
+        return chosen
     for place, value in enumerate(numbers):
         if counts[place] != count or (raws[place] != raw and not abs(value - number) <= band):
             chosen.append(place)

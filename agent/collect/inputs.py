@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import takewhile
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from agent.collect.expression import SignalRef
 from agent.collect.steady import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from agent.collect.view import View
 
 SAMPLES_MAX = 100_000
+_CHUNKS = 8
+"""A chunk of a history is about so small a part of its span, if what comes in a block is not more."""
+_BLOCKS_WAITING_MAX, _SAMPLES_WAITING_MAX = 64, 1024
+"""Of no more blocks, and samples, a chunk is made."""
 _LANES_FEW = 4
 """Of no more lanes than these the frames are looked for; of more, all frames are put in order."""
 
@@ -46,43 +50,66 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Samples of one block: steady times, numbers, and the least and the greatest of them."""
+    """Samples of some blocks: steady times, numbers, the last time, and the least and the greatest number."""
 
     steady: NDArray[np.int64]
     numbers: NDArray[np.float64]
-    first: int
     last: int
     low: float
     high: float
 
 
 class History:
-    """Samples of a span of time: steady times, and numbers (of a message's frames: zeros). It has a chunk a block."""
+    """Samples of a span of time: steady times, and numbers (of a message's frames: zeros).
 
-    def __init__(self) -> None:
+    What comes in a block waits as it is until it is asked for, or there is enough of it to make a chunk of.
+    """
+
+    def __init__(self, numbers: Callable[[NDArray[Any]], NDArray[np.float64]]) -> None:
         self.span_ns = 0
         self.buses: set[int] = set()
+        self._numbers = numbers
         self._chunks: deque[_Chunk] = deque()
+        self._now = np.empty(0, np.int64)
+        self._waiting: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
+        self._waiting_samples = 0
         self._length = 0
 
     def __len__(self) -> int:
-        return self._length
+        return self._length + self._waiting_samples
 
-    def extend(self, steady: NDArray[np.int64], numbers: NDArray[np.float64]) -> None:
-        """Take in what came in a block."""
-        if len(steady):
-            low, high = float(numbers.min()), float(numbers.max())
-            self._chunks.append(_Chunk(steady.copy(), numbers, int(steady[0]), int(steady[-1]), low, high))
+    def extend(self, steady: NDArray[np.int64], raw: NDArray[Any], now: NDArray[np.int64]) -> None:
+        """Take in the samples of a block. `now`: int64 (buses,), steady time after it."""
+        self._now = now
+        if not len(steady):
+            return
+        self._waiting.append((steady.copy(), raw.copy()))
+        self._waiting_samples += len(steady)
+        if (
+            int(steady[-1]) - int(self._waiting[0][0][0]) >= self.span_ns // _CHUNKS
+            or len(self._waiting) >= _BLOCKS_WAITING_MAX
+            or self._waiting_samples >= _SAMPLES_WAITING_MAX
+        ):
+            self._settle()
+
+    def _settle(self) -> None:
+        """Make a chunk of what waits; drop what no instant to come looks back to."""
+        chunks = self._chunks
+        if self._waiting:
+            steady = np.concatenate([each for each, _ in self._waiting])
+            numbers = self._numbers(np.concatenate([each for _, each in self._waiting]))
+            chunks.append(_Chunk(steady, numbers, int(steady[-1]), float(numbers.min()), float(numbers.max())))
             self._length += len(steady)
-
-    def forget(self, now: NDArray[np.int64]) -> None:
-        """Drop what no instant to come looks back to. `now`: int64 (buses,), steady time."""
-        chunks, horizon = self._chunks, min(int(now[bus]) for bus in self.buses) - self.span_ns
+            self._waiting, self._waiting_samples = [], 0
+        if not chunks:
+            return
+        horizon = min(int(self._now[bus]) for bus in self.buses) - self.span_ns
         while chunks and (chunks[0].last <= horizon or self._length - len(chunks[0].steady) >= SAMPLES_MAX):
             self._length -= len(chunks.popleft().steady)
 
     def samples(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Steady times and numbers of all."""
+        self._settle()
         chunks = self._chunks
         if not chunks:
             return np.empty(0, np.int64), np.empty(0)
@@ -90,12 +117,26 @@ class History:
 
     def extent(self, low: float, high: float) -> tuple[float, float]:
         """The least and the greatest number, of these two and its own."""
+        self._settle()
         chunks = self._chunks
         return min([low, *(each.low for each in chunks)]), max([high, *(each.high for each in chunks)])
 
     def count_since(self, steady: int) -> int:
-        """How many samples are later than a steady time, at least: those of chunks that are so as a whole."""
-        return sum(len(each.steady) for each in takewhile(lambda each: each.first > steady, reversed(self._chunks)))
+        """How many samples are later than a steady time."""
+        count = 0
+        for times in chain(
+            (each for each, _ in reversed(self._waiting)), (each.steady for each in reversed(self._chunks))
+        ):
+            if times[0] <= steady:
+                return count + len(times) - int(times.searchsorted(steady, side="right"))
+            count += len(times)
+        return count
+
+    def times(self) -> NDArray[np.int64]:
+        """Steady times of all."""
+        return np.concatenate(
+            [np.empty(0, np.int64), *(each.steady for each in self._chunks), *(steady for steady, _ in self._waiting)]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +167,7 @@ class Inputs:
         self._channels |= {ref: self._found(ref) for ref in refs}
         spans = [(over.signal.ref, over.span_ns) for over in overs]  # type: ignore[union-attr]
         for source, span_ns in [*spans, *((count.messages[0], count.span_ns) for count in counts)]:
-            history = self.histories.setdefault(source, History())
+            history = self.histories.setdefault(source, History(_numbers_of(source)))
             history.span_ns = max(history.span_ns, span_ns)
             history.buses |= buses
 
@@ -205,11 +246,10 @@ class Inputs:
         for source, history in self.histories.items():
             if isinstance(source, SignalRef):
                 raw, steady = self._samples(view, source)
-                history.extend(steady, numbers_of(source, raw))
+                history.extend(steady, raw, now)
             else:
                 steady = self.frame_times(view, source)
-                history.extend(steady, np.zeros(len(steady)))
-            history.forget(now)
+                history.extend(steady, steady, now)
         self._seen, self._came = None, {}
 
     def _samples(self, view: View, ref: SignalRef) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -227,6 +267,11 @@ def numbers_of(ref: SignalRef, raw: NDArray[np.uint64]) -> NDArray[np.float64]:
         return key_numbers(ref, raw ^ np.uint64(key_offset(ref.definition)))
     numbers: NDArray[np.float64] = numeric(ref.definition, raw).astype(np.float64)
     return numbers
+
+
+def _numbers_of(source: SignalRef | int) -> Callable[[NDArray[Any]], NDArray[np.float64]]:
+    """Of raw values of a signal; of a message's frames zeros."""
+    return partial(numbers_of, source) if isinstance(source, SignalRef) else lambda frames: np.zeros(len(frames))
 
 
 class BlockInstants:
@@ -308,7 +353,7 @@ class BlockInstants:
         """As `condition.Instants` says."""
         history = self._inputs.histories[count.messages[0]]
         frames = self._inputs.frames(self._view, count.messages)
-        steady = np.concatenate([history.samples()[0], self._view.steady.take(frames)])
+        steady = np.concatenate([history.times(), self._view.steady.take(frames)])
         end = len(history) + frames.searchsorted(self.arrival, side="right")
         begin = steady.searchsorted(self.steady - count.span_ns, side="right")
         counted: NDArray[np.float64] = np.maximum(end - begin, 0).astype(np.float64)

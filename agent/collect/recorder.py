@@ -117,6 +117,8 @@ class Recorder:
     def settle(self) -> None:
         """At the end of a block: join windows that overlap."""
         for recording in self._recordings:
+            if not recording.windows:
+                continue
             joined: list[_Window] = []
             for window in sorted(recording.windows, key=lambda each: each.begin):
                 window.arrival = 0

@@ -149,11 +149,15 @@ class Watcher:
     evaluator   as it is after the last instant: its edges are asked what they were
     numbers     of the signals, as `Screen` counts them
     stale_ns    a value older than this is not known; 0: it holds for ever
+    one_bus     all frames that it is evaluated at are of one bus
     """
 
-    def __init__(self, evaluator: Evaluator, numbers: dict[SignalRef, int], stale_ns: int) -> None:
+    def __init__(self, evaluator: Evaluator, numbers: dict[SignalRef, int], stale_ns: int, *, one_bus: bool) -> None:
         compiled = _Compiler(numbers, stale_ns)
         self._counts = bool(evaluator.counts())
+        self._closer = None
+        if self._counts and one_bus:
+            self._closer = _Compiler(numbers, stale_ns, counts_exactly=True).condition(evaluator.condition)
         self._ages = bool(stale_ns or evaluator.overs())
         self._outlook = compiled.condition(evaluator.condition)
         self._edges = [
@@ -169,7 +173,8 @@ class Watcher:
                 return UNCERTAIN
             if fails != (ALWAYS_TRUE if watched.fails else NEVER_TRUE):
                 return UNCERTAIN
-        return self._outlook(bounds)
+        outlook = self._outlook(bounds)
+        return outlook if outlook != UNCERTAIN or self._closer is None else self._closer(bounds)
 
     def lasts(self, outlook: Outlook) -> bool:
         """Whether time alone cannot change it, as long as the signals stay within their bounds."""
@@ -186,8 +191,9 @@ _Measure: TypeAlias = Callable[[Bounds], "Extent | None"]
 class _Compiler:
     """Conditions and quantities as functions of bounds: no block has to walk a tree."""
 
-    def __init__(self, numbers: dict[SignalRef, int], stale_ns: int) -> None:
+    def __init__(self, numbers: dict[SignalRef, int], stale_ns: int, *, counts_exactly: bool = False) -> None:
         self._numbers = numbers
+        self._counts_exactly = counts_exactly
         self._stale_ns = stale_ns
 
     def condition(self, condition: Condition) -> _Look:
@@ -254,7 +260,7 @@ class _Compiler:
             case Over(signal=Signal(ref=ref)):
                 return _physical(self._over(unscaled(quantity, ref), ref), ref)
             case Count():
-                return _count(quantity)
+                return (_exact_count if self._counts_exactly else _count)(quantity)
             case Negative(operand=operand):
                 return _negative(self._quantity(operand))
             case Absolute(operand=operand):
@@ -351,12 +357,31 @@ def _physical(numbers: _Measure, ref: SignalRef) -> _Measure:
 
 
 def _count(count: Count) -> _Measure:
-    message = count.messages[0]
+    """Of frames in a span, roughly: those of before the block that are in it to the end, and all that there are."""
+    message, span_ns = count.messages[0], count.span_ns
 
     def measure(bounds: Bounds) -> Extent:
-        history = bounds.inputs.histories[message]
+        before = bounds.inputs.histories[message]
         came = len(bounds.inputs.frame_times(bounds.view, message))
-        return history.count_since(bounds.end - count.span_ns), len(history) + came, True
+        return before.count_since(bounds.end - span_ns), len(before) + came, True
+
+    return measure
+
+
+def _exact_count(count: Count) -> _Measure:
+    """The same where all instants lie on the bus that the frames do: so they run on together."""
+    message, span_ns = count.messages[0], count.span_ns
+
+    def measure(bounds: Bounds) -> Extent:
+        before = bounds.inputs.histories[message].times()
+        came = bounds.inputs.frame_times(bounds.view, message)
+        steady = np.concatenate([before, came])
+        probes = np.concatenate([[bounds.begin], came, [bounds.end]])
+        since = steady.searchsorted(probes - span_ns, side="right")
+        # Greatest at the begin, or as soon as one has come; least just before one comes, or at the end.
+        greatest = np.arange(len(before), len(steady) + 1) - since[:-1]
+        least = steady.searchsorted(probes[1:]) - since[1:]
+        return int(least.min()), int(greatest.max()), True
 
     return measure
 

@@ -32,12 +32,13 @@ class SteadyClock:
     def __init__(self, buses: int) -> None:
         self._latest = np.full(buses, NEVER, np.int64)
         self._shift = np.zeros(buses, np.int64)
+        self._is_shifted = False
         self._newest = NEVER
 
     @property
     def now(self) -> NDArray[np.int64]:
         """int64 (buses,): the steady time of each, `NEVER` where it has not been heard."""
-        return self._latest + self._shift
+        return self._latest + self._shift if self._is_shifted else self._latest.copy()
 
     def advance(self, frames: FrameBlock) -> NDArray[np.int64]:
         """int64 (n,): the steady time of each frame, in the order received; their own times, where they run on."""
@@ -47,7 +48,7 @@ class SteadyClock:
         if time[0] >= self._newest and not (time[1:] < time[:-1]).any():
             self._latest[bus] = time  # of a bus that is named twice the last one counts
             self._newest = int(time[-1])
-            return time + self._shift.take(bus) if self._shift.any() else time
+            return time + self._shift.take(bus) if self._is_shifted else time
         steady = np.empty_like(time)
         for index in np.bincount(bus).nonzero()[0].tolist():
             at = (bus == index).nonzero()[0]
@@ -65,6 +66,7 @@ class SteadyClock:
             steady[begin:end] = latest[1 : end - begin + 1] + self._shift[bus]
             self._latest[bus] = latest[end - begin]
             if end < len(time):
+                self._is_shifted = True
                 self._shift[bus] += self._latest[bus] - time[end]
                 self._latest[bus] = time[end]
             begin = end

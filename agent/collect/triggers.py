@@ -89,8 +89,10 @@ class Triggers:
 
     def _watch(self, trigger: Trigger) -> tuple[Watcher, Watcher | None]:
         """Of `when` and `until`."""
+        one_bus = len({self._roster.messages[message].bus for message in trigger.messages}) == 1
         when, *until = (
-            Watcher(each, self._screen.number, int(trigger.config.stale_after or 0)) for each in trigger.evaluators
+            Watcher(each, self._screen.number, int(trigger.config.stale_after or 0), one_bus=one_bus)
+            for each in trigger.evaluators
         )
         return when, until[0] if until else None
 

@@ -26,7 +26,14 @@ SLOW, FAST = {"speed": 100}, {"speed": 200}
 
 
 def outlook(
-    when: str, held: dict[str, int] | None, came: list[dict[str, int]], *, later_ns: int = S, stale: str | None = None
+    when: str,
+    held: dict[str, int] | None,
+    came: list[dict[str, int]],
+    *,
+    later_ns: int = S,
+    apart_ns: int = 0,
+    last: Frame | None = None,
+    stale: str | None = None,
 ) -> Outlook | None:
     """Of a block in which these came, a second after what is held; None where the condition was not asked for one."""
     seen: list[Outlook] = []
@@ -44,7 +51,8 @@ def outlook(
 
     collector = Collector(decoder.plan, RuleBook.of([]), "normal", [trigger], decode, 1 << 20)
     before = [Frame(START, 0, 0x100, drive(**held))] if held is not None else [Frame(START, 1, ENGINES[0], bytes(4))]
-    now = [Frame(START + later_ns, 0, 0x100, drive(**each)) for each in came]
+    now = [Frame(START + later_ns + place * apart_ns, 0, 0x100, drive(**each)) for place, each in enumerate(came)]
+    now += [last] if last else []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trigger, "has_nothing_to_do", look)
         for frames in (block(before), block(now)):
@@ -134,3 +142,33 @@ def test_a_value_that_may_be_stale_is_never_certain_to_be_known() -> None:
 def test_floats_and_what_several_identifiers_carry_are_always_looked_at() -> None:
     assert outlook("TORQUE > 1", FAST, [FAST]) is None
     assert outlook("SPEED > 50 and TORQUE > 1", SLOW, [SLOW]) is None
+
+
+@pytest.mark.parametrize(
+    ("when", "later_ns", "apart_ns", "came", "expected"),
+    [
+        ("count(DRIVE over 1s) > 2", S, S // 2, 5, NEVER_TRUE),
+        ("count(DRIVE over 1s) > 2", S, S // 2 - 1, 5, UNCERTAIN),
+        ("count(DRIVE over 1s) >= 1", S // 2, S - 1, 5, ALWAYS_TRUE),
+        ("count(DRIVE over 1s) >= 1", S // 2, S, 5, UNCERTAIN),
+        ("count(DRIVE over 1s) >= 2", S // 2, S - 1, 5, UNCERTAIN),
+    ],
+)
+def test_frames_are_counted_within_a_block_that_is_longer_than_the_span(
+    when: str, later_ns: int, apart_ns: int, came: int, expected: Outlook
+) -> None:
+    assert outlook(when, SLOW, [SLOW] * came, later_ns=later_ns, apart_ns=apart_ns) == expected
+
+
+def test_a_count_may_have_fallen_by_the_time_that_another_message_comes() -> None:
+    modes = Frame(START + 3 * S, 0, 0x200, bytes(3))
+    when = "count(DRIVE over 1s) >= 1 or KIND == 9"
+    assert outlook(when, SLOW, [SLOW], later_ns=S // 2) == ALWAYS_TRUE
+    assert outlook(when, SLOW, [SLOW], later_ns=S // 2, last=modes) == UNCERTAIN
+
+
+def test_a_count_may_have_fallen_between_two_frames_of_a_block() -> None:
+    last = Frame(START + 2 * S + S // 4, 0, 0x100, drive(**SLOW))
+    when = "count(DRIVE over 1s) >= 1 or KIND == 9"
+    assert outlook(when, SLOW, [SLOW] * 2, later_ns=S // 2, apart_ns=S // 2, last=last) == UNCERTAIN
+    assert outlook(when, SLOW, [SLOW] * 3, later_ns=S // 2, apart_ns=S // 2, last=last) == ALWAYS_TRUE
