@@ -84,12 +84,9 @@ class Shapes:
         return self._of_whole.take(used)
 
 
-def chosen_block(view: View, places: Sequence[NDArray[np.int64]], shapes: Shapes) -> SignalBlock | None:
-    """The values of a block at these places, in any order, each once; None where there are none."""
+def chosen_block(view: View, chosen: NDArray[np.bool_], shapes: Shapes) -> SignalBlock | None:
+    """The values of a block that are chosen, bool (V,); None where none is."""
     block = view.block
-    chosen = np.zeros(len(block.values), np.bool_)
-    for each in places:
-        chosen[each] = True
     at = chosen.nonzero()[0]
     if not len(at):
         return None

@@ -113,15 +113,16 @@ class Collector:
         picks = self._gates.picks(view, choice)
         for closing in closings:
             for rank in set(closing.rank.tolist()):
-                picks.setdefault(rank, []).append(closing.place[closing.rank == rank])
-        for rank, places in picks.items():
-            kept.add(CLASSES[rank - 1], chosen_block(view, places, self._shapes))
+                chosen = picks.setdefault(rank, np.zeros(len(view.block.values), np.bool_))
+                chosen[closing.place.compress(closing.rank == rank)] = True
+        for rank, chosen in picks.items():
+            kept.add(CLASSES[rank - 1], chosen_block(view, chosen, self._shapes))
         return kept
 
     def _verified(self, integrity: Integrity, view: View, kept: Kept) -> View:
         """The block without the frames that are to be dropped; what was found is told."""
         verdict = integrity.verify(view)
-        kept.tell(self._home, self._findings.tell(verdict.findings, int(view.steady.max())))
+        kept.tell(self._home, self._findings.tell(verdict.findings, view.span[1]))
         if verdict.dropped is None:
             return view
         assert self._decode is not None
@@ -137,7 +138,7 @@ class Collector:
             kept.tell(trigger.config.priority, [event])
             for block in blocks:
                 kept.add(trigger.config.priority, block)
-        if not triggers.recorder.is_idle(int(view.steady.min())):
+        if not triggers.recorder.is_idle(view.span[0]):
             triggers.recorder.keep(view, choice.kept, self._gates.always)
         triggers.remember(view, self._clock.now)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.collect.changes import ChangeGates
+from agent.collect.classes import CLASSES
 from agent.collect.cycles import stopped_after_ns
 from agent.collect.intervals import Closing, IntervalGates
 from agent.collect.lasts import LastGates
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from agent.collect.rules import RuleBook, Treatment
     from agent.collect.view import View
     from agent.model import Event
+
+
+_RANKS = range(1, len(CLASSES) + 1)
 
 
 @dataclass(slots=True)
@@ -56,7 +60,7 @@ class Gates:
     watched: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     latest: Latest = field(init=False)
     _treatments: list[Treatment] = field(default_factory=list)
-    _always_ranks: set[int] = field(default_factory=set)
+    _always_channels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     _changes: ChangeGates = field(init=False)
     _intervals: IntervalGates = field(init=False)
     _lasts: LastGates = field(init=False)
@@ -79,7 +83,7 @@ class Gates:
         ]
         self._treatments += fresh
         self.always = np.concatenate([self.always, np.array([each.rank for each in fresh], np.uint8)])
-        self._always_ranks |= {each.rank for each in fresh if each.rank}
+        self._always_channels = self.always.nonzero()[0]
 
     def _watch(self, lanes: range) -> None:
         self.watched = np.concatenate([self.watched, np.zeros(len(self.roster.channels(lanes)), np.bool_)])
@@ -117,20 +121,15 @@ class Gates:
         self.latest.remember(view, choice.kept, choice.returns)
         return closings
 
-    def picks(self, view: View, choice: Choice) -> dict[int, list[NDArray[np.int64]]]:
-        """Places of the values of a block that are kept at once, by rank."""
-        picks: dict[int, list[NDArray[np.int64]]] = {}
-        dynamic = choice.kept.nonzero()[0]
-        if len(dynamic):
-            ranks = choice.kept.take(dynamic)
-            picks = {rank: [dynamic[ranks == rank]] for rank in set(ranks.tolist())}
-        always = self.always.take(view.channel)
-        for rank in self._always_ranks:
-            places = view.gather((always == rank).nonzero()[0]).place
-            if len(dynamic):
-                places = places[choice.kept.take(places) <= rank]
-            picks.setdefault(rank, []).append(places)
-        return picks
+    def picks(self, view: View, choice: Choice) -> dict[int, NDArray[np.bool_]]:
+        """Which values of a block are kept at once, by rank: bool (V,) each. Takes over `choice.kept`."""
+        kept = choice.kept
+        always = self._always_channels
+        if len(always):
+            gathered = view.gather(view.present(always))
+            ranks = self.always.take(view.channel.take(gathered.columns)).repeat(gathered.counts)
+            kept[gathered.place] = np.maximum(kept.take(gathered.place), ranks)
+        return {rank: chosen for rank in _RANKS if (chosen := kept == rank).any()}
 
     def flush(self) -> list[Closing]:
         """Close all intervals that are open."""

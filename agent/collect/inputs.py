@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from agent.collect.view import View
 
 SAMPLES_MAX = 100_000
-_CHUNKS = 8
+_CHUNKS = 2
 """A chunk of a history is about so small a part of its span, if what comes in a block is not more."""
 _BLOCKS_WAITING_MAX, _SAMPLES_WAITING_MAX = 64, 1024
 """Of no more blocks, and samples, a chunk is made."""

@@ -91,8 +91,8 @@ class Recorder:
         """Which of the frames before an event are to be recorded: since `begin`, and in no window of the trigger."""
         return (steady >= begin) & ~self._recordings[number].covers(steady)
 
-    def chosen(self, number: int, view: View, always: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Places of the values that are recorded, of a block before an event.
+    def chosen(self, number: int, view: View, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """bool (V,): the values that are recorded, of a block before an event.
 
         always   uint8 (channels,), the rank that rules keep all of each channel with
         """
@@ -103,7 +103,7 @@ class Recorder:
             if other != number and each.trigger.rank >= own and each.windows:
                 covered = each.covers(view.row_steady).take(view.value_row)
                 chosen &= ~(covered & each.records.take(view.channel).take(view.value_column))
-        return chosen.nonzero()[0]
+        return chosen
 
     def keep(self, view: View, kept: NDArray[np.uint8], always: NDArray[np.uint8]) -> None:
         """Raise the ranks of the values of a block that lie in windows. `always`: as of `chosen`."""

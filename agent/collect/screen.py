@@ -39,7 +39,6 @@ from agent.collect.expression import (
     Over,
     Signal,
 )
-from agent.collect.scan import MOST
 from agent.collect.steady import NEVER
 
 if TYPE_CHECKING:
@@ -96,7 +95,6 @@ class Glance:
 
     def bounds(self, inputs: Inputs) -> Bounds:
         """The same as lists, which conditions are quick with."""
-        steady = self.view.steady
         return Bounds(
             self.view,
             inputs,
@@ -104,8 +102,7 @@ class Glance:
             self.high.tolist(),
             self.heard.tolist(),
             self.stirred.tolist(),
-            int(steady.min()),
-            int(steady.max()),
+            *self.view.span,
         )
 
 
@@ -136,10 +133,10 @@ class Screen:
         segment = scan.segment.take(channel)
         heard = latest.steady.take(channel)
         held = latest.raw.take(channel) ^ self._roster.sign.take(channel)
-        unheard = heard == NEVER
-        low, high = np.where(unheard, MOST, held), np.where(unheard, np.uint64(0), held)
-        np.minimum(low, scan.least.take(segment), out=low)
-        np.maximum(high, scan.greatest.take(segment), out=high)
+        low, high = scan.least.take(segment), scan.greatest.take(segment)
+        known = heard > NEVER
+        np.minimum(low, held, out=low, where=known)
+        np.maximum(high, held, out=high, where=known)
         return Glance(view, low, high, heard, scan.stirred.take(segment))
 
 

@@ -76,14 +76,8 @@ class Silences:
         tracked, events, gaps = self._tracked, list[Event](), list[tuple[int, int]]()
         if not len(tracked):
             return None, events
-        overdue = now.take(self._bus) - self._last.take(tracked) > self._stale.take(tracked)
-        overdue |= self._silent.take(tracked)
-        if overdue.any():
-            groups = np.full(len(self._stale), -1, np.int64)
-            groups[view.lane] = np.arange(len(view.lane))
-            heard_of = (groups.take(tracked) >= 0) | ((self._last.take(tracked) > NEVER) & ~self._silent.take(tracked))
-            for lane in tracked[overdue & heard_of].tolist():
-                gaps += self._look_closer(view, lane, int(groups[lane]), int(now[self._roster.bus[lane]]), events)
+        for lane in tracked.compress(self._overdue(view, now)).tolist():
+            gaps += self._look_closer(view, lane, int(now[self._roster.bus[lane]]), events)
         last = view.block.row_start[1:] - 1
         self._last[view.lane] = view.row_steady.take(last)
         self._last_time[view.lane] = view.block.time_ns.take(last)
@@ -96,10 +90,22 @@ class Silences:
             self._returns[view.row_lane[row]] += 1
         return returns, events
 
-    def _look_closer(self, view: View, lane: int, group: int, now: int, events: list[Event]) -> list[tuple[int, int]]:
+    def _overdue(self, view: View, now: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the tracked lanes have been silent for their time, in the block or before it, and not told yet."""
+        last = self._last.take(self._tracked)
+        overdue = now.take(self._bus) - last > self._stale.take(self._tracked)
+        resting = self._silent.take(self._tracked) | (last == NEVER)
+        if not resting.any():
+            return overdue
+        heard = np.zeros(len(self._stale), np.bool_)
+        heard[view.lane] = True
+        heard_now: NDArray[np.bool_] = heard.take(self._tracked)
+        return np.where(resting, heard_now, overdue)
+
+    def _look_closer(self, view: View, lane: int, now: int, events: list[Event]) -> list[tuple[int, int]]:
         """Tell what a lane's silences were; for each return the rows from it to the end of the group."""
         block = view.block
-        begin, end = (int(block.row_start[group]), int(block.row_start[group + 1])) if group >= 0 else (0, 0)
+        begin, end = view.rows_of_lane(lane)
         last, last_time = int(self._last[lane]), int(self._last_time[lane])
         times = np.concatenate([[last], view.row_steady[begin:end]])
         returns = []

@@ -145,7 +145,7 @@ class Triggers:
             for first, end in pieces(frames, self._payload_bytes):
                 piece = frames.slice(first, end)
                 before = View(self._roster, piece, self._decode(piece), steady[first:end])
-                block = chosen_block(before, [self.recorder.chosen(number, before, always)], shapes)
+                block = chosen_block(before, self.recorder.chosen(number, before, always), shapes)
                 blocks += [block] if block is not None else []
             self.recorder.open(number, arrival, event)
             yield trigger, self._event(trigger, int(view.frames.time_ns[arrival])), blocks

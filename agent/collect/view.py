@@ -57,6 +57,14 @@ class View:
         self._is_whole = not (self.counts != rows.take(block.column_group)).any()
 
     @cached_property
+    def span(self) -> tuple[int, int]:
+        """The steady times between which the frames lie."""
+        steady = self.steady
+        if steady is self.frames.time_ns:  # they run on
+            return int(steady[0]), int(steady[-1])
+        return int(steady.min()), int(steady.max())
+
+    @cached_property
     def columns(self) -> NDArray[np.int64]:
         """int64 (C,): the columns, 0, 1, …"""
         return np.arange(len(self.counts))
