@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far signals may go before a trigger has to be asked again whether it has anything to do.
+"""How far signals may go, and until when, before a trigger has to be asked again whether it has anything to do.
 
-What is certain of a condition over some bounds (`screen`) is certain over all bounds within them. So where a trigger
-has nothing to do in a block, the bounds of its signals are widened as far as that stays certain, and it is left alone
-for as long as its signals stay within. One comparison of all bounds finds the triggers that are to be asked.
-
-Limits: a trigger that counts frames, or goes by how old a value is, is certain only for the block at hand, and asked
-with each; of those, the ones that can not be true whatever the age are left alone like the others.
+What is certain of a condition over some bounds (`screen`) is certain over all bounds within them, and if until a later
+time, then also before that. So where a trigger has nothing to do in a block, time is let go on and the bounds of its
+signals are widened as far as that stays certain, and it is left alone for as long as its signals stay within. One
+comparison of all bounds finds the triggers that are to be asked.
 """
 
 from __future__ import annotations
@@ -16,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.collect.steady import NEVER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _SHARES = (1, 8, 64)
 """Bounds are widened by the whole of the room there is, or else by the first of these parts of it that goes."""
+_AHEAD_NS = (1 << 60, 10_000_000_000, 1_000_000_000, 300_000_000, 100_000_000)
+"""Time is let go on by the first of these that goes."""
 
 
 class Calm:
@@ -43,27 +45,31 @@ class Calm:
         self._still = np.array([signal in watched[trigger] for trigger, signal in pairs], np.bool_)
         self._low = np.empty(len(pairs), np.uint64)
         self._high = np.empty(len(pairs), np.uint64)
-        self._restless = np.ones(len(signals), np.bool_)
+        self._until = np.full(len(signals), NEVER)
 
     def left(self, glance: Glance) -> list[int]:
-        """The triggers of which a signal is not within its bounds, or that have none; ascending."""
+        """The triggers of which a signal is not within its bounds, or that have none any more; ascending."""
         signal = self._signal
         outside = glance.stirred.take(signal)
         outside &= self._still
         outside |= glance.low.take(signal) < self._low
         outside |= glance.high.take(signal) > self._high
-        asked = self._restless.copy()
-        asked[self._trigger[outside]] = True
+        asked = self._until < glance.view.span[1]
+        asked[self._trigger.compress(outside)] = True
         return asked.nonzero()[0].tolist()
 
     def forget(self, trigger: int) -> None:
         """It has been at work: what was certain before need not be so now."""
-        self._restless[trigger] = True
+        self._until[trigger] = NEVER
 
     def learn(self, trigger: int, bounds: Bounds, is_at_rest: Callable[[Bounds], bool]) -> None:
-        """Widen bounds over which a trigger is at rest."""
+        """Widen bounds over which a trigger is at rest, if it is for a while."""
         low, high = bounds.low.copy(), bounds.high.copy()
-        wider = replace(bounds, low=low, high=high)
+        untils = [bounds.end + ahead_ns for ahead_ns in _AHEAD_NS]
+        ahead = (replace(bounds, low=low, high=high, end=until, is_ahead=True) for until in untils)
+        wider = next((each for each in ahead if is_at_rest(each)), None)
+        if wider is None:
+            return
         pairs = (self._trigger == trigger).nonzero()[0]
         for signal in self._signal.take(pairs).tolist():
             least, greatest = low[signal], high[signal]
@@ -82,4 +88,4 @@ class Calm:
                 high[signal] = greatest
         self._low[pairs] = np.array([low[signal] for signal in self._signal.take(pairs).tolist()], np.uint64)
         self._high[pairs] = np.array([high[signal] for signal in self._signal.take(pairs).tolist()], np.uint64)
-        self._restless[trigger] = False
+        self._until[trigger] = wider.end

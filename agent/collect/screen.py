@@ -59,6 +59,8 @@ Extent: TypeAlias = tuple[float, float, bool]
 UNCERTAIN: Outlook = (True, False)
 NEVER_TRUE: Outlook = (False, False)
 ALWAYS_TRUE: Outlook = (True, True)
+_MANY = 1 << 60
+"""No message has so many frames."""
 _SLACK = 1e-9
 """How far a mean may be rounded out of the bounds of what it is the mean of, as a part of the greater of them."""
 
@@ -71,6 +73,7 @@ class Bounds:
     heard       steady time of the last sample before the block, `NEVER` where there was none
     stirred     it came with another value than before
     begin, end  steady times between which the block's frames lie
+    is_ahead    they are those of all blocks until `end`, of whose frames nothing is known
     """
 
     view: View
@@ -81,6 +84,7 @@ class Bounds:
     stirred: list[bool]
     begin: int
     end: int
+    is_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +155,9 @@ class Watcher:
 
     def __init__(self, evaluator: Evaluator, numbers: dict[SignalRef, int], stale_ns: int, *, one_bus: bool) -> None:
         compiled = _Compiler(numbers, stale_ns)
-        self._counts = bool(evaluator.counts())
         self._closer = None
-        if self._counts and one_bus:
+        if evaluator.counts() and one_bus:
             self._closer = _Compiler(numbers, stale_ns, counts_exactly=True).condition(evaluator.condition)
-        self._ages = bool(stale_ns or evaluator.overs())
         self._outlook = compiled.condition(evaluator.condition)
         self._edges = [
             (watched, compiled.condition(watched.condition), compiled.condition(watched.opposite))
@@ -171,13 +173,9 @@ class Watcher:
             if fails != (ALWAYS_TRUE if watched.fails else NEVER_TRUE):
                 return UNCERTAIN
         outlook = self._outlook(bounds)
-        return outlook if outlook != UNCERTAIN or self._closer is None else self._closer(bounds)
-
-    def lasts(self, outlook: Outlook) -> bool:
-        """Whether time alone cannot change it, as long as the signals stay within their bounds."""
-        if self._counts:
-            return False
-        return not self._ages or (outlook == NEVER_TRUE and not self._edges)
+        if outlook != UNCERTAIN or self._closer is None or bounds.is_ahead:
+            return outlook
+        return self._closer(bounds)
 
 
 _Look: TypeAlias = Callable[[Bounds], Outlook]
@@ -360,7 +358,8 @@ def _count(count: Count) -> _Measure:
     def measure(bounds: Bounds) -> Extent:
         before = bounds.inputs.histories[message]
         came = len(bounds.inputs.frame_times(bounds.view, message))
-        return before.count_since(bounds.end - span_ns), len(before) + came, True
+        greatest = _MANY if bounds.is_ahead else len(before) + came
+        return before.count_since(bounds.end - span_ns), greatest, True
 
     return measure
 

@@ -106,8 +106,7 @@ class Triggers:
 
         if not is_at_rest(bounds):
             return True
-        if when.lasts(when.outlook(bounds)) and (until is None or until.lasts(until.outlook(bounds))):
-            self._calm.learn(number, bounds, is_at_rest)
+        self._calm.learn(number, bounds, is_at_rest)
         return False
 
     def fire(self, view: View, scan: Scan) -> list[tuple[int, int]]:

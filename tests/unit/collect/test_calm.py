@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from agent.model import FrameBlock, SignalBlock
 
 
-def asked(when: str, speeds: list[int], gears: list[int] | None = None, stale: str | None = None) -> list[int]:
+def asked(
+    when: str, speeds: list[int], gears: list[int] | None = None, stale: str | None = None, apart_ns: int = MS
+) -> list[int]:
     """The blocks, of one frame each, in which the trigger was asked."""
     found: list[int] = []
     has_nothing_to_do = Trigger.has_nothing_to_do
@@ -41,7 +43,9 @@ def asked(when: str, speeds: list[int], gears: list[int] | None = None, stale: s
                 return has_nothing_to_do(trigger, when, until)
 
             patch.setattr(Trigger, "has_nothing_to_do", ask)
-            frames = block([Frame(START + number * MS, 0, 0x100, drive(speed, gear=gears[number] if gears else 0))])
+            frames = block(
+                [Frame(START + number * apart_ns, 0, 0x100, drive(speed, gear=gears[number] if gears else 0))]
+            )
             collector.take(frames, decode(frames))
     return sorted(set(found))
 
@@ -59,9 +63,16 @@ def test_a_change_is_seen_within_the_bounds() -> None:
     assert asked("changed(GEAR)", [0] * 6, [1, 1, 1, 2, 2, 2]) == [0, 1, 3, 4]
 
 
-@pytest.mark.parametrize("when", ["count(DRIVE over 1s) < 0", "SPEED < 50"])
-def test_what_time_alone_may_change_is_asked_with_each_block(when: str) -> None:
-    assert asked(when, [0] * 4, stale="1s") == [0, 1, 2, 3]
+@pytest.mark.parametrize(
+    ("when", "stale", "expected"),
+    [
+        ("SPEED < 50", "1s", [0, 1, 5, 9]),
+        ("count(DRIVE over 1s) >= 2", None, [0, 1, 2, 6]),
+        ("count(DRIVE over 1s) > 99", None, list(range(10))),  # more of them may come at any time
+    ],
+)
+def test_what_time_may_change_is_left_alone_until_it_may(when: str, stale: str | None, expected: list[int]) -> None:
+    assert asked(when, [0] * 10, stale=stale, apart_ns=100 * MS) == expected
 
 
 def test_what_cannot_be_true_whatever_the_age_is_left_alone() -> None:
