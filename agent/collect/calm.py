@@ -46,6 +46,7 @@ class Calm:
         self._low = np.empty(len(pairs), np.uint64)
         self._high = np.empty(len(pairs), np.uint64)
         self._until = np.full(len(signals), NEVER)
+        self._step = [0] * len(signals)  # of `_AHEAD_NS`, that went last
 
     def left(self, glance: Glance) -> list[int]:
         """The triggers of which a signal is not within its bounds, or that have none any more; ascending."""
@@ -65,11 +66,13 @@ class Calm:
     def learn(self, trigger: int, bounds: Bounds, is_at_rest: Callable[[Bounds], bool]) -> None:
         """Widen bounds over which a trigger is at rest, if it is for a while."""
         low, high = bounds.low.copy(), bounds.high.copy()
-        untils = [bounds.end + ahead_ns for ahead_ns in _AHEAD_NS]
-        ahead = (replace(bounds, low=low, high=high, end=until, is_ahead=True) for until in untils)
-        wider = next((each for each in ahead if is_at_rest(each)), None)
-        if wider is None:
+        for step in range(max(0, self._step[trigger] - 1), len(_AHEAD_NS)):
+            wider = replace(bounds, low=low, high=high, end=bounds.end + _AHEAD_NS[step], is_ahead=True)
+            if is_at_rest(wider):
+                break
+        else:
             return
+        self._step[trigger] = step
         pairs = (self._trigger == trigger).nonzero()[0]
         for signal in self._signal.take(pairs).tolist():
             least, greatest = low[signal], high[signal]

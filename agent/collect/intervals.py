@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from agent.collect.roster import Latest, Roster
     from agent.collect.rules import IntervalRule, Treatment
     from agent.collect.view import Gathered, View
+    from agent.model import SignalDefinition
 
 LEAST, MEAN, LAST, FIRST = range(4)
 """Kinds of gates, in the order that they are kept in; "max" is the least of the keys upside down."""
@@ -174,6 +175,7 @@ class IntervalGates:
         self._gates = _Gates.of(roster, [])
         # By number of the gate:
         self._sums: dict[int, Sum] = {}  # of those that keep a mean
+        self._means: dict[int, tuple[SignalDefinition, bool]] = {}  # of those, too: whether keys add up within 64 bits
         self._bands: dict[int, float] = {}  # of those that look for changes
         self._told: dict[int, tuple[int, int]] = {}  # what those kept last: raw value, lane's returns
         self._busy_gates = 0  # the first so many
@@ -189,7 +191,11 @@ class IntervalGates:
             for rule in self._treatment_of(channel).intervals
             if not is_plain_last(rule)
         ]
-        for gate, (_, rule) in enumerate(rules, len(self._gates.number)):
+        for gate, (channel, rule) in enumerate(rules, len(self._gates.number)):
+            if rule.value == "mean":
+                definition = self._roster.definition(channel)
+                adds_up = definition.length <= _SUMMED_BITS and not reads_as_float(definition)
+                self._means[gate] = definition, adds_up
             if rule.band is not None:
                 self._bands[gate] = rule.band
         self._gates = self._gates.with_more(_Gates.of(self._roster, rules, len(self._gates.number)))
@@ -347,9 +353,10 @@ class IntervalGates:
             gate.tolist(), counts.tolist(), (begin - offset).tolist(), pieces.goes_on[part].tolist(), sums, strict=True
         )
         for piece, (each, samples, at, goes_on, key_sum) in enumerate(listed, pieces_begin):
-            number, definition = int(gates.number[each]), self._roster.definition(int(gates.channel[each]))
+            number = int(gates.number[each])
+            definition, adds_up = self._means[number]
             more: Sum = (key_sum, samples)
-            if definition.length > _SUMMED_BITS or samples > _SUMMED_MAX or reads_as_float(definition):
+            if not adds_up or samples > _SUMMED_MAX:
                 more = sum_of(definition, keys[at : at + samples])
             before = self._sums.get(number, NOTHING) if goes_on else NOTHING
             self._sums[number] = total = before[0] + more[0], before[1] + more[1]
@@ -450,8 +457,7 @@ class IntervalGates:
         tells = (kind != FIRST) | (raw != gates.first.take(lapsed))
         numbers = gates.number.take(lapsed).tolist()
         for index in (kind == MEAN).nonzero()[0].tolist():
-            definition = self._roster.definition(int(channel[index]))
-            found = mean(self._sums.get(numbers[index], NOTHING), definition)
+            found = mean(self._sums.get(numbers[index], NOTHING), self._means[numbers[index]][0])
             tells[index], raw[index] = found is not None, found or 0
         for index in (gates.banded.take(lapsed) & tells).nonzero()[0].tolist():
             tells[index] = self._differs(int(lapsed[index]), int(raw[index]), int(returns[index]))
