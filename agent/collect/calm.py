@@ -46,7 +46,7 @@ class Calm:
         self._low = np.empty(len(pairs), np.uint64)
         self._high = np.empty(len(pairs), np.uint64)
         self._until = np.full(len(signals), NEVER)
-        self._step = [0] * len(signals)  # of `_AHEAD_NS`, that went last
+        self._step = [0] * len(signals)  # the one of `_AHEAD_NS` that went last, past the end where none did
 
     def left(self, glance: Glance) -> list[int]:
         """The triggers of which a signal is not within its bounds, or that have none any more; ascending."""
@@ -66,7 +66,8 @@ class Calm:
     def learn(self, trigger: int, bounds: Bounds, is_at_rest: Callable[[Bounds], bool]) -> None:
         """Widen bounds over which a trigger is at rest, if it is for a while."""
         low, high = bounds.low.copy(), bounds.high.copy()
-        for step in range(max(0, self._step[trigger] - 1), len(_AHEAD_NS)):
+        first, self._step[trigger] = max(0, self._step[trigger] - 1), len(_AHEAD_NS)
+        for step in range(first, len(_AHEAD_NS)):
             wider = replace(bounds, low=low, high=high, end=bounds.end + _AHEAD_NS[step], is_ahead=True)
             if is_at_rest(wider):
                 break

@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from agent.collect.view import View
 
 SAMPLES_MAX = 100_000
-_CHUNKS = 2
-"""A chunk of a history is about so small a part of its span, if what comes in a block is not more."""
 _BLOCKS_WAITING_MAX, _SAMPLES_WAITING_MAX = 64, 1024
-"""Of no more blocks, and samples, a chunk is made."""
+"""Of no more blocks, and samples, a chunk is made; of what comes in a span of time at most."""
 _LANES_FEW = 4
 """Of no more lanes than these the frames are looked for; of more, all frames are put in order."""
 
@@ -86,7 +84,7 @@ class History:
         self._waiting.append((steady.copy(), raw.copy()))
         self._waiting_samples += len(steady)
         if (
-            int(steady[-1]) - int(self._waiting[0][0][0]) >= self.span_ns // _CHUNKS
+            int(steady[-1]) - int(self._waiting[0][0][0]) >= self.span_ns
             or len(self._waiting) >= _BLOCKS_WAITING_MAX
             or self._waiting_samples >= _SAMPLES_WAITING_MAX
         ):
