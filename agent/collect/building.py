@@ -199,6 +199,14 @@ class Samples:
         )
 
 
+def samples_at(view: View, places: NDArray[np.int64], rank: int) -> Samples:
+    """Values of a block as samples, kept with a rank."""
+    column = view.value_column.take(places)
+    time_ns = view.block.time_ns.take(view.row_of(places, column))
+    ranks = np.full(len(places), rank, np.uint8)
+    return Samples(view.channel.take(column), time_ns, view.block.values.take(places), ranks)
+
+
 def samples_blocks(roster: Roster, samples: Samples, shapes: Shapes) -> list[tuple[int, SignalBlock]]:
     """For each rank that occurs the block of its samples, each once; those of one time and lane are one row."""
     if not len(samples.channel):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.building import Samples, Shapes, chosen_block, samples_blocks
+from agent.collect.building import Samples, Shapes, chosen_block, samples_at, samples_blocks
 from agent.collect.classes import CLASSES
 from agent.collect.gates import Gates
 from agent.collect.integrity import Findings, Integrity
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from agent.collect.gates import Choice
     from agent.collect.guards import Guard
     from agent.collect.integrity import IntegrityCounters
-    from agent.collect.intervals import Closing
     from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
     from agent.config.collecting import Priority
@@ -109,12 +108,16 @@ class Collector:
         if self._triggers is not None:
             self._trigger(self._triggers, view, choice, kept)
         closings = self._gates.finish(view, choice)
-        self._put_samples(kept, closings)
         picks = self._gates.picks(view, choice)
+        samples = [closing.samples for closing in closings]
         for closing in closings:
             for rank in set(closing.rank.tolist()):
-                chosen = picks.setdefault(rank, np.zeros(len(view.block.values), np.bool_))
-                chosen[closing.place.compress(closing.rank == rank)] = True
+                places = closing.place.compress(closing.rank == rank)
+                if rank in picks:
+                    picks[rank][places] = True
+                else:
+                    samples.append(samples_at(view, places, rank))
+        self._put_samples(kept, samples)
         for rank, chosen in picks.items():
             kept.add(CLASSES[rank - 1], chosen_block(view, chosen, self._shapes))
         return kept
@@ -150,11 +153,10 @@ class Collector:
         """What open intervals close with now: at the end, or when all has fallen silent."""
         kept = Kept()
         kept.tell(self._home, self._findings.flush())
-        self._put_samples(kept, self._gates.flush())
+        self._put_samples(kept, [closing.samples for closing in self._gates.flush()])
         return kept
 
-    def _put_samples(self, kept: Kept, closings: Sequence[Closing]) -> None:
-        if closings:
-            samples = Samples.joined([closing.samples for closing in closings])
-            for rank, block in samples_blocks(self._roster, samples, self._shapes):
+    def _put_samples(self, kept: Kept, samples: Sequence[Samples]) -> None:
+        if samples:
+            for rank, block in samples_blocks(self._roster, Samples.joined(samples), self._shapes):
                 kept.add(CLASSES[rank - 1], block)
