@@ -19,7 +19,7 @@ from agent.collect.steady import NEVER
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from agent.collect.screen import Bounds, Glance
+    from agent.collect.bounds import Bounds, Glance
 
 _SHARES = (1, 8, 64)
 """Bounds are widened by the whole of the room there is, or else by the first of these parts of it that goes."""

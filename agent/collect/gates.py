@@ -11,7 +11,7 @@ import numpy as np
 from agent.collect.changes import ChangeGates
 from agent.collect.classes import CLASSES
 from agent.collect.cycles import stopped_after_ns
-from agent.collect.intervals import Closing, IntervalGates
+from agent.collect.intervals import IntervalGates
 from agent.collect.lasts import LastGates
 from agent.collect.roster import Latest
 from agent.collect.scan import Scan
@@ -20,6 +20,7 @@ from agent.collect.silence import Patience, Silences
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from agent.collect.gate_tables import Closing
     from agent.collect.roster import Roster
     from agent.collect.rules import RuleBook, Treatment
     from agent.collect.view import View

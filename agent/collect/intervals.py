@@ -20,7 +20,6 @@ to pieces by interval; the first piece of a gate goes on where the gate left off
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,141 +27,21 @@ import numpy as np
 from agent.batch.physical import reads_as_float
 from agent.collect.building import Samples
 from agent.collect.changes import beyond
+from agent.collect.gate_tables import CLOSED, FIRST, LAST, LEAST, MEAN, Closing, GateTable, Pieces, is_plain_last
 from agent.collect.summaries import NOTHING, Sum, float_keys, mean, sum_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from agent.collect.roster import Latest, Roster
-    from agent.collect.rules import IntervalRule, Treatment
-    from agent.collect.view import Gathered, View
+    from agent.collect.rules import Treatment
+    from agent.collect.view import View
     from agent.model import SignalDefinition
 
-LEAST, MEAN, LAST, FIRST = range(4)
-"""Kinds of gates, in the order that they are kept in; "max" is the least of the keys upside down."""
-_KIND = {"last": LAST, "first": FIRST, "min": LEAST, "max": LEAST, "mean": MEAN}
-_CLOSED = -(1 << 62)
-"""The end of the interval of a gate that has none open."""
 _SUMMED_BITS, _SUMMED_MAX = 44, 1 << 20
 """So many keys of so many bits add up within 64 bits."""
-
-
-def is_plain_last(rule: IntervalRule) -> bool:
-    """Whether a rule keeps the last sample of an interval, whatever it is: `lasts` does."""
-    return rule.value == "last" and rule.band is None
-
-
-@dataclass(slots=True)
-class Closing:
-    """What intervals are closed with: values of the block at hand, and samples of earlier ones.
-
-    place int64, rank uint8: of the values
-    """
-
-    place: NDArray[np.int64]
-    rank: NDArray[np.uint8]
-    samples: Samples
-
-
-@dataclass(slots=True)
-class _Gates:
-    """The gates; arrays by gate.
-
-    number int64, its place when it was made · channel int64 · bus int64 · every int64 · rank uint8 · kind uint8
-    flip        uint64, turns a raw value into what is least for the one looked for; of floats 0, or all ones
-    busy        bool, to be looked at in each block: all but last and first
-    banded      bool, what differs enough from what it kept before is kept · floating: bool, the least float
-    interval    int64, the number of the interval that is open · until: steady time at which it is over
-    first       uint64, raw value of its first sample
-    raw, time_ns, kept, returns   of its least sample, as in `Latest`
-    """
-
-    number: NDArray[np.int64]
-    channel: NDArray[np.int64]
-    bus: NDArray[np.int64]
-    every: NDArray[np.int64]
-    rank: NDArray[np.uint8]
-    kind: NDArray[np.uint8]
-    flip: NDArray[np.uint64]
-    busy: NDArray[np.bool_]
-    banded: NDArray[np.bool_]
-    floating: NDArray[np.bool_]
-    interval: NDArray[np.int64]
-    until: NDArray[np.int64]
-    first: NDArray[np.uint64]
-    raw: NDArray[np.uint64]
-    time_ns: NDArray[np.int64]
-    kept: NDArray[np.uint8]
-    returns: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, roster: Roster, rules: Sequence[tuple[int, IntervalRule]], first: int = 0) -> _Gates:
-        """Gates for these channels and rules, none of them open, numbered from `first`."""
-        channel = np.array([channel for channel, _ in rules], np.int64)
-        kind = np.array([_KIND[rule.value] for _, rule in rules], np.uint8)
-        upside_down = np.array([rule.value == "max" for _, rule in rules], np.bool_)
-        flip = roster.sign.take(channel)
-        floating = [_KIND[rule.value] == LEAST and reads_as_float(roster.definition(each)) for each, rule in rules]
-        return cls(
-            np.arange(first, first + len(rules)),
-            channel,
-            roster.bus.take(roster.lane.take(channel)),
-            np.array([rule.every_ns for _, rule in rules], np.int64),
-            np.array([rule.rank for _, rule in rules], np.uint8),
-            kind,
-            np.where(upside_down, ~flip, flip),
-            kind < LAST,
-            np.array([rule.band is not None for _, rule in rules], np.bool_),
-            np.array(floating, np.bool_),
-            np.full(len(rules), _CLOSED),
-            np.full(len(rules), _CLOSED),
-            np.zeros(len(rules), np.uint64),
-            np.zeros(len(rules), np.uint64),
-            np.zeros(len(rules), np.int64),
-            np.zeros(len(rules), np.uint8),
-            np.zeros(len(rules), np.int64),
-        )
-
-    def with_more(self, more: _Gates) -> _Gates:
-        """These gates, and some more, by kind."""
-        order = np.argsort(np.concatenate([self.kind, more.kind]), kind="stable")
-        names = [each.name for each in fields(self)]
-        return _Gates(*(np.concatenate([getattr(self, name), getattr(more, name)])[order] for name in names))
-
-
-@dataclass(slots=True)
-class _Pieces:
-    """Values of gates in this block, cut by interval. By gate, in the order given:
-
-    gates    the gate · first_of, last: its first and last piece · until: steady time at which the last one is over
-    By piece, in the order of the gates and then of time:
-    gate, interval   it is part of · goes_on: with the interval that was open before · closes: the interval is over
-    begin, end       of its values among those gathered, whose raw values are `values`
-    place            of the sample to close with, -1 where it is the one carried
-    raw              of that sample, or the mean · first: raw value of the first sample of the interval
-    tells            what it closes with is to be kept
-    is_cut           False where all go on and none closes: then `until`, `interval` and `first` are of no meaning
-    """
-
-    gathered: Gathered
-    values: NDArray[np.uint64]
-    gates: NDArray[np.int64]
-    first_of: NDArray[np.int64]
-    last: NDArray[np.int64]
-    until: NDArray[np.int64]
-    gate: NDArray[np.int64]
-    interval: NDArray[np.int64]
-    goes_on: NDArray[np.bool_]
-    closes: NDArray[np.bool_]
-    begin: NDArray[np.int64]
-    end: NDArray[np.int64]
-    place: NDArray[np.int64]
-    raw: NDArray[np.uint64]
-    first: NDArray[np.uint64]
-    tells: NDArray[np.bool_]
-    is_cut: bool = True
 
 
 class IntervalGates:
@@ -172,7 +51,7 @@ class IntervalGates:
         self._roster = roster
         self._latest = latest
         self._treatment_of = treatment_of
-        self._gates = _Gates.of(roster, [])
+        self._gates = GateTable.of(roster, [])
         # By number of the gate:
         self._sums: dict[int, Sum] = {}  # of those that keep a mean
         self._means: dict[int, tuple[SignalDefinition, bool]] = {}  # of those, too: whether keys add up within 64 bits
@@ -180,7 +59,7 @@ class IntervalGates:
         self._told: dict[int, tuple[int, int]] = {}  # what those kept last: raw value, lane's returns
         self._busy_gates = 0  # the first so many
         self._lapsed: Closing | None = None
-        self._pieces: _Pieces | None = None
+        self._pieces: Pieces | None = None
         roster.on_growth(self._grow)
 
     def _grow(self, lanes: range) -> None:
@@ -198,7 +77,7 @@ class IntervalGates:
                 self._means[gate] = definition, adds_up
             if rule.band is not None:
                 self._bands[gate] = rule.band
-        self._gates = self._gates.with_more(_Gates.of(self._roster, rules, len(self._gates.number)))
+        self._gates = self._gates.with_more(GateTable.of(self._roster, rules, len(self._gates.number)))
         self._busy_gates = int(np.count_nonzero(self._gates.busy))
 
     def begin(
@@ -211,7 +90,7 @@ class IntervalGates:
         gates = self._gates
         column = view.place.take(gates.channel)
         live, over = column >= 0, now.take(gates.bus) >= gates.until
-        is_open = gates.until > _CLOSED
+        is_open = gates.until > CLOSED
         self._pieces = self._lapsed = None
         if not (over & (live | is_open)).any():
             self._go_on(view, column, (live & gates.busy).nonzero()[0])
@@ -219,7 +98,7 @@ class IntervalGates:
         chosen = (live & (over | gates.busy)).nonzero()[0]
         ended = (over > live) & is_open
         if len(chosen):
-            self._pieces = pieces = self._cut(view, column, chosen, now)
+            self._pieces = pieces = Pieces.cut(view, gates, column, chosen, now)
             ended[chosen] = is_open.take(chosen) & ~pieces.goes_on.take(pieces.first_of)
         lapsed = ended.nonzero()[0]
         if len(lapsed):
@@ -231,34 +110,12 @@ class IntervalGates:
         """No interval ends: what comes adds to those that are open."""
         if not len(chosen):
             return
-        gates, all_of_them = self._gates, np.arange(len(chosen))
-        gathered = view.gather(column.take(chosen))
-        begin, end = gathered.begin[:-1], gathered.begin[1:]
-        values = view.block.values.take(gathered.place)
-        self._pieces = pieces = _Pieces(
-            gathered,
-            values,
-            chosen,
-            all_of_them,
-            all_of_them,
-            gates.until,
-            chosen,
-            gates.interval,
-            np.ones(len(chosen), np.bool_),
-            np.zeros(len(chosen), np.bool_),
-            begin,
-            end,
-            gathered.place.take(end - 1),
-            values.take(end - 1),
-            gates.first,
-            np.zeros(len(chosen), np.bool_),
-            is_cut=False,
-        )
-        least = int(np.count_nonzero(gates.kind.take(chosen) == LEAST))
+        self._pieces = pieces = Pieces.uncut(view, self._gates, column, chosen)
+        least = int(np.count_nonzero(self._gates.kind.take(chosen) == LEAST))
         self._choose_least(pieces, least)
         self._choose_mean(pieces, least, len(chosen))
 
-    def _choose(self, view: View, pieces: _Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
+    def _choose(self, view: View, pieces: Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
         """What pieces close with, and which of their first samples are kept."""
         gates = self._gates
         kind = gates.kind.take(pieces.gate)
@@ -274,50 +131,9 @@ class IntervalGates:
                 place = pieces.gathered.place[pieces.begin[piece]]
                 kept[place] = max(kept[place], gates.rank[pieces.gate[piece]])
 
-    def _cut(self, view: View, column: NDArray[np.int64], chosen: NDArray[np.int64], now: NDArray[np.int64]) -> _Pieces:
-        gates = self._gates
-        gathered = view.gather(column.take(chosen))
-        start, every = gathered.begin[:-1], gates.every.take(chosen)
-        interval = view.row_steady.take(view.rows_of(gathered)) // every.repeat(gathered.counts)
-        fresh = np.empty(len(interval), np.bool_)
-        np.not_equal(interval[1:], interval[:-1], out=fresh[1:])
-        fresh[start] = True
-        begin = fresh.nonzero()[0]
-        end = np.append(begin[1:], len(interval))
-        first = begin.searchsorted(start)
-        last = np.append(first[1:], len(begin)) - 1
-        interval = interval.take(begin)
-        gate = chosen.repeat(last - first + 1)
-        goes_on, closes = np.zeros(len(begin), np.bool_), np.ones(len(begin), np.bool_)
-        goes_on[first] = gates.interval.take(chosen) == interval.take(first)
-        until = (interval.take(last) + 1) * every
-        closes[last] = until <= now.take(gates.bus.take(chosen))
-        values = view.block.values.take(gathered.place)
-        place, raw = gathered.place.take(end - 1), values.take(end - 1)
-        first_raw = np.where(goes_on, gates.first.take(gate), values.take(begin))
-        tells = closes & ((gates.kind.take(gate) != FIRST) | (raw != first_raw))
-        return _Pieces(
-            gathered,
-            values,
-            chosen,
-            first,
-            last,
-            until,
-            gate,
-            interval,
-            goes_on,
-            closes,
-            begin,
-            end,
-            place,
-            raw,
-            first_raw,
-            tells,
-        )
-
     # What pieces close with ----------------------------------------------------------------------------------
 
-    def _choose_least(self, pieces: _Pieces, pieces_end: int) -> None:
+    def _choose_least(self, pieces: Pieces, pieces_end: int) -> None:
         """The first of the least values of the first so many pieces; the one carried, where none is less."""
         if not pieces_end:
             return
@@ -338,7 +154,7 @@ class IntervalGates:
         pieces.place[:pieces_end] = np.where(stays, -1, pieces.gathered.place.take(at))
         pieces.raw[:pieces_end] = np.where(stays, gates.raw.take(gate), raw.take(at))
 
-    def _choose_mean(self, pieces: _Pieces, pieces_begin: int, pieces_end: int) -> None:
+    def _choose_mean(self, pieces: Pieces, pieces_begin: int, pieces_end: int) -> None:
         """The sums of these pieces, and of those that close the mean."""
         if pieces_begin == pieces_end:
             return
@@ -366,9 +182,7 @@ class IntervalGates:
 
     # What differs enough from what was kept before -----------------------------------------------------------
 
-    def _compare(
-        self, view: View, pieces: _Pieces, leads: NDArray[np.bool_], returns: NDArray[np.int64] | None
-    ) -> None:
+    def _compare(self, view: View, pieces: Pieces, leads: NDArray[np.bool_], returns: NDArray[np.int64] | None) -> None:
         """Take back what would be kept and does not differ enough from what its gate kept before."""
         for piece in (self._gates.banded.take(pieces.gate) & (leads | pieces.tells)).nonzero()[0].tolist():
             gate = int(pieces.gate[piece])
@@ -401,7 +215,7 @@ class IntervalGates:
         self._remember(view, pieces, kept, returns)
         return closings
 
-    def _close_pieces(self, view: View, pieces: _Pieces, kept: NDArray[np.uint8], closings: list[Closing]) -> None:
+    def _close_pieces(self, view: View, pieces: Pieces, kept: NDArray[np.uint8], closings: list[Closing]) -> None:
         gates = self._gates
         telling = pieces.tells.nonzero()[0]
         if not len(telling):
@@ -419,15 +233,13 @@ class IntervalGates:
         )
         closings.append(Closing(place.take(here), rank.take(here), samples))
 
-    def _remember(
-        self, view: View, pieces: _Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None
-    ) -> None:
+    def _remember(self, view: View, pieces: Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
         """The state of the gates after their last pieces."""
         gates, last = self._gates, pieces.last
         if pieces.is_cut:
             closes = pieces.closes.take(last)
-            gates.interval[pieces.gates] = np.where(closes, _CLOSED, pieces.interval.take(last))
-            gates.until[pieces.gates] = np.where(closes, _CLOSED, pieces.until)
+            gates.interval[pieces.gates] = np.where(closes, CLOSED, pieces.interval.take(last))
+            gates.until[pieces.gates] = np.where(closes, CLOSED, pieces.until)
             gates.first[pieces.gates] = pieces.first.take(last)
         place = pieces.place.take(last)
         busy = int(pieces.gates.searchsorted(self._busy_gates))
@@ -442,13 +254,13 @@ class IntervalGates:
 
     def flush(self) -> list[Closing]:
         """Close what is open; a later sample of the same interval begins it anew."""
-        return [self._close((self._gates.until > _CLOSED).nonzero()[0])]
+        return [self._close((self._gates.until > CLOSED).nonzero()[0])]
 
     def _close(self, lapsed: NDArray[np.int64]) -> Closing:
         """Close the open intervals of these gates with samples of earlier blocks."""
         gates, latest = self._gates, self._latest
         channel, kind = gates.channel.take(lapsed), gates.kind.take(lapsed)
-        gates.until[lapsed] = gates.interval[lapsed] = _CLOSED
+        gates.until[lapsed] = gates.interval[lapsed] = CLOSED
         least = kind == LEAST
         raw = np.where(least, gates.raw.take(lapsed), latest.raw.take(channel))
         time = np.where(least, gates.time_ns.take(lapsed), latest.time_ns.take(channel))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.collect.building import Samples
-from agent.collect.intervals import Closing, is_plain_last
+from agent.collect.gate_tables import Closing, is_plain_last
 from agent.collect.steady import NEVER
 
 if TYPE_CHECKING:

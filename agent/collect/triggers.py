@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.collect.bounds import Screen
 from agent.collect.building import chosen_block
 from agent.collect.calm import Calm
 from agent.collect.expression import Changed, Signal, nodes
@@ -14,7 +15,7 @@ from agent.collect.inputs import BlockInstants, Inputs
 from agent.collect.pieces import pieces
 from agent.collect.recorder import Recorder
 from agent.collect.ring import Ring
-from agent.collect.screen import NEVER_TRUE, Screen, Watcher
+from agent.collect.screen import NEVER_TRUE, Watcher
 from agent.collect.view import View
 from agent.model import Event, EventKind, FrameBlock
 
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from agent.collect.bounds import Bounds
     from agent.collect.building import Shapes
     from agent.collect.expression import SignalRef
     from agent.collect.gates import Gates
     from agent.collect.roster import Roster
     from agent.collect.scan import Scan
-    from agent.collect.screen import Bounds
     from agent.collect.trigger import Trigger
     from agent.model import SignalBlock
 
