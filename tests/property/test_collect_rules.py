@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For any stream, any rules and any cut into blocks: what is kept is what the reference keeps, frame by frame."""
+"""For any stream, any rules, any cut into blocks and any silence that closes what is open: what is kept is what the
+reference keeps, frame by frame.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +22,27 @@ if TYPE_CHECKING:
     from agent.config.collecting import CollectConfig
 
 cases = st.tuples(streams(), rules()).flatmap(
-    lambda drawn: st.tuples(st.just(drawn[0]), st.just(drawn[1]), pieces(drawn[0]))
+    lambda drawn: st.tuples(st.just(drawn[1]), pieces(drawn[0]), st.sets(st.integers(0, 6), max_size=2))
 )
 
 
 @given(cases)
 @settings(max_examples=80, deadline=None)
 def test_what_is_kept_equals_the_reference_however_the_stream_is_cut(
-    case: tuple[list[Frame], list[CollectConfig], list[list[Frame]]],
+    case: tuple[list[CollectConfig], list[list[Frame]], set[int]],
 ) -> None:
-    stream, configs, cut = case
-    reference = Reference(configs)
-    for frame in stream:
-        reference.take(frame)
-    reference.flush()
-    decoder = Decoder(plan())
+    configs, cut, silences = case
+    reference, decoder = Reference(configs), Decoder(plan())
     collector = Collector(decoder.plan, RuleBook.of(configs))
-    kept = [collector.take(part, decoder.decode(part).signals) for part in map(block, cut)]
-    kept.append(collector.flush())
+    kept = []
+    for place, part in enumerate(cut):
+        for frame in part:
+            reference.take(frame)
+        frames = block(part)
+        kept.append(collector.take(frames, decoder.decode(frames).signals))
+        if place in silences or place == len(cut) - 1:
+            reference.flush()
+            kept.append(collector.flush())
     events = sorted(
         (event.kind, event.can_id, event.time_ns) for each in kept for event in each.events.get("normal", [])
     )

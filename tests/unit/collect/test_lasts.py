@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that keep the last sample of each interval: when it comes, and that it comes once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.collect.collector import Collector
+from agent.collect.rules import RuleBook
+from agent.config.collecting import CollectConfig
+from agent.decode.decoder import Decoder
+from agent.units import Duration
+from tests.property.collect_car import ENGINES, MS, START, Frame, block, drive, plan
+from tests.property.collect_reference import samples
+
+if TYPE_CHECKING:
+    from agent.collect.collector import Kept
+
+SECOND = Duration.parse("1s")
+SPEED = CollectConfig(message="DRIVE", signal="SPEED", every=SECOND)
+CHANGES = CollectConfig(message="DRIVE", signal="SPEED", on_change=True)
+
+
+class Car:
+    """Frames of DRIVE with a speed, by time in ms, and what is kept of them: class, time in ms and speed."""
+
+    def __init__(self, *rules: CollectConfig) -> None:
+        self.decoder = Decoder(plan())
+        self.collector = Collector(self.decoder.plan, RuleBook.of(rules))
+
+    def take(self, *frames: tuple[int, int]) -> list[tuple[str, int, int]]:
+        return self._take([Frame(START + at_ms * MS, 0, 0x100, drive(speed)) for at_ms, speed in frames])
+
+    def take_other_bus(self, at_ms: int) -> list[tuple[str, int, int]]:
+        return self._take([Frame(START + at_ms * MS, 1, ENGINES[0], bytes(4))])
+
+    def _take(self, frames: list[Frame]) -> list[tuple[str, int, int]]:
+        taken = block(frames)
+        return told(self.collector.take(taken, self.decoder.decode(taken).signals))
+
+    def flush(self) -> list[tuple[str, int, int]]:
+        return told(self.collector.flush())
+
+
+def told(kept: Kept) -> list[tuple[str, int, int]]:
+    return sorted(
+        (name, (time_ns - START) // MS, raw)
+        for name, blocks in kept.blocks.items()
+        for each in blocks
+        for _, _, _, time_ns, raw in samples(each)
+    )
+
+
+def test_the_last_sample_comes_with_the_first_frame_beyond_the_interval() -> None:
+    car = Car(SPEED)
+    assert car.take((0, 1), (400, 2), (800, 3)) == []
+    assert car.take((900, 4), (1100, 5), (1200, 6)) == [("normal", 900, 4)]
+    assert car.take((1999, 7)) == []
+    assert car.take((2000, 8)) == [("normal", 1999, 7)]
+
+
+def test_a_block_may_hold_many_intervals() -> None:
+    car = Car(SPEED)
+    assert car.take((500, 1), (1500, 2), (1600, 3), (4500, 4)) == [("normal", 500, 1), ("normal", 1600, 3)]
+    assert car.flush() == [("normal", 4500, 4)]
+
+
+def test_another_bus_ends_nothing() -> None:
+    car = Car(SPEED)
+    assert car.take((0, 1)) == []
+    assert car.take_other_bus(5000) == []
+    assert car.take((5100, 2)) == [("normal", 0, 1)]
+
+
+def test_after_a_silence_an_interval_begins_anew_and_nothing_comes_twice() -> None:
+    car = Car(SPEED)
+    car.take((0, 1), (100, 2))
+    assert car.flush() == [("normal", 100, 2)]
+    assert car.flush() == []
+    assert car.take((1100, 3)) == []
+    assert car.flush() == [("normal", 1100, 3)]
+    car.take((1200, 4))
+    assert car.take((2000, 5)) == [("normal", 1200, 4)]
+
+
+@pytest.mark.parametrize(("priority", "expected"), [("bulk", []), ("normal", []), ("critical", [("critical", 100, 2)])])
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_was_kept_at_once_in_as_high_a_class_is_not_kept_again(
+    priority: str, expected: list[tuple[str, int, int]], apart: bool
+) -> None:
+    car = Car(CHANGES, CollectConfig(message="DRIVE", signal="SPEED", every=SECOND, priority=priority))  # type: ignore[arg-type]
+    frames = [(0, 1), (100, 2), (1100, 2)]
+    found = car.take(*frames[:2]) + car.take(*frames[2:]) if apart else car.take(*frames)
+    assert sorted(found) == sorted([("normal", 0, 1), ("normal", 100, 2), *expected])
