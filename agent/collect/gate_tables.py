@@ -121,7 +121,6 @@ class Pieces:
     place            of the sample to close with, -1 where it is the one carried
     raw              of that sample, or the mean · first: raw value of the first sample of the interval
     tells            what it closes with is to be kept
-    is_cut           False where all go on and none closes: then `until`, `interval` and `first` are of no meaning
     """
 
     gathered: Gathered
@@ -140,7 +139,6 @@ class Pieces:
     raw: NDArray[np.uint64]
     first: NDArray[np.uint64]
     tells: NDArray[np.bool_]
-    is_cut: bool = True
 
     @classmethod
     def cut(
@@ -189,31 +187,4 @@ class Pieces:
             raw,
             first_raw,
             tells,
-        )
-
-    @classmethod
-    def uncut(cls, view: View, gates: GateTable, column: NDArray[np.int64], chosen: NDArray[np.int64]) -> Pieces:
-        """Of the chosen gates, one each: no interval ends."""
-        all_of_them = np.arange(len(chosen))
-        gathered = view.gather(column.take(chosen))
-        begin, end = gathered.begin[:-1], gathered.begin[1:]
-        values = view.block.values.take(gathered.place)
-        return cls(
-            gathered,
-            values,
-            chosen,
-            all_of_them,
-            all_of_them,
-            gates.until,
-            chosen,
-            gates.interval,
-            np.ones(len(chosen), np.bool_),
-            np.zeros(len(chosen), np.bool_),
-            begin,
-            end,
-            gathered.place.take(end - 1),
-            values.take(end - 1),
-            gates.first,
-            np.zeros(len(chosen), np.bool_),
-            is_cut=False,
         )

@@ -60,6 +60,7 @@ class IntervalGates:
         self._busy_gates = 0  # the first so many
         self._lapsed: Closing | None = None
         self._pieces: Pieces | None = None
+        self._less: list[tuple[int, int]] = []  # gates whose interval goes on, and the place of their new least value
         roster.on_growth(self._grow)
 
     def _grow(self, lanes: range) -> None:
@@ -92,6 +93,7 @@ class IntervalGates:
         live, over = column >= 0, now.take(gates.bus) >= gates.until
         is_open = gates.until > CLOSED
         self._pieces = self._lapsed = None
+        self._less.clear()
         if not (over & (live | is_open)).any():
             self._go_on(view, column, (live & gates.busy).nonzero()[0])
             return
@@ -110,10 +112,17 @@ class IntervalGates:
         """No interval ends: what comes adds to those that are open."""
         if not len(chosen):
             return
-        self._pieces = pieces = Pieces.uncut(view, self._gates, column, chosen)
-        least = int(np.count_nonzero(self._gates.kind.take(chosen) == LEAST))
-        self._choose_least(pieces, least)
-        self._choose_mean(pieces, least, len(chosen))
+        gathered = view.gather(column.take(chosen))
+        begin, values = gathered.begin, view.block.values.take(gathered.place)
+        least = int(self._gates.kind.take(chosen).searchsorted(MEAN))
+        if least:
+            keys, carried = self._least_keys(chosen[:least], begin[: least + 1], values)
+            less = np.minimum.reduceat(keys, begin[:least]) < carried
+            for gate in less.nonzero()[0].tolist():
+                first, end = begin[gate : gate + 2].tolist()
+                self._less.append((int(chosen[gate]), int(gathered.place[first + keys[first:end].argmin()])))
+        if least < len(chosen):
+            self._add_up(chosen[least:], begin[least:], values, [True] * (len(chosen) - least))
 
     def _choose(self, view: View, pieces: Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
         """What pieces close with, and which of their first samples are kept."""
@@ -138,47 +147,61 @@ class IntervalGates:
         if not pieces_end:
             return
         gates, gate, begin = self._gates, pieces.gate[:pieces_end], pieces.begin[:pieces_end]
-        end = int(pieces.end[pieces_end - 1])
-        counts, flip = pieces.end[:pieces_end] - begin, gates.flip.take(gate)
-        raw = pieces.values[:end]
-        keys, carried = raw ^ flip.repeat(counts), gates.raw.take(gate) ^ flip
-        for piece in gates.floating.take(gate).nonzero()[0].tolist():
-            definition, falling = self._roster.definition(int(gates.channel[gate[piece]])), bool(flip[piece])
-            part = slice(begin[piece], begin[piece] + counts[piece])
-            keys[part] = float_keys(definition, raw[part], falling=falling)
-            carried[piece] = float_keys(definition, gates.raw[gate[piece : piece + 1]], falling=falling)[0]
+        start = np.append(begin, pieces.end[pieces_end - 1])
+        keys, carried = self._least_keys(gate, start, pieces.values)
         found = np.minimum.reduceat(keys, begin)
-        equal = (keys == found.repeat(counts)).nonzero()[0]
+        equal = (keys == found.repeat(start[1:] - begin)).nonzero()[0]
         at = equal.take(equal.searchsorted(begin))
         stays = pieces.goes_on[:pieces_end] & (carried <= found)
         pieces.place[:pieces_end] = np.where(stays, -1, pieces.gathered.place.take(at))
-        pieces.raw[:pieces_end] = np.where(stays, gates.raw.take(gate), raw.take(at))
+        pieces.raw[:pieces_end] = np.where(stays, gates.raw.take(gate), pieces.values.take(at))
+
+    def _least_keys(
+        self, gate: NDArray[np.int64], start: NDArray[np.int64], values: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """The least is that with the least of these keys: of the gates' values, start[g]…start[g+1], and carried."""
+        gates, flip = self._gates, self._gates.flip.take(gate)
+        raw = values[: start[-1]]
+        keys, carried = raw ^ flip.repeat(start[1:] - start[:-1]), gates.raw.take(gate) ^ flip
+        for piece in gates.floating.take(gate).nonzero()[0].tolist():
+            definition, falling = self._roster.definition(int(gates.channel[gate[piece]])), bool(flip[piece])
+            part = slice(start[piece], start[piece + 1])
+            keys[part] = float_keys(definition, raw[part], falling=falling)
+            carried[piece] = float_keys(definition, gates.raw[gate[piece : piece + 1]], falling=falling)[0]
+        return keys, carried
 
     def _choose_mean(self, pieces: Pieces, pieces_begin: int, pieces_end: int) -> None:
         """The sums of these pieces, and of those that close the mean."""
         if pieces_begin == pieces_end:
             return
-        gates = self._gates
         part = slice(pieces_begin, pieces_end)
-        gate, begin, end = pieces.gate[part], pieces.begin[part], int(pieces.end[pieces_end - 1])
-        counts = pieces.end[part] - begin
-        offset = int(begin[0])
-        keys = pieces.values[offset:end] ^ gates.flip.take(gate).repeat(counts)
-        sums = np.add.reduceat(keys, begin - offset).tolist()
-        listed = zip(
-            gate.tolist(), counts.tolist(), (begin - offset).tolist(), pieces.goes_on[part].tolist(), sums, strict=True
-        )
-        for piece, (each, samples, at, goes_on, key_sum) in enumerate(listed, pieces_begin):
-            number = int(gates.number[each])
+        gate, start = pieces.gate[part], np.append(pieces.begin[part], pieces.end[pieces_end - 1])
+        totals = self._add_up(gate, start, pieces.values, pieces.goes_on[part].tolist())
+        for piece, (number, total) in enumerate(totals, pieces_begin):
+            if pieces.closes[piece]:
+                raw = mean(total, self._means[number][0])
+                pieces.tells[piece], pieces.raw[piece] = raw is not None, raw or 0
+
+    def _add_up(
+        self, gate: NDArray[np.int64], start: NDArray[np.int64], values: NDArray[np.uint64], goes_on: list[bool]
+    ) -> list[tuple[int, Sum]]:
+        """Add the values start[g]…start[g+1] of each gate to its sum, or begin that anew; the numbers and sums."""
+        counts, offset = start[1:] - start[:-1], start[0]
+        keys = values[offset : start[-1]] ^ self._gates.flip.take(gate).repeat(counts)
+        begin = start[:-1] - offset
+        sums, numbers = np.add.reduceat(keys, begin).tolist(), self._gates.number.take(gate).tolist()
+        totals = []
+        for number, samples, at, on, key_sum in zip(
+            numbers, counts.tolist(), begin.tolist(), goes_on, sums, strict=True
+        ):
             definition, adds_up = self._means[number]
             more: Sum = (key_sum, samples)
             if not adds_up or samples > _SUMMED_MAX:
                 more = sum_of(definition, keys[at : at + samples])
-            before = self._sums.get(number, NOTHING) if goes_on else NOTHING
+            before = self._sums.get(number, NOTHING) if on else NOTHING
             self._sums[number] = total = before[0] + more[0], before[1] + more[1]
-            if pieces.closes[piece]:
-                raw = mean(total, definition)
-                pieces.tells[piece], pieces.raw[piece] = raw is not None, raw or 0
+            totals.append((number, total))
+        return totals
 
     # What differs enough from what was kept before -----------------------------------------------------------
 
@@ -209,6 +232,9 @@ class IntervalGates:
         """What intervals are closed with. `kept`: the ranks that the values are kept with at once, all told."""
         closings = [] if self._lapsed is None else [self._lapsed]
         pieces = self._pieces
+        if self._less:
+            gate, place = np.array(self._less).T
+            self._carry(view, gate, place, kept, returns)
         if pieces is None:
             return closings
         self._close_pieces(view, pieces, kept, closings)
@@ -236,21 +262,31 @@ class IntervalGates:
     def _remember(self, view: View, pieces: Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
         """The state of the gates after their last pieces."""
         gates, last = self._gates, pieces.last
-        if pieces.is_cut:
-            closes = pieces.closes.take(last)
-            gates.interval[pieces.gates] = np.where(closes, CLOSED, pieces.interval.take(last))
-            gates.until[pieces.gates] = np.where(closes, CLOSED, pieces.until)
-            gates.first[pieces.gates] = pieces.first.take(last)
+        closes = pieces.closes.take(last)
+        gates.interval[pieces.gates] = np.where(closes, CLOSED, pieces.interval.take(last))
+        gates.until[pieces.gates] = np.where(closes, CLOSED, pieces.until)
+        gates.first[pieces.gates] = pieces.first.take(last)
         place = pieces.place.take(last)
         busy = int(pieces.gates.searchsorted(self._busy_gates))
         fresh = (place[:busy] >= 0).nonzero()[0]
         if len(fresh):
-            gate, place = pieces.gates.take(fresh), place.take(fresh)
-            row = view.row_of(place, view.value_column.take(place))
-            gates.raw[gate] = view.block.values.take(place)
-            gates.time_ns[gate] = view.block.time_ns.take(row)
-            gates.kept[gate] = kept.take(place)
-            gates.returns[gate] = 0 if returns is None else returns.take(row)
+            self._carry(view, pieces.gates.take(fresh), place.take(fresh), kept, returns)
+
+    def _carry(
+        self,
+        view: View,
+        gate: NDArray[np.int64],
+        place: NDArray[np.int64],
+        kept: NDArray[np.uint8],
+        returns: NDArray[np.int64] | None,
+    ) -> None:
+        """Values of the block are the least of their gates so far."""
+        gates = self._gates
+        row = view.row_of(place, view.value_column.take(place))
+        gates.raw[gate] = view.block.values.take(place)
+        gates.time_ns[gate] = view.block.time_ns.take(row)
+        gates.kept[gate] = kept.take(place)
+        gates.returns[gate] = 0 if returns is None else returns.take(row)
 
     def flush(self) -> list[Closing]:
         """Close what is open; a later sample of the same interval begins it anew."""
