@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples that were put by, as blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agent.collect.building import Samples, Shapes, samples_blocks
+from agent.collect.roster import Roster
+from agent.model import EXTENDED, group_key
+from tests.property.collect_car import ENGINES, plan
+from tests.property.collect_reference import samples
+
+DRIVE = group_key(0, 0, 0x100)
+SPEED, SLOPE, GEAR, COUNTER = range(4)
+
+
+def roster() -> Roster:
+    """DRIVE has come first, then an engine with a greater address than one that comes later."""
+    made = Roster(plan())
+    for key in (DRIVE, group_key(2, 1, ENGINES[1]), group_key(2, 1, ENGINES[0])):
+        made.enter(np.array([key], np.uint64))
+    return made
+
+
+def put_by(*listed: tuple[int, int, int, int]) -> Samples:
+    """Channel, time, raw value, rank of each."""
+    channel, time_ns, raw, rank = np.array(listed, np.int64).T
+    return Samples(channel, time_ns, raw.astype(np.uint64), rank.astype(np.uint8))
+
+
+def test_samples_of_one_time_are_one_row_and_each_class_has_a_block() -> None:
+    listed = put_by((GEAR, 7, 1, 2), (SPEED, 7, 60, 2), (SPEED, 6, 58, 2), (SPEED, 5, 59, 1))
+    blocks = dict(samples_blocks(roster(), listed, Shapes()))
+    assert sorted(blocks) == [1, 2]
+    assert samples(blocks[1]) == [(0, 0x100, "SPEED", 5, 59)]
+    assert samples(blocks[2]) == [(0, 0x100, "SPEED", 6, 58), (0, 0x100, "SPEED", 7, 60), (0, 0x100, "GEAR", 7, 1)]
+    assert blocks[2].time_ns.tolist() == [6, 7]
+
+
+def test_a_sample_that_was_put_by_twice_comes_once() -> None:
+    ((_, block),) = samples_blocks(roster(), put_by((SPEED, 7, 60, 1), (SPEED, 7, 60, 1)), Shapes())
+    assert samples(block) == [(0, 0x100, "SPEED", 7, 60)]
+
+
+def test_two_values_of_one_time_are_two_rows() -> None:
+    listed = put_by((SPEED, 7, 60, 1), (GEAR, 7, 1, 1), (SPEED, 7, 61, 1), (COUNTER, 7, 2, 1), (COUNTER, 7, 3, 1))
+    ((_, block),) = samples_blocks(roster(), listed, Shapes())
+    assert len(block) == 2
+    assert sorted(samples(block)) == sorted(
+        (0, 0x100, name, 7, raw)
+        for name, raw in (("SPEED", 60), ("SPEED", 61), ("GEAR", 1), ("COUNTER", 2), ("COUNTER", 3))
+    )
+
+
+def test_groups_ascend_whatever_came_first() -> None:
+    ((_, block),) = samples_blocks(roster(), put_by((4, 1, 10, 1), (5, 2, 11, 1), (SPEED, 3, 12, 1)), Shapes())
+    assert block.group_key.tolist() == sorted(block.group_key.tolist())
+    assert samples(block) == [
+        (0, 0x100, "SPEED", 3, 12),
+        (1, 0x18FEF100 | EXTENDED, "TORQUE", 2, 11),
+        (1, 0x18FEF117 | EXTENDED, "TORQUE", 1, 10),
+    ]
