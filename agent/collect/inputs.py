@@ -153,8 +153,9 @@ class Inputs:
         self.histories: dict[SignalRef | int, History] = {}
         self._roster = roster
         self._latest = latest
-        self._held: dict[SignalRef, Held] = {}  # of those that more than one lane carries
+        self._held: dict[SignalRef, Held] = {}  # of those of `_shared`
         self._channels: dict[SignalRef, list[int]] = {}
+        self._shared: list[SignalRef] = []  # those that more than one lane carries
         self._lanes: dict[int, list[int]] = {}
         self._seen: View | None = None
         self._came: dict[SignalRef, Came] = {}
@@ -163,6 +164,7 @@ class Inputs:
     def watch(self, refs: Iterable[SignalRef], overs: Iterable[Over], counts: Iterable[Count], buses: set[int]) -> None:
         """Remember what one condition needs; `buses` are those of its messages."""
         self._channels |= {ref: self._found(ref) for ref in refs}
+        self._shared = self._of_many_lanes()
         spans = [(over.signal.ref, over.span_ns) for over in overs]  # type: ignore[union-attr]
         for source, span_ns in [*spans, *((count.messages[0], count.span_ns) for count in counts)]:
             history = self.histories.setdefault(source, History(_numbers_of(source)))
@@ -176,6 +178,10 @@ class Inputs:
             found = self._channels[ref] = self._found(ref)
             if len(before) == 1 < len(found) and held is not None:
                 self._held[ref] = held
+        self._shared = self._of_many_lanes()
+
+    def _of_many_lanes(self) -> list[SignalRef]:
+        return [ref for ref, channels in self._channels.items() if len(channels) > 1]
 
     def _found(self, ref: SignalRef) -> list[int]:
         """The channels of a signal: more than one where its message is matched by parameter group."""
@@ -238,8 +244,8 @@ class Inputs:
 
     def remember(self, view: View, now: NDArray[np.int64]) -> None:
         """What the block leaves behind. `now`: int64 (buses,), steady time after it."""
-        for ref, channels in self._channels.items():
-            if len(channels) > 1 and len((came := self.came(view, ref)).raw):
+        for ref in self._shared:
+            if len((came := self.came(view, ref)).raw):
                 self._held[ref] = Held(int(came.raw[-1]), int(came.steady[-1]))
         for source, history in self.histories.items():
             if isinstance(source, SignalRef):

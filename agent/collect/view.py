@@ -81,18 +81,14 @@ class View:
         columns = self.place.take(channels)
         return columns[columns >= 0]
 
-    @cached_property
-    def _group_of(self) -> dict[int, int]:
-        return dict(zip(self.lane.tolist(), range(len(self.lane)), strict=True))
-
     def has_lane(self, lane: int) -> bool:
         """Whether there are frames of it."""
-        return lane in self._group_of
+        return bool((self.lane == lane).any())
 
     def rows_of_lane(self, lane: int) -> tuple[int, int]:
         """The first row of a lane, and the one after its last."""
-        group = self._group_of.get(lane)
-        return (0, 0) if group is None else (int(self.block.row_start[group]), int(self.block.row_start[group + 1]))
+        group = (self.lane == lane).nonzero()[0].tolist()
+        return (int(self.block.row_start[group[0]]), int(self.block.row_start[group[0] + 1])) if group else (0, 0)
 
     @cached_property
     def row_group(self) -> NDArray[np.int64]:
