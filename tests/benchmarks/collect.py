@@ -152,8 +152,7 @@ def main() -> None:
             plan, RuleBook.of(rules()), "normal", made, lambda frames: decoder.decode(frames).signals, RING_BYTES
         )
 
-    def collect() -> Iterator[None]:
-        collector = fresh()
+    def collect(collector: Collector) -> Iterator[None]:
         for block, signals in zip(blocks, decoded, strict=True):
             kept = collector.take(block, signals)
             events.append(sum(map(len, kept.events.values())))
@@ -163,7 +162,7 @@ def main() -> None:
     collecting, decoding = [], []
     for _ in range(args.rounds):
         decoding.append(timed(decoder.decode(block) for block in blocks))
-        collecting.append(timed(collect()))
+        collecting.append(timed(collect(fresh())))
     collect_us, decode_us = us_per_frame(collecting, len(frames)), us_per_frame(decoding, len(frames))
     ring = Ring(RING_BYTES)
     for block in blocks:
