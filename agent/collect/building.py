@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 SHAPES_MAX = 65_536
 """Past so many shapes a new list of them is begun; blocks keep the list that they were made with."""
-_MASK_SIGNALS_MAX = 64
-_BITS = np.uint64(1) << np.arange(_MASK_SIGNALS_MAX, dtype=np.uint64)
+_MASK_SIGNALS_MAX = 53
+"""A set of so many signals is a number whose bits they are, which a float holds exactly."""
+_BITS = 2.0 ** np.arange(_MASK_SIGNALS_MAX)
 
 
 class Shapes:
@@ -39,21 +40,11 @@ class Shapes:
         self.list: list[tuple[int, ...]] = []
         self._number: dict[tuple[int, ...], int] = {}
         self._of_mask: dict[int, int] = {}
-        self._of_whole = np.empty(0, np.int32)
-        self._sizes = np.empty(0, np.int64)
 
     def bound(self) -> None:
         """Begin a new list where the old one is full; to be called before a block is made."""
         if len(self.list) > SHAPES_MAX:
             self._begin()
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """int64: how many signals each shape has."""
-        if len(self._sizes) < len(self.list):
-            fresh = [len(signals) for signals in self.list[len(self._sizes) :]]
-            self._sizes = np.concatenate([self._sizes, np.array(fresh, np.int64)])
-        return self._sizes
 
     def number(self, signals: tuple[int, ...]) -> int:
         """The number of a set of signals, ascending."""
@@ -75,14 +66,6 @@ class Shapes:
             numbers.append(number)
         return numbers
 
-    def of_whole(self, shapes: list[tuple[int, ...]], used: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The numbers here of a decoder's shapes, `used` being indexes into its list."""
-        if len(self._of_whole) < len(shapes):
-            known = len(self._of_whole)
-            fresh = np.array([self.number(signals) for signals in shapes[known:]], np.int32)
-            self._of_whole = np.concatenate([self._of_whole, fresh])
-        return self._of_whole.take(used)
-
 
 def chosen_block(view: View, chosen: NDArray[np.bool_], shapes: Shapes) -> SignalBlock | None:
     """The values of a block that are chosen, bool (V,); None where none is."""
@@ -95,19 +78,17 @@ def chosen_block(view: View, chosen: NDArray[np.bool_], shapes: Shapes) -> Signa
     column_first = _firsts(column)
     columns = column.take(column_first)
     row = view.row_of(at, column)
-    samples = np.bincount(row)
-    rows = samples.nonzero()[0]
+    signal = block.column_signal.take(columns)
+    column_start = _ended(column_first, len(at))
+    rows, shape = _rows(shapes, row, signal.repeat(column_start[1:] - column_first))
     group = view.row_group.take(rows)
     group_first = _firsts(group)
     groups = group.take(group_first)
-    signal = block.column_signal.take(columns)
-    column_start = _ended(column_first, len(at))
-    counts = column_start[1:] - column_first
     return SignalBlock(
         block.group_key.take(groups),
         _ended(group_first, len(rows)),
         block.time_ns.take(rows),
-        _shapes_of_rows(view, shapes, rows, samples, row, signal.repeat(counts)),
+        shape,
         groups.searchsorted(block.column_group.take(columns)).astype(np.int32),
         signal,
         column_start,
@@ -117,39 +98,22 @@ def chosen_block(view: View, chosen: NDArray[np.bool_], shapes: Shapes) -> Signa
     )
 
 
-def _shapes_of_rows(
-    view: View,
-    shapes: Shapes,
-    rows: NDArray[np.int64],
-    samples: NDArray[np.int64],
-    row: NDArray[np.int64],
-    signal: NDArray[np.int32],
-) -> NDArray[np.int32]:
-    """The shape of each chosen row, of which samples[row] values are chosen: values of `signal` in `row`."""
-    whole = shapes.of_whole(view.block.shapes, view.block.shape.take(rows))
-    partial = shapes.sizes.take(whole) != samples.take(rows)
-    if partial.all():
-        return _shapes_of_sets(shapes, row, signal)
-    if partial.any():
-        is_partial = np.zeros(len(samples), np.bool_)
-        is_partial[rows[partial]] = True
-        of_partial = is_partial.take(row).nonzero()[0]
-        whole[partial] = _shapes_of_sets(shapes, row.take(of_partial), signal.take(of_partial))
-    return whole
-
-
-def _shapes_of_sets(shapes: Shapes, row: NDArray[np.int64], signal: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The shape of each row that occurs, in their order; `signal` ascends among the values of each row."""
-    order = row.argsort(kind="stable")
-    row, signal = row.take(order), signal.take(order)
-    begin = _firsts(row)
+def _rows(
+    shapes: Shapes, row: NDArray[np.int64], signal: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The rows that occur, ascending, and the shape of each; `signal` ascends among the values of each row."""
     if signal.max() >= _MASK_SIGNALS_MAX:
+        order = row.argsort(kind="stable")
+        row, signal = row.take(order), signal.take(order)
+        begin = _firsts(row)
         sets = (tuple(each.tolist()) for each in np.split(signal, begin[1:]))
-        return np.array([shapes.number(each) for each in sets], np.int32)
-    masks = np.bitwise_or.reduceat(_BITS.take(signal), begin)
+        return row.take(begin), np.array([shapes.number(each) for each in sets], np.int32)
+    masks = np.bincount(row, _BITS.take(signal))
+    rows = masks.nonzero()[0]
+    masks = masks.take(rows)
     first = _firsts(masks)  # neighbours mostly agree
-    numbers = np.array(shapes.numbers_of_masks(masks.take(first).tolist()), np.int32)
-    return numbers.repeat(_sizes(first, len(masks)))
+    numbers = np.array(shapes.numbers_of_masks(masks.take(first).astype(np.int64).tolist()), np.int32)
+    return rows, numbers.repeat(_sizes(first, len(masks)))
 
 
 def _firsts(numbers: NDArray[Any]) -> NDArray[np.int64]:
@@ -229,7 +193,7 @@ def samples_blocks(roster: Roster, samples: Samples, shapes: Shapes) -> list[tup
         key.take(group_first),
         _ended(row_group_first, len(row_first)),
         time.take(row_first),
-        _shapes_of_sets(shapes, row, signal),
+        _rows(shapes, row, signal)[1],
         group.take(row.take(of_column)).astype(np.int32),
         signal.take(of_column),
         _ended(column_first, len(channel)),

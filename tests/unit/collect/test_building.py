@@ -61,3 +61,13 @@ def test_groups_ascend_whatever_came_first() -> None:
         (1, 0x18FEF100 | EXTENDED, "TORQUE", 2, 11),
         (1, 0x18FEF117 | EXTENDED, "TORQUE", 1, 10),
     ]
+
+
+def test_shapes_of_more_signals_than_a_number_has_bits_are_told_apart() -> None:
+    made, key = roster(), group_key(-1, 1, 0x700)
+    made.enter(np.array([key], np.uint64))
+    first = int(made.first[-2])
+    listed = put_by((first + 60, 7, 1, 1), (first + 2, 7, 2, 1), (first + 60, 8, 3, 1), (first + 2, 9, 4, 1))
+    ((_, block),) = samples_blocks(made, listed, Shapes())
+    assert [block.shapes[shape] for shape in block.shape.tolist()] == [(2, 60), (60,), (2,)]
+    assert block.values.tolist() == [2, 4, 1, 3]
