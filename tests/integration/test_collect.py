@@ -61,6 +61,7 @@ level = "debug"
 format = "json"
 """
 BEFORE_S, AFTER_S, CYCLE_S = 1.0, 0.5, 0.01
+EVENTS = 3
 HOUR_BATCHES = 360
 MS = 10**6
 
@@ -81,7 +82,7 @@ async def test_rules_and_a_trigger_from_the_car_to_the_receiver(tmp_path: Path) 
         try:
             await agent.start()
             await agent.said("agent_started")
-            await receiver.has(lambda files: sum(stream.startswith("critical-") for stream, _ in files) >= 6)
+            await receiver.has(lambda _: sum(len(batch.events) for batch in receiver.batches()) >= EVENTS)
             assert await agent.stop() == 0
         finally:
             await agent.close()
@@ -97,10 +98,10 @@ async def test_rules_and_a_trigger_from_the_car_to_the_receiver(tmp_path: Path) 
     assert not [gap for batch in batches for gap in batch.gaps]
 
     events = [event for batch in of_class(batches, "critical") for event in batch.events]
-    assert len(events) >= 2
+    assert len(events) >= EVENTS
     assert {event.subject for event in events} == {"revolutions"}
     recorded = times_s(of_class(batches, "critical"), 192)
-    for event in events[1:-1] or events[1:2]:  # the first may lack time before it, the last time after it
+    for event in events[1:-1]:  # the first may lack time before it, the last time after it
         event_s = event.time_ns / 1e9
         window = [each for each in recorded if event_s - BEFORE_S - 0.001 <= each <= event_s + AFTER_S + 0.001]
         assert abs(len(window) - (BEFORE_S + AFTER_S) / CYCLE_S) <= 3, "frames of the window are missing"
