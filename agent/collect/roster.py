@@ -93,6 +93,8 @@ class Roster:
     def enter(self, keys: NDArray[np.uint64]) -> None:
         """Give numbers to the keys that have none."""
         fresh = np.setdiff1d(keys, self.key)
+        if not len(fresh):
+            return
         split = [split_group_key(key) for key in fresh.tolist()]
         lanes = range(len(self.key), len(self.key) + len(split))
         self.key = np.concatenate([self.key, fresh])

@@ -87,6 +87,8 @@ class Triggers:
         self._uncertain = {
             number for number, trigger in enumerate(self._triggers) if not uncertain.isdisjoint(trigger.signals)
         }
+        for number in self._uncertain:
+            self._calm.forget(number)
 
     def _watch(self, trigger: Trigger) -> tuple[Watcher, Watcher | None]:
         """Of `when` and `until`."""

@@ -13,6 +13,8 @@ from agent.collect.rules import RuleBook
 from agent.collect.trigger import Trigger
 from agent.config.collecting import TriggerConfig
 from agent.decode.decoder import Decoder
+from agent.decode.plan import Plan
+from agent.model import EXTENDED, MessageDefinition, SignalDefinition
 from agent.units import Duration
 from tests.property.collect_car import MESSAGES, MS, START, Frame, block, drive, plan
 
@@ -78,3 +80,21 @@ def test_what_time_may_change_is_left_alone_until_it_may(when: str, stale: str |
 def test_what_cannot_be_true_whatever_the_age_is_left_alone() -> None:
     assert asked("SPEED > 50", [0] * 4, stale="1s") == [0]
     assert asked("max(SPEED over 1s) > 50", [0] * 4) == [0]
+
+
+def test_a_trigger_is_asked_again_when_another_sender_carries_its_signal() -> None:
+    senders = [0x18FEF100 | EXTENDED, 0x18FEF117 | EXTENDED]
+    engine = MessageDefinition("can0", senders[0], "ENGINE", 1, (SignalDefinition("SPEED", 0, 8),), j1939=True)
+    decoder = Decoder(Plan(("can0",), (engine,)))
+
+    def decode(frames: FrameBlock) -> SignalBlock:
+        return decoder.decode(frames).signals
+
+    trigger = Trigger.of(TriggerConfig(name="t", when="SPEED > 50"), Directory((engine,)))
+    collector = Collector(decoder.plan, RuleBook.of([]), "normal", [trigger], decode, 1 << 20)
+    fired = []
+    for number, (sender, speed) in enumerate([(0, 1), (0, 1), (0, 1), (1, 60), (1, 60), (0, 1), (1, 60)]):
+        frames = block([Frame(START + number * MS, 0, senders[sender], bytes([speed]))])
+        if collector.take(frames, decode(frames)).events:
+            fired.append(number)
+    assert fired == [3, 6]
