@@ -41,6 +41,8 @@ class Table:
         left_out = f", {len(rows) - room} more: choose with --bus, --message, --signal" if len(rows) > room else ""
         missed = f", {skipped} updates skipped" if skipped else ""
         foot = f"{len(rows)} signals of {len(self._messages)} messages{left_out}{missed}"
+        if not rows:
+            foot = "none of these has come yet, or the condition is not true; canferry status tells of the buses"
         return HOME + "".join(f"{line}{CLEAR_LINE}\n" for line in [*lines, foot[:width]]) + CLEAR_REST
 
     def _line(self, message: LiveMessage, sample: Sample, fresh: bool, now_ns: int, width: int) -> str:
