@@ -8,7 +8,7 @@ import re
 import pytest
 
 from agent.live.diagnosis import diagnose
-from agent.live.screen import duration, screen, size
+from agent.live.screen import duration, room_s, screen, size
 from agent.live.snapshot import Said
 from tests.unit.live.snapshots import NOW_NS, S, snapshot
 
@@ -33,6 +33,33 @@ def test_an_agent_that_is_well_fits_one_screen() -> None:
     assert re.search(r"normal +2 +19.5 KiB +1 min 30 s ago +400,000 +0", text)
     assert "link broker:8883: up since 1 h 0 min; 7 batches" in text
     assert lines[-1] == "all is well"
+
+
+def test_an_agent_that_is_well_has_no_line_that_a_terminal_of_eighty_would_break() -> None:
+    well = snapshot(clock_trusted=False, up_s=90_000.0, normal_sealed_bytes=10 << 20)
+    lines = screen(well, diagnose(well), width=80)
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 24
+    assert lines[1].startswith("clock 2026-11-18 ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "room"),
+    [
+        ({}, None),
+        ({"normal_sealed_bytes": 72 << 20, "up_s": 59.0}, None),
+        ({"normal_sealed_bytes": 72 << 20}, (512 - 2) * 100),
+        ({"normal_sealed_bytes": 72 << 20, "spool_free_bytes": 100 << 20}, (36 + 4 - 2) * 100),
+        ({"normal_sealed_bytes": 72 << 20, "spool_free_bytes": 0, "spool_disk_bytes": 0}, 0),
+        ({"normal_sealed_bytes": 72 << 20, "normal_size_bytes": 600 << 20}, 0),
+    ],
+)
+def test_how_long_the_spool_has_room_is_told_of_what_was_kept_so_far(
+    changes: dict[str, float], room: float | None
+) -> None:
+    well = snapshot(**({"normal_size_bytes": 2 << 20} | changes))
+    assert room_s(well) == room
+    assert ("without a link" in " ".join(screen(well, []))) is (room is not None)
 
 
 def test_what_is_wrong_stands_there_with_its_next_move() -> None:
