@@ -76,9 +76,12 @@ def test_a_drive_is_shown_as_it_is_exported(drive: str, tmp_path: Path) -> None:
     with lines.open() as file:
         for frame in map(json.loads, file):
             exported.update((f"{frame['bus']}.{frame['message']}", signal) for signal in frame["signals"])
-    screenshot = Path(os.environ.get("CANFERRY_ARTEFACTS", tmp_path)) / f"report-{drive}.png"
-    shown, console = browse(html, tmp_path / "profile", "--dump-dom", "--window-size=1366,2400")
-    browse(html, tmp_path / "profile2", f"--screenshot={screenshot}", "--window-size=1366,2400")
+    artefacts = Path(os.environ.get("CANFERRY_ARTEFACTS", tmp_path))
+    light, dark = artefacts / f"report-{drive}.png", artefacts / f"report-{drive}-dark.png"
+    window = "--window-size=1366,2400"
+    shown, console = browse(html, tmp_path / "profile", "--dump-dom", window)
+    browse(html, tmp_path / "profile2", f"--screenshot={light}", window)
+    browse(html, tmp_path / "profile3", f"--screenshot={dark}", window, "--force-dark-mode")
 
     assert console == []
     assert samples_shown(shown) == exported
@@ -86,7 +89,8 @@ def test_a_drive_is_shown_as_it_is_exported(drive: str, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["samples"] == exported.total()
     assert "<path" in shown  # drawn, so the script ran
     assert html.stat().st_size < PAGE_BYTES_MAX
-    assert screenshot.read_bytes().startswith(b"\x89PNG")
+    assert all(image.read_bytes().startswith(b"\x89PNG") for image in (light, dark))
+    assert light.read_bytes() != dark.read_bytes()
 
 
 @needs_chromium
