@@ -36,10 +36,11 @@ def _item(item: Item, now_ns: int, *, coloured: bool) -> Iterator[str]:
     if item.message is None:
         yield head + "described by no DBC file of the bus"
     else:
-        place = f"   {item.file}:{item.line}" if item.line else f"   {item.file}" if item.file else ""
         cycle = f", each {item.message.cycle_ms} ms" if item.message.cycle_ms else ""
         by_group = ", by PGN" if item.message.j1939 else ""
-        yield f"{head}{item.message.name}, {item.message.length} bytes{cycle}{by_group}{place}"
+        yield f"{head}{item.message.name}, {item.message.length} bytes{cycle}{by_group}"
+    if item.file:
+        yield f"  defined    {item.file}:{item.line}" if item.line else f"  defined    {item.file}"
     if now_ns:
         yield _heard(item, now_ns)
     yield from _bits(item, coloured=coloured)

@@ -7,6 +7,7 @@ Screenshots are kept in the folder that the environment variable CANFERRY_ARTEFA
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import re
 import shutil
@@ -91,6 +92,27 @@ def test_a_drive_is_shown_as_it_is_exported(drive: str, tmp_path: Path) -> None:
     assert html.stat().st_size < PAGE_BYTES_MAX
     assert all(image.read_bytes().startswith(b"\x89PNG") for image in (light, dark))
     assert light.read_bytes() != dark.read_bytes()
+
+
+@pytest.mark.recordings
+@needs_chromium
+def test_a_drive_of_ten_minutes_is_one_small_file(tmp_path: Path) -> None:
+    name, files = DRIVES["rav4"]
+    with lzma.open(RECORDINGS / name, "rt") as file:
+        minute = [(float(time[1:-1]), rest) for time, _, rest in (line.partition(" ") for line in file)]
+    lasts_s = minute[-1][0] - minute[0][0] + 0.01
+    log, html = tmp_path / "ten.log", tmp_path / "ten.html"
+    with log.open("w") as out:
+        for number in range(10):
+            out.writelines(f"({time + number * lasts_s:.6f}) {rest}" for time, rest in minute)
+    dbc = [f"--dbc={bus}={RECORDINGS / file}" for bus, file in files.items()]
+    done = canferry("report", log, *dbc, "--html", html, "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no terminal: how far it is is not told
+    assert json.loads(done.stdout)["page_bytes"] == html.stat().st_size < PAGE_BYTES_MAX
+    shown, console = browse(html, tmp_path / "profile", "--dump-dom")
+    assert console == []
+    assert "10 min 0 s" in shown
 
 
 @needs_chromium

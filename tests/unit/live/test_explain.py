@@ -206,7 +206,7 @@ def test_the_text_draws_bits_and_values() -> None:
     text = list(explained.text(of("DRIVE"), NOW_NS))
     assert text[0] == "0x100 (256, 11 bit) on car: DRIVE, 4 bytes, each 10 ms"
     assert text[1] == "  heard      4,711 times, last 2 s ago: 04 0A 00 09"
-    assert text[4] == "  signal  aaaaaaaa  bbbbbbbb  bbbbbbbb  ........"
+    assert text[4] == "  signal aaaaaaaa bbbbbbbb bbbbbbbb ........"
     assert text[5:8] == [
         '  a  GEAR   0|8 Intel                        0x4  4 "Fourth"',
         "  b  SPEED  8|16 Intel                       0xA  5 km/h",

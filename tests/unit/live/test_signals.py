@@ -178,6 +178,13 @@ def test_the_table_keeps_what_has_come_and_highlights_what_changes() -> None:
     assert "1 min 38 s ago" in third
 
 
+def test_values_stand_beside_their_names_however_wide_the_terminal_is() -> None:
+    text = table.Table().draw(LiveSignals(DEFINITIONS).take([drive(4, 0), MODE]), 2 * S, 0, 200, 24)
+    lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text).splitlines()
+    assert lines[0] == 'car.DRIVE.GEAR       4 "Fourth"'
+    assert lines[1] == "car.DRIVE.SPEED        -10 km/h"
+
+
 def test_an_empty_table_says_why() -> None:
     assert "none of these has come yet" in table.Table().draw([], S, 0, 90, 24)
 
