@@ -31,8 +31,7 @@ On a terminal a table in place, what has changed highlighted; into a pipe one li
   {"t": 1700000000.123, "bus": "can0", "id": 192, "extended": false, "message": "ENGINE_SPEED", "count": 4711,
    "signals": {"ENGINE_RPM": 1850.25}, "units": {"ENGINE_RPM": "rpm"}, "names": {}}
 
---plot draws curves on the terminal, of as many signals as have room. A signal is named as SIGNAL, MESSAGE.SIGNAL or
-bus.MESSAGE.SIGNAL, with * and ?.
+--plot draws curves on the terminal, of as many signals as have room.
 
 These are the latest values at each update, not every frame: the agent records those. Exit status: 0 when interrupted or
 done; 1 where no agent answers; 2 for wrong usage.
@@ -49,12 +48,16 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         formatter_class=RawDescriptionHelpFormatter,
     )
     add_agent_arguments(parser)
-    for what in ("bus", "message", "signal"):
-        parser.add_argument(
-            f"--{what}", metavar="PATTERN", nargs="+", default=["*"], help=f"{what} names, with * and ?"
-        )
+    for what, also in (("bus", ""), ("message", ""), ("signal", ", also as MESSAGE.SIGNAL or bus.MESSAGE.SIGNAL")):
+        told = f"{what} names, with * and ?{also}"
+        parser.add_argument(f"--{what}", metavar="PATTERN", nargs="+", action="extend", default=[], help=told)
     parser.add_argument(
-        "--plot", metavar="SIGNAL", nargs="+", default=[], help="curves of these signals, instead of a table"
+        "--plot",
+        metavar="SIGNAL",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="curves of these signals, instead of a table",
     )
     parser.add_argument(
         "--seconds",
@@ -82,7 +85,8 @@ def run(args: Namespace) -> int:
 
     _check(args)
     path = asked_socket(args)
-    selection = Selection(tuple(args.bus), tuple(args.message), tuple(args.plot or args.signal), args.when)
+    bus, message, signal = (tuple(patterns or ["*"]) for patterns in (args.bus, args.message, args.plot or args.signal))
+    selection = Selection(bus, message, signal, args.when)
     in_place = sys.stdout.isatty() and not args.json and not args.once
     plot_s = (args.seconds or SPAN_S) if args.plot else 0.0
     with contextlib.suppress(KeyboardInterrupt):
@@ -99,7 +103,7 @@ def _check(args: Namespace) -> None:
     for option in ("json", "once"):
         if getattr(args, option):
             raise ConfigError(f"--plot draws until it is interrupted; accepted: without --{option}")
-    if args.signal != ["*"]:
+    if args.signal:
         raise ConfigError("--signal beside --plot; accepted: the signals after --plot alone")
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         raise ConfigError("--plot draws on a terminal, and this is none; accepted: without it, or --json")
