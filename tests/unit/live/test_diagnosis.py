@@ -102,6 +102,14 @@ def test_a_broker_whose_certificate_is_not_valid_yet_means_a_clock_that_is_behin
     assert [finding.code for finding in findings] == ["clock_wrong"]
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_what_has_expired_may_be_a_clock_that_is_ahead(trusted: bool) -> None:
+    broker = {"link_connected": False, "link_trouble": "unreachable", "link_last_error": verification(10, "expired")}
+    for wrong in (broker, {"link_certificate_ends_ns": NOW_NS - DAY_NS}):
+        found = diagnose(snapshot(clock_trusted=trusted, **wrong))[0]
+        assert ("whether it really is 2026-11-18" in found.move) is not trusted
+
+
 def test_an_expired_certificate_is_not_told_twice() -> None:
     wrong = {"link_connected": False, "link_trouble": "unauthorized", "link_certificate_ends_ns": NOW_NS - DAY_NS}
     assert [finding.code for finding in diagnose(snapshot(**wrong))] == ["certificate_expired"]
