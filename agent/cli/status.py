@@ -65,6 +65,8 @@ def run(args: Namespace) -> int:
             try:
                 status = _show(path, args)
             except AgentError as error:
+                if args.watch and sys.stdout.isatty():  # no figures of an agent that is gone
+                    print(_UPPER_LEFT + _CLEAR, end="", flush=True)
                 print(f"canferry: {error}", file=sys.stderr, flush=True)
                 status = 2
             if not args.watch:
