@@ -155,7 +155,8 @@ def _of_silent_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
         move = f"compare bitrates (ip -details link show {bus.channel}; the DBC's BS_ or the car's manual), then wiring"
         yield Finding("bus_errors_only", ERROR, bus.name, cause, move)
     elif snapshot.reloaded_s > SILENT_S:
-        cause, move = "no frame has come", f"the ignition may be off; else wiring, termination; candump {bus.channel}"
+        look = f"; candump {bus.channel}" if bus.interface == "socketcan" else ""
+        cause, move = "no frame has come", f"the ignition may be off; else wiring, termination{look}"
         if bus.filtered:
             cause = "no frame has come of those that rules want; the kernel lets no others through"
             move = f"candump {bus.channel}: where frames come, the DBC files or the rules do not fit this car"

@@ -33,7 +33,7 @@ def screen(snapshot: Snapshot, findings: Sequence[Finding], *, width: int = 100,
         *_link(snapshot, width, paint),
         "",
         *_findings(findings, width, paint),
-        *_said(snapshot, width, paint),
+        *_said(snapshot, findings, width, paint),
     ]
 
 
@@ -127,11 +127,13 @@ def _findings(findings: Sequence[Finding], width: int, paint: _Paint) -> Iterato
         yield from _wrapped(f"→ {finding.move}", width, first="  ", after="    ")
 
 
-def _said(snapshot: Snapshot, width: int, paint: _Paint) -> Iterator[str]:
-    """What was logged last."""
-    if snapshot.said:
+def _said(snapshot: Snapshot, findings: Sequence[Finding], width: int, paint: _Paint) -> Iterator[str]:
+    """What was logged last, but for reasons that a finding has told already."""
+    told = " ".join(finding.cause for finding in findings)
+    fresh = [said for said in snapshot.said if not said.reason or said.reason not in told]
+    if fresh:
         yield ""
-    for said in reversed(snapshot.said[-SAID_MAX:]):
+    for said in reversed(fresh[-SAID_MAX:]):
         ago = duration(max(0, snapshot.time_ns - said.time_ns) / 1e9)
         parts = [part for part in (said.about, said.reason, said.hint and f"→ {said.hint}") if part]
         text = textwrap.shorten(f"{ago} ago {said.level} {said.event} {' '.join(parts)}", 2 * width, placeholder=" …")

@@ -127,6 +127,12 @@ def test_a_few_unknown_frames_prove_nothing() -> None:
     assert diagnose(snapshot(bus_known=0, bus_messages=0, bus_keep_unknown=True)) == []
 
 
+def test_candump_is_for_socketcan_alone() -> None:
+    for interface in ("socketcan", "slcan"):
+        (finding,) = diagnose(snapshot(bus_frames=0, bus_known=0, bus_interface=interface))
+        assert ("candump can0" in finding.move) is (interface == "socketcan")
+
+
 def test_a_rule_for_raw_frames_alone_is_not_missed() -> None:
     assert diagnose(snapshot(rules=(RuleFigures(number=1, messages=0, heard=0),))) == []
 

@@ -73,6 +73,19 @@ def test_what_is_wrong_stands_there_with_its_next_move() -> None:
     assert all(len(line) <= 80 for line in told)
 
 
+def test_what_a_finding_has_told_is_not_told_again_by_the_log() -> None:
+    reason = "[Errno 2] could not open port /dev/ttyUSB0"
+    said = [
+        Said(time_ns=NOW_NS - S, level="warning", event="interface_down", about="bus=powertrain", reason=reason),
+        Said(time_ns=NOW_NS - S, level="warning", event="status_refused", reason="not authorized"),
+    ]
+    wrong = snapshot(bus_state="down", bus_interface="slcan", said=tuple(said))
+    text = " ".join(" ".join(screen(wrong, diagnose(wrong))).split())
+    assert text.count(reason) == 1
+    assert "interface_down" not in text
+    assert "status_refused not authorized" in text
+
+
 def test_what_modem_and_data_plan_say_stands_below_the_link() -> None:
     lines = screen(snapshot(network=("modem home operator 4G -95dBm", "data plan 1.0MiB of 20.0MiB, lasts")), [])
     place = next(n for n, line in enumerate(lines) if line.startswith("link "))
