@@ -30,7 +30,7 @@ def screen(snapshot: Snapshot, findings: Sequence[Finding], *, width: int = 100,
         "",
         *_spool(snapshot, width),
         "",
-        *_link(snapshot, width, paint),
+        *_link(snapshot, findings, width, paint),
         "",
         *_findings(findings, width, paint),
         *_said(snapshot, findings, width, paint),
@@ -99,7 +99,7 @@ def room_s(snapshot: Snapshot) -> float | None:
     return max(0, min(spool.limit_bytes, on_disk) - waiting) / (sealed / snapshot.up_s)
 
 
-def _link(snapshot: Snapshot, width: int, paint: _Paint) -> Iterator[str]:
+def _link(snapshot: Snapshot, findings: Sequence[Finding], width: int, paint: _Paint) -> Iterator[str]:
     link = snapshot.link
     state = "up" if link.connected else "no link"
     since = "" if not link.since_ns else f" since {duration(max(0, snapshot.time_ns - link.since_ns) / 1e9)}"
@@ -109,9 +109,10 @@ def _link(snapshot: Snapshot, width: int, paint: _Paint) -> Iterator[str]:
     )
     yield first.replace(f": {state}", f": {paint(state, 'good' if link.connected else 'warning')}", 1)
     yield from more
-    if link.last_error:
-        tried = f", tried again every {link.next_try_s:.0f} s or so" if link.next_try_s else ""
-        yield from _wrapped(f"{link.last_error}{tried}", width, first="  ", after="    ")
+    told = any(link.last_error in finding.cause for finding in findings)
+    parts = [link.last_error] if link.last_error and not told else []
+    parts += [f"tried again every {link.next_try_s:.0f} s or so"] if link.next_try_s else []
+    yield from _wrapped(", ".join(parts), width, first="  ", after="    ")
     if snapshot.network:
         yield from _wrapped("; ".join(snapshot.network), width, first="  ", after="    ")
 

@@ -67,7 +67,9 @@ def test_what_is_wrong_stands_there_with_its_next_move() -> None:
     text = "\n".join(lines)
     assert "error bus_missing (powertrain): there is no network interface can0" in text
     assert "  → load its driver" in text
-    assert "no answer in time, tried again every 12 s or so" in text
+    assert text.count("no answer in time") == 1
+    assert "\n  tried again every 12 s or so\n" in text
+    assert "no answer in time, tried again every 12 s or so" in "\n".join(screen(WRONG, [], width=80))
     assert "5 s ago error batch_dropped stream=x → free some room" in text
     told = lines[next(n for n, line in enumerate(lines) if line.startswith("error")) :]
     assert all(len(line) <= 80 for line in told)
