@@ -119,8 +119,9 @@ def _accounts(survey: Survey) -> Iterator[str]:
 def _of_messages(survey: Survey, hours: float) -> str:
     added = survey.on_wire_bytes - survey.size_bytes
     return (
-        "<p>The period is the frames' own median distance. A batch is compressed as a whole: its bytes are shared out "
-        f"by how long each message's columns are by themselves, measured in {survey.weighed:,} of {survey.batches:,} "
-        f"batches. A month is {tables.DAYS} days of {number(hours)} h like these; with about {size(added)} that "
-        f"MQTT, TLS and TCP add to these {size(survey.size_bytes)}.</p>\n"
+        "<p>The period is the median distance of the frames that were kept: rules that keep fewer make it longer. "
+        "A batch is compressed as a whole: its bytes are shared out by how long each message's columns are by "
+        f"themselves, measured in {survey.weighed:,} of {survey.batches:,} batches. A month is {tables.DAYS} days of "
+        f"{number(hours)} h like these; with about {size(added)} that MQTT, TLS and TCP add to these "
+        f"{size(survey.size_bytes)}.</p>\n"
     )

@@ -105,7 +105,8 @@ def unknown(survey: Survey) -> Iterator[str]:
 
 
 def _table(noun: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield "<table><thead><tr>" + "".join(f'<th scope="col">{head}</th>' for head in heads) + "</tr></thead><tbody>"
+    yield f'<table class="{noun}"><thead><tr>'
+    yield "".join(f'<th scope="col">{head}</th>' for head in heads) + "</tr></thead><tbody>"
     for row in rows[:ROWS_MAX]:
         yield "<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>"
     yield "</tbody></table>"
