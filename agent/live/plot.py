@@ -22,17 +22,19 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.collect.patterns import SignalPatterns
 from agent.live.canvas import BRAILLE, Canvas, Dots
 from agent.live.screen import duration
 from agent.live.table import CLEAR_LINE, CLEAR_REST, HOME, STALE_S, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from agent.live.signals import LiveMessage, Sample
 
 SIGNALS_MAX = 64
 POINTS_MAX = 1024
+AHEAD_NS = 10**9
 ROWS_MIN = 3
 """Of a curve: fewer show nothing."""
 NAME_MIN = 16
@@ -80,14 +82,15 @@ class Course:
             points.popleft()
 
     def within(self, begin_ns: int, end_ns: int) -> list[Point]:
-        """The points of a time."""
-        return [point for point in self._points if begin_ns <= point.time_ns <= end_ns]
+        """The points of a time; an adapter's clock may be `AHEAD_NS` before the unit's."""
+        return [point for point in self._points if begin_ns <= point.time_ns <= end_ns + AHEAD_NS]
 
 
 @dataclass(slots=True)
 class _Curve:
-    """A signal, its latest sample and its course."""
+    """A signal, its latest sample and its course; `rank` among the curves."""
 
+    rank: tuple[int, str, int, str]
     name: str
     sample: Sample
     time_ns: int
@@ -95,17 +98,18 @@ class _Curve:
 
 
 class Plot:
-    """The curves of all signals that come, on one screen."""
+    """The curves of all signals that come, on one screen; in the order of the patterns that mean them, then by id."""
 
-    def __init__(self, span_s: float, dots: Dots = BRAILLE) -> None:
+    def __init__(self, span_s: float, dots: Dots = BRAILLE, patterns: Sequence[str] = ("*",)) -> None:
         self._span_ns = round(span_s * 1e9)
         self._dots = dots
+        self._patterns = [SignalPatterns((pattern,)) for pattern in patterns]
         self._curves: dict[tuple[str, int, str], _Curve] = {}
 
     def draw(self, messages: Iterable[LiveMessage], now_ns: int, skipped: int, width: int, height: int) -> str:
         """The screen after an update, as text that draws over the one before."""
         self._take(messages)
-        curves = [self._curves[key] for key in sorted(self._curves)]
+        curves = sorted(self._curves.values(), key=lambda curve: curve.rank)
         room = max(1 + ROWS_MIN, height - 3)
         shown_curves = curves[: max(1, room // (1 + ROWS_MIN))]
         lines = list(self._panels(shown_curves, now_ns, width, room)) if curves else []
@@ -119,8 +123,9 @@ class Plot:
                 if isinstance(sample.value, str) or (key not in self._curves and len(self._curves) >= SIGNALS_MAX):
                     continue
                 if key not in self._curves:
-                    name = f"{message.bus}.{message.message}.{sample.signal}"
-                    self._curves[key] = _Curve(name, sample, message.time_ns, Course(self._span_ns))
+                    parts = message.bus, message.message, sample.signal
+                    rank = next((n for n, each in enumerate(self._patterns) if each.match(*parts)), 0), *key
+                    self._curves[key] = _Curve(rank, ".".join(parts), sample, message.time_ns, Course(self._span_ns))
                 curve = self._curves[key]
                 curve.sample, curve.time_ns = sample, message.time_ns
                 curve.course.add(message.time_ns, sample.value)

@@ -42,11 +42,11 @@ class Follow:
     in_place: bool = False
     plot_s: float = 0.0
 
-    def drawing(self, out: TextIO) -> table.Table | Plot:
+    def drawing(self, out: TextIO, selection: Selection) -> table.Table | Plot:
         """What is drawn in place, empty."""
         if not self.plot_s:
             return table.Table()
-        return Plot(self.plot_s, dots_for(out.encoding or "ascii", os.environ.get("TERM", "")))
+        return Plot(self.plot_s, dots_for(out.encoding or "ascii", os.environ.get("TERM", "")), selection.signal)
 
 
 def tail(path: Path, selection: Selection, how: Follow, out: TextIO) -> None:
@@ -55,10 +55,10 @@ def tail(path: Path, selection: Selection, how: Follow, out: TextIO) -> None:
         out.write(table.HIDE_CURSOR + table.CLEAR)
     try:
         signals: LiveSignals | None = None
-        drawn = how.drawing(out)
+        drawn = how.drawing(out, selection)
         for answer in _answers(path, how.every_s):
             if answer.definitions is not None:
-                signals, drawn = LiveSignals(answer.definitions, selection), how.drawing(out)
+                signals, drawn = LiveSignals(answer.definitions, selection), how.drawing(out, selection)
             if answer.frames is not None and signals is not None:
                 _write(signals, answer, drawn, how, out)
     finally:

@@ -65,6 +65,21 @@ def test_states_are_steps_and_bear_their_names() -> None:
     ]
 
 
+def test_curves_stand_in_the_order_in_which_they_were_asked_for() -> None:
+    figure = Plot(10, ASCII, ("car.DRIVE.TORQUE", "S*", "*"))
+    update = message(0, Sample("ANGLE", 1.5), speed(1.5), Sample("STEER", 1.5), Sample("TORQUE", 1.5))
+    heads = [line for line in drawn(figure, 0, update, width=80, height=24) if line.startswith("car")]
+    assert [head.split()[0].rpartition(".")[2] for head in heads] == ["TORQUE", "SPEED", "STEER", "ANGLE"]
+
+
+def test_an_adapters_clock_may_be_a_little_ahead() -> None:
+    figure = Plot(10, ASCII)
+    for second in range(5):
+        lines = drawn(figure, second, message(second + 0.9, speed(second + 0.5)))
+    assert "*" in "".join(lines)
+    assert "max 4.5" in drawn(figure, 4, width=80)[0]
+
+
 def test_a_silence_breaks_the_curve_and_the_value_bears_its_age() -> None:
     figure = Plot(60, ASCII)
     drawn(figure, 0, message(0, speed(0.5)))
