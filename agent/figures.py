@@ -208,6 +208,7 @@ class Figures:
 
     def _spool(self) -> SpoolFigures:
         stats, spool = self._stored.spool, self.config.spool
+        now_ns, now_s = self.clock.wall_ns(), time.monotonic()
         return SpoolFigures(
             path=str(spool.path),
             classes=tuple(
@@ -221,6 +222,12 @@ class Figures:
                     corrupt=held.corrupt_records,
                     refused=held.refused_records,
                     samples=self.counters.of(name).samples,
+                    sealed_bytes=self.counters.of(name).batch_bytes,
+                    acknowledged=held.acknowledged_records,
+                    acknowledged_ns=now_ns - round((now_s - held.acknowledged_s) * 1e9)
+                    if held.acknowledged_records
+                    else 0,
+                    acknowledged_end_ns=held.acknowledged_end_ns,
                 )
                 for name, held in stats.items()
             ),

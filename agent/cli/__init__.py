@@ -14,9 +14,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from agent import __version__
 from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError
@@ -54,6 +55,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; the result is the process's exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    speak(sys.stdout)
     try:
         return _run(arguments)
     except SystemExit as end:  # argparse ends so, on --help too
@@ -72,6 +74,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not all(isinstance(error, AgentError) for error in errors):
             raise
         return _fail(errors)
+
+
+def speak(out: TextIO) -> None:
+    """Names and units are not ASCII, and no reason to fail: what a terminal cannot show is a question mark there; what
+    goes elsewhere, JSON among it, is UTF-8 whatever the locale says."""
+    if isinstance(out, io.TextIOWrapper):
+        if out.isatty():
+            out.reconfigure(errors="replace")
+        else:
+            out.reconfigure(encoding="utf-8")
 
 
 def _run(arguments: list[str]) -> int:

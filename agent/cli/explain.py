@@ -50,7 +50,7 @@ def run(args: Namespace) -> int:
     known = gather(args.socket, args.config, DEFAULT_CONFIG)
     if known.silent:
         print(f"canferry: {known.silent}", file=sys.stderr)
-    explanation = explain(known.definitions, known.rows, args.subject, known.integrity)
+    explanation = explain(known.definitions, known.rows, args.subject, known.integrity, known.classes)
     if args.json:
         print(json.dumps(explained.plain(explanation) | {"agent": bool(known.time_ns)}, ensure_ascii=False))
     else:

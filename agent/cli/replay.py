@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.playing import add_bus_arguments, play_onto, speed
+from agent.cli.progress import Progress
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,14 +73,15 @@ def run(args: Namespace) -> int:
     from agent.sources.replay import read_log
 
     config, buses = _configured(args)
-    with read_log(args.log, buses=buses) as blocks:
+    with read_log(args.log, buses=buses) as blocks, Progress() as progress:
+        watched = progress.frames(blocks, args.log.name)
         if args.out is not None:
-            packer = replaying.replay_into(config, blocks, args.out, speed=args.speed)
+            packer = replaying.replay_into(config, watched, args.out, speed=args.speed)
         else:
             if args.config is not None:
                 refuse(args.config, check_endpoint(config))
                 refuse(args.config, check_credentials(config))
-            packer = asyncio.run(replaying.replay(config, blocks, speed=args.speed))
+            packer = asyncio.run(replaying.replay(config, watched, speed=args.speed))
         refused, ignored = blocks.refused, blocks.ignored
     _print(packer.counters, refused, ignored, as_json=args.json)
     return 0

@@ -7,9 +7,11 @@ import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.cli.progress import Progress
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,13 +66,18 @@ def run(args: Namespace) -> int:
 
     _check(args)
     with ExitStack() as opened:
+        progress = opened.enter_context(Progress())
         paths, source = args.paths, ", ".join(path.absolute().name for path in args.paths)
+        progress.tell(f"{source}: looking into it", now=True)
         if args.dbc is not None:
             from agent.report.recorded import recorded
 
-            paths = [opened.enter_context(recorded(args.paths[0], args.dbc, args.bus, args.vehicle))]
-        found = survey(Inventory(paths), None if args.dbc is not None else args.vehicle)
-    content = "".join(page(found, source, args.hours)).encode()
+            watched = partial(progress.frames, name=source)
+            paths = [opened.enter_context(recorded(args.paths[0], args.dbc, args.bus, args.vehicle, watched))]
+        vehicle = None if args.dbc is not None else args.vehicle
+        found = survey(Inventory(paths), vehicle, progress.batches(args.html.name))
+        progress.tell(f"{args.html.name}: drawing", now=True)
+        content = "".join(page(found, source, args.hours)).encode()
     with whole(args.html) as fresh:
         fresh.write_bytes(content)
     summary = {

@@ -29,7 +29,8 @@ examples:
   canferry status --log-level debug; journalctl -fu canferry
 
 Exit status, also for health checks: 0 well; 1 somebody has to act (a finding of level "error"); 2 wrong usage, or no
-agent answers. --json prints {"findings": [{"code", "level", "about", "cause", "move"}, …], "snapshot": {…}}.
+agent answers; --watch ends with that of the last one.
+--json prints {"findings": [{"code", "level", "about", "cause", "move"}, …], "snapshot": {…}}.
 """
 
 
@@ -58,16 +59,25 @@ def run(args: Namespace) -> int:
     """Ask and tell; 1 where somebody has to act, 2 where no agent answers."""
     from agent.errors import AgentError
 
-    path = asked_socket(args)
-    while True:
-        try:
-            status = _show(path, args)
-        except AgentError as error:
-            print(f"canferry: {error}", file=sys.stderr, flush=True)
-            status = 2
+    path, status = asked_socket(args), 2
+    try:
+        while True:
+            try:
+                status = _show(path, args)
+            except AgentError as error:
+                if args.watch and sys.stdout.isatty():  # no figures of an agent that is gone
+                    print(_UPPER_LEFT + _CLEAR, end="", flush=True)
+                print(f"canferry: {error}", file=sys.stderr, flush=True)
+                status = 2
+            if not args.watch:
+                return status
+            time.sleep(WATCH_S)
+    except KeyboardInterrupt:
         if not args.watch:
-            return status
-        time.sleep(WATCH_S)
+            raise
+        if sys.stdout.isatty():
+            print()
+        return status
 
 
 def _show(path: Path, args: Namespace) -> int:

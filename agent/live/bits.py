@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A payload bit by bit, and which signal each belongs to. Pure.
 
-    byte     0         1         2
-    bits     00000100  11111110  11111111
-    signal   aaaaaaaa  bbbbbbbb  bbbbbbbb
+    byte   0        1        2
+    bits   00000100 11111110 11111111
+    signal aaaaaaaa bbbbbbbb bbbbbbbb
+
+Eight bytes take 78 columns: with an indent of two they fit a terminal of 80.
 
 Bits are numbered as the DBC numbers them: bit n lies in byte n // 8, and n % 8 = 0 is its least significant. An Intel
 signal begins at its least significant bit and goes up; a Motorola one begins at its most significant, goes down within
@@ -60,9 +62,9 @@ def drawing(payload: bytes, signals: Mapping[str, SignalDefinition], *, coloured
     bits = "".join(f"{byte:08b}" for byte in payload)
     for begin in range(0, len(payload), BYTES_A_LINE):
         places = range(begin, min(begin + BYTES_A_LINE, len(payload)))
-        yield "byte    " + "  ".join(f"{place:<8}" for place in places).rstrip()
-        yield "bits    " + "  ".join(_painted(bits, owned, place, coloured=coloured) for place in places)
-        yield "signal  " + "  ".join(_painted(owned, owned, place, coloured=coloured) for place in places)
+        yield "byte   " + " ".join(f"{place:<8}" for place in places).rstrip()
+        yield "bits   " + " ".join(_painted(bits, owned, place, coloured=coloured) for place in places)
+        yield "signal " + " ".join(_painted(owned, owned, place, coloured=coloured) for place in places)
 
 
 def _painted(text: str, owned: str, place: int, *, coloured: bool) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from agent.clock import YEAR_2020_NS
@@ -154,7 +155,8 @@ def _of_silent_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
         move = f"compare bitrates (ip -details link show {bus.channel}; the DBC's BS_ or the car's manual), then wiring"
         yield Finding("bus_errors_only", ERROR, bus.name, cause, move)
     elif snapshot.reloaded_s > SILENT_S:
-        cause, move = "no frame has come", f"the ignition may be off; else wiring, termination; candump {bus.channel}"
+        look = f"; candump {bus.channel}" if bus.interface == "socketcan" else ""
+        cause, move = "no frame has come", f"the ignition may be off; else wiring, termination{look}"
         if bus.filtered:
             cause = "no frame has come of those that rules want; the kernel lets no others through"
             move = f"candump {bus.channel}: where frames come, the DBC files or the rules do not fit this car"
@@ -197,9 +199,8 @@ def _of_link(snapshot: Snapshot) -> Iterator[Finding]:
     if expired:
         days = (snapshot.time_ns - link.certificate_ends_ns) // DAY_NS
         cause = f"the vehicle's own certificate expired {f'{days} days ago' if days else 'within the last day'}"
-        yield Finding(
-            "certificate_expired", ERROR, link.broker, cause, "renew mqtt.certificate; it is read at the next try"
-        )
+        move = f"{_clock_first(snapshot)}renew mqtt.certificate; it is read at the next try"
+        yield Finding("certificate_expired", ERROR, link.broker, cause, move)
     elif YEAR_2020_NS < snapshot.time_ns < link.certificate_ends_ns < snapshot.time_ns + EXPIRES_SOON_NS:
         days = (link.certificate_ends_ns - snapshot.time_ns) // DAY_NS
         cause = f"the vehicle's own certificate expires in {days} days"
@@ -212,10 +213,18 @@ def _of_link(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("broker_unreachable", WARNING, link.broker, "it has not answered yet", "canferry check")
 
 
+def _clock_first(snapshot: Snapshot) -> str:
+    """What has expired may not have: a clock that is ahead says the same of every certificate."""
+    if snapshot.clock_trusted:
+        return ""
+    return f"first see whether it really is {datetime.fromtimestamp(snapshot.time_ns / 1e9, UTC):%Y-%m-%d}; "
+
+
 def _of_trouble(link: LinkFigures, snapshot: Snapshot) -> Finding:
     why, broker = link.last_error or link.trouble, link.broker
     if "its certificate" in why:
-        move = "correct mqtt.ca or mqtt.broker, or have the broker's certificate renewed; canferry check tries it"
+        move = _clock_first(snapshot) if "expired" in why else ""
+        move += "correct mqtt.ca or mqtt.broker, or have the broker's certificate renewed; canferry check tries it"
         return Finding("broker_certificate", ERROR, broker, why, move)
     if link.trouble == "unauthorized":
         move = "mend credentials, or the broker's access rules for this client and topic; nothing is lost meanwhile"

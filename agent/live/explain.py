@@ -30,8 +30,9 @@ from agent.model import EXTENDED, EXTENDED_MASK
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from agent.config.collecting import TriggerConfig
     from agent.live.protocol import BusDefinition, Definitions, GuardDefinition, Row
-    from agent.live.snapshot import IntegrityFigures
+    from agent.live.snapshot import ClassFigures, IntegrityFigures
     from agent.model import MessageDefinition, SignalDefinition
 
 ITEMS_MAX = 20
@@ -77,6 +78,7 @@ class Item:
     triggers   names of those that record something of it
     raw_kept   it is kept as raw bytes, without being described
     verified   its counter and checksum, None where neither is verified
+    classes    of what is kept or recorded of it, as far as the agent told: where their batches are
     near       of what nobody describes: what comes near, each one sentence
     """
 
@@ -92,6 +94,7 @@ class Item:
     raw_kept: bool = False
     near: tuple[str, ...] = ()
     verified: Verified | None = None
+    classes: tuple[ClassFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +108,23 @@ class Explanation:
 
 
 def explain(
-    definitions: Definitions, rows: Sequence[Row], question: str, integrity: Sequence[IntegrityFigures] = ()
+    definitions: Definitions,
+    rows: Sequence[Row],
+    question: str,
+    integrity: Sequence[IntegrityFigures] = (),
+    classes: Sequence[ClassFigures] = (),
 ) -> Explanation:
     """What is known of an id or a name."""
-    return _Explainer(definitions, rows, integrity).explain(question)
+    return _Explainer(definitions, rows, integrity, classes).explain(question)
 
 
 class _Explainer:
     def __init__(
-        self, definitions: Definitions, rows: Sequence[Row], integrity: Sequence[IntegrityFigures] = ()
+        self,
+        definitions: Definitions,
+        rows: Sequence[Row],
+        integrity: Sequence[IntegrityFigures],
+        classes: Sequence[ClassFigures],
     ) -> None:
         catalog = decode_catalog(definitions.catalog_bytes)
         self._definitions = definitions
@@ -128,6 +139,7 @@ class _Explainer:
             bus, name = self._messages[guard.message].bus, self._messages[guard.message].name
             self._verified[bus, name] = Verified(guard, found.get(f"{bus}.{name}"))
         self._book = RuleBook.of(definitions.collect)
+        self._classes = classes
 
     def explain(self, question: str) -> Explanation:
         """Names first, then ids: of those the first reading of which anything is known, else the likeliest."""
@@ -177,9 +189,13 @@ class _Explainer:
     def _item(self, bus: int, can_id: int, message: MessageDefinition | None) -> Item:
         of_bus, row = self._buses[bus], self._heard.get((bus, can_id))
         if message is None:
-            raw_kept = of_bus.keep_unknown and self._keeps_raw(of_bus, can_id)
-            return Item(of_bus.name, can_id, None, row=row, raw_kept=raw_kept, near=tuple(self._near(bus, can_id)))
+            raw_in = self._keeps_raw(of_bus, can_id) if of_bus.keep_unknown else set()
+            near = tuple(self._near(bus, can_id))
+            return Item(
+                *(of_bus.name, can_id, None), row=row, raw_kept=bool(raw_in), near=near, classes=self._in(raw_in)
+            )
         file, line = _place(of_bus, message)
+        kept, recording = tuple(self._kept(message)), list(self._recording(message))
         return Item(
             of_bus.name,
             can_id,
@@ -188,9 +204,10 @@ class _Explainer:
             line,
             row,
             self._decoded(message, row),
-            tuple(self._kept(message)),
-            tuple(self._recording(message)),
+            kept,
+            tuple(trigger.name for trigger in recording),
             verified=self._verified.get((message.bus, message.name)),
+            classes=self._in({each.priority for each in kept} | {trigger.priority for trigger in recording}),
         )
 
     def _decoded(self, message: MessageDefinition, row: Row | None) -> tuple[Decoded, ...]:
@@ -217,15 +234,21 @@ class _Explainer:
             rules = tuple(sorted(by_class[planned.priority]))
             yield Kept(planned.priority, planned.kept, planned.how, rules)
 
-    def _keeps_raw(self, bus: BusDefinition, can_id: int) -> bool:
-        name = f"0x{can_id & EXTENDED_MASK:X}"
-        return not self._book.rules or any(self._book.keepers(bus.name, name, f"byte{n}") for n in range(64))
+    def _in(self, priorities: set[str]) -> tuple[ClassFigures, ...]:
+        return tuple(each for each in self._classes if each.name in priorities)
 
-    def _recording(self, message: MessageDefinition) -> Iterator[str]:
+    def _keeps_raw(self, bus: BusDefinition, can_id: int) -> set[str]:
+        """The classes that do."""
+        if not self._book.rules:
+            return {"normal"}
+        name = f"0x{can_id & EXTENDED_MASK:X}"
+        return {rule.config.priority for n in range(64) for rule in self._book.keepers(bus.name, name, f"byte{n}")}
+
+    def _recording(self, message: MessageDefinition) -> Iterator[TriggerConfig]:
         for trigger in self._definitions.triggers:
             match = SignalPatterns(trigger.record).match
             if any(match(message.bus, message.name, signal.name) for signal in message.signals):
-                yield trigger.name
+                yield trigger
 
     def _near(self, bus: int, can_id: int) -> Iterator[str]:
         """What it would be if one thing were different."""

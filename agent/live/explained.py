@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent.live.explain import Decoded, Explanation, Item, Kept, Verified
+    from agent.live.snapshot import ClassFigures
 
 
 def text(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> Iterator[str]:
@@ -35,14 +36,16 @@ def _item(item: Item, now_ns: int, *, coloured: bool) -> Iterator[str]:
     if item.message is None:
         yield head + "described by no DBC file of the bus"
     else:
-        place = f"   {item.file}:{item.line}" if item.line else f"   {item.file}" if item.file else ""
         cycle = f", each {item.message.cycle_ms} ms" if item.message.cycle_ms else ""
         by_group = ", by PGN" if item.message.j1939 else ""
-        yield f"{head}{item.message.name}, {item.message.length} bytes{cycle}{by_group}{place}"
+        yield f"{head}{item.message.name}, {item.message.length} bytes{cycle}{by_group}"
+    if item.file:
+        yield f"  defined    {item.file}:{item.line}" if item.line else f"  defined    {item.file}"
     if now_ns:
         yield _heard(item, now_ns)
     yield from _bits(item, coloured=coloured)
     yield from (f"  kept       {line}" for line in _fate(item))
+    yield from (f"  sent       {_sent(each, now_ns)}" for each in item.classes)
     if item.verified is not None:
         yield from (f"  verified   {line}" for line in _verified(item.verified, told=bool(now_ns)))
     for trigger in item.triggers:
@@ -98,6 +101,22 @@ def _fate(item: Item) -> Iterator[str]:
         yield "no: no rule keeps any of its signals" + (" but triggers record" if item.triggers else "")
     for kept_in in item.kept:
         yield _of_class(kept_in, len(item.signals))
+
+
+def _sent(each: ClassFigures, now_ns: int) -> str:
+    """Where the batches of a class are."""
+    count = "1 batch waits" if each.batches == 1 else f"{each.batches:,} batches wait"
+    waiting = f"; {count}, the oldest begun {_ago(each.oldest_ns, now_ns)}"
+    if not each.acknowledged:
+        return f"{each.name}: nothing acknowledged since the start{waiting if each.batches else ''}"
+    return (
+        f"{each.name}: last acknowledged {_ago(each.acknowledged_ns, now_ns)}, with what came until "
+        f"{_ago(each.acknowledged_end_ns, now_ns)}{waiting if each.batches else ''}"
+    )
+
+
+def _ago(time_ns: int, now_ns: int) -> str:
+    return f"{duration(max(0, now_ns - time_ns) / 1e9)} ago"
 
 
 def _verified(verified: Verified, *, told: bool) -> Iterator[str]:
@@ -161,6 +180,16 @@ def _plain_item(item: Item) -> dict[str, Any]:
         "kept_raw": item.raw_kept,
         "verified": item.verified and _plain_verified(item.verified),
         "triggers": list(item.triggers),
+        "sent": [
+            {
+                "class": each.name,
+                "acknowledged": each.acknowledged,
+                "acknowledged_t": each.acknowledged_ns / 1e9 if each.acknowledged else None,
+                "until_t": each.acknowledged_end_ns / 1e9 if each.acknowledged else None,
+                "waiting": each.batches,
+            }
+            for each in item.classes
+        ],
         "near": list(item.near),
     }
 

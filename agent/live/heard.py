@@ -3,8 +3,7 @@
 
 Promise: an exact count of the frames of each (bus, arbitration id), its last frame, and per bus what the DBC files
 know, at a cost per block and not per frame: sums over the block, a search of its ids among those seen, one scatter of
-their last frames. A block of 14,000 frames of 100 ids, 0.7 s of 20,000 frames a second, takes 0.2 ms, a fifth of
-what decoding it takes; to send its last frames to somebody who looks, as much again.
+their last frames. To look costs per id, not per frame: columns are turned into rows all at once.
 
 Limits: `IDS_MAX` ids; those that come first after that are counted in the totals of their bus alone. Rates are those
 of the blocks of the last `RATE_S` seconds, by the given monotonic clock. One thread.
@@ -15,7 +14,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -63,16 +63,19 @@ class BusTraffic:
     last_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class LastFrame:
-    """The last frame of an id, and how many there were. `message`: its index among the definitions, -1 of none."""
+class LastFrame(NamedTuple):
+    """The last frame of an id, and how many there were: a row of `protocol.Frames`.
+
+    message   its index among the definitions, -1 of none
+    payload   in hexadecimal
+    """
 
     bus: int
     can_id: int
     message: int
-    count: int
+    frames: int
     time_ns: int
-    payload: bytes
+    payload: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,18 +217,22 @@ class Heard:
         """
         rows = np.flatnonzero(self._stamp > after)
         rows = rows[np.argsort(self._stamp[rows])][: limit if limit >= 0 else None]
-        return [self._last_frame(row) for row in rows.tolist()], int(self._stamp[rows[-1]]) if len(rows) else after
+        return self._last_frames(rows), int(self._stamp[rows[-1]]) if len(rows) else after
 
-    def _last_frame(self, row: int) -> LastFrame:
-        key = int(self._key[row])
-        return LastFrame(
-            bus=key >> 32,
-            can_id=key & 0xFFFF_FFFF,
-            message=int(self._message[row]),
-            count=int(self._count[row]),
-            time_ns=int(self._time_ns[row]),
-            payload=self._data[row, : self._length[row]].tobytes(),
+    def _last_frames(self, rows: NDArray[np.intp]) -> list[LastFrame]:
+        key, width = self._key.take(rows), 2 * self._data.shape[1]
+        digits = self._data.take(rows, axis=0).tobytes().hex()
+        length = (self._length.take(rows).astype(np.int64) << 1).tolist()
+        payloads = [digits[begin : begin + held] for begin, held in zip(count(0, width), length, strict=False)]
+        columns = (
+            (key >> np.uint64(32)).tolist(),
+            (key & np.uint64(0xFFFF_FFFF)).tolist(),
+            self._message.take(rows).tolist(),
+            self._count.take(rows).tolist(),
+            self._time_ns.take(rows).tolist(),
+            payloads,
         )
+        return list(map(LastFrame._make, zip(*columns, strict=True)))
 
     def _rates(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Frames and bits a second of each bus, of late."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.live.protocol import Definitions, Row
-    from agent.live.snapshot import IntegrityFigures
+    from agent.live.snapshot import ClassFigures, IntegrityFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Knowledge:
 
     silent      why no agent told it
     integrity   what counters and checksums have told of each message that is verified
+    classes     what has become of the batches of each class
     """
 
     definitions: Definitions
@@ -36,6 +37,7 @@ class Knowledge:
     time_ns: int = 0
     silent: str = ""
     integrity: tuple[IntegrityFigures, ...] = ()
+    classes: tuple[ClassFigures, ...] = ()
 
 
 def gather(socket: Path | None, config: Path | None, default_config: Path) -> Knowledge:
@@ -54,13 +56,12 @@ def _of_agent(path: Path) -> Knowledge:
     for answer in ask(path, "frames"):
         definitions = answer.definitions or definitions
         if answer.frames is not None and definitions is not None:
-            return Knowledge(definitions, answer.frames.rows, answer.frames.time_ns, integrity=_integrity(path))
+            rows, now_ns = answer.frames.rows, answer.frames.time_ns
+            snapshot = ask_once(path, "status").snapshot
+            if snapshot is None:
+                return Knowledge(definitions, rows, now_ns)
+            return Knowledge(definitions, rows, now_ns, integrity=snapshot.integrity, classes=snapshot.spool.classes)
     raise NoAgentError(f"{path}: the agent ended the connection without an answer")
-
-
-def _integrity(path: Path) -> tuple[IntegrityFigures, ...]:
-    snapshot = ask_once(path, "status").snapshot
-    return () if snapshot is None else snapshot.integrity
 
 
 def _of_config(config: Config, silent: str) -> Knowledge:

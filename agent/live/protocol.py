@@ -32,7 +32,7 @@ Limits: `LINE_BYTES_MAX` a question.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -40,11 +40,6 @@ from agent.config.collecting import CollectConfig, TriggerConfig  # noqa: TC001 
 from agent.errors import AgentError
 from agent.live.snapshot import Snapshot  # noqa: TC001
 from agent.units import Quantity
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from agent.live.heard import LastFrame
 
 VERSION = 1
 LINE_BYTES_MAX = 4096
@@ -159,11 +154,6 @@ def decode_answer(line: bytes) -> Answer:
     if answer.version != VERSION:
         raise ProtocolError(f"the agent speaks version {answer.version}, this command {VERSION}: use that agent's own")
     return answer
-
-
-def encode_rows(found: Iterable[LastFrame]) -> tuple[Row, ...]:
-    """As they travel."""
-    return tuple((each.bus, each.can_id, each.message, each.count, each.time_ns, each.payload.hex()) for each in found)
 
 
 def _decode(line: bytes, kind: type[_Message]) -> _Message:

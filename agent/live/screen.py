@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from agent.live.snapshot import BusFigures, Snapshot
 
 SAID_MAX = 3
+FORECAST_S = 60.0
+"""So long something has to have been kept before it is told how long the spool has room."""
 _COLOURS = {"error": "31", "warning": "33", "note": "36", "good": "32", "faint": "2"}
 _BUS_HEAD = ("bus", "state", "load", "frames/s", "frames", "known", "dropped", "in part", "errors")
 
@@ -22,16 +24,16 @@ def screen(snapshot: Snapshot, findings: Sequence[Finding], *, width: int = 100,
     """Lines for a terminal of this width."""
     paint = _Paint(coloured)
     return [
-        *_head(snapshot, paint),
+        *_head(snapshot, width, paint),
         "",
         *_buses(snapshot.buses, paint),
         "",
-        *_spool(snapshot),
+        *_spool(snapshot, width),
         "",
-        *_link(snapshot, paint),
+        *_link(snapshot, findings, width, paint),
         "",
         *_findings(findings, width, paint),
-        *_said(snapshot, width, paint),
+        *_said(snapshot, findings, width, paint),
     ]
 
 
@@ -43,14 +45,17 @@ class _Paint:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self._coloured else text
 
 
-def _head(snapshot: Snapshot, paint: _Paint) -> Iterator[str]:
+def _head(snapshot: Snapshot, width: int, paint: _Paint) -> Iterator[str]:
     now = datetime.fromtimestamp(snapshot.time_ns / 1e9, UTC)
     trusted = "" if snapshot.clock_trusted else ", not synchronised"
     logs = f", logs {snapshot.log_level}" if snapshot.log_level not in ("", "info") else ""
-    yield (
-        f"{snapshot.vehicle}   canferry {snapshot.agent}, process {snapshot.pid}, up {duration(snapshot.up_s)}{logs}   "
-        + paint(f"clock {now:%Y-%m-%d %H:%M:%S} UTC{trusted}", "faint")
-    )
+    process = f"canferry {snapshot.agent}, process {snapshot.pid}, up {duration(snapshot.up_s)}{logs}"
+    clock = f"clock {now:%Y-%m-%d %H:%M:%S} UTC{trusted}"
+    if len(line := f"{snapshot.vehicle}   {process}   ") + len(clock) <= width:
+        yield line + paint(clock, "faint")
+    else:
+        yield line.rstrip()
+        yield paint(clock, "faint")
 
 
 def _buses(buses: Sequence[BusFigures], paint: _Paint) -> Iterator[str]:
@@ -68,7 +73,7 @@ def _bus_cells(bus: BusFigures) -> tuple[str, ...]:
     return bus.name, bus.state, load, rate, f"{bus.frames:,}", known, *counts
 
 
-def _spool(snapshot: Snapshot) -> Iterator[str]:
+def _spool(snapshot: Snapshot, width: int) -> Iterator[str]:
     spool = snapshot.spool
     rows = [("spool", "batches", "size", "oldest", "samples kept", "evicted")]
     for each in spool.classes:
@@ -76,25 +81,40 @@ def _spool(snapshot: Snapshot) -> Iterator[str]:
         evicted = f"{each.evicted + each.dropped:,}"
         rows.append((each.name, f"{each.batches:,}", size(each.size_bytes), oldest, f"{each.samples:,}", evicted))
     yield from _aligned(rows, 1)
-    yield (
-        f"on disk {size(spool.disk_bytes)} of {size(spool.limit_bytes)}, {size(spool.free_bytes)} free on the disk "
-        f"({spool.path})"
-    )
+    lasts_s = room_s(snapshot)
+    lasts = "" if lasts_s is None else f", room for {duration(lasts_s)} without a link at the rate since the start"
+    held = f"on disk {size(spool.disk_bytes)} of {size(spool.limit_bytes)}{lasts}"
+    yield from _wrapped(f"{held}; {size(spool.free_bytes)} free on the disk ({spool.path})", width, after="  ")
 
 
-def _link(snapshot: Snapshot, paint: _Paint) -> Iterator[str]:
+def room_s(snapshot: Snapshot) -> float | None:
+    """For how long the spool has room if nothing is acknowledged and as much is kept as since the process started; None
+    where that cannot be told yet."""
+    spool = snapshot.spool
+    sealed = sum(each.sealed_bytes for each in spool.classes)
+    if snapshot.up_s < FORECAST_S or not sealed:
+        return None
+    waiting = sum(each.size_bytes for each in spool.classes)
+    on_disk = max(0, spool.free_bytes - spool.min_free_bytes) + spool.disk_bytes
+    return max(0, min(spool.limit_bytes, on_disk) - waiting) / (sealed / snapshot.up_s)
+
+
+def _link(snapshot: Snapshot, findings: Sequence[Finding], width: int, paint: _Paint) -> Iterator[str]:
     link = snapshot.link
-    state = paint("up", "good") if link.connected else paint("no link", "warning")
+    state = "up" if link.connected else "no link"
     since = "" if not link.since_ns else f" since {duration(max(0, snapshot.time_ns - link.since_ns) / 1e9)}"
-    yield (
-        f"link {link.broker}: {state}{since}; {link.acknowledged:,} batches ({size(link.acknowledged_bytes)}) "
-        f"acknowledged, {link.in_flight} on their way"
+    done = f"{link.acknowledged:,} batches ({size(link.acknowledged_bytes)}) acknowledged"
+    first, *more = _wrapped(
+        f"link {link.broker}: {state}{since}; {done}, {link.in_flight} on their way", width, after="  "
     )
-    if link.last_error:
-        tried = f", tried again every {link.next_try_s:.0f} s or so" if link.next_try_s else ""
-        yield f"  {link.last_error}{tried}"
+    yield first.replace(f": {state}", f": {paint(state, 'good' if link.connected else 'warning')}", 1)
+    yield from more
+    told = any(link.last_error in finding.cause for finding in findings)
+    parts = [link.last_error] if link.last_error and not told else []
+    parts += [f"tried again every {link.next_try_s:.0f} s or so"] if link.next_try_s else []
+    yield from _wrapped(", ".join(parts), width, first="  ", after="    ")
     if snapshot.network:
-        yield f"  {'; '.join(snapshot.network)}"
+        yield from _wrapped("; ".join(snapshot.network), width, first="  ", after="    ")
 
 
 def _findings(findings: Sequence[Finding], width: int, paint: _Paint) -> Iterator[str]:
@@ -108,11 +128,13 @@ def _findings(findings: Sequence[Finding], width: int, paint: _Paint) -> Iterato
         yield from _wrapped(f"→ {finding.move}", width, first="  ", after="    ")
 
 
-def _said(snapshot: Snapshot, width: int, paint: _Paint) -> Iterator[str]:
-    """What was logged last."""
-    if snapshot.said:
+def _said(snapshot: Snapshot, findings: Sequence[Finding], width: int, paint: _Paint) -> Iterator[str]:
+    """What was logged last, but for reasons that a finding has told already."""
+    told = " ".join(finding.cause for finding in findings)
+    fresh = [said for said in snapshot.said if not said.reason or said.reason not in told]
+    if fresh:
         yield ""
-    for said in reversed(snapshot.said[-SAID_MAX:]):
+    for said in reversed(fresh[-SAID_MAX:]):
         ago = duration(max(0, snapshot.time_ns - said.time_ns) / 1e9)
         parts = [part for part in (said.about, said.reason, said.hint and f"→ {said.hint}") if part]
         text = textwrap.shorten(f"{ago} ago {said.level} {said.event} {' '.join(parts)}", 2 * width, placeholder=" …")

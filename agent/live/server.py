@@ -33,7 +33,6 @@ from agent.live.protocol import (
     ProtocolError,
     decode_question,
     encode,
-    encode_rows,
 )
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ class LiveServer:
         while not writer.is_closing():
             if writer.transport.get_write_buffer_size() <= BUFFER_BYTES_MAX:
                 found, stamp = await self._told.frames(stamp, ROWS_MAX if every_s else -1)
-                update = Frames(time_ns=self._told.wall_ns(), rows=encode_rows(found), skipped=skipped)
+                update = Frames(time_ns=self._told.wall_ns(), rows=tuple(found), skipped=skipped)
                 writer.write(encode(Answer(version=VERSION, frames=update)))
                 skipped, moved_s = 0, self._monotonic()
             elif self._monotonic() - moved_s > STUCK_S:

@@ -7,8 +7,8 @@ and scaling are used. An id that no DBC file describes is one signal, `data`, it
 A condition (the language of ``[[trigger]]``) is evaluated on the latest values at each update; what looks back over a
 time is refused, because not every frame comes here.
 
-Failure: ConfigError for a condition that cannot be used; what the agent sends is its own matter (ProtocolError,
-BatchError).
+Failure: ConfigError for a condition that cannot be used, and for a name or pattern that nothing of the agent bears,
+with the nearest one; what the agent sends is its own matter (ProtocolError, BatchError).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from agent.batch.catalog import decode_catalog
 from agent.batch.physical import names, numeric, physical, reads_as_float
 from agent.collect.binding import bind
 from agent.collect.condition import Evaluator
-from agent.collect.directory import Directory
+from agent.collect.directory import Directory, nearest
 from agent.collect.expression import ExpressionError
 from agent.collect.parser import parse_condition
-from agent.collect.patterns import Patterns
+from agent.collect.patterns import Patterns, SignalPatterns
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.errors import ConfigError
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from agent.batch.catalog import Catalog
     from agent.collect.expression import Count, Over, SignalRef
     from agent.live.protocol import Definitions, Row
     from agent.model import SignalDefinition
@@ -70,7 +71,8 @@ class LiveMessage:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is wanted, by names and patterns; the condition "" is always true."""
+    """What is wanted, by names and patterns, signals also as message.signal or bus.message.signal; the condition "" is
+    always true."""
 
     bus: tuple[str, ...] = ("*",)
     message: tuple[str, ...] = ("*",)
@@ -84,11 +86,12 @@ class LiveSignals:
     def __init__(self, definitions: Definitions, selection: Selection | None = None) -> None:
         selection = selection or Selection()
         catalog = decode_catalog(definitions.catalog_bytes)
+        _refuse_unknown(selection, catalog)
         self._buses = catalog.buses
         self._messages = catalog.messages
         self._decoder = Decoder(Plan(catalog.buses, catalog.messages))
         self._bus, self._message = Patterns(selection.bus), Patterns(selection.message)
-        self._signal = Patterns(selection.signal)
+        self._signal = SignalPatterns(selection.signal)
         self._latest = _Latest()
         self._evaluator = _evaluator(selection.when, catalog.messages) if selection.when else None
         self._shown: dict[tuple[str, int, str], object] = {}
@@ -131,9 +134,9 @@ class LiveSignals:
         wanted: list[tuple[str, int | float | str, str, str]] = [
             (definition.name, *value_of(definition, raw[number]))
             for number, definition in enumerate(signals)
-            if number in raw and self._signal.match(definition.name)
+            if number in raw and self._signal.match(bus_name, name, definition.name)
         ]
-        if message < 0 and self._signal.match(DATA):
+        if message < 0 and self._signal.match(bus_name, name, DATA):
             wanted.append((DATA, payload, "", ""))
         samples = []
         for signal, value, unit, choice in wanted:
@@ -166,6 +169,28 @@ def frame_block(rows: Sequence[Row]) -> FrameBlock:
         np.zeros(len(rows), np.uint8),
         np.frombuffer(bytearray(padded), np.uint8).reshape(-1, width),
     )
+
+
+def _refuse_unknown(selection: Selection, catalog: Catalog) -> None:
+    """A slip of the pen would show nothing, for ever; ids that no DBC file describes may still come."""
+    for pattern in selection.bus:
+        if not any(map(Patterns((pattern,)).match, catalog.buses)):
+            raise ConfigError(f'--bus: the agent has no bus "{pattern}"; accepted: {", ".join(catalog.buses)}')
+    names = [message.name for message in catalog.messages]
+    for pattern in selection.message:
+        if not (any(map(Patterns((pattern,)).match, names)) or _may_be_unknown(pattern)):
+            raise ConfigError(f'--message: the DBC files have no message "{pattern}"{nearest(pattern, names)}')
+    full = [(each.bus, each.name, signal.name) for each in catalog.messages for signal in each.signals]
+    for pattern in selection.signal:
+        match = SignalPatterns((pattern,)).match
+        if not (any(match(*each) for each in full) or match("", "", DATA) or _may_be_unknown(pattern)):
+            known = [".".join(each[-1 - min(pattern.count("."), 2) :]) for each in full]
+            raise ConfigError(f'the DBC files have no signal "{pattern}"{nearest(pattern, known)}')
+
+
+def _may_be_unknown(pattern: str) -> bool:
+    """Whether it could mean an id that no DBC file describes, named as in 0x1A0, or its data."""
+    return pattern.startswith(("0x", "*", "?", "[")) or pattern.endswith(f".{DATA}")
 
 
 def _evaluator(text: str, messages: Sequence[object]) -> Evaluator:

@@ -57,7 +57,9 @@ class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
     oldest_ns             when the oldest of them begins
     evicted, dropped      gone without having been sent: the oldest for want of room or past their time, or the newest
     corrupt, refused      set aside: damaged on disk, or never to be taken by the broker
-    samples               kept, since the start
+    samples, sealed_bytes   kept, and what they took in sealed batches, since the start
+    acknowledged          taken by the broker since the start; acknowledged_ns when the last of them was, and
+    acknowledged_end_ns   when the latest of them ends: what came later, and before that, may still be waiting
     """
 
     name: str
@@ -69,6 +71,10 @@ class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
     corrupt: int = 0
     refused: int = 0
     samples: int = 0
+    sealed_bytes: int = 0
+    acknowledged: int = 0
+    acknowledged_ns: int = 0
+    acknowledged_end_ns: int = 0
 
 
 class SpoolFigures(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,29 +37,36 @@ class Table:
             for sample in message.samples
         ]
         room = max(1, height - 2)
-        lines = [self._line(message, sample, fresh, now_ns, width) for message, sample, fresh in rows[:room]]
+        longest = max((len(_name(message, sample)) for message, sample, _ in rows), default=0)
+        lines = [self._line(message, sample, fresh, now_ns, width, longest) for message, sample, fresh in rows[:room]]
         left_out = f", {len(rows) - room} more: choose with --bus, --message, --signal" if len(rows) > room else ""
         missed = f", {skipped} updates skipped" if skipped else ""
         foot = f"{len(rows)} signals of {len(self._messages)} messages{left_out}{missed}"
+        if not rows:
+            foot = "none of these has come yet, or the condition is not true; canferry status tells of the buses"
         return HOME + "".join(f"{line}{CLEAR_LINE}\n" for line in [*lines, foot[:width]]) + CLEAR_REST
 
-    def _line(self, message: LiveMessage, sample: Sample, fresh: bool, now_ns: int, width: int) -> str:
+    def _line(self, message: LiveMessage, sample: Sample, fresh: bool, now_ns: int, width: int, longest: int) -> str:
         age_s = max(0.0, (now_ns - message.time_ns) / 1e9)
-        name = f"{message.bus}.{message.message}.{sample.signal}"
+        name = _name(message, sample)
         age = f"  {duration(age_s)} ago" if age_s >= STALE_S else ""
         value = shown(sample)
-        name_width = max(16, width - max(len(value), _VALUE_WIDTH) - len(age) - 2)
+        name_width = min(longest, max(16, width - max(len(value), _VALUE_WIDTH) - len(age) - 2))
         if len(name) > name_width:
             name = "…" + name[1 - name_width :]
         colour = _CHANGED if sample.changed and fresh else _STALE if age else ""
         return f"{name.ljust(name_width)}  {colour}{value.rjust(_VALUE_WIDTH)}{age}{_PLAIN if colour else ''}"
 
 
+def _name(message: LiveMessage, sample: Sample) -> str:
+    return f"{message.bus}.{message.message}.{sample.signal}"
+
+
 def lines(messages: Iterable[LiveMessage]) -> Iterator[str]:
     """For pipes and people: one line a signal."""
     for message in messages:
         for sample in message.samples:
-            yield f"{message.time_ns / 1e9:.6f} {message.bus}.{message.message}.{sample.signal} {shown(sample)}"
+            yield f"{message.time_ns / 1e9:.6f} {_name(message, sample)} {shown(sample)}"
 
 
 def json_line(message: LiveMessage) -> str:

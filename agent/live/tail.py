@@ -9,6 +9,7 @@ Failure: as of `client`, `signals`.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -16,7 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from agent.live import table
+from agent.live.canvas import dots_for
 from agent.live.client import NoAgentError, ask
+from agent.live.plot import Plot
 from agent.live.signals import LiveSignals, Selection
 
 if TYPE_CHECKING:
@@ -31,11 +34,19 @@ _PAUSE_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """How: every so many seconds, 0 for what there is now and no more; as JSON lines; as a table in place."""
+    """How: every so many seconds, 0 for what there is now and no more; as JSON lines; in place on a terminal: as a
+    table, or as curves of `plot_s` seconds where that is not 0."""
 
     every_s: float = 0.25
     as_json: bool = False
     in_place: bool = False
+    plot_s: float = 0.0
+
+    def drawing(self, out: TextIO, selection: Selection) -> table.Table | Plot:
+        """What is drawn in place, empty."""
+        if not self.plot_s:
+            return table.Table()
+        return Plot(self.plot_s, dots_for(out.encoding or "ascii", os.environ.get("TERM", "")), selection.signal)
 
 
 def tail(path: Path, selection: Selection, how: Follow, out: TextIO) -> None:
@@ -44,10 +55,10 @@ def tail(path: Path, selection: Selection, how: Follow, out: TextIO) -> None:
         out.write(table.HIDE_CURSOR + table.CLEAR)
     try:
         signals: LiveSignals | None = None
-        drawn = table.Table()
+        drawn = how.drawing(out, selection)
         for answer in _answers(path, how.every_s):
             if answer.definitions is not None:
-                signals, drawn = LiveSignals(answer.definitions, selection), table.Table()
+                signals, drawn = LiveSignals(answer.definitions, selection), how.drawing(out, selection)
             if answer.frames is not None and signals is not None:
                 _write(signals, answer, drawn, how, out)
     finally:
@@ -56,7 +67,7 @@ def tail(path: Path, selection: Selection, how: Follow, out: TextIO) -> None:
             out.flush()
 
 
-def _write(signals: LiveSignals, answer: Answer, drawn: table.Table, how: Follow, out: TextIO) -> None:
+def _write(signals: LiveSignals, answer: Answer, drawn: table.Table | Plot, how: Follow, out: TextIO) -> None:
     frames = answer.frames
     assert frames is not None
     messages = signals.take(frames.rows)

@@ -41,19 +41,20 @@ def page(survey: Survey, source: str, hours: float) -> Iterator[str]:
         + f" · {text(source)}</p>\n</header>\n<main>\n"
     )
     yield from _key_figures(survey, hours)
-    yield "<section><h2>The drive</h2>\n"
+    yield _contents(survey)
+    yield '<section id="drive"><h2>The drive</h2>\n'
     yield from plots.traffic(survey)
     yield "</section>\n"
     yield from _accounts(survey)
-    yield "<section><h2>Messages</h2>\n" + _of_messages(survey, hours) + '<div class="wide">'
+    yield '<section id="messages"><h2>Messages</h2>\n' + _of_messages(survey, hours) + '<div class="wide">'
     yield from tables.messages(survey, hours)
     yield "</div></section>\n"
     if survey.unknown:
-        yield "<section><h2>Frames that no DBC file describes</h2>\n<p>Counted, and not kept.</p>\n"
+        yield '<section id="unknown"><h2>Frames that no DBC file describes</h2>\n<p>Counted, and not kept.</p>\n'
         yield from tables.unknown(survey)
         yield "</section>\n"
     yield (
-        '<section><h2>Signals</h2>\n<p class="find"><label for="find">Find</label> '
+        '<section id="all-signals"><h2>Signals</h2>\n<p class="find"><label for="find">Find</label> '
         '<input type="search" id="find" placeholder="a part of a message\'s or a signal\'s name" autocomplete="off"> '
         '<span id="found" role="status"></span></p>\n'
         "<noscript><p>The plots are drawn by a script in this page, and scripts are turned off.</p></noscript>\n"
@@ -85,9 +86,19 @@ def _key_figures(survey: Survey, hours: float) -> Iterator[str]:
     yield "</dl>\n"
 
 
+def _contents(survey: Survey) -> str:
+    """Where what is, on a page that may be long."""
+    signals = sum(len(each.traces) for each in survey.messages if each.message)
+    places = [("drive", "The drive"), ("missing", f"What is missing ({len(survey.gaps):,})")]
+    places += [("messages", f"Messages ({len(survey.messages):,})")]
+    places += [("unknown", f"Unknown ids ({len(survey.unknown):,})")] if survey.unknown else []
+    places += [("all-signals", f"Signals ({signals:,})")]
+    return "<nav>" + "".join(f'<a href="#{place}">{name}</a>' for place, name in places) + "</nav>\n"
+
+
 def _accounts(survey: Survey) -> Iterator[str]:
     """What is missing, what happened and what was moved, each where there is any."""
-    yield "<section><h2>What is missing</h2>\n"
+    yield '<section id="missing"><h2>What is missing</h2>\n'
     if survey.gaps:
         yield from tables.gaps(survey)
     else:
@@ -108,8 +119,9 @@ def _accounts(survey: Survey) -> Iterator[str]:
 def _of_messages(survey: Survey, hours: float) -> str:
     added = survey.on_wire_bytes - survey.size_bytes
     return (
-        "<p>The period is the frames' own median distance. A batch is compressed as a whole: its bytes are shared out "
-        f"by how long each message's columns are by themselves, measured in {survey.weighed:,} of {survey.batches:,} "
-        f"batches. A month is {tables.DAYS} days of {number(hours)} h like these; with about {size(added)} that "
-        f"MQTT, TLS and TCP add to these {size(survey.size_bytes)}.</p>\n"
+        "<p>The period is the median distance of the frames that were kept: rules that keep fewer make it longer. "
+        "A batch is compressed as a whole: its bytes are shared out by how long each message's columns are by "
+        f"themselves, measured in {survey.weighed:,} of {survey.batches:,} batches. A month is {tables.DAYS} days of "
+        f"{number(hours)} h like these; with about {size(added)} that MQTT, TLS and TCP add to these "
+        f"{size(survey.size_bytes)}.</p>\n"
     )

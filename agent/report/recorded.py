@@ -17,11 +17,19 @@ from agent.replaying import replay_into
 from agent.sources.replay import log_channels, read_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from agent.model import FrameBlock
 
 
 @contextmanager
-def recorded(log: Path, dbc: Sequence[str], buses: Sequence[str] | None, vehicle: str | None) -> Iterator[Path]:
+def recorded(
+    log: Path,
+    dbc: Sequence[str],
+    buses: Sequence[str] | None,
+    vehicle: str | None,
+    watched: Callable[[Iterator[FrameBlock]], Iterator[FrameBlock]] = iter,
+) -> Iterator[Path]:
     """A folder of the log's batches and their catalog.
 
     Args:
@@ -29,6 +37,7 @@ def recorded(log: Path, dbc: Sequence[str], buses: Sequence[str] | None, vehicle
         dbc: ``[BUS=]FILE`` each.
         buses: those of the log that count; None: all.
         vehicle: the batches' vehicle; None: the log's file name, up to its first dot.
+        watched: is given the log's blocks, and gives them on.
 
     """
     vehicle = vehicle or re.sub(r"[^A-Za-z0-9_:-]", "-", log.name.partition(".")[0])[:64] or "log"
@@ -37,5 +46,5 @@ def recorded(log: Path, dbc: Sequence[str], buses: Sequence[str] | None, vehicle
     indexes = {bus.name: index for index, bus in enumerate(config.buses)}
     with tempfile.TemporaryDirectory(prefix="canferry-report-") as folder:
         with read_log(log, buses=indexes) as blocks:
-            replay_into(config, blocks, Path(folder))
+            replay_into(config, watched(blocks), Path(folder))
         yield Path(folder)

@@ -23,7 +23,7 @@ from agent.report.trace import Trace
 from agent.report.weighing import Scale
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -134,8 +134,10 @@ class Survey:
         return sum(trace.samples for each in self.messages if each.message for trace in each.traces.values())
 
 
-def survey(inventory: Inventory, vehicle: str | None = None) -> Survey:
-    """Figures of one vehicle; raises `AgentError` where there is no frame of it."""
+def survey(
+    inventory: Inventory, vehicle: str | None = None, told: Callable[[int, int], None] = lambda _done, _of: None
+) -> Survey:
+    """Figures of one vehicle; raises `AgentError` where there is no frame of it. `told`: how many batches are done."""
     vehicle = chosen(inventory, vehicle)
     found = sorted(inventory.exportable(vehicle), key=lambda each: each.id)
     axis = Axis((stretch.begin_ns, stretch.end_ns) for each in found for stretch in each.stretches)
@@ -143,7 +145,8 @@ def survey(inventory: Inventory, vehicle: str | None = None) -> Survey:
         reasons = "; ".join(map(str, inventory.problems[:3])) or "the batches hold no frame"
         raise AgentError(f"nothing to report of {vehicle}: {reasons}")
     taken = _Taken(axis, Scale(len(found)))
-    for each in found:
+    for done, each in enumerate(found):
+        told(done, len(found))
         opened = inventory.open(each.id)
         if opened is not None:
             taken.add(opened)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.report.plots import identifier, title
-from agent.report.writing import duration, milliseconds, moment, number, size, text
+from agent.report.writing import duration, milliseconds, moment, size, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -35,33 +35,30 @@ _REASONS = {
 def messages(survey: Survey, hours: float) -> Iterator[str]:
     """Rates and bytes, message by message, the most expensive first."""
     span_s = survey.axis.span_ns / 1e9
-    yield (
-        "<table><thead><tr>"
-        '<th scope="col">message</th><th scope="col">bus</th><th scope="col">id</th><th scope="col">frames</th>'
-        '<th scope="col">per second</th><th scope="col">period</th><th scope="col">DBC cycle</th>'
-        '<th scope="col">off</th><th scope="col">longest silence</th><th scope="col">bytes</th>'
-        '<th scope="col">per frame</th><th scope="col" colspan="2">of all</th><th scope="col">a month</th>'
-        "</tr></thead><tbody>"
-    )
+    cycles = any(each.message and each.message.cycle_ms for each in survey.messages)
+    most = max((each.size_bytes for each in survey.messages), default=0.0) or 1.0
+    heads = ["message", "bus", "id", "frames", "per second", "period", *(["DBC cycle", "off"] if cycles else [])]
+    heads += ["longest silence", "bytes", "per frame", "a month", "of all"]
+    yield "<table><thead><tr>" + "".join(f'<th scope="col">{head}</th>' for head in heads)
+    yield '<td class="bar"></td></tr></thead><tbody>'
     for each in sorted(survey.messages, key=lambda each: -each.size_bytes):
         share = each.size_bytes / survey.size_bytes if survey.size_bytes else 0.0
         cycle = each.message.cycle_ms if each.message else 0
         cells = [
             f"{each.frames:,}",
-            number(round(each.frames / span_s, 2)) if span_s else "",
+            f"{each.frames / span_s:,.2f}" if span_s else "",
             milliseconds(each.period_ns) if each.period_ns else "",
-            f"{cycle:,} ms" if cycle else "",
-            _off(each.period_ns / 1e6, cycle),
+            *([f"{cycle:,} ms" if cycle else "", _off(each.period_ns / 1e6, cycle)] if cycles else []),
             milliseconds(each.silence_ns) if each.silence_ns else "",
             size(each.size_bytes),
             f"{each.size_bytes / each.frames:.2f}" if each.frames else "",
+            size(month_bytes(survey, hours) * share),
             f"{share:.1%}",
         ]
         yield (
             f'<tr data-frames="{each.frames}"><th scope="row">{text(title(each))}</th><td>{text(each.bus)}</td>'
             f"<td>{identifier(each.can_id)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}"
-            f'<td class="bar"><i style="width: {share:.2%}"></i></td>'
-            f"<td>{size(month_bytes(survey, hours) * share)}</td></tr>"
+            f'<td class="bar"><i style="width: {each.size_bytes / most:.2%}"></i></td></tr>'
         )
     yield "</tbody></table>"
 
@@ -108,7 +105,8 @@ def unknown(survey: Survey) -> Iterator[str]:
 
 
 def _table(noun: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield "<table><thead><tr>" + "".join(f'<th scope="col">{head}</th>' for head in heads) + "</tr></thead><tbody>"
+    yield f'<table class="{noun}"><thead><tr>'
+    yield "".join(f'<th scope="col">{head}</th>' for head in heads) + "</tr></thead><tbody>"
     for row in rows[:ROWS_MAX]:
         yield "<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>"
     yield "</tbody></table>"

@@ -29,12 +29,13 @@ def number(value: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes, in the thousands that networks are billed in."""
+    """Bytes, in the thousands that networks are billed in, to three digits."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < _KILO or unit == "GB":
             break
         count /= _KILO
-    return f"{count:,.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"
+    places = 0 if unit == "B" or count >= 100 else 1 if count >= 10 else 2
+    return f"{count:,.{places}f} {unit}"
 
 
 def duration(seconds: float) -> str:

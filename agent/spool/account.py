@@ -39,6 +39,7 @@ class Counts:
     dropped_records: int = 0
     corrupt_records: int = 0
     refused_records: int = 0
+    acknowledged_records: int = 0
 
     def items(self) -> dict[str, int]:
         """By name."""

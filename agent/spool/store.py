@@ -84,6 +84,7 @@ class Spool:
         self._clock = clock
         self._disk = disk
         self._unsaved_since = 0.0
+        self._acknowledged_end_ns, self._acknowledged_s = 0, 0.0
         self._failure: SpoolError | None = None
         self._corrupt = Aside(disk, directory / "corrupt", layout.aside_bytes)
         self._refused = Aside(disk, directory / "refused", layout.aside_bytes)
@@ -228,6 +229,10 @@ class Spool:
             if found is not None:
                 self._account.ledger.acknowledged(sequence)
                 self._account.finish(*found)
+                self._account.counts.acknowledged_records += 1
+                segment, place = found
+                self._acknowledged_end_ns = max(self._acknowledged_end_ns, segment.ends[place])
+                self._acknowledged_s = self._clock()
                 if not self._account.unsaved:
                     self._unsaved_since = self._clock()
                 self._account.unsaved += 1
@@ -282,6 +287,8 @@ class Spool:
             gaps=len(self._account.ledger.entries),
             bytes_written=self._disk.bytes_written,
             syncs=self._disk.syncs,
+            acknowledged_end_ns=self._acknowledged_end_ns,
+            acknowledged_s=self._acknowledged_s,
             **self._account.counts.items(),
         )
 

@@ -65,10 +65,10 @@ for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH: of root, who
     ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
 os.execv(sys.executable, [sys.executable, "-m", "agent", *sys.argv[1:]])
 """
-FIFTY_YEARS_BEHIND = """
+WITH_ANOTHER_CLOCK = """
 import sys, time
 now_ns = time.time_ns
-time.time_ns = lambda: now_ns() - 50 * 365 * 86_400 * 10**9
+time.time_ns = lambda: now_ns() + YEARS * 365 * 86_400 * 10**9
 from agent.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -206,6 +206,21 @@ async def test_a_quota_that_is_used_up(tmp_path: Path) -> None:
         await unnamed(car, "broker_quota")
 
 
+async def test_a_topic_on_which_the_agent_may_not_publish(tmp_path: Path) -> None:
+    allowed = True
+
+    def answer(publish: Publish) -> bytes:
+        return puback(publish, 0 if allowed else 0x87)
+
+    async with ScriptedBroker(answer) as broker, agent(tmp_path / "car", f"mqtt://127.0.0.1:{broker.port}") as car:
+        await car.said("batch_acknowledged")
+        await unnamed(car, "broker_refuses")
+        allowed = False
+        await named(car, "broker_refuses", f"127.0.0.1:{broker.port}")
+        allowed = True
+        await unnamed(car, "broker_refuses")
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     with mounted(tmp_path / "disk", 24) as folder:
@@ -253,7 +268,9 @@ async def test_a_rule_that_keeps_nothing(tmp_path: Path) -> None:
 
 async def test_a_clock_that_is_decades_behind(tmp_path: Path) -> None:
     async with running(tmp_path / "broker") as broker:
-        async with agent(tmp_path / "car", broker.url(), program=("-c", FIFTY_YEARS_BEHIND)) as car:
+        async with agent(
+            tmp_path / "car", broker.url(), program=("-c", WITH_ANOTHER_CLOCK.replace("YEARS", "-50"))
+        ) as car:
             await car.said("batch_acknowledged")
             await named(car, "clock_wrong", "clock")
         async with agent(tmp_path / "car", broker.url()) as car:

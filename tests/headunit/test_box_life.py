@@ -56,7 +56,7 @@ def test_its_lines_are_found_by_their_fields(service: Service) -> None:
 def test_what_is_asked_of_it_is_logged_without_a_restart(service: Service) -> None:
     service.start()
     unit, since = service.unit, len(service.unit.log)
-    assert ", logs debug " in unit.run("canferry status --log-level debug || test $? = 1")
+    assert ", logs debug" in unit.run("canferry status --log-level debug || test $? = 1")
     unit.log.said("log_level_changed", since=since, now="debug", before="info")
     service.kill("USR1")
     unit.log.said("log_level_changed", since=since, now="info", before="debug")

@@ -7,6 +7,7 @@ Screenshots are kept in the folder that the environment variable CANFERRY_ARTEFA
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import re
 import shutil
@@ -76,9 +77,12 @@ def test_a_drive_is_shown_as_it_is_exported(drive: str, tmp_path: Path) -> None:
     with lines.open() as file:
         for frame in map(json.loads, file):
             exported.update((f"{frame['bus']}.{frame['message']}", signal) for signal in frame["signals"])
-    screenshot = Path(os.environ.get("CANFERRY_ARTEFACTS", tmp_path)) / f"report-{drive}.png"
-    shown, console = browse(html, tmp_path / "profile", "--dump-dom", "--window-size=1366,2400")
-    browse(html, tmp_path / "profile2", f"--screenshot={screenshot}", "--window-size=1366,2400")
+    artefacts = Path(os.environ.get("CANFERRY_ARTEFACTS", tmp_path))
+    light, dark = artefacts / f"report-{drive}.png", artefacts / f"report-{drive}-dark.png"
+    window = "--window-size=1366,2400"
+    shown, console = browse(html, tmp_path / "profile", "--dump-dom", window)
+    browse(html, tmp_path / "profile2", f"--screenshot={light}", window)
+    browse(html, tmp_path / "profile3", f"--screenshot={dark}", window, "--force-dark-mode")
 
     assert console == []
     assert samples_shown(shown) == exported
@@ -86,7 +90,29 @@ def test_a_drive_is_shown_as_it_is_exported(drive: str, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["samples"] == exported.total()
     assert "<path" in shown  # drawn, so the script ran
     assert html.stat().st_size < PAGE_BYTES_MAX
-    assert screenshot.read_bytes().startswith(b"\x89PNG")
+    assert all(image.read_bytes().startswith(b"\x89PNG") for image in (light, dark))
+    assert light.read_bytes() != dark.read_bytes()
+
+
+@pytest.mark.recordings
+@needs_chromium
+def test_a_drive_of_ten_minutes_is_one_small_file(tmp_path: Path) -> None:
+    name, files = DRIVES["rav4"]
+    with lzma.open(RECORDINGS / name, "rt") as file:
+        minute = [(float(time[1:-1]), rest) for time, _, rest in (line.partition(" ") for line in file)]
+    lasts_s = minute[-1][0] - minute[0][0] + 0.01
+    log, html = tmp_path / "ten.log", tmp_path / "ten.html"
+    with log.open("w") as out:
+        for number in range(10):
+            out.writelines(f"({time + number * lasts_s:.6f}) {rest}" for time, rest in minute)
+    dbc = [f"--dbc={bus}={RECORDINGS / file}" for bus, file in files.items()]
+    done = canferry("report", log, *dbc, "--html", html, "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no terminal: how far it is is not told
+    assert json.loads(done.stdout)["page_bytes"] == html.stat().st_size < PAGE_BYTES_MAX
+    shown, console = browse(html, tmp_path / "profile", "--dump-dom")
+    assert console == []
+    assert "10 min 0 s" in shown
 
 
 @needs_chromium

@@ -139,7 +139,8 @@ async def test_a_snapshot_gathers_buses_spool_link_and_rules(running: Run) -> No
     assert (car.filtered, body.filtered, body.keep_unknown, body.remote_frames) == (False, True, True, 2)
     (normal,) = told.spool.classes
     assert (normal.name, normal.batches, normal.samples) == ("normal", 1, running.packer.counters.samples)
-    assert normal.size_bytes == running.packer.counters.batch_bytes > 0
+    assert normal.size_bytes == normal.sealed_bytes == running.packer.counters.batch_bytes > 0
+    assert (normal.acknowledged, normal.acknowledged_ns, normal.acknowledged_end_ns) == (0, 0, 0)
     assert (told.spool.limit_bytes, told.spool.min_free_bytes) == (8 << 20, 64 << 20)
     assert told.spool.free_bytes > 0
     assert (told.link.trouble, told.link.last_error) == ("unreachable", "no route")
@@ -151,6 +152,21 @@ async def test_a_snapshot_gathers_buses_spool_link_and_rules(running: Run) -> No
     assert [said.event for said in told.said] == ["link_refused"]
     assert told.late == {}
     assert decode_answer(encode(Answer(version=VERSION, snapshot=told))).snapshot == told
+
+
+async def test_when_a_class_was_last_acknowledged_is_told(running: Run) -> None:
+    async with running.source:
+        running.clock.ahead_ns += 3 * 10**9
+        await running.worker.call(running.packer.take, running.source.drain())
+        await running.worker.call(running.packer.seal)
+    spool = running.storage.vaults["normal"].spool
+    (record,) = spool.oldest()
+    await running.worker.call(spool.acknowledge, record.sequence)
+    before_ns = running.clock.wall_ns()
+    (normal,) = (await running.figures.status()).spool.classes
+    assert (normal.batches, normal.acknowledged, normal.acknowledged_end_ns) == (0, 1, record.end_ns)
+    assert 0 <= running.clock.wall_ns() - normal.acknowledged_ns < 60 * 10**9
+    assert normal.acknowledged_ns <= before_ns + 10**8
 
 
 async def test_what_the_network_says_and_holds_back_is_told(running: Run) -> None:

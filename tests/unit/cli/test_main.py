@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -143,3 +144,17 @@ def test_help_lists_each_command_with_one_line(capsys: pytest.CaptureFixture[str
 def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     assert f"  canferry {name}" in capsys.readouterr().out.partition("\n")[2]
+
+
+@pytest.mark.parametrize(("terminal", "said"), [(True, b"? 21 ?C"), (False, "→ 21 °C".encode())])
+def test_what_a_locale_cannot_say_is_no_failure(terminal: bool, said: bytes) -> None:
+    class Out(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return terminal
+
+    written = io.BytesIO()
+    out = Out(written, encoding="ascii")
+    cli.speak(out)
+    out.write("→ 21 °C")
+    out.flush()
+    assert written.getvalue() == said

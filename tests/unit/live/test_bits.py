@@ -46,16 +46,17 @@ def value(signal: SignalDefinition, payload: bytes) -> int:
 def test_a_drawing_has_bytes_bits_and_letters() -> None:
     intel, motorola = SignalDefinition("I", 0, 12), SignalDefinition("M", 23, 8, little_endian=False)
     assert list(drawing(b"\x01\x80\xff", {"a": intel, "b": motorola}, coloured=False)) == [
-        "byte    0         1         2",
-        "bits    00000001  10000000  11111111",
-        "signal  aaaaaaaa  ....aaaa  bbbbbbbb",
+        "byte   0        1        2",
+        "bits   00000001 10000000 11111111",
+        "signal aaaaaaaa ....aaaa bbbbbbbb",
     ]
 
 
 def test_long_payloads_go_on_in_further_lines() -> None:
     lines = list(drawing(bytes(20), {}, coloured=False))
     assert len(lines) == 9
-    assert lines[6] == "byte    16        17        18        19"
+    assert lines[6] == "byte   16       17       18       19"
+    assert max(map(len, lines)) == 78
 
 
 def test_bits_that_two_signals_share_are_marked() -> None:

@@ -102,6 +102,14 @@ def test_a_broker_whose_certificate_is_not_valid_yet_means_a_clock_that_is_behin
     assert [finding.code for finding in findings] == ["clock_wrong"]
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_what_has_expired_may_be_a_clock_that_is_ahead(trusted: bool) -> None:
+    broker = {"link_connected": False, "link_trouble": "unreachable", "link_last_error": verification(10, "expired")}
+    for wrong in (broker, {"link_certificate_ends_ns": NOW_NS - DAY_NS}):
+        found = diagnose(snapshot(clock_trusted=trusted, **wrong))[0]
+        assert ("whether it really is 2026-11-18" in found.move) is not trusted
+
+
 def test_an_expired_certificate_is_not_told_twice() -> None:
     wrong = {"link_connected": False, "link_trouble": "unauthorized", "link_certificate_ends_ns": NOW_NS - DAY_NS}
     assert [finding.code for finding in diagnose(snapshot(**wrong))] == ["certificate_expired"]
@@ -117,6 +125,12 @@ def test_what_has_had_no_time_to_come_is_not_missed() -> None:
 def test_a_few_unknown_frames_prove_nothing() -> None:
     assert diagnose(snapshot(bus_frames=diagnosis.FRAMES_ENOUGH - 1, bus_known=0)) == []
     assert diagnose(snapshot(bus_known=0, bus_messages=0, bus_keep_unknown=True)) == []
+
+
+def test_candump_is_for_socketcan_alone() -> None:
+    for interface in ("socketcan", "slcan"):
+        (finding,) = diagnose(snapshot(bus_frames=0, bus_known=0, bus_interface=interface))
+        assert ("candump can0" in finding.move) is (interface == "socketcan")
 
 
 def test_a_rule_for_raw_frames_alone_is_not_missed() -> None:

@@ -19,7 +19,7 @@ from agent.live.client import NoAgentError
 from agent.live.explain import ITEMS_MAX, Explanation, explain
 from agent.live.knowledge import gather
 from agent.live.protocol import BusDefinition, Definitions, GuardDefinition
-from agent.live.snapshot import IntegrityFigures
+from agent.live.snapshot import ClassFigures, IntegrityFigures
 from agent.model import EXTENDED, MessageDefinition, SignalDefinition
 from agent.units import Duration
 
@@ -206,7 +206,7 @@ def test_the_text_draws_bits_and_values() -> None:
     text = list(explained.text(of("DRIVE"), NOW_NS))
     assert text[0] == "0x100 (256, 11 bit) on car: DRIVE, 4 bytes, each 10 ms"
     assert text[1] == "  heard      4,711 times, last 2 s ago: 04 0A 00 09"
-    assert text[4] == "  signal  aaaaaaaa  bbbbbbbb  bbbbbbbb  ........"
+    assert text[4] == "  signal aaaaaaaa bbbbbbbb bbbbbbbb ........"
     assert text[5:8] == [
         '  a  GEAR   0|8 Intel                        0x4  4 "Fourth"',
         "  b  SPEED  8|16 Intel                       0xA  5 km/h",
@@ -254,6 +254,36 @@ def test_it_is_told_by_what_a_message_is_verified_and_what_came_of_it() -> None:
     assert "verified   no frame yet" in "\n".join(explained.text(of("DRIVE", known), NOW_NS))
     assert "no frame yet" not in "\n".join(explained.text(of("DRIVE", known), 0))
     assert "verified" not in "\n".join(explained.text(of("DOORS", known), NOW_NS))
+
+
+def test_it_is_told_when_its_class_was_last_acknowledged_and_what_waits() -> None:
+    known = definitions(
+        collect=[CollectConfig(message="DRIVE", priority="bulk"), CollectConfig(message="0x7E0")],
+        triggers=[TriggerConfig(name="fast", when="SPEED > 1", record="DRIVE.*")],
+        keep_unknown=True,
+    )
+    classes = [
+        ClassFigures(name="critical"),
+        ClassFigures(name="normal", acknowledged=3, acknowledged_ns=NOW_NS - 2 * S, acknowledged_end_ns=NOW_NS - 9 * S),
+        ClassFigures(name="bulk", batches=1, oldest_ns=NOW_NS - 60 * S),
+    ]
+
+    def sent(question: str) -> list[str]:
+        explanation = explain(known, [DRIVE, STRANGE], question, [], classes)
+        lines = explained.text(explanation, NOW_NS)
+        return [line.removeprefix("  sent       ") for line in lines if line.startswith("  sent ")]
+
+    assert sent("DRIVE") == [
+        "critical: nothing acknowledged since the start",
+        "bulk: nothing acknowledged since the start; 1 batch waits, the oldest begun 1 min 0 s ago",
+    ]
+    assert sent("0x7E0") == ["normal: last acknowledged 2 s ago, with what came until 9 s ago"]
+    assert sent("DOORS") == []
+    (item,) = explained.plain(explain(known, [STRANGE], "0x7E0", [], classes))["items"]
+    until_s = NOW_NS / 1e9 - 9
+    assert item["sent"] == [
+        {"class": "normal", "acknowledged": 3, "acknowledged_t": until_s + 7, "until_t": until_s, "waiting": 0}
+    ]
 
 
 def test_where_no_agent_answers_a_configuration_tells(tmp_path: Path) -> None:

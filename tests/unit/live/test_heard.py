@@ -68,8 +68,8 @@ def test_counts_and_last_frames_are_those_of_a_walk_over_the_frames(keep_unknown
         last |= {row[1:3]: row for row in rows}
         counts.update(row[1:3] for row in rows)
     found, _ = bench.heard.changes()
-    assert {(each.time_ns, each.bus, each.can_id, each.payload) for each in found} == set(last.values())
-    assert {(each.bus, each.can_id): each.count for each in found} == counts
+    assert {(each.time_ns, each.bus, each.can_id, bytes.fromhex(each.payload)) for each in found} == set(last.values())
+    assert {(each.bus, each.can_id): each.frames for each in found} == counts
     named = {(each.bus, each.can_id): each.message for each in found}
     assert named == {key: expected_message(*key) for key in counts}
     for bus, traffic in enumerate(bench.heard.buses()):
@@ -100,7 +100,7 @@ def test_only_what_has_come_since_is_asked_for() -> None:
     assert bench.heard.changes(stamp) == ([], stamp)
     bench.take([(3, 0, 0x101, b"c")])
     found, later = bench.heard.changes(stamp)
-    assert [(each.can_id, each.count, each.payload) for each in found] == [(0x101, 2, b"c")]
+    assert [(each.can_id, each.frames, each.payload) for each in found] == [(0x101, 2, "63")]
     assert later > stamp
 
 
@@ -156,5 +156,5 @@ def test_ids_without_end_are_bounded_and_still_counted(monkeypatch: pytest.Monke
     bench.take([(n, 0, n, b"") for n in range(10)])
     bench.take([(n, 0, n, b"") for n in range(10)])
     found, _ = bench.heard.changes()
-    assert [each.count for each in found] == [2, 2, 2]
+    assert [each.frames for each in found] == [2, 2, 2]
     assert bench.heard.buses()[0].frames == 20

@@ -21,7 +21,6 @@ from agent.live.protocol import (
     decode_answer,
     decode_question,
     encode,
-    encode_rows,
 )
 from agent.units import Duration
 from tests.unit.live.snapshots import snapshot
@@ -34,9 +33,7 @@ DEFINITIONS = Definitions(
     collect=RULES,
     triggers=(TriggerConfig(name="hard", when="A > 1", after=Duration.parse("1m")),),
 )
-ROWS = encode_rows(
-    [LastFrame(bus=1, can_id=0x9_8FEF100, message=-1, count=1 << 40, time_ns=1 << 60, payload=b"\0\xff")]
-)
+ROWS = (LastFrame(bus=1, can_id=0x9_8FEF100, message=-1, frames=1 << 40, time_ns=1 << 60, payload="00ff"),)
 
 
 @pytest.mark.parametrize(

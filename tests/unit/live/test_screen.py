@@ -8,7 +8,7 @@ import re
 import pytest
 
 from agent.live.diagnosis import diagnose
-from agent.live.screen import duration, screen, size
+from agent.live.screen import duration, room_s, screen, size
 from agent.live.snapshot import Said
 from tests.unit.live.snapshots import NOW_NS, S, snapshot
 
@@ -35,15 +35,57 @@ def test_an_agent_that_is_well_fits_one_screen() -> None:
     assert lines[-1] == "all is well"
 
 
+def test_an_agent_that_is_well_has_no_line_that_a_terminal_of_eighty_would_break() -> None:
+    well = snapshot(clock_trusted=False, up_s=90_000.0, normal_sealed_bytes=10 << 20)
+    lines = screen(well, diagnose(well), width=80)
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 24
+    assert lines[1].startswith("clock 2026-11-18 ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "room"),
+    [
+        ({}, None),
+        ({"normal_sealed_bytes": 72 << 20, "up_s": 59.0}, None),
+        ({"normal_sealed_bytes": 72 << 20}, (512 - 2) * 100),
+        ({"normal_sealed_bytes": 72 << 20, "spool_free_bytes": 100 << 20}, (36 + 4 - 2) * 100),
+        ({"normal_sealed_bytes": 72 << 20, "spool_free_bytes": 0, "spool_disk_bytes": 0}, 0),
+        ({"normal_sealed_bytes": 72 << 20, "normal_size_bytes": 600 << 20}, 0),
+    ],
+)
+def test_how_long_the_spool_has_room_is_told_of_what_was_kept_so_far(
+    changes: dict[str, float], room: float | None
+) -> None:
+    well = snapshot(**({"normal_size_bytes": 2 << 20} | changes))
+    assert room_s(well) == room
+    assert ("without a link" in " ".join(screen(well, []))) is (room is not None)
+
+
 def test_what_is_wrong_stands_there_with_its_next_move() -> None:
     lines = screen(WRONG, diagnose(WRONG), width=80)
     text = "\n".join(lines)
     assert "error bus_missing (powertrain): there is no network interface can0" in text
     assert "  → load its driver" in text
-    assert "no answer in time, tried again every 12 s or so" in text
+    assert text.count("no answer in time") == 1
+    assert "\n  tried again every 12 s or so\n" in text
+    assert "no answer in time, tried again every 12 s or so" in "\n".join(screen(WRONG, [], width=80))
     assert "5 s ago error batch_dropped stream=x → free some room" in text
     told = lines[next(n for n, line in enumerate(lines) if line.startswith("error")) :]
     assert all(len(line) <= 80 for line in told)
+
+
+def test_what_a_finding_has_told_is_not_told_again_by_the_log() -> None:
+    reason = "[Errno 2] could not open port /dev/ttyUSB0"
+    said = [
+        Said(time_ns=NOW_NS - S, level="warning", event="interface_down", about="bus=powertrain", reason=reason),
+        Said(time_ns=NOW_NS - S, level="warning", event="status_refused", reason="not authorized"),
+    ]
+    wrong = snapshot(bus_state="down", bus_interface="slcan", said=tuple(said))
+    text = " ".join(" ".join(screen(wrong, diagnose(wrong))).split())
+    assert text.count(reason) == 1
+    assert "interface_down" not in text
+    assert "status_refused not authorized" in text
 
 
 def test_what_modem_and_data_plan_say_stands_below_the_link() -> None:

@@ -52,7 +52,7 @@ class Teller:
     async def frames(self, after: int, limit: int) -> tuple[Sequence[LastFrame], int]:
         self.asked += 1
         stamp = after + 1
-        return [LastFrame(0, number, -1, stamp, stamp, bytes(self.payload)) for number in range(self.ids)], stamp
+        return [LastFrame(0, number, -1, stamp, stamp, "00" * self.payload) for number in range(self.ids)], stamp
 
     def wall_ns(self) -> int:
         return self.asked

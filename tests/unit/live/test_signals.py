@@ -73,12 +73,37 @@ def test_what_has_changed_is_told() -> None:
         (Selection(message=("DRIVE", "0x7E?")), ["DRIVE.GEAR", "DRIVE.SPEED", "0x7E0.data"]),
         (Selection(signal=("S*", "MODE")), ["DRIVE.SPEED", "CCVS.MODE"]),
         (Selection(bus=("car",), signal=("data",)), []),
+        (Selection(signal=("DRIVE.S*", "body.0x7E0.data")), ["DRIVE.SPEED", "0x7E0.data"]),
+        (Selection(signal=("car.*.MODE", "body.*.data")), ["CCVS.MODE", "0x7E0.data"]),
     ],
 )
 def test_only_what_is_wanted_comes(selection: Selection, found: list[str]) -> None:
     live = LiveSignals(DEFINITIONS, selection).take([drive(4, 0), MODE, STRANGE])
     names = [f"{message.message}.{sample.signal}" for message in live for sample in message.samples]
     assert sorted(names) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("selection", "reason"),
+    [
+        (Selection(bus=("chassis",)), '--bus: the agent has no bus "chassis"; accepted: car, body'),
+        (
+            Selection(message=("DRIVE", "DRVE")),
+            '--message: the DBC files have no message "DRVE"; did you mean "DRIVE"?',
+        ),
+        (Selection(message=("BRAKE_*",)), 'no message "BRAKE_*"'),
+        (Selection(signal=("sped",)), 'the DBC files have no signal "sped"; did you mean "SPEED"?'),
+        (Selection(signal=("DRIVE.MODE",)), 'no signal "DRIVE.MODE"; did you mean "DRIVE.GEAR"?'),
+    ],
+)
+def test_a_name_that_nothing_bears_is_refused(selection: Selection, reason: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(reason)):
+        LiveSignals(DEFINITIONS, selection)
+
+
+@pytest.mark.parametrize("pattern", ["0x7F*", "*7F", "?x7F0"])
+def test_an_id_that_nobody_describes_may_still_come(pattern: str) -> None:
+    assert LiveSignals(DEFINITIONS, Selection(message=(pattern,))).take([drive(4, 0), STRANGE]) == []
 
 
 def test_an_empty_update_is_none() -> None:
@@ -151,6 +176,17 @@ def test_the_table_keeps_what_has_come_and_highlights_what_changes() -> None:
     third = drawn.draw([], 100 * S, 0, 60, 24)
     assert "\x1b[1;33m" not in third
     assert "1 min 38 s ago" in third
+
+
+def test_values_stand_beside_their_names_however_wide_the_terminal_is() -> None:
+    text = table.Table().draw(LiveSignals(DEFINITIONS).take([drive(4, 0), MODE]), 2 * S, 0, 200, 24)
+    lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text).splitlines()
+    assert lines[0] == 'car.DRIVE.GEAR       4 "Fourth"'
+    assert lines[1] == "car.DRIVE.SPEED        -10 km/h"
+
+
+def test_an_empty_table_says_why() -> None:
+    assert "none of these has come yet" in table.Table().draw([], S, 0, 90, 24)
 
 
 def test_the_table_fits_its_terminal_and_tells_what_it_leaves_out() -> None:

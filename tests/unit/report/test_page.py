@@ -83,6 +83,30 @@ def test_the_page_tells_them(tmp_path: Path) -> None:
     assert (constants["TORQUE"]["data-samples"], constants["TORQUE"]["data-least"]) == ("150", "-10.0")
 
 
+def test_each_part_is_a_link_away(tmp_path: Path) -> None:
+    content = "".join(page(surveyed(tmp_path), "x", 2.0))
+    tags = Tags(content)
+    places = [attributes["href"] for attributes in tags.of("a")]
+    identified = {f"#{attributes['id']}" for _, attributes in tags.elements if "id" in attributes}
+    assert len(places) >= 5
+    assert set(places) <= identified
+    assert "Messages (2)" in content
+
+
+def test_cycles_are_a_column_only_where_the_dbc_files_tell_any(tmp_path: Path) -> None:
+    found = surveyed(tmp_path)
+    content = "".join(page(found, "x", 2.0))
+    assert "DBC cycle" not in content
+    for each in found.messages:
+        assert each.message is not None
+        each.message = replace(each.message, cycle_ms=20)
+    content = "".join(page(found, "x", 2.0))
+    assert "DBC cycle" in content
+    head, *rows = content.partition("<table><thead>")[2].partition("</table>")[0].split("<tr")[1:]
+    cells = len(re.findall("<t[hd][ >]", head))
+    assert [len(re.findall("<t[hd][ >]", row)) for row in rows] == [cells] * len(found.messages)
+
+
 def test_nothing_that_a_dbc_file_says_is_markup(tmp_path: Path) -> None:
     signal = SignalDefinition(HOSTILE, 0, 8, unit=HOSTILE, choices=((0, HOSTILE), (1, f"{HOSTILE}\n</figure>")))
     still = SignalDefinition(f"{HOSTILE}2", 8, 8, unit=HOSTILE, choices=((0, HOSTILE),))
