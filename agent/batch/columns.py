@@ -144,9 +144,9 @@ class _Changing:
         half, mask = (np.repeat(modulus, counts) for modulus in _moduli(bits[changing]))
         delta = _differences(values, begin, half, mask)
         delta2 = _differences(delta.view(np.uint64), begin, half, mask)
-        kind, cost, largest = _choose(values, delta, delta2, begin, bits[changing])
+        kind, cost, wide = _choose(values, delta, delta2, begin, bits[changing])
         pool = np.searchsorted(_POOL_BITS, cost / counts).astype(np.uint8)
-        pool[largest > 0xFF] = _WIDE
+        pool[wide] = _WIDE
         pool[kind < Kind.DELTA] = 0
         return cls(values, delta, delta2, begin, kind, pool)
 
@@ -185,21 +185,19 @@ def _choose(
     delta2: NDArray[np.int64],
     start: NDArray[np.int64],
     bits: NDArray[np.uint8],
-) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.uint64]]:
-    """The kind of each column, its estimated cost in bits, and the largest number that it writes."""
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]]:
+    """The kind of each column, its estimated cost in bits, and whether a byte may be too short for its numbers."""
     first, counts = start[:-1], np.diff(start)
     column = np.repeat(np.arange(len(counts)), counts)
-    size = _magnitude(delta)
+    size, size2 = _magnitude(delta), _magnitude(delta2)
     changes = np.add.reduceat(delta != 0, first, dtype=np.int64)
     written = np.add.reduceat(size, first) + changes
     costs = np.stack(
         [
             (changes * (np.log2(counts / changes) + 1.5) + written) * _SPARSE_OVERHEAD,
             _entropy(size, column, start, signs=True),
-            _entropy(_magnitude(delta2), column, start, signs=True),
-            np.minimum(
-                _direct_cost(values, column, counts, bits), _entropy(_magnitude(values), column, start, signs=False)
-            ),
+            _entropy(size2, column, start, signs=True),
+            _direct_cost(values, counts, bits),
         ]
     )
     kind = (np.argmin(costs, axis=0) + Kind.SPARSE).astype(np.uint8)
@@ -208,25 +206,29 @@ def _choose(
     bent = delta2 != 0
     bent[np.minimum(first + 1, start[1:] - 1)] = False
     kind[np.diff(np.searchsorted(np.flatnonzero(bent), start)) == 0] = Kind.LINEAR
-    numbers = np.where(np.repeat(kind, counts) == Kind.DELTA2, delta2, delta)
-    largest: NDArray[np.uint64] = np.where(
-        kind == Kind.DIRECT, np.maximum.reduceat(values, first), np.maximum.reduceat(zigzag(numbers), first)
-    )
-    return kind, cost, largest
+    # In ZigZag, what has seven bits takes a byte.
+    wide = np.where(kind == Kind.DELTA2, np.maximum.reduceat(size2, first), np.maximum.reduceat(size, first)) > 7
+    return kind, cost, np.where(kind == Kind.DIRECT, np.maximum.reduceat(values, first) > 0xFF, wide)
 
 
-def _direct_cost(
-    values: NDArray[np.uint64], column: NDArray[np.intp], counts: NDArray[np.int64], bits: NDArray[np.uint8]
-) -> NDArray[np.float64]:
-    """Bits for the numbers as they are: their entropy for columns of up to 8 bits, all bits for longer ones."""
+def _direct_cost(values: NDArray[np.uint64], counts: NDArray[np.int64], bits: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Bits for the numbers as they are: the entropy of numbers of up to 8 bits, of magnitudes of longer ones."""
     cost: NDArray[np.float64] = np.multiply(counts, bits, dtype=np.float64)
-    short = np.flatnonzero(bits <= 8)
-    rank = np.zeros(len(bits), np.int64)
-    rank[short] = np.arange(len(short))
-    chosen = np.flatnonzero((bits <= 8).take(column))
-    symbols = rank.take(column.take(chosen)) << 8
-    symbols += values.take(chosen).view(np.int64)
-    cost[short] = _histogram_entropy(np.bincount(symbols, minlength=len(short) * 256), counts[short])
+    for short in (True, False):
+        chosen = (bits <= 8) == short
+        of_chosen = counts[chosen]
+        if not len(of_chosen):
+            continue
+        numbers = values[np.repeat(chosen, counts)]
+        column = np.repeat(np.arange(len(of_chosen)), of_chosen)
+        if short:
+            symbols = column << 8
+            symbols += numbers.view(np.int64)
+            cost[chosen] = _histogram_entropy(np.bincount(symbols, minlength=len(of_chosen) << 8), of_chosen)
+        else:
+            start = np.concatenate([[0], np.cumsum(of_chosen)])
+            entropy = _entropy(_magnitude(numbers), column, start, signs=False)
+            cost[chosen] = np.minimum(cost[chosen], entropy)
     return cost
 
 
@@ -244,8 +246,6 @@ def _entropy(
 
 def _histogram_entropy(histogram: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
     """Bits in all for the symbols of each column: histogram has as many numbers for each, whose sums are `counts`."""
-    if not len(counts):
-        return np.empty(0)
     met = np.flatnonzero(histogram)
     times = histogram.take(met)
     columns = met // (len(histogram) // len(counts))
