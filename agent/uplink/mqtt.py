@@ -131,7 +131,7 @@ class MqttConnection(aiomqtt.Client):
 
     async def open(self, sock: socket.socket) -> Self:
         """Speak MQTT until CONNACK on a connected, non-blocking socket, owned from here on. Raises RefusedError."""
-        self._client._create_socket = lambda: sock  # type: ignore[method-assign]  # noqa: SLF001
+        self._client._create_socket = [sock].pop  # type: ignore[method-assign]  # noqa: SLF001 - and forgets it
         try:
             self._client_connect()
             await self._connected

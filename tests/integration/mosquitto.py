@@ -78,6 +78,10 @@ class Certificates:
         _sign(folder, stem, name, "extendedKeyUsage=clientAuth", days)
         return folder / f"{stem}.crt", folder / f"{stem}.key"
 
+    def sign(self, stem: str, extension: str, *, days: int) -> None:
+        """A certificate for the request in `stem`.csr, whoever has its key."""
+        _sign_request(self.ca.parent, stem, extension, days)
+
     def revoke(self, *revoked: Path) -> Path:
         """The authority's list of revoked certificates; of none, to begin with."""
         folder = self.ca.parent
@@ -98,7 +102,6 @@ def _new_key(stem: Path) -> list[str]:
 
 
 def _sign(folder: Path, stem: str, name: str, extension: str, days: int) -> None:
-    request, extensions = folder / f"{stem}.csr", folder / f"{stem}.ext"
     key = [
         "-newkey",
         "ec",
@@ -108,7 +111,12 @@ def _sign(folder: Path, stem: str, name: str, extension: str, days: int) -> None
         "-keyout",
         f"{folder / stem}.key",
     ]
-    _openssl("req", *key, "-out", str(request), "-subj", f"/CN={name}")
+    _openssl("req", *key, "-out", f"{folder / stem}.csr", "-subj", f"/CN={name}")
+    _sign_request(folder, stem, extension, days)
+
+
+def _sign_request(folder: Path, stem: str, extension: str, days: int) -> None:
+    request, extensions = folder / f"{stem}.csr", folder / f"{stem}.ext"
     extensions.write_text(f"{extension}\n")
     signer = ["-CA", f"{folder / 'ca'}.crt", "-CAkey", f"{folder / 'ca'}.key", "-CAcreateserial"]
     files = ["-in", str(request), "-out", f"{folder / stem}.crt", "-extfile", str(extensions)]
