@@ -110,7 +110,9 @@ def test_every_library_is_of_the_architecture_and_needs_only_what_the_package_de
             assert needed in shipped or SYSTEM_LIBRARIES.fullmatch(needed), f"{library}: {needed}"
 
 
-@pytest.mark.parametrize(("drop_in", "exposure_max"), [(None, 15), ("canferry-serial.conf", 17), ("canferry-tpm.conf", 17)])
+@pytest.mark.parametrize(
+    ("drop_in", "exposure_max"), [(None, 15), ("canferry-serial.conf", 17), ("canferry-tpm.conf", 17)]
+)
 def test_the_exposure_is_low(trees: dict[str, Path], tmp_path: Path, drop_in: str | None, exposure_max: int) -> None:
     """In tenths, as systemd-analyze counts for its threshold."""
     tree = trees[NATIVE]
