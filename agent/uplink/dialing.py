@@ -121,6 +121,21 @@ async def open_socket(options: MqttOptions, context: ssl.SSLContext | None) -> s
         raise refusal from None
 
 
+def noting(operation: Callable[[Any], T], note: Callable[[OSError], None]) -> Callable[[Any], T]:
+    """The same operation on a socket; `note` is told its error, unless that is only that it would block."""
+
+    def noting_errors(argument: Any) -> T:
+        try:
+            return operation(argument)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            note(error)
+            raise
+
+    return noting_errors
+
+
 def traffic(sock: socket.socket) -> Traffic:
     """The connection's counters; zeros where the system has none, so that only time decides."""
     try:

@@ -282,7 +282,7 @@ async def test_what_a_broker_sends_unasked_is_neither_kept_nor_waited_for() -> N
         MqttTransport(options(broker.port)).connect() as link,
     ):
         assert (await link.publish("x/batch", b"payload")).outcome is Outcome.ACCEPTED
-        assert link.connection._received.empty()
+        assert link.connection._incoming._messages.empty()
     huge = b"\x30\xff\xff\xff\x7f\x00\x05topic"
     async with (
         ScriptedBroker(answer=lambda publish: huge) as broker,
