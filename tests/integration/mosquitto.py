@@ -128,9 +128,10 @@ def _openssl(*arguments: str) -> None:
 
 
 class Mosquitto:
-    """One broker. `port` stays the same from the first start to the last."""
+    """One broker. `port` stays the same from the first start to the last.
 
-    host = "127.0.0.1"
+    It is reached at `host`, listens at `address`, where that is another one, and is started by a command `within`.
+    """
 
     def __init__(
         self,
@@ -141,7 +142,13 @@ class Mosquitto:
         users: dict[str, str] | None = None,
         tls: Certificates | None = None,
         client_certificates: bool = False,
+        host: str = "127.0.0.1",
+        address: str = "",
+        within: Sequence[str] = (),
     ) -> None:
+        self.host = host
+        self._address = address or host
+        self._within = within
         self.folder = folder
         self.port = free_port()
         self._config = list(config)
@@ -168,7 +175,7 @@ class Mosquitto:
             self._write()
             with (self.folder / "mosquitto.log").open("ab") as output:
                 self._process = await asyncio.create_subprocess_exec(
-                    executable(), "-c", str(self.folder / "mosquitto.conf"), stdout=output, stderr=output
+                    *self._within, executable(), "-c", str(self.folder / "mosquitto.conf"), stdout=output, stderr=output
                 )
             if await self._listens():
                 (self.folder / "started").touch()
@@ -231,7 +238,7 @@ class Mosquitto:
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        lines = [f"listener {self.port} {self.host}", "log_type all", "connection_messages true", "user root"]
+        lines = [f"listener {self.port} {self._address}", "log_type all", "connection_messages true", "user root"]
         lines.append(f"allow_anonymous {'false' if self._users else 'true'}")
         if self._users:
             lines.append(f"password_file {self._passwords(self._users)}")
