@@ -136,6 +136,22 @@ def noting(operation: Callable[[Any], T], note: Callable[[OSError], None]) -> Ca
     return noting_errors
 
 
+def last_word(sock: object, error: OSError) -> OSError:
+    """What a TLS peer had said before it closed, where writing found it closed; else the error.
+
+    In TLS 1.3 a client is done with the handshake before the server has looked at its certificate. The alert of one
+    that refuses it lies unread when the first packet is written to a connection that has been reset by then.
+    """
+    if isinstance(sock, ssl.SSLSocket):
+        try:
+            sock.recv(1)
+        except ssl.SSLError as said:
+            return said if "ALERT" in (said.reason or "") else error
+        except (OSError, ValueError):
+            return error
+    return error
+
+
 def traffic(sock: socket.socket) -> Traffic:
     """The connection's counters; zeros where the system has none, so that only time decides."""
     try:

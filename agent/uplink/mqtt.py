@@ -225,7 +225,7 @@ class MqttConnection(aiomqtt.Client):
         receive, send = client._sock_recv, client._sock_send  # noqa: SLF001
         note = functools.partial(setattr, self, "_io_error")
         client._sock_recv = dialing.noting(receive, note)  # type: ignore[assignment,method-assign]  # noqa: SLF001
-        client._sock_send = dialing.noting(send, note)  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        client._sock_send = dialing.noting(send, lambda error: note(dialing.last_word(client.socket(), error)))  # type: ignore[assignment,method-assign]  # noqa: SLF001
         client._handle_pubackcomp = self._on_acknowledgement  # type: ignore[method-assign]  # noqa: SLF001
 
     def _on_socket_open(self, client: paho.Client, _userdata: Any, sock: Any) -> None:
