@@ -330,7 +330,7 @@ def check_credentials(config: Config) -> Iterator[Finding]:
     """Whether certificate, key, authorities and password are there, fit together, and are kept from
     others."""
     from agent.settings import mqtt_options
-    from agent.uplink.dialing import read_password, tls_context
+    from agent.uplink.credentials import TpmError, read_password, tls_context
 
     mqtt = config.mqtt
     if mqtt is None:
@@ -340,12 +340,14 @@ def check_credentials(config: Config) -> Iterator[Finding]:
         if mqtt.tls:
             tls_context(options)
             yield Finding(Level.OK, "mqtt.ca", str(mqtt.ca or "the system's authorities"))
+            yield from _check_tpm(mqtt.key)
         if mqtt.password_file is not None:
             empty = not read_password(options)
             text = f"{mqtt.password_file}: {'the first line is empty' if empty else 'one line'}"
             yield Finding(Level.WARNING if empty else Level.OK, "mqtt.password_file", text)
     except ConfigError as error:
-        yield Finding(Level.ERROR, "mqtt", str(error))
+        level = Level.WARNING if isinstance(error, TpmError) else Level.ERROR
+        yield Finding(level, "mqtt", str(error))
         return
     for key in ("key", "password_file"):
         secret: Path | None = getattr(mqtt, key)
@@ -353,6 +355,14 @@ def check_credentials(config: Config) -> Iterator[Finding]:
             yield Finding(Level.WARNING, f"mqtt.{key}", f"{secret}: every user may read it (chmod o-r)")
     if mqtt.certificate is not None:
         yield _check_expiry(mqtt.certificate)
+
+
+def _check_tpm(key: Path | None) -> Iterator[Finding]:
+    """A key that loaded, where a TPM has it: what is in the file is of no use elsewhere."""
+    from agent.uplink.tpm import is_in_tpm
+
+    if key is not None and is_in_tpm(key):
+        yield Finding(Level.OK, "mqtt.key", f"{key}: in the TPM, and loaded there")
 
 
 def _check_expiry(certificate: Path) -> Finding:
@@ -372,7 +382,8 @@ def _check_expiry(certificate: Path) -> Finding:
 async def check_broker(config: Config) -> Finding:
     """Whether the broker, which is configured, answers, TLS included; it is not logged in to."""
     from agent.settings import mqtt_options
-    from agent.uplink.dialing import open_socket, tls_context
+    from agent.uplink.credentials import tls_context
+    from agent.uplink.dialing import open_socket
 
     options = replace(mqtt_options(config), connect_timeout_s=REACH_S)
     try:

@@ -141,7 +141,7 @@ async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...]
 
 def _options(args: Namespace, topics: tuple[str, ...]) -> MqttOptions:
     from agent.errors import ConfigError
-    from agent.uplink.dialing import read_password, tls_context
+    from agent.uplink.credentials import read_password, tls_context
     from agent.uplink.options import MqttOptions, parse_broker
 
     host, port, tls = parse_broker(args.broker)

@@ -29,8 +29,9 @@ examples:
 
 Logs: candump .log, .asc, .blf, .trc, .csv, .mf4, also compressed (.gz .bz2 .xz .zst). With --config, the buses are
 those of the configuration, found in the log by their channel, else by their name; vehicle, batches and broker are
-the configuration's. Times stay the log's own. --out takes a folder that holds no batches yet. With --to nothing is
-decoded: the log's frames are sent on a bus, at their own pace, for an agent that listens there.
+the configuration's; the vehicle's own agent may go on meanwhile. Times stay the log's own. --out takes a folder that
+holds no batches yet. With --to nothing is decoded: the log's frames are sent on a bus, at their own pace, for an
+agent that listens there.
 """
 
 
@@ -129,9 +130,40 @@ def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
         config = msgspec.structs.replace(config, vehicle=vehicle, mqtt=mqtt)
     if args.broker is not None and config.mqtt is not None:
         config = msgspec.structs.replace(config, mqtt=msgspec.structs.replace(config.mqtt, broker=args.broker))
+        config = _beside_the_agent(args.config, config)
     by_channel = {str(bus.channel): index for index, bus in enumerate(config.buses)}
     by_name = {bus.name: index for index, bus in enumerate(config.buses)}
     return config, {name: index for name, index in (by_name | by_channel).items() if name in channels}
+
+
+def _beside_the_agent(file: Path, config: Config) -> Config:
+    """The same, under a name at which the vehicle's own agent is not disconnected, and silent about how it is.
+
+    Raises ConfigError where the endpoint takes this vehicle under no other name, and its agent runs here.
+    """
+    import msgspec
+
+    mqtt = config.mqtt
+    assert mqtt is not None
+    name = mqtt.client_id or config.vehicle.id
+    if mqtt.profile == "generic":
+        name = f"{name}-replay"
+    elif _answers(config.agent.socket):
+        text = f"{mqtt.profile} takes one connection by the name {name}, and the agent that has it runs here"
+        raise ConfigError(f"{file}: mqtt.client_id: {text}: stop it first, or replay as another --vehicle")
+    return msgspec.structs.replace(config, mqtt=msgspec.structs.replace(mqtt, client_id=name, topic_status=""))
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody listens at a UNIX socket."""
+    import socket
+
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect(path)
+    except OSError:
+        return False
+    return True
 
 
 def _print(counters: PackerCounters, refused: int, ignored: int, *, as_json: bool) -> None:

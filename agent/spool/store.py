@@ -249,7 +249,7 @@ class Spool:
             self._account.lose(GapKind.REFUSED, segment, place, reason)
             self._account.counts.refused_records += 1
             self._account.save()
-        hint = "it lies in refused/, the cloud is told: compare the broker's limits with batch.max_bytes"
+        hint = "it lies in refused/, the cloud is told; the others go on"
         name = {"stream": self._account.stream_of(sequence), "sequence": sequence}
         log.warning("batch_refused", **name, reason=reason, hint=hint)
 

@@ -7,7 +7,10 @@
     transport.py    what the sender needs of a link, and what each reason code means
     link.py         that, over MQTT: one connection a link, the protocol version found once
     mqtt.py         the MQTT library, wrapped; the only module that imports it
+    inflight.py     what waits for its acknowledgement on one connection; incoming.py: what the broker sends of itself
     dialing.py      name, TCP, TLS, without blocking the loop
+    credentials.py  authorities, certificate, key and password, from files
+    tpm.py          keys in a TPM
     subscriber.py   the receiving side, for the cloud's end
     rotation.py     which certificate and key to log in with, while they are being replaced
     catalogs.py     the catalogs that stored batches name, and which broker has them

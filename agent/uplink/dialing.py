@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Name, TCP, TLS: a connected, non-blocking socket, made without ever blocking the event loop.
 
-Promise: cancelling leaves no socket behind; the name is resolved in a daemon thread, so that a resolver that
-hangs holds up neither the loop nor the end of the process. Host name and certificate chain are always
-verified, TLS is 1.2 or newer. The caller sets the time limit.
+Promise: cancelling leaves no socket behind; the name is resolved and the steps of the handshake are made in a daemon
+thread (`apart`), so that neither a resolver that hangs nor a TPM that takes its time to sign holds up the loop or the
+end of the process. Host name and certificate chain are always verified. The caller sets the time limit.
 
 Failure: RefusedError, one line, with the address, the reason and what to do about it.
 """
@@ -12,23 +12,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import fcntl
+import functools
 import ipaddress
 import socket
 import ssl
 import struct
 import termios
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.errors import ConfigError
 from agent.uplink.transport import RefusedError, Trouble
 from agent.uplink.watch import NO_TRAFFIC, Traffic
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from agent.uplink.options import MqttOptions
+
+T = TypeVar("T")
 
 _TCP_INFO_BYTES_ACKED = 120
 """Offset of tcpi_bytes_acked, a uint64, in Linux' struct tcp_info (linux/tcp.h, since 4.1);
@@ -63,6 +66,9 @@ _ALERT_ADVICE = {
     "PROTOCOL_VERSION": "it speaks no TLS version that is still safe (1.2 or newer)",
 }
 
+_UNSIGNED = "EVP lib"
+"""All that Python tells of a signature that OpenSSL, or a TPM on its behalf, could not make."""
+
 
 def has_route(host: str) -> bool:
     """Whether the kernel has a route to an address, or, for a name, to anywhere; no packet leaves the unit."""
@@ -83,55 +89,12 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def tls_context(options: MqttOptions, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
-    """The TLS side of the options, the files read anew; blocks for the disk. Raises ConfigError.
-
-    Args:
-        options: say which files.
-        certificate: another one than theirs,
-        key: and its key.
-
-    """
-    certificate, key = (certificate, key) if certificate else (options.certificate, options.key)
-    _check_readable("ca", options.ca)
-    _check_readable("certificate", certificate)
-    _check_readable("key", key)
-    try:
-        context = ssl.create_default_context(cafile=options.ca)
-    except ssl.SSLError:
-        raise ConfigError(f"mqtt.ca {options.ca}: not a PEM file of certificates") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if options.alpn:
-        context.set_alpn_protocols([options.alpn])
-    if certificate is not None:
-        try:
-            context.load_cert_chain(certificate, key, password=_no_passphrase)
-        except ssl.SSLError as error:
-            detail = "they do not belong together" if "MISMATCH" in str(error) else "not PEM, or encrypted"
-            raise ConfigError(f"mqtt.certificate {certificate} and mqtt.key {key}: {detail}") from None
-    elif key is not None:
-        raise ConfigError("mqtt.key is set without mqtt.certificate")
-    return context
-
-
-def read_password(options: MqttOptions) -> str | None:
-    """The password, from its file where one is named; blocks for the disk. Raises ConfigError."""
-    if options.password_file is None:
-        return options.password
-    _check_readable("password_file", options.password_file)
-    try:
-        lines = options.password_file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ConfigError(f"mqtt.password_file {options.password_file}: not UTF-8 text") from None
-    return lines[0] if lines else ""
-
-
 def control_congestion(sock: socket.socket, name: str) -> bool:
     """Ask for TCP's congestion control by name; whether the kernel has it and allows it.
 
     CUBIC, Linux' default, takes each lost packet for congestion: at 200 ms and 2 % it keeps to 62 kB/s, whatever
-    the link (Mathis et al., 1997: 1.22 segments a round trip over the root of the loss). BBR goes by the rate at which
-    its data gets through (draft-ietf-ccwg-bbr); it needs timers that are on time.
+    the link (Mathis et al., 1997: 1.22 segments a round trip over the root of the loss; 76 kB/s over netem). BBR goes
+    by the rate at which its data gets through (draft-ietf-ccwg-bbr); it needs timers that are on time.
     """
     if not name:
         return True
@@ -158,6 +121,37 @@ async def open_socket(options: MqttOptions, context: ssl.SSLContext | None) -> s
         raise refusal from None
 
 
+def noting(operation: Callable[[Any], T], note: Callable[[OSError], None]) -> Callable[[Any], T]:
+    """The same operation on a socket; `note` is told its error, unless that is only that it would block."""
+
+    def noting_errors(argument: Any) -> T:
+        try:
+            return operation(argument)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            note(error)
+            raise
+
+    return noting_errors
+
+
+def last_word(sock: object, error: OSError) -> OSError:
+    """What a TLS peer had said before it closed, where writing found it closed; else the error.
+
+    In TLS 1.3 a client is done with the handshake before the server has looked at its certificate. The alert of one
+    that refuses it lies unread when the first packet is written to a connection that has been reset by then.
+    """
+    if isinstance(sock, ssl.SSLSocket):
+        try:
+            sock.recv(1)
+        except ssl.SSLError as said:
+            return said if "ALERT" in (said.reason or "") else error
+        except (OSError, ValueError):
+            return error
+    return error
+
+
 def traffic(sock: socket.socket) -> Traffic:
     """The connection's counters; zeros where the system has none, so that only time decides."""
     try:
@@ -172,7 +166,7 @@ def traffic(sock: socket.socket) -> Traffic:
 def refused(options: MqttOptions, error: BaseException) -> RefusedError:
     """The error in one line for a person, with the address and, where there is one, the next move."""
     trouble = Trouble.UNREACHABLE
-    if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
+    if isinstance(error, ssl.SSLError) and ("ALERT" in (error.reason or "") or _UNSIGNED in str(error)):
         trouble = Trouble.UNAUTHORIZED
     return RefusedError(f"broker {options.address}: {explain(error)}", trouble)
 
@@ -184,6 +178,8 @@ def explain(error: BaseException) -> str:
         return f"{advice} ({error.verify_message})"
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return "it closed the connection during TLS"
+    if isinstance(error, ssl.SSLError) and _UNSIGNED in str(error):
+        return "our key (mqtt.key) cannot sign the handshake: check its TPM, and that the key is bound to no scheme"
     if isinstance(error, ssl.SSLError):
         reason = error.reason or str(error)
         advice = next((text for mark, text in _ALERT_ADVICE.items() if mark in reason), "TLS failed")
@@ -225,31 +221,48 @@ async def _connect(options: MqttOptions) -> socket.socket:
 
 
 async def _resolve(host: str, port: int) -> list[Any]:
-    """`getaddrinfo` in a daemon thread: the event loop's own threads would hold up the end of the process."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[Any]] = loop.create_future()
-
-    def settle(result: list[Any] | None, error: BaseException | None) -> None:
-        if answer.done():
-            return
-        if error is not None:
-            answer.set_exception(error)
-        else:
-            answer.set_result(result or [])
-
-    def resolve() -> None:
-        result, failure = None, None
+    def resolve() -> list[Any]:
         try:
-            result = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except UnicodeError:
-            failure = OSError("the host name is not a valid one")
-        except OSError as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
-            loop.call_soon_threadsafe(settle, result, failure)
+            raise OSError("the host name is not a valid one") from None
 
-    threading.Thread(target=resolve, name="uplink-resolver", daemon=True).start()
-    return await answer
+    return await apart(resolve, "uplink-resolver")
+
+
+async def apart(work: Callable[[], T], name: str, late: Callable[[], None] = lambda: None) -> T:
+    """What it returns or raises, run in a daemon thread: the event loop's own would hold up the end of the process.
+
+    Args:
+        work: may block, for whatever time.
+        name: of the thread.
+        late: called in the event loop when `work` is over and nobody has waited for it.
+
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+    threading.Thread(target=_work_apart, args=(loop, answer, work, late), name=name, daemon=True).start()
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        if not answer.cancelled():  # it was over just before
+            late()
+        raise
+    finally:
+        del answer  # it holds the error, which holds this frame
+
+
+def _work_apart(
+    loop: asyncio.AbstractEventLoop, answer: asyncio.Future[T], work: Callable[[], T], late: Callable[[], None]
+) -> None:
+    """In the thread."""
+    over: Callable[[], None]
+    try:
+        over = functools.partial(answer.set_result, work())
+    except Exception as error:  # noqa: BLE001 - it is raised where the work is waited for
+        over = functools.partial(answer.set_exception, error)
+    with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+        loop.call_soon_threadsafe(lambda: late() if answer.done() else over())
 
 
 def _tune(sock: socket.socket, options: MqttOptions) -> None:
@@ -268,19 +281,37 @@ async def _shake_hands(plain: socket.socket, context: ssl.SSLContext, host: str)
     except BaseException:
         plain.close()
         raise
+    step = functools.partial(_handshake_step, sock)
     try:
-        while True:
+        while (wants := await apart(step, "uplink-handshake", late=sock.close)) is not _Wants.NOTHING:
             try:
-                sock.do_handshake()
-            except ssl.SSLWantReadError:
-                await _ready(sock, write=False)
-            except ssl.SSLWantWriteError:
-                await _ready(sock, write=True)
-            else:
-                return sock
-    except BaseException:
+                await _ready(sock, write=wants is _Wants.WRITE)
+            except asyncio.CancelledError:
+                sock.close()
+                raise
+    except Exception:
         sock.close()
         raise
+    return sock
+
+
+class _Wants(enum.Enum):
+    """What a handshake waits for."""
+
+    NOTHING = enum.auto()
+    READ = enum.auto()
+    WRITE = enum.auto()
+
+
+def _handshake_step(sock: ssl.SSLSocket) -> _Wants:
+    """As far as it goes; whether it wants to be read or written is no error."""
+    try:
+        sock.do_handshake()
+    except ssl.SSLWantReadError:
+        return _Wants.READ
+    except ssl.SSLWantWriteError:
+        return _Wants.WRITE
+    return _Wants.NOTHING
 
 
 async def _ready(sock: socket.socket, *, write: bool) -> None:
@@ -299,16 +330,3 @@ async def _ready(sock: socket.socket, *, write: bool) -> None:
 def _settle(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
-
-
-def _check_readable(key: str, path: Path | None) -> None:
-    if path is None:
-        return
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise ConfigError(f"mqtt.{key} {path}: {(error.strerror or str(error)).lower()}") from None
-
-
-def _no_passphrase() -> str:
-    return ""  # a daemon has nobody to ask: an encrypted key is an error, not a prompt

@@ -28,6 +28,7 @@ import structlog
 from agent.uplink.backoff import Backoff
 from agent.uplink.delivery import CatalogDelivery
 from agent.uplink.lane import Lane
+from agent.uplink.reasons import UNACCEPTABLE
 from agent.uplink.suspects import Suspects
 from agent.uplink.tally import Tally
 from agent.uplink.transport import Answer, Outcome, Trouble
@@ -164,7 +165,7 @@ class Feed:
         lane, record = self._lost[0]
         name = {"stream": record.stream, "sequence": record.sequence}
         if loss.trouble is Trouble.UNACCEPTABLE:
-            await self._set_aside(lane, record, loss.reason)
+            await self._set_aside(lane, record, loss.reason, loss.code)
         elif loss.trouble is Trouble.DROPPED:
             now = asyncio.get_running_loop().time()
             if self._suspects.strike((record.stream, record.sequence), now):
@@ -285,15 +286,16 @@ class Feed:
             if told := self._tally.add(size, time.monotonic()):
                 log.info("batches_acknowledged", **told)
         elif answer.outcome is Outcome.UNACCEPTABLE:
-            await self._set_aside(lane, record, answer.reason)
+            await self._set_aside(lane, record, answer.reason, answer.code)
         elif answer.outcome is Outcome.LOST:
             self._dead = True
             self._lost.append((lane, record))
         else:
             self._pause(topic, answer)
 
-    async def _set_aside(self, lane: Lane, record: Record, reason: str) -> None:
-        await self._call(lane.queue.set_aside, record.sequence, f"broker {self._broker}: {reason}")
+    async def _set_aside(self, lane: Lane, record: Record, reason: str, code: int) -> None:
+        text = f"broker {self._broker}: {reason}; {UNACCEPTABLE.get(code, 'look at its log')}"
+        await self._call(lane.queue.set_aside, record.sequence, text)
         self._suspects.clear((record.stream, record.sequence))
         self._standing.count(refused_batches=1)
 

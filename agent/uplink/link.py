@@ -9,18 +9,20 @@ where it only closed, the network may have done it, and the next link is asked f
 from __future__ import annotations
 
 import asyncio
+import functools
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
-from agent.uplink import dialing
+from agent.uplink import credentials, dialing
 from agent.uplink.labels import NONE
 from agent.uplink.mqtt import V5, V311, VERSION_NAMES, ClosedEarlyError, MqttConnection, VersionRefusedError
 from agent.uplink.rotation import Rotation
 from agent.uplink.transport import Answer, Outcome, RefusedError, Trouble
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator
 
     from aiomqtt import ProtocolVersion
@@ -73,8 +75,8 @@ class Dialer:
         options = self._options
         try:
             async with asyncio.timeout(options.connect_timeout_s):
-                context = await asyncio.to_thread(self._rotation.context, options) if options.tls else None
-                password = await asyncio.to_thread(dialing.read_password, options)
+                read = functools.partial(self._read_credentials, options)
+                context, password = await dialing.apart(read, "uplink-credentials")
                 connection = MqttConnection(options, version, password=password, session=self._session)
                 sock = await dialing.open_socket(options, context)
                 return await connection.open(sock)
@@ -85,7 +87,12 @@ class Dialer:
                 Trouble.UNREACHABLE,
             ) from None
         except ConfigError as error:
-            raise UnreadableError(f"broker {options.address}: {error}", Trouble.UNAUTHORIZED) from None
+            trouble = Trouble.UNREACHABLE if isinstance(error, credentials.TpmError) else Trouble.UNAUTHORIZED
+            raise UnreadableError(f"broker {options.address}: {error}", trouble) from None
+
+    def _read_credentials(self, options: MqttOptions) -> tuple[ssl.SSLContext | None, str | None]:
+        """Anew for each connection; blocks for the disk, and for the TPM."""
+        return self._rotation.context(options) if options.tls else None, credentials.read_password(options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Receive Maximum, Maximum Packet Size, Retain Available and Topic Alias Maximum o
 (MQTT 5.0, 3.2.2.3). A connection is made by `dialing`, never in a thread, and used once: what was in flight
 when it ended is forgotten here, because the spool still has it.
 
-Limits: QoS 1 only. 256 publishes in flight. A dead link is found `acknowledge_timeout_s` after the last byte
+Limits: QoS 1 only. A dead link is found `acknowledge_timeout_s` after the last byte
 that moved while a publish waits, `keepalive_s + answer_timeout_s` after it on an idle link. What the broker sends is
 not trusted: without a subscription nothing of it is kept, and no packet is larger than what can have been asked for.
 
@@ -31,8 +31,11 @@ from paho.mqtt.properties import Properties
 
 from agent.uplink import dialing
 from agent.uplink import labels as labelling
+from agent.uplink.incoming import Incoming
+from agent.uplink.inflight import InFlight
 from agent.uplink.options import Session
-from agent.uplink.reasons import REFUSALS, acknowledgement_text, broker_words
+from agent.uplink.reasons import REFUSALS, broker_words
+from agent.uplink.topics import Aliases
 from agent.uplink.transport import (
     RECEIVE_MAXIMUM,
     Answer,
@@ -42,7 +45,6 @@ from agent.uplink.transport import (
     Received,
     RefusedError,
     Trouble,
-    outcome_of_acknowledgement,
     trouble_of_disconnect,
     trouble_of_refusal,
 )
@@ -50,7 +52,7 @@ from agent.uplink.watch import Watch
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -65,13 +67,10 @@ V5 = aiomqtt.ProtocolVersion.V5
 V311 = aiomqtt.ProtocolVersion.V311
 VERSION_NAMES = {V5: "5", V311: "3.1.1"}
 
-_IN_FLIGHT = 256
 _ALIASES = 8
 _PUBLISH_OVERHEAD = 1 + 4 + 2 + 2 + 4
 """Bytes of a PUBLISH beside topic and payload: type, length, topic's length, packet id, alias."""
 _GOODBYE_S = 2.0
-_ANSWER_BYTES_MAX, _MESSAGE_BYTES_MAX = 64 << 10, 32 << 20
-"""Of a packet that comes in: acknowledgements with their words; where somebody has subscribed, messages."""
 _SILENT = logging.Logger("canferry.mqtt", logging.CRITICAL + 1)
 
 
@@ -119,19 +118,16 @@ class MqttConnection(aiomqtt.Client):
         self.limits = LinkLimits()
         self.session_present = False
         self._loss: asyncio.Future[LinkLoss] = self._loop.create_future()
-        self._answers: dict[int, asyncio.Future[Answer]] = {}
-        self._received: asyncio.Queue[Received | None] = asyncio.Queue()
-        self._filters: Sequence[str] | None = None
-        self._slots = asyncio.Semaphore(_IN_FLIGHT)
-        self._aliases: dict[str, int] = {}
-        self._alias_maximum = 0
+        self._incoming = Incoming()
+        self._aliases = Aliases()
         self._watch = Watch()
+        self._in_flight = InFlight(self._watch)
         self._io_error: OSError | None = None
         self._wire(self._client)
 
     async def open(self, sock: socket.socket) -> Self:
         """Speak MQTT until CONNACK on a connected, non-blocking socket, owned from here on. Raises RefusedError."""
-        self._client._create_socket = lambda: sock  # type: ignore[method-assign]  # noqa: SLF001
+        self._client._create_socket = [sock].pop  # type: ignore[method-assign]  # noqa: SLF001 - and forgets it
         try:
             self._client_connect()
             await self._connected
@@ -181,11 +177,9 @@ class MqttConnection(aiomqtt.Client):
         size = len(payload) + len(topic.encode()) + labels.size_bytes + _PUBLISH_OVERHEAD
         if limit is not None and size > limit:
             return Answer(Outcome.UNACCEPTABLE, 0x95, f"{size} bytes; the broker takes at most {limit} a packet")
-        await self._slots.acquire()
+        await self._in_flight.place()
         if self._loss.done():
             return self._lost_answer()
-        if not self._answers:
-            self._watch.published_at = self._loop.time()
         name, properties = self._alias(topic)
         if labels:
             properties = _labelled(properties or Properties(PacketTypes.PUBLISH), labels)  # type: ignore[no-untyped-call]
@@ -193,20 +187,16 @@ class MqttConnection(aiomqtt.Client):
         if info.rc != MQTT_ERR_SUCCESS:
             self._lose(self._local_loss("it cannot be sent"))
             return self._lost_answer()
-        answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._answers[info.mid] = answer
-        return await answer
+        return await self._in_flight.sent(info.mid)
 
     async def receive(self) -> Received | None:
         """The next message that came in; None once the link has ended and nothing is left."""
-        if self._received.empty() and self._loss.done():
-            return None
-        return await self._received.get()
+        return await self._incoming.next()
 
     async def subscribe_all(self, filters: Sequence[str], qos: int) -> None:
         """Subscribe; messages then wait for `acknowledge`. Raises RefusedError where one is not granted."""
         where = f"broker {self.options.address}"
-        self._filters = filters
+        self._incoming.subscribed = True
         self._client.manual_ack_set(True)
         try:
             granted = await self.subscribe([(name, qos) for name in filters])
@@ -220,13 +210,12 @@ class MqttConnection(aiomqtt.Client):
                 raise RefusedError(text, Trouble.UNAUTHORIZED)
 
     def _alias(self, topic: str) -> tuple[str, Properties | None]:
-        """The topic with its alias at first use, the alias alone afterwards (MQTT 5.0, 3.3.2.3.4)."""
-        known = topic in self._aliases
-        if not known and len(self._aliases) >= self._alias_maximum:
-            return topic, None
+        name, alias = self._aliases.shorten(topic)
+        if alias is None:
+            return name, None
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.TopicAlias = self._aliases.setdefault(topic, len(self._aliases) + 1)
-        return "" if known else topic, properties
+        properties.TopicAlias = alias
+        return name, properties
 
     # From here on: called in the event loop, by paho's socket callbacks and by the watch.
 
@@ -234,24 +223,10 @@ class MqttConnection(aiomqtt.Client):
         """Put our own handling where paho would hide something, or aiomqtt would be a step late."""
         client.disable_logger()
         receive, send = client._sock_recv, client._sock_send  # noqa: SLF001
-
-        client._sock_recv = self._noting_errors(receive)  # type: ignore[assignment,method-assign]  # noqa: SLF001
-        client._sock_send = self._noting_errors(send)  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        note = functools.partial(setattr, self, "_io_error")
+        client._sock_recv = dialing.noting(receive, note)  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        client._sock_send = dialing.noting(send, lambda error: note(dialing.last_word(client.socket(), error)))  # type: ignore[assignment,method-assign]  # noqa: SLF001
         client._handle_pubackcomp = self._on_acknowledgement  # type: ignore[method-assign]  # noqa: SLF001
-
-    def _noting_errors(self, operation: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Remember the socket's error, which paho reduces to "connection lost"."""
-
-        def noting(argument: Any) -> Any:
-            try:
-                return operation(argument)
-            except BlockingIOError:
-                raise
-            except OSError as error:
-                self._io_error = error
-                raise
-
-        return noting
 
     def _on_socket_open(self, client: paho.Client, _userdata: Any, sock: Any) -> None:
         def readable() -> None:
@@ -294,15 +269,14 @@ class MqttConnection(aiomqtt.Client):
         self._connected.set_exception(kind(text, trouble_of_refusal(code)))
 
     def _take_limits(self, properties: Any) -> None:
-        known = self.options.message_bytes_max
-        told = getattr(properties, "MaximumPacketSize", None)
+        sizes = (self.options.message_bytes_max, getattr(properties, "MaximumPacketSize", None))
         self.limits = LinkLimits(
             receive_maximum=getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM),
-            maximum_packet_bytes=min(filter(None, (known, told)), default=None),
+            maximum_packet_bytes=min(filter(None, sizes), default=None),
             retain=self.options.retain and bool(getattr(properties, "RetainAvailable", 1)),
         )
-        self._slots = asyncio.Semaphore(min(self.limits.receive_maximum, _IN_FLIGHT))
-        self._alias_maximum = min(getattr(properties, "TopicAliasMaximum", 0), _ALIASES)
+        self._in_flight.allow(self.limits.receive_maximum)
+        self._aliases = Aliases(min(getattr(properties, "TopicAliasMaximum", 0), _ALIASES))
 
     def _on_disconnect(
         self, _client: Any, _userdata: Any, flags: Any, reason_code: ReasonCode, properties: Any = None
@@ -329,27 +303,18 @@ class MqttConnection(aiomqtt.Client):
         if len(packet) < 2:
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         packet_id = int.from_bytes(packet[:2], "big")
-        code = packet[2] if len(packet) > 2 else 0
         self._client._out_messages.pop(packet_id, None)  # noqa: SLF001
-        answer = self._answers.pop(packet_id, None)
-        if answer is not None:
-            self._watch.published_at = self._loop.time()
-            self._slots.release()
-            if not answer.done():
-                text = acknowledgement_text(code, packet[3:])
-                answer.set_result(Answer(outcome_of_acknowledgement(code), code, text))
+        self._in_flight.answered(packet_id, packet[2] if len(packet) > 2 else 0, packet[3:])
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _check_announced(self, size: int) -> None:
         """A packet is not collected because somebody says that it comes."""
-        if size > (_ANSWER_BYTES_MAX if self._filters is None else _MESSAGE_BYTES_MAX):
+        if size > self._incoming.packet_bytes_max:
             self._lose(self._local_loss(f"the broker announced a packet of {size} bytes, which nobody asked for"))
 
     def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
-        if self._filters is None:
-            return  # nobody has subscribed, so nobody would ever take it away
         done = functools.partial(self._acknowledge, message.mid, message.qos)
-        self._received.put_nowait(Received(message.topic, bytes(message.payload), bool(message.retain), done))
+        self._incoming.put(Received(message.topic, bytes(message.payload), bool(message.retain), done))
 
     def _acknowledge(self, packet_id: int, qos: int) -> None:
         if qos and not self._loss.done():
@@ -369,7 +334,7 @@ class MqttConnection(aiomqtt.Client):
         now, watch, options = self._loop.time(), self._watch, self.options
         watch.look(now, traffic)
         pinged_at = self._client._ping_t  # noqa: SLF001 - in the same clock, time.monotonic
-        if self._answers and watch.unacknowledged_s(now) > options.acknowledge_timeout_s:
+        if self._in_flight and watch.unacknowledged_s(now) > options.acknowledge_timeout_s:
             self._lose(self._local_loss(f"no acknowledgement for {options.acknowledge_timeout_s:g} s"))
         elif watch.unanswered_s(time.monotonic(), pinged_at) > options.answer_timeout_s:
             self._lose(self._local_loss(f"no answer to a ping for {options.answer_timeout_s:g} s"))
@@ -387,16 +352,11 @@ class MqttConnection(aiomqtt.Client):
         if not self._connected.done():
             self._connected.set_exception(self._lost_before_connack(loss))
             self._connected.exception()
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_result(self._lost_answer())
-        self._answers.clear()
+        self._in_flight.lose(self._lost_answer())
         for granted in self._pending_subscribes.values():
             if not granted.done():
                 granted.set_exception(aiomqtt.MqttError(loss.reason))
-        for _ in range(_IN_FLIGHT):
-            self._slots.release()
-        self._received.put_nowait(None)
+        self._incoming.end()
         self._loop.call_soon(self._client._sock_close)  # noqa: SLF001 - soon: paho may hold its callback lock
 
     def _lost_before_connack(self, loss: LinkLoss) -> RefusedError:

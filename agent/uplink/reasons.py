@@ -40,6 +40,13 @@ _ACKNOWLEDGEMENTS = {
 }
 """PUBACK (MQTT 5.0, 3.4.2.1), and 0x95, which mosquitto sends there too."""
 
+UNACCEPTABLE = {
+    0x90: "correct mqtt.topic_batch",
+    0x95: "compare its limit with batch.max_bytes",
+    0x99: "it looks into payloads: have it take any bytes on mqtt.topic_batch",
+}
+"""What to do where a batch will never be taken, by PUBACK or DISCONNECT."""
+
 
 def acknowledgement_text(code: int, properties: bytes) -> str:
     """A PUBACK's failure code and the broker's words; "" for success."""

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.errors import ConfigError
-from agent.uplink import dialing
+from agent.uplink import credentials
 from agent.uplink.certificate import validity_s
 
 if TYPE_CHECKING:
@@ -94,21 +94,26 @@ class Rotation:
         """TLS with the pair to log in with next; reads files, blocks. Raises ConfigError."""
         if options.certificate is None:
             self.found = self.in_use = None
-            return dialing.tls_context(options)
+            return credentials.tls_context(options)
+        context = None
         try:
-            context = dialing.tls_context(options)
+            context = credentials.tls_context(options)
             self.found, fault = _read(options), "it is out of its dates"
         except ConfigError as error:
             if self.kept is None:
                 raise
             self.found, fault = None, str(error)
         self.in_use = self._choose()
-        if self.in_use is self.found:
+        if self.in_use is self.found and context is not None:
             return context
         if not self._is_doubted():
             self._tell(fault)
+        del context  # a TPM has room for few keys
         with _in_memory(self.in_use.certificate) as certificate, _in_memory(self.in_use.key) as key:
-            return dialing.tls_context(options, certificate, key)
+            try:
+                return credentials.tls_context(options, certificate, key)
+            except ConfigError as error:
+                raise type(error)(str(error).replace(str(key), "of the pair before it")) from None
 
     def _choose(self) -> Pair:
         now, kept, found = self._clock(), self.kept, self.found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Topic names made from templates: `canferry/{vehicle}/batch`.
+"""Topic names made from templates: `canferry/{vehicle}/batch`; and the numbers that stand for them on a connection.
 
 Placeholders: {vehicle}, {stream}, {sequence}, {hash}. A template and whatever is put into it are checked against
 MQTT 5.0, 4.7: no wildcard, no NUL, 1 to 65,535 bytes of UTF-8; and a value is no more than one level of the topic.
@@ -18,6 +18,21 @@ from agent.errors import ConfigError
 PLACEHOLDERS = ("vehicle", "stream", "sequence", "hash")
 _TOPIC_BYTES = 65_535
 _WILD = re.compile("[+#\0]")
+
+
+class Aliases:
+    """Numbers that stand for topics on one connection, `maximum` of them (MQTT 5.0, 3.3.2.3.4)."""
+
+    def __init__(self, maximum: int = 0) -> None:
+        self._maximum = maximum
+        self._numbers: dict[str, int] = {}
+
+    def shorten(self, topic: str) -> tuple[str, int | None]:
+        """The topic with its alias at first use, the alias alone afterwards; no alias where there are too many."""
+        known = topic in self._numbers
+        if not known and len(self._numbers) >= self._maximum:
+            return topic, None
+        return "" if known else topic, self._numbers.setdefault(topic, len(self._numbers) + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,6 +232,7 @@ async def test_each_disconnect_is_told_and_leaves_the_publish_unanswered(code: i
     assert f"0x{code:02X}" in loss.reason
 
 
+NEVER = {0x90: "correct mqtt.topic_batch", 0x95: "with batch.max_bytes", 0x99: "it looks into payloads"}
 PATIENCE, PERMISSION = "the broker asks for patience", "allow this client to publish to the topic"
 
 
@@ -241,8 +242,8 @@ PATIENCE, PERMISSION = "the broker asks for patience", "allow this client to pub
         (lambda publish: puback(publish, 0x87), "publish_refused", "error", PERMISSION),
         (lambda publish: puback(publish, 0x97), "publish_refused", "warning", PATIENCE),
         *[
-            (lambda publish, code=code: puback(publish, code), "batch_refused", "warning", "batch.max_bytes")
-            for code in (0x90, 0x95, 0x99)
+            (lambda publish, code=code: puback(publish, code), "batch_refused", "warning", hint)
+            for code, hint in NEVER.items()
         ],
         (lambda publish: disconnect(0x87), "link_lost", "warning", PERMISSION),
         *[
@@ -250,7 +251,10 @@ PATIENCE, PERMISSION = "the broker asks for patience", "allow this client to pub
             for code in (0x89, 0x93, 0x96, 0x97)
         ],
         (lambda publish: disconnect(0x8E), "link_lost", "warning", "give each unit its own mqtt.client_id"),
-        (lambda publish: disconnect(0x95), "batch_refused", "warning", "batch.max_bytes"),
+        *[
+            (lambda publish, code=code: disconnect(code), "batch_refused", "warning", hint)
+            for code, hint in NEVER.items()
+        ],
     ],
 )
 async def test_each_reason_code_is_told_with_what_to_do(
@@ -262,9 +266,12 @@ async def test_each_reason_code_is_told_with_what_to_do(
             async with made.running():
                 while event not in [line["event"] for line in logs]:
                     await asyncio.sleep(0.01)
+                assert await made.stored() == ([] if event == "batch_refused" else [0])
+            refused = made.sender.state().refused_batches
+    assert refused == (event == "batch_refused")
     told = next(line for line in logs if line["event"] == event)
     assert told["log_level"] == level
-    assert hint in told["hint"]
+    assert hint in told["reason"] + told["hint"]
     assert "(0x" in told["reason"]
 
 
@@ -275,7 +282,7 @@ async def test_what_a_broker_sends_unasked_is_neither_kept_nor_waited_for() -> N
         MqttTransport(options(broker.port)).connect() as link,
     ):
         assert (await link.publish("x/batch", b"payload")).outcome is Outcome.ACCEPTED
-        assert link.connection._received.empty()
+        assert link.connection._incoming._messages.empty()
     huge = b"\x30\xff\xff\xff\x7f\x00\x05topic"
     async with (
         ScriptedBroker(answer=lambda publish: huge) as broker,

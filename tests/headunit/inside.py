@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a folder of tests where there is SocketCAN, and brings back what became of each of them.
+"""Runs a folder of tests where there is what they need, and brings back what became of each of them.
 
-Where this machine's kernel has SocketCAN, in a network namespace of their own; else in User-Mode Linux. They
-run once, in one pytest of their own.
+Where this machine's kernel has it (SocketCAN, netem), in a network namespace of their own; else in User-Mode Linux.
+They run once, in one pytest of their own.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.headunit.machine import CAN_MODULES
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.headunit.machine import Machine
 
 ROOT = Path(__file__).parents[2]
 RUN = """\
-export CANFERRY_ON_VCAN=1 PYTHONDONTWRITEBYTECODE=1
+export CANFERRY_INSIDE=1 PYTHONDONTWRITEBYTECODE=1
 ip link set lo up
 export PYTEST_ADDOPTS="-q -p no:cacheprovider -o timeout={test_s} -o junit_logging=system-out"
 exec {python} -m pytest {folder} --junitxml={report}
@@ -62,20 +66,28 @@ def has_vcan() -> bool:
 
 
 def run_inside(
-    request: pytest.FixtureRequest, tests: Path, scratch: Path, *, test_s: float, all_s: float
+    request: pytest.FixtureRequest,
+    tests: Path,
+    scratch: Path,
+    *,
+    test_s: float,
+    all_s: float,
+    here: bool | None = None,
+    modules: Sequence[str] = CAN_MODULES,
 ) -> dict[str, Result]:
     """The results of all tests of a folder, by name; `scratch` is a new folder for what is needed and made.
 
-    Each test may take `test_s`, all of them with the machine's boot `all_s`.
+    Each test may take `test_s`, all of them with the machine's boot `all_s`. They are run `here` where this kernel has
+    what they need, SocketCAN unless said otherwise; else on a machine with these `modules`.
     """
     report = scratch / "report.xml"
     script = RUN.format(python=sys.executable, folder=tests, report=report, test_s=test_s)
-    if has_vcan():
+    if has_vcan() if here is None else here:
         command = ["unshare", "--net", "sh", "-c", script]
         output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=all_s).stdout
     else:
         machine: Machine = request.getfixturevalue("machine")
-        with machine.start(script, scratch / "machine", directory=ROOT) as running:
+        with machine.start(script, scratch / "machine", directory=ROOT, modules=modules) as running:
             output = running.wait(all_s).output
     if not report.exists():
         pytest.fail(f"the tests inside gave no report:\n{output}")

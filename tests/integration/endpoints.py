@@ -34,10 +34,18 @@ class Endpoint:
     in_flight_bytes_max: int = 1 << 30
     publishes_per_s: int = 1 << 30
     bytes_per_s: int = 1 << 30
+    connects_per_s: int = 1 << 30
     retained: bool = False
+    connected: deque[float] = field(default_factory=deque)
     recent: deque[tuple[float, int]] = field(default_factory=deque)
 
     def admit(self, connect: Connect) -> str:
+        now = asyncio.get_running_loop().time()
+        self.connected.append(now)
+        while self.connected[0] <= now - 1.0:
+            self.connected.popleft()
+        if len(self.connected) > self.connects_per_s:
+            return f"{len(self.connected)} connects in a second"
         if connect.level not in self.levels:
             return f"protocol level {connect.level}"
         if connect.keepalive_s > self.keepalive_s_max:
@@ -132,6 +140,7 @@ class IotCore(Endpoint):
     in_flight_max: int = 100
     publishes_per_s: int = 100
     bytes_per_s: int = 512_000
+    connects_per_s: int = 1
     retained: bool = True
 
     def admit_client(self, connect: Connect) -> str:

@@ -78,6 +78,10 @@ class Certificates:
         _sign(folder, stem, name, "extendedKeyUsage=clientAuth", days)
         return folder / f"{stem}.crt", folder / f"{stem}.key"
 
+    def sign(self, stem: str, extension: str, *, days: int) -> None:
+        """A certificate for the request in `stem`.csr, whoever has its key."""
+        _sign_request(self.ca.parent, stem, extension, days)
+
     def revoke(self, *revoked: Path) -> Path:
         """The authority's list of revoked certificates; of none, to begin with."""
         folder = self.ca.parent
@@ -98,7 +102,6 @@ def _new_key(stem: Path) -> list[str]:
 
 
 def _sign(folder: Path, stem: str, name: str, extension: str, days: int) -> None:
-    request, extensions = folder / f"{stem}.csr", folder / f"{stem}.ext"
     key = [
         "-newkey",
         "ec",
@@ -108,7 +111,12 @@ def _sign(folder: Path, stem: str, name: str, extension: str, days: int) -> None
         "-keyout",
         f"{folder / stem}.key",
     ]
-    _openssl("req", *key, "-out", str(request), "-subj", f"/CN={name}")
+    _openssl("req", *key, "-out", f"{folder / stem}.csr", "-subj", f"/CN={name}")
+    _sign_request(folder, stem, extension, days)
+
+
+def _sign_request(folder: Path, stem: str, extension: str, days: int) -> None:
+    request, extensions = folder / f"{stem}.csr", folder / f"{stem}.ext"
     extensions.write_text(f"{extension}\n")
     signer = ["-CA", f"{folder / 'ca'}.crt", "-CAkey", f"{folder / 'ca'}.key", "-CAcreateserial"]
     files = ["-in", str(request), "-out", f"{folder / stem}.crt", "-extfile", str(extensions)]
@@ -120,9 +128,10 @@ def _openssl(*arguments: str) -> None:
 
 
 class Mosquitto:
-    """One broker. `port` stays the same from the first start to the last."""
+    """One broker. `port` stays the same from the first start to the last.
 
-    host = "127.0.0.1"
+    It is reached at `host`, listens at `address`, where that is another one, and is started by a command `within`.
+    """
 
     def __init__(
         self,
@@ -133,7 +142,13 @@ class Mosquitto:
         users: dict[str, str] | None = None,
         tls: Certificates | None = None,
         client_certificates: bool = False,
+        host: str = "127.0.0.1",
+        address: str = "",
+        within: Sequence[str] = (),
     ) -> None:
+        self.host = host
+        self._address = address or host
+        self._within = within
         self.folder = folder
         self.port = free_port()
         self._config = list(config)
@@ -160,7 +175,7 @@ class Mosquitto:
             self._write()
             with (self.folder / "mosquitto.log").open("ab") as output:
                 self._process = await asyncio.create_subprocess_exec(
-                    executable(), "-c", str(self.folder / "mosquitto.conf"), stdout=output, stderr=output
+                    *self._within, executable(), "-c", str(self.folder / "mosquitto.conf"), stdout=output, stderr=output
                 )
             if await self._listens():
                 (self.folder / "started").touch()
@@ -223,7 +238,7 @@ class Mosquitto:
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        lines = [f"listener {self.port} {self.host}", "log_type all", "connection_messages true", "user root"]
+        lines = [f"listener {self.port} {self._address}", "log_type all", "connection_messages true", "user root"]
         lines.append(f"allow_anonymous {'false' if self._users else 'true'}")
         if self._users:
             lines.append(f"password_file {self._passwords(self._users)}")

@@ -7,11 +7,17 @@ import asyncio
 import json
 import shutil
 import signal
+import socket
+import ssl
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
+from agent.uplink import credentials, dialing
+from agent.uplink.mqtt import V5, MqttConnection
+from agent.uplink.transport import LinkLoss, Trouble
 from tests.faults.processes import Agent, Receiver
 from tests.integration.mosquitto import Certificates, free_port, running
 from tests.integration.uplinks import options, rig
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+TCP_CLOSE = 7
+"""net/tcp_states.h."""
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command makes the certificates")
 
 
@@ -97,6 +105,39 @@ async def test_a_certificate_that_does_not_do_is_told_in_one_line_and_the_data_w
         assert any(told in line for line in lines)  # a reset may have overtaken the broker's word now and then
         assert all("\n" not in line and f"broker 127.0.0.1:{broker.port}: " in line for line in lines)
         assert "PRIVATE" not in str(logs)
+
+
+async def test_an_alert_that_a_reset_has_overtaken_is_told(certificates: Certificates, foreign: Certificates) -> None:
+    """The connection is written to before it is read, and the reset behind the alert is there already."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates.ca)
+    tls.load_cert_chain(certificates.server, certificates.server_key)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        refusing = asyncio.create_task(asyncio.to_thread(refuse, server, tls))
+        own = {"ca": certificates.ca, "certificate": foreign.client, "key": foreign.client_key}
+        chosen = options(server.getsockname()[1], tls=True, **own)
+        connection = MqttConnection(chosen, V5)
+        with await dialing.open_socket(chosen, credentials.tls_context(chosen)) as sock:
+            await refusing
+            async with asyncio.timeout(20):
+                while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_CLOSE:
+                    await asyncio.sleep(0.01)
+            connection._client._sock = sock
+            with pytest.raises(ssl.SSLEOFError):
+                connection._client._sock_send(b"CONNECT")
+            connection._client._sock = None
+    refusal = connection._lost_before_connack(LinkLoss(Trouble.DROPPED, "lost"))
+    assert "does not trust the authority behind our client certificate" in str(refusal)
+    assert refusal.trouble is Trouble.UNAUTHORIZED
+
+
+def refuse(server: socket.socket, tls: ssl.SSLContext) -> None:
+    """One client: its certificate looked at, the alert sent, and the connection reset."""
+    sock, _ = server.accept()
+    with tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False) as secured:
+        with pytest.raises(ssl.SSLError):
+            secured.do_handshake()
+        secured.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def test_a_new_certificate_that_may_connect_and_not_publish_gives_way(

@@ -20,6 +20,7 @@ from agent.uplink.labels import cloud_event
 from agent.uplink.link import MqttTransport
 from tests.integration.endpoints import ENDPOINTS, endpoint
 from tests.integration.mosquitto import Certificates
+from tests.integration.scripted import CLOSE, puback
 from tests.integration.uplinks import rig
 
 if TYPE_CHECKING:
@@ -156,7 +157,9 @@ async def test_what_the_profile_spares_the_endpoint_would_close_the_connection(
     async with endpoint(profile, certificates) as broker:
         config = configured(tmp_path, broker.port, profile, certificates)
         options, sending = replace(mqtt_options(config, "s"), **changes), sender_options(config)
-        with rig(tmp_path / "rig", options, closes_over=sending.closes_over) as made:
+        with rig(
+            tmp_path / "rig", options, closes_over=sending.closes_over, reconnect_least_s=sending.reconnect_least_s
+        ) as made:
             await made.append(b"kept")
             with capture_logs() as logs:
                 async with made.running():
@@ -228,6 +231,27 @@ async def test_without_the_profiles_limits_the_same_backlog_is_cut_off(
         await asyncio.wait([sending])
 
 
+@pytest.mark.parametrize("keeps_pause", [True, False])
+async def test_a_client_comes_back_as_soon_as_the_endpoint_takes_it(
+    tmp_path: Path, certificates: Certificates, keeps_pause: bool
+) -> None:
+    """Two connections are cut at their first batch; without the profile's pause the endpoint closes others as well."""
+    cuts = iter([CLOSE] * 2)
+    async with endpoint("aws-iot-core", certificates) as broker:
+        broker.answer = lambda publish: next(cuts, puback(publish))
+        config = configured(tmp_path, broker.port, "aws-iot-core", certificates)
+        least_s = sender_options(config).reconnect_least_s if keeps_pause else 0.0
+        with rig(tmp_path / "rig", mqtt_options(config, "s"), reconnect_least_s=least_s) as made:
+            await made.append(b"batch")
+            async with made.running():
+                if not keeps_pause:
+                    await broker.until(lambda: broker.closed_over == ["2 connects in a second"])
+                    return
+                await made.emptied()
+    assert broker.closed_over == []
+    assert len(broker.connects) == 3
+
+
 async def test_what_is_larger_than_the_endpoint_takes_is_set_aside_unsent(
     tmp_path: Path, certificates: Certificates
 ) -> None:
@@ -259,7 +283,7 @@ async def test_cloud_events_are_on_every_message_in_mqtt_5(tmp_path: Path, certi
 async def test_the_tls_protocol_name_is_asked_for(tmp_path: Path, certificates: Certificates) -> None:
     from dataclasses import replace
 
-    async with endpoint("aws-iot-core", certificates) as broker:
+    async with endpoint("aws-iot-core", certificates, admit=lambda connect: "") as broker:
         config = configured(tmp_path, broker.port, "aws-iot-core", certificates)
         for alpn in ("", "x-amzn-mqtt-ca"):
             async with MqttTransport(replace(mqtt_options(config, "s"), alpn=alpn)).connect():

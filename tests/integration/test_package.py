@@ -110,7 +110,9 @@ def test_every_library_is_of_the_architecture_and_needs_only_what_the_package_de
             assert needed in shipped or SYSTEM_LIBRARIES.fullmatch(needed), f"{library}: {needed}"
 
 
-@pytest.mark.parametrize(("drop_in", "exposure_max"), [(None, 15), ("canferry-serial.conf", 17)])
+@pytest.mark.parametrize(
+    ("drop_in", "exposure_max"), [(None, 15), ("canferry-serial.conf", 17), ("canferry-tpm.conf", 17)]
+)
 def test_the_exposure_is_low(trees: dict[str, Path], tmp_path: Path, drop_in: str | None, exposure_max: int) -> None:
     """In tenths, as systemd-analyze counts for its threshold."""
     tree = trees[NATIVE]
@@ -122,7 +124,8 @@ def test_the_exposure_is_low(trees: dict[str, Path], tmp_path: Path, drop_in: st
     command = ["systemd-analyze", "security", "--offline=true", f"--root={tmp_path}", "--no-pager"]
     told = run(*command, f"--threshold={exposure_max}", "canferry.service")
     print(told.splitlines()[-1])
-    assert ("char-ttyUSB" in told) is (drop_in is not None)
+    assert ("char-ttyUSB" in told) is (drop_in == "canferry-serial.conf")
+    assert ("/dev/tpmrm0" in told) is (drop_in == "canferry-tpm.conf")
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +189,7 @@ class TestLife:
         assert not re.findall(r"^error +(?! |bus powertrain)", told, re.M), told
         assert scratch.listing("/opt/canferry") == before
 
-    @pytest.mark.parametrize("drop_in", [None, "canferry-serial.conf", "canferry-clock.conf"])
+    @pytest.mark.parametrize("drop_in", [None, "canferry-serial.conf", "canferry-clock.conf", "canferry-tpm.conf"])
     def test_the_units_are_sound(self, scratch: Scratch, drop_in: str | None) -> None:
         folder = "/etc/systemd/system/canferry.service.d"
         link = f"ln -s /usr/share/canferry/{drop_in} {folder}" if drop_in else "true"

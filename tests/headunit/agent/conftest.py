@@ -5,4 +5,4 @@ from __future__ import annotations
 
 import os
 
-collect_ignore_glob = [] if os.environ.get("CANFERRY_ON_VCAN") else ["test_*.py"]
+collect_ignore_glob = [] if os.environ.get("CANFERRY_INSIDE") else ["test_*.py"]

@@ -16,7 +16,7 @@ from tests.headunit.vcan.bus import Bus, ip
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-collect_ignore_glob = [] if os.environ.get("CANFERRY_ON_VCAN") else ["test_*.py"]
+collect_ignore_glob = [] if os.environ.get("CANFERRY_INSIDE") else ["test_*.py"]
 
 
 @pytest.fixture

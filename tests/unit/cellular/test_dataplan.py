@@ -213,10 +213,11 @@ SIZE, CRITICAL_SIZE = 20_000, 4_000
 BATCH_BYTES = on_wire_bytes(SIZE, TOPIC_BYTES)
 
 
-async def a_month(tmp_path: Path, plan: Plan, roaming_days: range = range(0)) -> tuple[list[float], list[Spent]]:
+async def a_month(tmp_path: Path, plan: Plan, roaming_days: range = range(0)) -> tuple[list[float], list[Spent], int]:
     """A batch every ten minutes, a critical one every six hours, a link that is lost twice a day for an hour.
 
-    How long each critical batch took whose link was there, and what was spent at the end of each day.
+    How long each critical batch took whose link was there, what was spent at the end of each day, and what all that the
+    broker was sent takes.
     """
     loop, clock = asyncio.get_running_loop(), LoopClock()
     meter = DataPlan(
@@ -245,21 +246,23 @@ async def a_month(tmp_path: Path, plan: Plan, roaming_days: range = range(0)) ->
                 await asyncio.sleep(0.1)
             latencies.append(loop.time() - begun)
     days.append(replace(meter._spent))
+    sent_bytes = sum(on_wire_bytes(len(sent.payload), TOPIC_BYTES) for sent in broker.publishes)
     running.cancel()
     await asyncio.wait([running])
-    return latencies, days
+    return latencies, days, sent_bytes
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_month_with_enough_to_send_uses_the_budget_and_does_not_exceed_it(tmp_path: Path) -> None:
-    latencies, days = run_virtual(a_month(tmp_path, PLAN))
+    latencies, days, sent_bytes = run_virtual(a_month(tmp_path, PLAN))
     assert len(latencies) == 120
     assert max(latencies) < 10
     last = days[-1]
     kept_back = PLAN.critical_bytes - last.critical_bytes
     assert PLAN.month_bytes - kept_back - BATCH_BYTES <= last.month_bytes <= PLAN.month_bytes + BATCH_BYTES
     assert last.month_bytes >= 0.95 * PLAN.month_bytes
+    assert sent_bytes == last.month_bytes, "what is counted is what was sent"
     for number, day in enumerate(days, 1):
         even = (PLAN.month_bytes - PLAN.critical_bytes + day.critical_bytes) * number / 30
         assert 0.95 * even - BATCH_BYTES <= day.month_bytes <= even + PLAN.month_bytes / 30 + BATCH_BYTES
@@ -269,7 +272,7 @@ def test_a_month_with_enough_to_send_uses_the_budget_and_does_not_exceed_it(tmp_
 @pytest.mark.timeout(300)
 def test_a_month_with_limits_for_days_and_abroad_keeps_them(tmp_path: Path) -> None:
     plan = replace(PLAN, day_bytes=MIB // 2, roaming_bytes=MIB)
-    latencies, days = run_virtual(a_month(tmp_path, plan, roaming_days=range(10, 20)))
+    latencies, days, _ = run_virtual(a_month(tmp_path, plan, roaming_days=range(10, 20)))
     assert max(latencies) < 10
     assert max(day.day_bytes for day in days) <= MIB // 2 + BATCH_BYTES + 5 * CRITICAL_SIZE
     abroad = days[-1].roaming_bytes

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What logging in needs, read from files: the authorities to trust, certificate and key, a password.
+
+Promise: host name and certificate chain are always verified, TLS is 1.2 or newer. Nobody is asked for a passphrase.
+
+Failure: ConfigError, one line with key, file and what to do; `TpmError` where the TPM is needed and does not answer.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from agent.errors import ConfigError
+from agent.uplink.tpm import is_in_tpm, load_provider
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.uplink.options import MqttOptions
+
+_TPM_ADVICE = (
+    "the key is in a TPM that cannot be used now: check that OpenSSL's provider is installed (tpm2-openssl), that this "
+    "user may open the TPM (/dev/tpmrm0, group tss), and that it is the TPM which made the key"
+)
+_OPENSSL_ADVICE = (
+    "OpenSSL has no ciphers: check the file that OPENSSL_CONF names; it has to activate the provider default"
+)
+
+
+class TpmError(ConfigError):
+    """The key is in a TPM that cannot be used: not a reason to give up, it may be later."""
+
+
+def tls_context(options: MqttOptions, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    """The TLS side of the options, the files read anew; blocks for the disk and the TPM. Raises ConfigError.
+
+    Args:
+        options: say which files.
+        certificate: another one than theirs,
+        key: and its key.
+
+    """
+    certificate, key = (certificate, key) if certificate else (options.certificate, options.key)
+    _check_readable("ca", options.ca)
+    _check_readable("certificate", certificate)
+    _check_readable("key", key)
+    try:
+        context = ssl.create_default_context(cafile=options.ca)
+    except ssl.SSLError as error:
+        if error.reason == "LIBRARY_HAS_NO_CIPHERS":
+            raise ConfigError(_OPENSSL_ADVICE) from None
+        raise ConfigError(f"mqtt.ca {options.ca}: not a PEM file of certificates") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if options.alpn:
+        context.set_alpn_protocols([options.alpn])
+    if certificate is not None:
+        _load_pair(context, certificate, key)
+    elif key is not None:
+        raise ConfigError("mqtt.key is set without mqtt.certificate")
+    return context
+
+
+def read_password(options: MqttOptions) -> str | None:
+    """The password, from its file where one is named; blocks for the disk. Raises ConfigError."""
+    if options.password_file is None:
+        return options.password
+    _check_readable("password_file", options.password_file)
+    try:
+        lines = options.password_file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ConfigError(f"mqtt.password_file {options.password_file}: not UTF-8 text") from None
+    return lines[0] if lines else ""
+
+
+def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    try:
+        _load(context, certificate, key)
+    except ssl.SSLError as error:
+        if "MISMATCH" in str(error):
+            detail = "they do not belong together"
+        elif is_in_tpm(key or certificate):
+            raise TpmError(f"mqtt.key {key or certificate}: {_TPM_ADVICE}") from None
+        else:
+            detail = "not PEM, or encrypted"
+        raise ConfigError(f"mqtt.certificate {certificate} and mqtt.key {key}: {detail}") from None
+
+
+def _load(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    """Once more where OpenSSL did not know yet what to do with a key in a TPM. Raises ssl.SSLError."""
+    try:
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
+    except ssl.SSLError as error:
+        if "MISMATCH" in str(error) or not is_in_tpm(key or certificate) or not load_provider():
+            raise
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
+
+
+def _check_readable(key: str, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"mqtt.{key} {path}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _no_passphrase() -> str:
+    return ""  # a daemon has nobody to ask: an encrypted key is an error, not a prompt

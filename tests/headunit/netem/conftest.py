@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests that need netem: collected only where `test_over_netem` has prepared a place for them."""
+
+from __future__ import annotations
+
+import os
+
+collect_ignore_glob = [] if os.environ.get("CANFERRY_INSIDE") else ["test_*.py"]
