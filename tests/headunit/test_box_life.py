@@ -22,6 +22,12 @@ RIGHTS = """
 pid=$(systemctl show --property=MainPID --value canferry.service)
 grep -E '^(Uid|Gid|Cap...|NoNewPrivs|Seccomp):' /proc/$pid/status
 """
+CREDENTIAL = """
+import os
+from pathlib import Path
+path = Path("/run/credentials/canferry.service/canferry.password")
+print(path.read_text().strip(), oct(path.stat().st_mode & 0o077), os.access(path, os.W_OK))
+"""
 WAKE_UPS_MAX_S = 5
 PARKED_S = 20
 WAKE_UPS = """
@@ -74,6 +80,19 @@ def test_it_has_no_rights_but_to_its_own_state(service: Service) -> None:
     assert {rights[each] for each in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
     assert (rights["NoNewPrivs"], rights["Seccomp"]) == ("1", "2")
     assert writable == {STATE, SOCKET_FOLDER}
+
+
+def test_a_credential_of_the_service_manager_is_its_own_to_read(service: Service) -> None:
+    unit = service.unit
+    unit.run("umask 077; mkdir -p /etc/credstore; echo sesame >/etc/credstore/canferry.password")
+    try:
+        service.stop()
+        service.start()
+        read, others, writable = service.run_inside(CREDENTIAL).split()
+        assert (read, others, writable) == ("sesame", "0o0", "False")
+    finally:
+        unit.run("rm /etc/credstore/canferry.password")
+        service.stop()
 
 
 def test_a_parked_car_wakes_it_up_a_few_times_a_second_at_most(scenario: Scenario) -> None:

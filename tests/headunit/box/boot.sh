@@ -27,9 +27,10 @@ mount -t overlay -o "lowerdir=/,upperdir=$PWD/upper,workdir=$PWD/work" overlay r
 cd root
 system=etc/systemd/system
 
-# Of the host's own nothing is configured and nothing is started.
-rm -rf $system etc/systemd/network etc/sysctl.d etc/canferry etc/credstore opt/canferry var/lib/canferry var/log/journal \
-    usr/sbin/policy-rc.d
+# Of the host's own nothing is configured and nothing is started; and what its files say of a container is not true of
+# the unit: systemd would leave out mounts that credentials need.
+rm -rf .dockerenv $system etc/systemd/network etc/sysctl.d etc/canferry etc/credstore opt/canferry var/lib/canferry \
+    var/log/journal usr/sbin/policy-rc.d
 mkdir -p $system/multi-user.target.wants etc/systemd/system-generators var/lib/canferry
 : >etc/fstab
 echo headunit >etc/hostname
