@@ -56,12 +56,12 @@ def test_a_log_is_played_onto_a_bus_frame_by_frame(tmp_path: Path, group: str, l
 
 def test_the_simulated_car_drives_until_it_is_stopped(group: str, listening: Any) -> None:
     process = start("simulate", "--to", group, "--json")
-    ids = {listening.recv(60).arbitration_id for _ in range(50)}
+    ids = {listening.recv(60).arbitration_id for _ in range(51)}
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert len(ids) > 5
-    assert json.loads(out)["frames"] >= 50
+    assert json.loads(out)["frames"] >= 50  # the one that the signal comes upon may be sent and not counted
 
 
 @pytest.mark.parametrize(
