@@ -195,12 +195,13 @@ class Packer:
         return {} if self._collector is None else self._collector.verified()
 
     def seal(self) -> None:
-        """Close open intervals, and store every open batch."""
+        """Close open intervals, store every open batch, and tell what had to make room for it: none may follow."""
         if self._collector is not None and self._heard is not None:
             self._keep(self._collector.flush(), self._heard)
         self._heard = None
         for stream in self._streams.values():
             stream.seal()
+            stream.tell_gaps()
 
     def recover(self, priority: Priority, parts: Sequence[Batch], catalog: Catalog) -> None:
         """Seal what an earlier process had written down of a class's open batch, of the catalog that it used."""

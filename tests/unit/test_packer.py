@@ -110,6 +110,24 @@ def test_a_batch_ends_before_it_would_span_more_than_its_interval() -> None:
     assert rows(stored(store)) == 2500
 
 
+def test_what_made_room_for_the_last_batch_is_told_before_the_silence() -> None:
+    evicted = Gap(GapKind.EVICTED, stream="normal-1", first_sequence=0, last_sequence=0, detail="the spool was full")
+
+    @dataclass
+    class FullStore(ListStore):
+        def append(self, batches: Sequence[SealedBatch]) -> None:
+            super().append(batches)
+            self.gaps += [evicted] if len(self.batches) == 1 else []
+
+    store = FullStore()
+    packing = packer(store)
+    packing.take(frames(0, 100))
+    packing.seal()
+    assert [(batch.frames, batch.gaps) for batch in stored(store)] == [(100, ()), (0, (evicted,))]
+    packing.seal()
+    assert len(store.batches) == 2
+
+
 def test_a_batch_that_grows_large_is_sealed_early_and_never_exceeds_its_payload() -> None:
     store = ListStore()
     packing = packer(store, payload_bytes=8 << 10)
