@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import lzma
+import shutil
 from typing import TYPE_CHECKING
 
 import cantools
@@ -92,7 +93,8 @@ def test_a_real_car_at_4000_frames_a_second_arrives_whole_and_wears_the_disk_lit
     unit, service = scenario.unit, scenario.service
     expected = write_recording(unit.shared / "drive.log")
     unit.run("ip link show vcan2 2>/dev/null || ip link add vcan2 mtu 72 up type vcan")
-    unit.run(f"cp {RECORDINGS}/mustang.dbc /etc/canferry/dbc/")
+    shutil.copyfile(RECORDINGS / "mustang.dbc", unit.shared / "mustang.dbc")  # not each folder of the host is there
+    unit.run(f"cp {unit.shared}/mustang.dbc /etc/canferry/dbc/")
     bus = '\n[[bus]]\nname = "car"\ninterface = "socketcan"\nchannel = "vcan2"\ndbc = ["dbc/mustang.dbc"]\n'
     unit.run(f"sysctl --quiet --write net.core.rmem_max={LARGE_BUFFER_BYTES}")  # room for all: this is not about drops
     service.configure(configuration(interval="10s", receive_buffer=f"{LARGE_BUFFER_BYTES}B") + bus)
