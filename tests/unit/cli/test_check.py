@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent import cli, preflight
+from agent import cli
 from agent.config import BusConfig, Config, MqttConfig, VehicleConfig, demo_car_dbc
 from agent.model import MessageDefinition, SignalDefinition
-from agent.preflight import check_catalog
+from agent.preflight import check_catalog, endpoint
 from agent.uplink.certificate import expiry_s
 
 if TYPE_CHECKING:
@@ -202,9 +202,9 @@ def test_a_congestion_control_that_the_kernel_has_not_is_a_warning(
     checked: Checked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = offline() + 'congestion = "bbr"\n'
-    monkeypatch.setattr(preflight, "control_congestion", lambda _, name: name != "bbr")
+    monkeypatch.setattr(endpoint, "control_congestion", lambda _, name: name != "bbr")
     assert checked.only(text, "warning", "--offline").startswith("mqtt.congestion: bbr is not there")
-    monkeypatch.setattr(preflight, "control_congestion", lambda _, name: name == "bbr")
+    monkeypatch.setattr(endpoint, "control_congestion", lambda _, name: name == "bbr")
     assert "mqtt.congestion" not in str(checked.run(text, "--offline"))
 
 
@@ -316,7 +316,7 @@ def test_an_expired_certificate_is_a_warning(
     checked: Checked, credentials: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later_s = expiry_s((credentials / "good.pem").read_text()) + 3 * 86_400
-    monkeypatch.setattr("agent.preflight.time", SimpleNamespace(time=lambda: later_s))
+    monkeypatch.setattr("agent.preflight.endpoint.time", SimpleNamespace(time=lambda: later_s))
     text = with_credentials(credentials, "good.pem", "good.key")
     assert "expired 3 days ago; the broker will refuse it" in checked.only(text, "warning", "--offline")
 
