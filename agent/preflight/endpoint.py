@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError, UplinkError
-from agent.preflight.finding import Finding, Level, user
+from agent.preflight.finding import Finding, Level, looked_at, user
 from agent.uplink.certificate import expiry_s
 from agent.uplink.dialing import control_congestion
 
@@ -71,6 +71,10 @@ def check_catalog(config: Config, messages: Sequence[MessageDefinition]) -> Iter
 def check_credentials(config: Config) -> Iterator[Finding]:
     """Whether certificate, key, authorities and password are there, fit together, and are kept from
     others."""
+    return looked_at(Level.ERROR, "mqtt", _check_credentials(config))
+
+
+def _check_credentials(config: Config) -> Iterator[Finding]:
     from agent.settings import mqtt_options
     from agent.uplink.credentials import TpmError, read_password, tls_context
 

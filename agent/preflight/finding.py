@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agent.errors import AgentError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 class Level(enum.StrEnum):
@@ -30,6 +30,15 @@ class Finding:
     subject: str
     text: str
     details: tuple[str, ...] = ()
+
+
+def looked_at(level: Level, subject: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """What a check finds; where the system does not let it look, that is a finding as well, of this level."""
+    try:
+        yield from findings
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        yield Finding(level, subject, f"{where}{(error.strerror or str(error)).lower()}, for {user()}")
 
 
 def refuse(subject: object, findings: Iterable[Finding]) -> None:

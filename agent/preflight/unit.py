@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent.config import inspect_config
 from agent.errors import AgentError, LogFileError
-from agent.preflight.finding import Finding, Level, user
+from agent.preflight.finding import Finding, Level, looked_at, user
 from agent.sources.canlib import python_can
 from agent.sources.logfile import read_log
 
@@ -38,16 +38,21 @@ def check_buses(buses: Sequence[BusConfig]) -> Iterator[Finding]:
     """Whether each bus could be opened now."""
     for bus in buses:
         where = f"bus {bus.name}"
-        if bus.interface == "socketcan":
-            yield _check_socketcan(where, str(bus.channel))
-        elif bus.interface == "replay":
-            yield _check_file(where, Path(str(bus.channel)))
-        elif bus.interface == "simulator":
-            yield Finding(Level.OK, where, "the simulated car")
-        elif bus.interface == "gnss":
-            yield _check_gnss(where, str(bus.channel))
-        else:
-            yield _check_python_can(where, bus)
+        hidden = Level.ERROR if bus.interface == "replay" else Level.WARNING  # the others are opened when they can be
+        yield from looked_at(hidden, where, _check_bus(where, bus))
+
+
+def _check_bus(where: str, bus: BusConfig) -> Iterator[Finding]:
+    if bus.interface == "socketcan":
+        yield _check_socketcan(where, str(bus.channel))
+    elif bus.interface == "replay":
+        yield _check_file(where, Path(str(bus.channel)))
+    elif bus.interface == "simulator":
+        yield Finding(Level.OK, where, "the simulated car")
+    elif bus.interface == "gnss":
+        yield from _check_gnss(where, str(bus.channel))
+    else:
+        yield _check_python_can(where, bus)
 
 
 def _check_socketcan(where: str, name: str) -> Finding:
@@ -91,20 +96,22 @@ def _check_python_can(where: str, bus: BusConfig) -> Finding:
     return Finding(Level.OK, where, f'python-can\'s interface "{bus.interface}"')
 
 
-def _check_gnss(where: str, channel: str) -> Finding:
+def _check_gnss(where: str, channel: str) -> Iterator[Finding]:
     path = channel.removeprefix("gpsd://")
     if path.startswith("/"):
-        return _check_device(where, Path(path), "a satellite receiver")
-    return Finding(Level.OK, where, f"a satellite receiver, by gpsd at {path}")
+        yield from _check_device(where, Path(path), "a satellite receiver")
+    else:
+        yield Finding(Level.OK, where, f"a satellite receiver, by gpsd at {path}")
 
 
-def _check_device(where: str, device: Path, what: str) -> Finding:
+def _check_device(where: str, device: Path, what: str) -> Iterator[Finding]:
     if not device.exists():
-        return Finding(Level.WARNING, where, f"{device} is not there; it is opened when it appears")
-    if not os.access(device, os.R_OK | os.W_OK):
+        yield Finding(Level.WARNING, where, f"{device} is not there; it is opened when it appears")
+    elif not os.access(device, os.R_OK | os.W_OK):
         advice = "add them to the device's group, usually dialout"
-        return Finding(Level.WARNING, where, f"{device} may not be opened by {user()}: {advice}")
-    return Finding(Level.OK, where, f"{device}: {what}")
+        yield Finding(Level.WARNING, where, f"{device} may not be opened by {user()}: {advice}")
+    else:
+        yield Finding(Level.OK, where, f"{device}: {what}")
 
 
 def check_modem(config: Config) -> Iterator[Finding]:
@@ -115,11 +122,16 @@ def check_modem(config: Config) -> Iterator[Finding]:
             yield Finding(Level.ERROR, "modem.source", text)
         return
     if config.modem is not None and config.modem.port is not None:
-        yield _check_device("modem.port", Path(config.modem.port), "a modem")
+        where = "modem.port"
+        yield from looked_at(Level.WARNING, where, _check_device(where, Path(config.modem.port), "a modem"))
 
 
 def check_spool(config: Config) -> Iterator[Finding]:
     """Whether the spool could be written, and whether the disk has room for its limit."""
+    return looked_at(Level.ERROR, "spool.path", _check_spool(config))
+
+
+def _check_spool(config: Config) -> Iterator[Finding]:
     path, where = config.spool.path, "spool.path"
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     if not existing.is_dir():

@@ -186,6 +186,30 @@ def test_a_modem_that_is_not_there_is_named(checked: Checked) -> None:
     assert checked.only(text, "warning", "--offline").startswith("modem.port: /dev/ttyNOWHERE9 is not there")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "level", "subject"),
+    [
+        ('"simulator"', '"gnss"\nchannel = "{hidden}"', "warning", "bus car"),
+        ('"simulator"', '"slcan"\nchannel = "/dev/{name}"', "warning", "bus car"),
+        ('"simulator"', '"replay"\nchannel = "{hidden}"', "error", "bus car"),
+        ("[spool]", '[modem]\nport = "{hidden}"\n[spool]', "warning", "modem.port"),
+        ('path = "spool"', 'path = "{hidden}"', "error", "spool.path"),
+    ],
+)
+def test_where_it_may_not_even_look_is_a_finding_and_run_refuses_likewise(
+    checked: Checked, capsys: pytest.CaptureFixture[str], old: str, new: str, level: str, subject: str
+) -> None:
+    name = "n" * 300  # no file system takes it; as root no permission is missing
+    text = offline().replace(old, new.format(hidden=checked.folder / name, name=name))
+    told = checked.only(text, level, "--offline")
+    assert told.startswith(f"{subject}: /")
+    assert "file name too long, for " in told
+    if level == "error":
+        assert cli.main(["run", "--config", str(checked.file)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "file name too long" in line
+
+
 def test_modemmanager_without_its_library_is_refused_by_check_and_run(
     checked: Checked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
