@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.errors import ConfigError, UplinkError
+from agent.errors import ConfigError, DatabaseError, UplinkError
 from agent.preflight.finding import Finding, Level, looked_at, user
 from agent.uplink.certificate import expiry_s
 from agent.uplink.dialing import control_congestion
@@ -55,15 +55,17 @@ def check_endpoint(config: Config) -> Iterator[Finding]:
 
 
 def check_catalog(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[Finding]:
-    """Whether the endpoint takes the description of the signals in one message."""
+    """Whether the signals can be described, and the endpoint takes their description in one message."""
     from agent.batch.catalog import Catalog, encode_catalog
     from agent.uplink.profiles import PROFILES
 
-    most = PROFILES[config.mqtt.profile].message_bytes_max if config.mqtt is not None else None
-    if most is None:
+    try:
+        catalog = Catalog(tuple(bus.name for bus in config.buses), tuple(messages))
+    except DatabaseError as error:
+        yield Finding(Level.ERROR, "dbc", str(error))
         return
-    size = len(encode_catalog(Catalog(tuple(bus.name for bus in config.buses), tuple(messages))))
-    if size > most:
+    most = PROFILES[config.mqtt.profile].message_bytes_max if config.mqtt is not None else None
+    if most is not None and (size := len(encode_catalog(catalog))) > most:
         text = f"the catalog of the DBC files has {size} bytes, and the endpoint takes {most} a message: batches go"
         yield Finding(Level.WARNING, "mqtt.profile", f"{text} without it; give the receiver the file from spool.path")
 

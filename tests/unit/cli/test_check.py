@@ -11,7 +11,7 @@ import secrets
 import socket
 import subprocess
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -296,19 +296,29 @@ def test_what_the_endpoint_would_refuse_is_an_error(checked: Checked, credential
     assert told == "azure-iot-hub: MQTT 3.1.1, batches to devices/demo-0001/messages/events/kind=batch"
 
 
+def config_of(profile: Literal["generic", "aws-iot-core"]) -> Config:
+    return Config(
+        vehicle=VehicleConfig(id="car-1"),
+        buses=(BusConfig(name="car", interface="simulator"),),
+        mqtt=MqttConfig(broker="mqtts://localhost", profile=profile),
+    )
+
+
 @pytest.mark.parametrize(("messages", "warnings"), [(10, 0), (12_000, 1)])
 def test_a_catalog_that_the_endpoint_does_not_take_is_a_warning(messages: int, warnings: int) -> None:
     random = secrets.SystemRandom()
     signals = (SignalDefinition("A", 0, 8),)
     known = [MessageDefinition("car", n, f"{random.getrandbits(100):X}", 8, signals) for n in range(messages)]
-    config = Config(
-        vehicle=VehicleConfig(id="car-1"),
-        buses=(BusConfig(name="car", interface="simulator"),),
-        mqtt=MqttConfig(broker="mqtts://localhost", profile="aws-iot-core"),
-    )
-    found = list(check_catalog(config, known))
+    found = list(check_catalog(config_of("aws-iot-core"), known))
     assert len(found) == warnings
     assert all("the endpoint takes 131072 a message" in finding.text for finding in found)
+
+
+def test_a_definition_that_no_catalog_holds_is_an_error_as_it_is_for_run() -> None:
+    known = [MessageDefinition("car", 1, "Rare", 8, (SignalDefinition("A", 0, 8),), cycle_ms=1 << 32)]
+    (found,) = check_catalog(config_of("generic"), known)
+    assert (found.level, found.subject) == ("error", "dbc")
+    assert found.text.startswith("message Rare: a catalog cannot hold it")
 
 
 @pytest.mark.parametrize(
