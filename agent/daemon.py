@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import signal
 import time
@@ -44,6 +45,7 @@ from agent.errors import AgentError
 from agent.pipeline import Pipeline
 from agent.service import ServiceManager
 from agent.status import status_line
+from agent.threads import apart
 from agent.uplink.rotation import Rotation
 
 if TYPE_CHECKING:
@@ -250,10 +252,11 @@ async def _change_when_told(changed: list[Setup], pipeline: Pipeline, life: _Lif
         life.hangup.clear()
         life.manager.reloading()
         try:
-            changed.append(await asyncio.to_thread(_read_anew, life.reread))
-        except AgentError as error:
+            changed.append(await apart(functools.partial(_read_anew, life.reread), "reload"))
+        except Exception as error:  # noqa: BLE001 - whatever a new file makes happen, what runs goes on
+            reason = str(error) if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
             hint = "nothing has changed: mend it and reload again"
-            log.error("reload_refused", reason=str(error), hint=hint)  # noqa: TRY400
+            log.error("reload_refused", reason=reason, hint=hint)  # noqa: TRY400
             life.manager.ready()
     if life.logging is not None:
         life.logging.configure(changed[0].config.log.level, changed[0].config.log.format)

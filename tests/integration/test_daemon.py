@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
+from agent import daemon
+from agent.config import load_config
 from agent.model import GapKind
 from tests.faults.processes import VEHICLE, Agent, Receiver
 from tests.integration.mosquitto import running
@@ -19,6 +23,8 @@ from tests.unit.cellular.test_modem import ROAMING, ScriptedModem
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from agent.config import Config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 CONFIG = f"""
@@ -108,7 +114,6 @@ async def test_the_service_manager_hears_of_readiness_life_and_end(tmp_path: Pat
         assert [await manager.hears("WATCHDOG=1") for _ in range(3)]
         assert await agent.stop() == 0
         await manager.hears("STOPPING=1")
-        assert manager.said[0] == "READY=1"
 
 
 async def test_a_modem_is_told_of_and_its_changes_are_logged(tmp_path: Path, manager: Manager) -> None:
@@ -179,6 +184,38 @@ async def test_sighup_takes_a_new_configuration_and_loses_nothing(tmp_path: Path
         assert steps == {True: 1_000_000, False: 10_000_000}
         assert not [gap for batch in receiver.batches() for gap in batch.gaps]
         assert frames > 0
+
+
+@pytest.fixture
+async def ours(tmp_path: Path, manager: Manager) -> AsyncIterator[list[Exception]]:
+    """An agent in this process, its signals included; what raises when it is read anew may be put into the list."""
+    (tmp_path / "agent.toml").write_text(CONFIG.replace("BROKER", "mqtt://127.0.0.1:9").replace('"30s"', '"0s"'))
+    config, wrong = load_config(tmp_path / "agent.toml"), list[Exception]()
+
+    def reread() -> Config:
+        if wrong:
+            raise wrong.pop()
+        return config
+
+    running = asyncio.create_task(daemon.run(config, reread=reread))
+    await manager.hears("READY=1")
+    yield wrong
+    if not running.done():
+        os.kill(os.getpid(), signal.SIGTERM)
+    await running
+
+
+async def test_a_reload_that_raises_what_nobody_expected_changes_nothing(
+    manager: Manager, ours: list[Exception]
+) -> None:
+    ours.append(ValueError("Value out of range: 18446744073709551615"))
+    with capture_logs() as logs:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await manager.hears("RELOADING=1")
+        await manager.hears("READY=1")
+    (refused,) = [line for line in logs if line["event"] == "reload_refused"]
+    assert refused["reason"] == "ValueError: Value out of range: 18446744073709551615"
+    assert not [line for line in logs if line["event"] == "agent_reloaded"]
 
 
 @pytest.mark.parametrize(
