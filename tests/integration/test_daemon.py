@@ -7,7 +7,8 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 from agent import daemon
 from agent.config import load_config
 from agent.model import GapKind
+from agent.storage import Storage
 from tests.faults.processes import VEHICLE, Agent, Receiver
 from tests.integration.mosquitto import running
 from tests.unit.cellular.test_modem import ROAMING, ScriptedModem
@@ -70,6 +72,12 @@ class Manager:
                 if text in message:
                     return message
 
+    def forget(self) -> None:
+        """What was said before now."""
+        with suppress(BlockingIOError):
+            while True:
+                self._socket.recv(4096)
+
     def close(self) -> None:
         self._socket.close()
 
@@ -108,6 +116,7 @@ async def all_received(agent: Agent, receiver: Receiver) -> int:
 async def test_the_service_manager_hears_of_readiness_life_and_end(tmp_path: Path, manager: Manager) -> None:
     async with service(tmp_path) as (agent, _):
         await agent.start()
+        await manager.hears("EXTEND_TIMEOUT_USEC=")
         await manager.hears("READY=1")
         assert await manager.hears("STATUS=") == manager.said[-1]
         assert "car up; " in manager.said[-1]
@@ -186,6 +195,19 @@ async def test_sighup_takes_a_new_configuration_and_loses_nothing(tmp_path: Path
         assert frames > 0
 
 
+class SlowStorage:
+    """Storage that opens when it may `go_on`."""
+
+    def __init__(self) -> None:
+        self.asked, self.go_on = threading.Event(), threading.Event()
+        self._open = Storage.open
+
+    def open(self, config: Config) -> Storage:
+        self.asked.set()
+        self.go_on.wait()
+        return self._open(config)
+
+
 @pytest.fixture
 async def ours(tmp_path: Path, manager: Manager) -> AsyncIterator[list[Exception]]:
     """An agent in this process, its signals included; what raises when it is read anew may be put into the list."""
@@ -203,6 +225,22 @@ async def ours(tmp_path: Path, manager: Manager) -> AsyncIterator[list[Exception
     if not running.done():
         os.kill(os.getpid(), signal.SIGTERM)
     await running
+
+
+async def test_a_reload_that_takes_its_time_is_fed_for(
+    manager: Manager, ours: list[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = SlowStorage()
+    monkeypatch.setattr(Storage, "open", storage.open)
+    os.kill(os.getpid(), signal.SIGHUP)
+    try:
+        assert await asyncio.to_thread(storage.asked.wait, 60)
+        manager.forget()
+        for _ in range(4):
+            await manager.hears("WATCHDOG=1")
+    finally:
+        storage.go_on.set()
+    await manager.hears("READY=1")
 
 
 async def test_a_reload_that_raises_what_nobody_expected_changes_nothing(
