@@ -576,6 +576,10 @@ def test_a_command_line_without_a_broker_or_a_bus_is_enough(tmp_path: Path) -> N
     [
         ({"dbc": ["/a.dbc"], "broker": "host:1883"}, '--broker: "host:1883" is not of this form; accepted: "mqtts://'),
         ({"dbc": ["/a.dbc"], "broker": "mqtt://h:99999"}, "mqtt.broker: the port of"),
+        (
+            {"dbc": ["/a.dbc"], "broker": "mqtts://user:hunter2@host"},
+            "--broker: (not shown) is not of this form; accepted",
+        ),
         ({"dbc": ["/a.dbc"], "vehicle": "a/b"}, '--vehicle: "a/b" is not of this form; accepted: 1 to 128 letters'),
         ({"dbc": ["a b=/a.dbc"]}, '--dbc: "a b" is not of this form; accepted: 1 to 64 letters'),
     ],
