@@ -139,7 +139,7 @@ def _read_list(reader: _Reader, key: str, kind: type[_AnySection], tables: objec
     read = []
     for number, table in enumerate(tables, 1):
         name = table.get("name") if isinstance(table, dict) else None
-        where = f"{key}[{name}]" if isinstance(name, str) and name else f"{key}[#{number}]"
+        where = f"{key}[{name}]" if isinstance(name, str) and name and name.isprintable() else f"{key}[#{number}]"
         read.append(_read_section(reader, where, kind, table))
     return tuple(section for section in read if section is not None)
 
