@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from agent.collect import checking
@@ -58,8 +59,13 @@ def _database_finding(report: FileReport) -> Finding:
     return Finding(level, subject, text, tuple(str(problem) for problem in report.problems))
 
 
-def check_collecting(config: Config, messages: Sequence[MessageDefinition]) -> tuple[list[Forecast], list[Finding]]:
-    """What rules and triggers come to, and what is wrong with them; nothing where there are none."""
+def check_collecting(
+    config: Config, messages: Sequence[MessageDefinition], width: int | None = None
+) -> tuple[list[Forecast], list[Finding]]:
+    """What rules and triggers come to, and what is wrong with them; nothing where there are none.
+
+    width   of the terminal on which the details are to fit; None: there is none
+    """
     directory = Directory(messages)
     errors = [Finding(Level.ERROR, key, text) for key, text in checking.broken(config, directory)]
     if errors:
@@ -72,7 +78,9 @@ def check_collecting(config: Config, messages: Sequence[MessageDefinition]) -> t
     plan = list(forecast(config.collect, directory))
     kept = sum(each.kept for each in plan)
     rules = f"{len(config.collect)} rules" if config.collect else "without rules all is kept"
-    details = [*table(plan, len(directory.decoded)), *map(_told, config.triggers)]
+    details = table(plan, len(directory.decoded), width)
+    for trigger in config.triggers:
+        details += [_told(trigger)] if width is None else textwrap.wrap(_told(trigger), width, subsequent_indent="  ")
     text = f"{rules}, {len(config.triggers)} triggers: {kept} signals kept, {total(plan)}"
     return plan, [*findings, *verified, Finding(Level.OK, "collect", text, tuple(details))]
 

@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -155,7 +156,7 @@ def test_a_broken_line_of_a_dbc_file_is_a_warning_with_its_place(
     assert cli.main(["check", "--dbc", str(file)]) == 0
     out = capsys.readouterr().out
     assert f"warning  {file}: 1 messages, 1 signals, loaded in part" in out
-    assert f"           {file}:4: skipped: " in out
+    assert f"\n    {file}:4: skipped: " in out
     assert out.endswith("0 errors, 1 warning: all are usable\n")
 
 
@@ -429,6 +430,28 @@ def test_the_plan_of_what_is_kept_is_shown(checked: Checked) -> None:
     assert "1 rules, 1 triggers: 8 signals kept, about " in plan["text"]
     assert plan["details"][1].split()[:5] == ["car.BRAKE_PRESSURE", "normal", "8", "of", "8"]
     assert plan["details"][-1].startswith("trigger hard_braking: critical, records *PRESSURE* from 10s before")
+
+
+def test_the_plan_fits_a_terminal_and_is_whole_in_a_pipe(
+    checked: Checked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked.file.write_text(ruled(RULES))
+    monkeypatch.setenv("COLUMNS", "70")
+
+    def details() -> list[str]:
+        cli.main(["check", "--config", str(checked.file), "--offline"])
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith(" ")]
+
+    wide = details()
+    assert max(map(len, wide)) > 70
+    assert (
+        "trigger hard_braking: critical, records *PRESSURE* from 10s before to 10s after MASTER_PRESSURE > 80"
+        in wide[-1]
+    )
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    narrow = details()
+    assert max(map(len, narrow)) <= 70
+    assert sorted(" ".join(narrow).split()) == sorted(" ".join(wide).split())
 
 
 @pytest.mark.parametrize(
