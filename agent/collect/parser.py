@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 DEPTH_MAX = 32
 SPAN_NS_MAX = 600 * 10**9
 """The longest time that min, max, mean and count look back over."""
+_EXPONENT_MAX = 308
+"""Of a double, which is as far as a signal's value goes."""
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
     |(?P<number>0[xX][0-9a-fA-F]+(?![\w.])|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)
@@ -185,7 +187,7 @@ class _Parser:
         return Number(at, -operand.value, operand.unit) if isinstance(operand, Number) else Negative(at, operand)
 
     def _number(self, token: _Token) -> Number:
-        value = Fraction(int(token.text, 16)) if token.text[:2] in ("0x", "0X") else Fraction(token.text)
+        value = _value(token)
         unit = self._advance().text[1:-1].strip() if self._here.kind == "unit" else ""
         if self._here.kind == "word" and self._here.text not in _KEYWORDS:
             raise ExpressionError(
@@ -295,3 +297,13 @@ class _Parser:
             raise ExpressionError(f"too deep; accepted: up to {DEPTH_MAX} levels of parentheses", at)
         self._depth += 1
         return before
+
+
+def _value(token: _Token) -> Fraction:
+    """What the digits say, exactly; a short text may stand for a number that fills the memory."""
+    if token.text[:2] in ("0x", "0X"):
+        return Fraction(int(token.text, 16))
+    _, _, exponent = token.text.lower().partition("e")
+    if abs(int(exponent or 0)) > _EXPONENT_MAX:
+        raise ExpressionError(f'"{token.text}" is beyond all signals; accepted: up to e{_EXPONENT_MAX}', token.at)
+    return Fraction(token.text)

@@ -12,6 +12,7 @@ What must hold between the keys is said by `broken_collecting`; what must hold b
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
@@ -35,7 +36,8 @@ Condition = Annotated[
 TriggerName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}\Z", description="1 to 64 letters, digits and - _ . :")
 ]
-Deadband = Annotated[float, Meta(ge=0, description="a number from 0 on, in the signal's unit")]
+Deadband = Annotated[float, Meta(ge=0, le=sys.float_info.max, description="a number from 0 on, in the signal's unit")]
+"""Which an infinite one is not: TOML writes that, too."""
 Interval = Annotated[Duration, Within("1ms", "24h")]
 Life = Annotated[Duration, Within("1s", "10000h")]
 

@@ -76,6 +76,8 @@ def inspect_config(path: Path) -> tuple[Config | None, list[Problem]]:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         return None, [Problem("", f"not valid TOML: {error}")]
+    except ValueError:  # Python's int() takes no more
+        return None, [Problem("", "not valid TOML: a whole number of thousands of digits")]
     reader = _Reader(path.absolute().parent)
     config = _read_document(reader, document)
     return (config if not reader.problems else None), reader.problems

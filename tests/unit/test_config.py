@@ -432,6 +432,10 @@ def test_an_absurdly_nested_file_is_refused(configured: Configured) -> None:
     assert "not valid TOML" in configured.refusal("a = " + "[" * 100_000)
 
 
+def test_an_absurdly_long_number_is_refused(configured: Configured) -> None:
+    assert "not valid TOML: a whole number of thousands of digits" in configured.refusal("a = 1" + "0" * 5000)
+
+
 def test_a_simulated_bus_without_files_has_the_demos(configured: Configured) -> None:
     text = SMALLEST.replace("socketcan", "simulator").replace('channel = "can0"', "")
     config = configured.load(text.replace('dbc = ["/etc/canferry/dbc/powertrain.dbc"]', ""))
@@ -660,6 +664,9 @@ def test_rules_and_triggers_are_read_in_their_order(configured: Configured) -> N
         ('every = "1s"', "evry = 1", 'collect[#1].evry: unknown key, set to 1 (did you mean "every"?)'),
         ('"mean"', '"median"', 'collect[#1].value: "median" is not one of these; accepted: "last", "first"'),
         ("deadband = 2", 'deadband = "2"', 'collect[#1].deadband: "2" is not a number in range; accepted: a number'),
+        ("deadband = 2", "deadband = inf", "collect[#1].deadband: Infinity is not a number in range; accepted: a"),
+        ("deadband = 2", "deadband = 1e400", "collect[#1].deadband: Infinity is not a number in range; accepted: a"),
+        ("deadband = 2", "deadband = nan", "collect[#1].deadband: NaN is not a number in range; accepted: a"),
         ("deadband = 2", "deadband = -2", "collect[#1].deadband: -2 is not a number in range; accepted: a number from"),
         ("on_change = true", "", "collect[#1].deadband: 2 has no effect without on_change"),
         ('message = "GPS"', "message = 3", "collect[#2].message: 3 is not a text or a list of texts; accepted: a name"),
