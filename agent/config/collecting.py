@@ -31,7 +31,11 @@ Patterns = Annotated[
 ]
 Condition = Annotated[
     str,
-    Meta(min_length=1, max_length=1000, description='a condition such as "BrakePressure > 80 and VehicleSpeed > 30"'),
+    Meta(
+        min_length=1,
+        max_length=1000,
+        description='a condition of 1 to 1000 characters, such as "BrakePressure > 80 and VehicleSpeed > 30"',
+    ),
 ]
 TriggerName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}\Z", description="1 to 64 letters, digits and - _ . :")

@@ -59,7 +59,9 @@ class IntegrityConfig(Section, frozen=True, kw_only=True):
     bus: Patterns = "*"
     message: Patterns
     counter: str | None = None
-    counter_max: Annotated[int, Meta(ge=1, le=0xFFFF_FFFF, description="a whole number from 1 on")] | None = None
+    counter_max: (
+        Annotated[int, Meta(ge=1, le=0xFFFF_FFFF, description="a whole number from 1 to 0xFFFFFFFF")] | None
+    ) = None
     checksum: str | None = None
     kind: Kind | None = None
     data_id: Annotated[int, Meta(ge=0, le=0xFFFF, description="a whole number from 0 to 0xFFFF")] | None = None

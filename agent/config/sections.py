@@ -49,7 +49,10 @@ Topic = Annotated[
     str,
     Meta(
         pattern=r"^([^+#\x00-\x1f\x7f{}]|\{vehicle\}){1,256}\Z",
-        description="a topic without +, # and control characters, in which {vehicle} stands for the vehicle's id",
+        description=(
+            "a topic of 1 to 256 characters without +, # and control characters, in which {vehicle} stands for the "
+            "vehicle's id"
+        ),
     ),
 ]
 StatusTopic = Annotated[

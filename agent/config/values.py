@@ -31,6 +31,8 @@ _WORDS: dict[Any, tuple[str, str]] = {
     tuple[Path, ...]: ("a list of paths", '[] or a list of paths such as ["one.dbc", "two.dbc"]'),
     dict[str, object]: ("a table", "keys and values, such as { ttyBaudrate = 115200 }"),
 }
+_BEYOND = {"a text": "of this length", "a whole number": "a whole number in range"}
+"""What a value is not that is of the right kind."""
 
 HIDDEN = "(not shown)"
 _SECRETS = ("password", "secret", "token", "passphrase")
@@ -70,7 +72,8 @@ def convert(annotation: Any, value: object, folder: Path) -> Any:
         try:
             converted = msgspec.convert(value, kind if within else annotation, strict=True)
         except msgspec.ValidationError as error:
-            raise RefusedError(*_words(annotation)) from error
+            noun, acceptable = _words(annotation)
+            raise RefusedError(_BEYOND.get(noun, noun) if type(value) is kind else noun, acceptable) from error
     if within is not None and not _bound(kind, within.low) <= converted <= _bound(kind, within.high):
         raise RefusedError(f"{_words(annotation)[0]} in range", _range(kind, within))
     return converted

@@ -209,9 +209,17 @@ def test_a_duration_without_a_unit_is_refused_with_what_is_accepted(configured: 
         (with_mqtt("ca = 5"), "mqtt.ca: 5 is not a path; accepted: a path in quotes"),
         (with_mqtt("window_batches = 0"), "mqtt.window_batches: 0 is not a whole number in range; accepted: 1 to 100"),
         (with_mqtt("window_batches = true"), "mqtt.window_batches: true is not a whole number; accepted: a whole"),
-        (with_mqtt('topic_batch = "a/#"'), 'mqtt.topic_batch: "a/#" is not of this form; accepted: a topic without'),
+        (
+            with_mqtt('topic_batch = "a/#"'),
+            'mqtt.topic_batch: "a/#" is not of this form; accepted: a topic of 1 to 256 characters without',
+        ),
         (with_mqtt('topic_batch = "a/{vin}"'), 'mqtt.topic_batch: "a/{vin}" is not of this form'),
-        (with_mqtt('username = ""'), 'mqtt.username: "" is not a text; accepted: a text that is not empty'),
+        (with_mqtt('username = ""'), 'mqtt.username: "" is not of this length; accepted: a text that is not empty'),
+        (with_mqtt("username = 5"), "mqtt.username: 5 is not a text; accepted: a text that is not empty"),
+        (
+            with_mqtt(f'client_id = "{"c" * 129}"'),
+            f'mqtt.client_id: "{"c" * 76}… is not of this length; accepted: 1 to',
+        ),
         (
             with_section("batch", 'time_resolution = "1ns"'),
             'batch.time_resolution: "1ns" is not a duration in range; accepted: "1us" to "1s"',
@@ -669,6 +677,16 @@ def test_rules_and_triggers_are_read_in_their_order(configured: Configured) -> N
         ("deadband = 2", "deadband = nan", "collect[#1].deadband: NaN is not a number in range; accepted: a"),
         ("deadband = 2", "deadband = -2", "collect[#1].deadband: -2 is not a number in range; accepted: a number from"),
         ("on_change = true", "", "collect[#1].deadband: 2 has no effect without on_change"),
+        (
+            '"BrakePressure > 80 and VehicleSpeed > 30"',
+            '""',
+            '.when: "" is not of this length; accepted: a condition of 1 to',
+        ),
+        (
+            "BrakePressure > 80",
+            "B" * 1000,
+            "… is not of this length; accepted: a condition of 1 to 1000 characters, such",
+        ),
         ('message = "GPS"', "message = 3", "collect[#2].message: 3 is not a text or a list of texts; accepted: a name"),
         ("keep = false", 'keep = false\nttl = "1h"', "collect[#2].ttl: has no effect beside keep = false"),
         ('name = "hard_braking"', "", "trigger[#1].name: missing, and required"),
@@ -689,3 +707,11 @@ def test_a_list_of_numbers_that_is_none_is_refused_in_words(written: str, config
     assert "is not a list of such values; accepted: a list, each of it a whole number from 0" in configured.refusal(
         text
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "noun"), [("0", "a whole number in range"), ("true", "a whole number"), ("1.5", "a whole number")]
+)
+def test_a_whole_number_out_of_range_is_called_that(written: str, noun: str, configured: Configured) -> None:
+    text = f'{SMALLEST}\n[[integrity]]\nmessage = "X"\ncounter = "C"\ncounter_max = {written}\n'
+    assert f"{written} is not {noun}; accepted: a whole number from 1 to 0xFFFFFFFF" in configured.refusal(text)
