@@ -5,6 +5,11 @@ Promise: a state that was saved is found again after a power cut at any moment, 
 byte. A save goes to the slot which does not hold the newest state; torn, it leaves the other slot, the state
 before it. Each slot holds its content twice, in one sync, so that a bad byte costs nothing at all.
 
+A slot whose turn has not come is not a damaged one: generation 1 went to slot 1, so as long as nothing newer is found,
+a copy of zeros in slot 0 is as it was allocated. It may be that a power cut took the whole first write there: no
+`save` had returned then. Anything else that is no state is damaged, or torn by a power cut: zeros beside a newer
+generation, and beside the copy of generation 1 in its own slot, too, for a save writes both.
+
 Limits: `RANGES_MAX` runs of acknowledged sequences and `ledger.GAPS_MAX` gaps; their worst case fits a copy.
 
 Failure: a save whose write or sync fails is written once more into the same slot and read back from the
@@ -119,6 +124,14 @@ class StateFile:
                 self.damaged_copies += 1
             elif found[0] > self._generation:
                 self._generation, self.state = found
+        if self._generation == 1:
+            self.damaged_copies -= sum(map(self._is_blank, _offsets(0)))
+
+    def _is_blank(self, offset: int) -> bool:
+        try:
+            return self._disk.read(self._file, offset, COPY_BYTES) == bytes(COPY_BYTES)
+        except OSError:
+            return False
 
 
 def _offsets(generation: int) -> tuple[int, int]:

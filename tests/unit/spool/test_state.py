@@ -10,7 +10,7 @@ import pytest
 
 from agent.model import Gap, GapKind
 from agent.spool.ledger import DETAIL_BYTES_MAX, GAPS_MAX, STREAM_BYTES_MAX, Entry
-from agent.spool.state import RANGES_MAX, STATE_BYTES, State, StateFile
+from agent.spool.state import COPY_BYTES, RANGES_MAX, STATE_BYTES, State, StateFile
 from tests.unit.spool.memorydisk import MemoryDisk, PowerCutError
 
 PATH = Path("/spool/state")
@@ -67,3 +67,57 @@ def test_noise_is_no_state() -> None:
         disk = MemoryDisk()
         disk.write(disk.open(PATH, create=True), 0, random.Random(size).randbytes(size))
         assert StateFile(disk, PATH).state is None
+
+
+def saved(times: int) -> MemoryDisk:
+    disk = MemoryDisk()
+    file = StateFile(disk, PATH)
+    for number in range(times):
+        file.save(state(number))
+    return disk
+
+
+def zero(disk: MemoryDisk, copy: int) -> None:
+    disk.write(disk.open(PATH), copy * COPY_BYTES, bytes(COPY_BYTES))
+
+
+def test_a_slot_whose_turn_has_not_come_is_not_damaged() -> None:
+    assert StateFile(saved(1), PATH).damaged_copies == 0
+
+
+def test_a_first_write_that_a_power_cut_took_whole_is_not_damage() -> None:
+    whole = 0
+    for seed in range(20):
+        disk = saved(1)
+        disk.cut_after = 2
+        with pytest.raises(PowerCutError):
+            StateFile(disk, PATH).save(state(1))
+        disk.crash(random.Random(seed))
+        if not any(disk.read(disk.open(PATH), 0, 2 * COPY_BYTES)):
+            whole += 1
+            found = StateFile(disk, PATH)
+            assert (found.state, found.damaged_copies) == (state(0), 0)
+    assert whole
+
+
+@pytest.mark.parametrize(
+    ("times", "copies"), [(1, [2]), (1, [3]), (2, [0]), (2, [2]), (2, [2, 3]), (3, [0, 1]), (3, [2]), (4, [1, 3])]
+)
+def test_zeros_where_a_state_was_are_damage(times: int, copies: list[int]) -> None:
+    disk = saved(times)
+    for copy in copies:
+        zero(disk, copy)
+    found = StateFile(disk, PATH)
+    assert (found.state, found.damaged_copies) == (state(times - 1), len(copies))
+
+
+def test_what_is_no_state_in_a_slot_whose_turn_has_not_come_is_damage() -> None:
+    disk = saved(1)
+    disk.write(disk.open(PATH), COPY_BYTES, b"x")
+    assert StateFile(disk, PATH).damaged_copies == 1
+
+
+def test_a_slot_that_cannot_be_read_is_damaged() -> None:
+    disk = saved(1)
+    disk.fail = lambda operation, _: OSError(5, "input/output error") if operation == "read" else None
+    assert StateFile(disk, PATH).damaged_copies == 4
