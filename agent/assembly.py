@@ -29,7 +29,7 @@ from agent.collect.classes import home_class
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_databases
 from agent.decode.plan import Plan
-from agent.errors import ConfigError
+from agent.errors import DatabaseError
 from agent.packer import Packer, PackerCounters
 from agent.settings import data_plan, mqtt_options, sender_options, stream_settings
 from agent.storage import Storage
@@ -78,12 +78,30 @@ class Decoding:
 
 
 def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
-    """Load and compile the DBC files; problems within them are logged, an unreadable one is a DatabaseError.
+    """Load and compile the DBC files; problems within them are logged.
 
     cache   a folder where loaded definitions are kept for the next start
 
-    A rule or a trigger that does not fit the definitions is a ConfigError.
+    Raises:
+        DatabaseError: a file of the command line cannot be read.
+        ConfigError: one of a configuration file cannot, or a rule or a trigger does not fit the definitions.
+
     """
+    try:
+        return _load_decoding(config, cache)
+    except DatabaseError as error:
+        if not config.file:
+            raise
+        raise config.refusal(_key_of(config, str(error)), str(error)) from None
+
+
+def _key_of(config: Config, error: str) -> str:
+    """Of an error that names a DBC file first: where the configuration names it."""
+    keys = (f"bus[{bus.name}].dbc" for bus in config.buses for path in bus.dbc if error.startswith(f"{path}:"))
+    return next(keys, "bus.dbc")
+
+
+def _load_decoding(config: Config, cache: Path | None) -> Decoding:
     files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
     loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses}, cache=cache)
     for report in loaded.files:
@@ -101,7 +119,7 @@ def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
         from agent.collect.directory import Directory
 
         for key, text in broken(config, Directory(loaded.messages)):
-            raise ConfigError(f"{key}: {text}")
+            raise config.refusal(key, text)
     buses = tuple(bus.name for bus in config.buses)
     keep = frozenset(bus.name for bus in config.buses if bus.keep_unknown)
     catalog = Catalog(buses, loaded.messages)

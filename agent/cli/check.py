@@ -66,6 +66,8 @@ def run(args: Namespace) -> int:
 
 
 def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[Forecast]]:
+    from dataclasses import replace
+
     from agent import preflight
 
     findings: list[Finding] = []
@@ -75,22 +77,32 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
     if file is not None:
         config, findings = preflight.check_config_file(file)
         if config is not None:
-            files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
-            loaded, found = preflight.check_databases(files, {bus.name: bus.j1939 for bus in config.buses})
-            databases.append(loaded)
             width = shutil.get_terminal_size().columns - len(_INDENT) if sys.stdout.isatty() and not args.json else None
-            plan, collecting = preflight.check_collecting(config, loaded.messages, width)
-            findings += [*found, *collecting, *preflight.check_buses(config.buses)]
-            findings += [*preflight.check_modem(config), *preflight.check_spool(config)]
-            findings += [*preflight.check_vehicle(config), *preflight.check_endpoint(config)]
-            findings += preflight.check_catalog(config, loaded.messages)
-            findings += _check_mqtt(config, offline=args.offline) if config.mqtt else ()
+            loaded, plan, found = _check_config(config, width, offline=args.offline)
+            databases.append(loaded)
+            findings += [replace(finding, file=config.file) for finding in found]
     if args.dbc:
         # Each by itself: a bus of its own, so that no file takes another's identifiers.
         loaded, found = preflight.check_databases([(name, Path(name)) for name in dict.fromkeys(args.dbc)])
         databases.append(loaded)
         findings += found
     return findings, databases, plan
+
+
+def _check_config(
+    config: Config, width: int | None, *, offline: bool
+) -> tuple[LoadedDatabases, list[Forecast], list[Finding]]:
+    from agent import preflight
+
+    files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
+    loaded, findings = preflight.check_databases(files, {bus.name: bus.j1939 for bus in config.buses})
+    plan, collecting = preflight.check_collecting(config, loaded.messages, width)
+    findings += [*collecting, *preflight.check_buses(config.buses)]
+    findings += [*preflight.check_modem(config), *preflight.check_spool(config)]
+    findings += [*preflight.check_vehicle(config), *preflight.check_endpoint(config)]
+    findings += preflight.check_catalog(config, loaded.messages)
+    findings += _check_mqtt(config, offline=offline) if config.mqtt else ()
+    return loaded, plan, findings
 
 
 def _check_mqtt(config: Config, *, offline: bool) -> list[Finding]:
@@ -111,10 +123,9 @@ def _print(findings: Sequence[Finding], *, started: str) -> None:
         if coloured:
             level = f"\x1b[{_COLOURS[finding.level]}m{level}\x1b[0m"
         sys.stdout.flush()  # in one order where both are one terminal
-        print(
-            f"{level} {finding.subject}: {finding.text}",
-            file=sys.stderr if finding.level == "error" else sys.stdout,
-        )
+        refused = finding.level == "error"
+        where = f"{finding.file}: " if refused and finding.file else ""  # as run tells it
+        print(f"{level} {where}{finding.subject}: {finding.text}", file=sys.stderr if refused else sys.stdout)
         for detail in finding.details:
             print(f"{_INDENT}{detail}")
     errors, warnings = _counts(findings)
@@ -133,7 +144,13 @@ def _print_json(findings: Sequence[Finding], databases: Sequence[LoadedDatabases
         "errors": errors,
         "warnings": warnings,
         "findings": [
-            {"level": str(each.level), "subject": each.subject, "text": each.text, "details": list(each.details)}
+            {
+                "level": str(each.level),
+                "file": each.file,
+                "subject": each.subject,
+                "text": each.text,
+                "details": list(each.details),
+            }
             for each in findings
         ],
         "databases": [file for loaded in databases for file in describe(loaded)],

@@ -80,8 +80,8 @@ def run(args: Namespace) -> int:
             packer = replaying.replay_into(config, watched, args.out, speed=args.speed)
         else:
             if args.config is not None:
-                refuse(args.config, check_endpoint(config))
-                refuse(args.config, check_credentials(config))
+                refuse(config, check_endpoint(config))
+                refuse(config, check_credentials(config))
             packer = asyncio.run(replaying.replay(config, watched, speed=args.speed))
         refused, ignored = blocks.refused, blocks.ignored
     _print(packer.counters, refused, ignored, as_json=args.json)
@@ -130,13 +130,13 @@ def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
         config = msgspec.structs.replace(config, vehicle=vehicle, mqtt=mqtt)
     if args.broker is not None and config.mqtt is not None:
         config = msgspec.structs.replace(config, mqtt=msgspec.structs.replace(config.mqtt, broker=args.broker))
-        config = _beside_the_agent(args.config, config)
+        config = _beside_the_agent(config)
     by_channel = {str(bus.channel): index for index, bus in enumerate(config.buses)}
     by_name = {bus.name: index for index, bus in enumerate(config.buses)}
     return config, {name: index for name, index in (by_name | by_channel).items() if name in channels}
 
 
-def _beside_the_agent(file: Path, config: Config) -> Config:
+def _beside_the_agent(config: Config) -> Config:
     """The same, under a name at which the vehicle's own agent is not disconnected, and silent about how it is.
 
     Raises ConfigError where the endpoint takes this vehicle under no other name, and its agent runs here.
@@ -150,7 +150,7 @@ def _beside_the_agent(file: Path, config: Config) -> Config:
         name = f"{name}-replay"
     elif _answers(config.agent.socket):
         text = f"{mqtt.profile} takes one connection by the name {name}, and the agent that has it runs here"
-        raise ConfigError(f"{file}: mqtt.client_id: {text}: stop it first, or replay as another --vehicle")
+        raise config.refusal("mqtt.client_id", f"{text}: stop it first, or replay as another --vehicle")
     return msgspec.structs.replace(config, mqtt=msgspec.structs.replace(mqtt, client_id=name, topic_status=""))
 
 

@@ -61,9 +61,9 @@ def _usable(file: Path) -> Config:
     from agent.preflight import check_buses, check_credentials, check_endpoint, check_modem, check_spool, refuse
 
     config = load_config(file)
-    refuse(file, check_buses(config.buses))
-    refuse(file, check_modem(config))
-    refuse(file, check_spool(config))
-    refuse(file, check_endpoint(config))
-    refuse(file, check_credentials(config))
+    refuse(config, check_buses(config.buses))
+    refuse(config, check_modem(config))
+    refuse(config, check_spool(config))
+    refuse(config, check_endpoint(config))
+    refuse(config, check_credentials(config))
     return config

@@ -47,10 +47,14 @@ class Problem:
 
 @dataclass(slots=True)
 class _Reader:
-    """Collects problems while sections are read; paths are relative to `folder`."""
+    """Collects problems while sections are read; paths are relative to the file's `folder`."""
 
-    folder: Path
+    file: Path
     problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.file.absolute().parent
 
     def refuse(self, key: str, text: str) -> None:
         self.problems.append(Problem(key, text))
@@ -78,7 +82,7 @@ def inspect_config(path: Path) -> tuple[Config | None, list[Problem]]:
         return None, [Problem("", f"not valid TOML: {error}")]
     except ValueError:  # Python's int() takes no more
         return None, [Problem("", "not valid TOML: a whole number of thousands of digits")]
-    reader = _Reader(path.absolute().parent)
+    reader = _Reader(path)
     config = _read_document(reader, document)
     return (config if not reader.problems else None), reader.problems
 
@@ -98,6 +102,7 @@ def _read_text(path: Path) -> str:
 def _read_document(reader: _Reader, document: dict[str, Any]) -> Config | None:
     sections = get_type_hints(Config, include_extras=True)
     names = dict(zip(Config.__struct_encode_fields__, Config.__struct_fields__, strict=True))
+    del names["file"]
     for key in [key for key in document if key not in names]:
         _refuse_unknown(reader, key, document[key], list(names))
     values: dict[str, Any] = {}
@@ -113,7 +118,7 @@ def _read_document(reader: _Reader, document: dict[str, Any]) -> Config | None:
             reader.refuse(f"{key}.{first}", f"missing, and required in a section [{key}]")
     if any(value is None for value in values.values()) or reader.problems:
         return None
-    config = Config(**values)
+    config = Config(**values, file=str(reader.file))
     for where, text in rules.broken(config):
         reader.refuse(where, text)
     return rules.completed(config)

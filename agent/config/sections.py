@@ -21,6 +21,7 @@ from msgspec import Meta, field
 from agent.config.collecting import CollectConfig, TriggerConfig  # noqa: TC001  (msgspec reads the annotations)
 from agent.config.integrity import IntegrityConfig  # noqa: TC001  (the same)
 from agent.config.section import Section, Within
+from agent.errors import ConfigError
 from agent.units import Duration, Rate, Size
 
 VehicleId = Annotated[
@@ -304,7 +305,8 @@ class AgentConfig(Section, frozen=True, kw_only=True):
 class Config(Section, frozen=True, kw_only=True):
     """A whole configuration, valid in itself; whether files and devices exist is not its matter.
 
-    mqtt is None where batches do not leave the unit (`replay --out`); a file always has one.
+    mqtt is None where batches do not leave the unit (`replay --out`); a file always has one. file is where it was
+    read, "" where it was made of a command line.
     """
 
     vehicle: VehicleConfig
@@ -319,6 +321,11 @@ class Config(Section, frozen=True, kw_only=True):
     spool: SpoolConfig = SpoolConfig()
     log: LogConfig = LogConfig()
     agent: AgentConfig = AgentConfig()
+    file: str = ""
+
+    def refusal(self, key: str, text: str) -> ConfigError:
+        """What is wrong with the value of a key, to be raised: names the file."""
+        return ConfigError(": ".join(filter(None, (self.file, key, text))))
 
     def topic(self, template: str) -> str:
         """The topic that a template such as ``mqtt.topic_batch`` stands for."""

@@ -14,7 +14,7 @@ from agent.config.collecting import patterns
 from agent.decode.loading import load_databases
 from agent.decode.report import FileReport, LoadedDatabases, Severity
 from agent.errors import DatabaseError
-from agent.preflight.finding import Finding, Level, refused
+from agent.preflight.finding import Finding, Level
 from agent.sources.canlib import python_can
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def check_databases(
             try:
                 _load([entry], j1939)
             except DatabaseError as error:
-                findings.append(refused(str(entry[1]), error))
+                findings.append(_refused(*entry, error))
             else:
                 readable.append(entry)
         loaded = _load(readable, j1939)
@@ -50,6 +50,12 @@ def check_databases(
 def _load(files: Sequence[tuple[str, Path]], j1939: Mapping[str, bool | str] | None) -> LoadedDatabases:
     python_can()  # before cantools imports it with all that it can do
     return load_databases(files, j1939=dict(j1939 or {}), isolated=False)  # type: ignore[arg-type]
+
+
+def _refused(bus: str, file: Path, error: DatabaseError) -> Finding:
+    """As the error of a key, unless the file was given by itself."""
+    subject = f"bus[{bus}].dbc" if bus != str(file) else str(file)
+    return Finding(Level.ERROR, subject, str(error).removeprefix(f"{subject}: "))
 
 
 def _database_finding(report: FileReport) -> Finding:

@@ -95,7 +95,8 @@ def _check_credentials(config: Config) -> Iterator[Finding]:
             yield Finding(Level.WARNING if empty else Level.OK, "mqtt.password_file", text)
     except ConfigError as error:
         level = Level.WARNING if isinstance(error, TpmError) else Level.ERROR
-        yield Finding(level, "mqtt", str(error))
+        key, _, text = str(error).partition(" ")
+        yield Finding(level, key, text) if key.startswith("mqtt.") else Finding(level, "mqtt", str(error))
         return
     for key in ("key", "password_file"):
         secret: Path | None = getattr(mqtt, key)

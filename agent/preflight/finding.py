@@ -8,10 +8,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.errors import AgentError, ConfigError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from agent.config import Config
 
 
 class Level(enum.StrEnum):
@@ -24,12 +24,13 @@ class Level(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about one subject, such as "mqtt.ca" or a file."""
+    """What was found out about one subject: a key of the configuration `file`, such as "mqtt.ca", or a file itself."""
 
     level: Level
     subject: str
     text: str
     details: tuple[str, ...] = ()
+    file: str = ""
 
 
 def looked_at(level: Level, subject: str, findings: Iterator[Finding]) -> Iterator[Finding]:
@@ -41,16 +42,11 @@ def looked_at(level: Level, subject: str, findings: Iterator[Finding]) -> Iterat
         yield Finding(level, subject, f"{where}{(error.strerror or str(error)).lower()}, for {user()}")
 
 
-def refuse(subject: object, findings: Iterable[Finding]) -> None:
+def refuse(config: Config, findings: Iterable[Finding]) -> None:
     """Raise ConfigError for the first finding that is an `ERROR`."""
     for finding in findings:
         if finding.level is Level.ERROR:
-            raise ConfigError(f"{subject}: {finding.subject}: {finding.text}")
-
-
-def refused(subject: str, error: AgentError) -> Finding:
-    """An error of a module, without the subject that it names first."""
-    return Finding(Level.ERROR, subject, str(error).removeprefix(subject).lstrip(": "))
+            raise config.refusal(finding.subject, finding.text)
 
 
 def user() -> str:

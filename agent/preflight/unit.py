@@ -37,20 +37,20 @@ def check_config_file(file: Path) -> tuple[Config | None, list[Finding]]:
 def check_buses(buses: Sequence[BusConfig]) -> Iterator[Finding]:
     """Whether each bus could be opened now."""
     for bus in buses:
-        where = f"bus {bus.name}"
+        where = f"bus[{bus.name}]"
         hidden = Level.ERROR if bus.interface == "replay" else Level.WARNING  # the others are opened when they can be
-        yield from looked_at(hidden, where, _check_bus(where, bus))
+        yield from looked_at(hidden, f"{where}.channel", _check_bus(where, bus))
 
 
 def _check_bus(where: str, bus: BusConfig) -> Iterator[Finding]:
     if bus.interface == "socketcan":
         yield _check_socketcan(where, str(bus.channel))
     elif bus.interface == "replay":
-        yield _check_file(where, Path(str(bus.channel)))
+        yield _check_file(f"{where}.channel", Path(str(bus.channel)))
     elif bus.interface == "simulator":
-        yield Finding(Level.OK, where, "the simulated car")
+        yield Finding(Level.OK, f"{where}.interface", "the simulated car")
     elif bus.interface == "gnss":
-        yield from _check_gnss(where, str(bus.channel))
+        yield from _check_gnss(f"{where}.channel", str(bus.channel))
     else:
         yield _check_python_can(where, bus)
 
@@ -62,12 +62,12 @@ def _check_socketcan(where: str, name: str) -> Finding:
     try:
         sock = can_socket(None)
     except AgentError as error:
-        return Finding(Level.ERROR, where, str(error))
+        return Finding(Level.ERROR, f"{where}.interface", str(error))
     with sock:
         state = look_at(sock, name).state
     if state is InterfaceState.UP:
-        return Finding(Level.OK, where, f"{name} is up")
-    return Finding(Level.WARNING, where, f"{name}: {advice(state, name)}")
+        return Finding(Level.OK, f"{where}.channel", f"{name} is up")
+    return Finding(Level.WARNING, f"{where}.channel", f"{name}: {advice(state, name)}")
 
 
 def _check_file(where: str, file: Path) -> Finding:
@@ -89,11 +89,11 @@ def _check_python_can(where: str, bus: BusConfig) -> Finding:
         nearest = difflib.get_close_matches(bus.interface, known, 1)
         advice = f' (did you mean "{nearest[0]}"?)' if nearest else ""
         text = f'"{bus.interface}" is not an interface that python-can knows{advice}; accepted: {", ".join(known)}'
-        return Finding(Level.ERROR, where, text)
+        return Finding(Level.ERROR, f"{where}.interface", text)
     channel = str(bus.channel)
     if channel.startswith("/dev/") and not Path(channel).exists():
-        return Finding(Level.WARNING, where, f"{channel} is not there; it is opened when it appears")
-    return Finding(Level.OK, where, f'python-can\'s interface "{bus.interface}"')
+        return Finding(Level.WARNING, f"{where}.channel", f"{channel} is not there; it is opened when it appears")
+    return Finding(Level.OK, f"{where}.interface", f'python-can\'s interface "{bus.interface}"')
 
 
 def _check_gnss(where: str, channel: str) -> Iterator[Finding]:

@@ -100,7 +100,14 @@ def test_a_sound_configuration_with_a_broker_has_no_findings(checked: Checked, b
     assert status == 0
     assert {finding["level"] for finding in findings} == {"ok"}
     subjects = [finding["subject"] for finding in findings]
-    expected = [str(checked.file), f"{demo_car_dbc()} on car", "bus car", "spool.path", "spool.limit", "mqtt.broker"]
+    expected = [
+        str(checked.file),
+        f"{demo_car_dbc()} on car",
+        "bus[car].interface",
+        "spool.path",
+        "spool.limit",
+        "mqtt.broker",
+    ]
     assert subjects == expected
     assert not (checked.folder / "spool").exists()
 
@@ -143,7 +150,11 @@ def test_every_dbc_file_that_cannot_be_read_is_named(checked: Checked) -> None:
     status, findings = checked.run(text, "--offline")
     assert status == 2
     errors = [finding["subject"] for finding in findings if finding["level"] == "error"]
-    assert errors == [str(checked.folder / "gone.dbc"), str(checked.folder / "not.dbc")]
+    assert errors == ["bus[car].dbc", "bus[car].dbc"]
+    assert [finding["text"].split(": ")[0] for finding in findings if finding["level"] == "error"] == [
+        str(checked.folder / "gone.dbc"),
+        str(checked.folder / "not.dbc"),
+    ]
     assert any(finding["subject"].startswith(str(checked.folder / "small.dbc")) for finding in findings)
 
 
@@ -171,10 +182,18 @@ def test_dbc_files_are_checked_each_by_itself(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("interface", "level", "expected"),
     [
-        ('"slcann"\nchannel = "x"', "error", 'bus car: "slcann" is not an interface that python-can knows (did you'),
-        ('"slcan"\nchannel = "/dev/ttyNOWHERE9"', "warning", "bus car: /dev/ttyNOWHERE9 is not there"),
-        ('"gnss"\nchannel = "/dev/ttyNOWHERE9"', "warning", "bus car: /dev/ttyNOWHERE9 is not there"),
-        ('"replay"\nchannel = "gone.log"', "error", "bus car: {folder}/gone.log: no such file; accepted: a recorded"),
+        (
+            '"slcann"\nchannel = "x"',
+            "error",
+            'bus[car].interface: "slcann" is not an interface that python-can knows (did you',
+        ),
+        ('"slcan"\nchannel = "/dev/ttyNOWHERE9"', "warning", "bus[car].channel: /dev/ttyNOWHERE9 is not there"),
+        ('"gnss"\nchannel = "/dev/ttyNOWHERE9"', "warning", "bus[car].channel: /dev/ttyNOWHERE9 is not there"),
+        (
+            '"replay"\nchannel = "gone.log"',
+            "error",
+            "bus[car].channel: {folder}/gone.log: no such file; accepted: a recorded",
+        ),
     ],
 )
 def test_a_bus_that_cannot_be_opened_is_named(checked: Checked, interface: str, level: str, expected: str) -> None:
@@ -190,9 +209,9 @@ def test_a_modem_that_is_not_there_is_named(checked: Checked) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "level", "subject"),
     [
-        ('"simulator"', '"gnss"\nchannel = "{hidden}"', "warning", "bus car"),
-        ('"simulator"', '"slcan"\nchannel = "/dev/{name}"', "warning", "bus car"),
-        ('"simulator"', '"replay"\nchannel = "{hidden}"', "error", "bus car"),
+        ('"simulator"', '"gnss"\nchannel = "{hidden}"', "warning", "bus[car].channel"),
+        ('"simulator"', '"slcan"\nchannel = "/dev/{name}"', "warning", "bus[car].channel"),
+        ('"simulator"', '"replay"\nchannel = "{hidden}"', "error", "bus[car].channel"),
         ("[spool]", '[modem]\nport = "{hidden}"\n[spool]', "warning", "modem.port"),
         ('path = "spool"', 'path = "{hidden}"', "error", "spool.path"),
     ],
@@ -250,7 +269,7 @@ def test_a_missing_network_interface_is_a_warning_where_the_kernel_knows_can(che
     try:
         socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW).close()
     except OSError:
-        assert checked.only(text, "error", "--offline").startswith("bus car: this kernel has no SocketCAN")
+        assert checked.only(text, "error", "--offline").startswith("bus[car].interface: this kernel has no SocketCAN")
     else:
         assert "no network interface can97" in checked.only(text, "warning", "--offline")
 
