@@ -23,16 +23,21 @@ from typing import TYPE_CHECKING
 from agent.clock import YEAR_2020_NS
 from agent.collect.classes import CLASSES, classes_in_use, lives_ns, rank_of
 from agent.spool import retention
-from agent.spool.journal import Journal
+from agent.spool.journal import JOURNAL_BYTES, Journal
 from agent.spool.room import Room
+from agent.spool.segment import SUFFIX
+from agent.spool.state import STATE_BYTES
 from agent.spool.store import Spool
 from agent.spool.vault import Vault
 from agent.uplink.catalogs import CatalogShelf
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.clock import Clock
     from agent.config import Config, Priority
     from agent.spool.record import SpoolStats
+    from agent.spool.retention import Layout
 
 
 @dataclass(slots=True)
@@ -47,19 +52,15 @@ class Storage:
     def open(cls, config: Config) -> Storage:
         """Open or make it."""
         path = config.spool.path
-        used = classes_in_use(config.collect, config.triggers)
-        layout = retention.layout(config.spool.limit, config.spool.segment, len(used))
-        room = Room(layout, config.spool.min_free)
+        room = Room(segment_layout(config), config.spool.min_free)
         vaults: dict[Priority, Vault] = {}
         with contextlib.ExitStack() as opened:
-            for priority in CLASSES:
-                if priority not in used and not (path / priority).is_dir():
-                    continue
+            for priority in _opened(config):
                 spool = Spool.open(
                     path / priority, limit_bytes=config.spool.limit, room=room, urgency=rank_of(priority)
                 )
                 opened.callback(spool.close)
-                journal = Journal.open(path / ("journal" if priority == "normal" else f"journal-{priority}"))
+                journal = Journal.open(_journal(path, priority))
                 opened.callback(journal.close)
                 vaults[priority] = Vault(spool, journal)
             urgent_first = dict(reversed(vaults.items()))
@@ -99,3 +100,38 @@ class Storage:
             for vault in self.vaults.values():
                 closing.callback(vault.spool.close)
                 closing.callback(vault.journal.close, clean=clean)
+
+
+def segment_layout(config: Config) -> Layout:
+    """How the limit is shared out."""
+    used = classes_in_use(config.collect, config.triggers)
+    return retention.layout(config.spool.limit, config.spool.segment, len(used))
+
+
+def bytes_at_once(config: Config, free_bytes: int) -> int:
+    """What has to find room on a disk with so much free before the first batch, beyond what is there: states, the
+    segments that are reserved as far as `min_free` lets them be, and journals.
+
+    Not counted are the blocks of folders, and the catalog.
+    """
+    path, segment_bytes = config.spool.path, segment_layout(config).segment_bytes
+    needed = 0
+    for priority in _opened(config):
+        needed += _missing(path / priority / "state", STATE_BYTES)
+        has_segment = any((path / priority).glob(f"*{SUFFIX}"))
+        if not has_segment and free_bytes - needed - segment_bytes >= config.spool.min_free:
+            needed += segment_bytes
+    return needed + sum(_missing(_journal(path, priority), JOURNAL_BYTES) for priority in _opened(config))
+
+
+def _missing(file: Path, size_bytes: int) -> int:
+    return max(0, size_bytes - (file.stat().st_size if file.exists() else 0))
+
+
+def _opened(config: Config) -> list[Priority]:
+    used = classes_in_use(config.collect, config.triggers)
+    return [priority for priority in CLASSES if priority in used or (config.spool.path / priority).is_dir()]
+
+
+def _journal(path: Path, priority: Priority) -> Path:
+    return path / ("journal" if priority == "normal" else f"journal-{priority}")

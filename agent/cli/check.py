@@ -98,7 +98,7 @@ def _check_config(
     loaded, findings = preflight.check_databases(files, {bus.name: bus.j1939 for bus in config.buses})
     plan, collecting = preflight.check_collecting(config, loaded.messages, width)
     findings += [*collecting, *preflight.check_buses(config.buses)]
-    findings += [*preflight.check_modem(config), *preflight.check_spool(config)]
+    findings += [*preflight.check_modem(config), *preflight.check_disk(config)]
     findings += [*preflight.check_vehicle(config), *preflight.check_endpoint(config)]
     findings += preflight.check_catalog(config, loaded.messages)
     findings += _check_mqtt(config, offline=offline) if config.mqtt else ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent would find if it started now; nothing is started, written or sent.
+"""What the agent would find if it started now; nothing is started, and what is written to try a folder is gone again.
 
 Promise: an `ERROR` is what ``canferry run`` refuses to start with, a `WARNING` what it lives with: it tries
 again, or does less than the configuration asks for. Every finding is one line that says what and where, with
@@ -24,7 +24,7 @@ from agent.preflight.endpoint import (
     check_vehicle,
 )
 from agent.preflight.finding import Finding, Level, refuse
-from agent.preflight.unit import check_buses, check_config_file, check_modem, check_spool
+from agent.preflight.unit import check_buses, check_config_file, check_disk, check_modem, check_spool
 
 __all__ = [
     "Finding",
@@ -37,6 +37,7 @@ __all__ = [
     "check_congestion",
     "check_credentials",
     "check_databases",
+    "check_disk",
     "check_endpoint",
     "check_modem",
     "check_spool",

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib.util
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.collect.classes import CLASSES
 from agent.config import inspect_config
 from agent.errors import AgentError, LogFileError
 from agent.preflight.finding import Finding, Level, looked_at, user
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from agent.config import BusConfig, Config
 
 _SPOOL_FILES_MAX = 100_000
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOG_PIECE_BYTES = 1 << 16
 
 
@@ -127,28 +131,74 @@ def check_modem(config: Config) -> Iterator[Finding]:
 
 
 def check_spool(config: Config) -> Iterator[Finding]:
-    """Whether the spool could be written, and whether the disk has room for its limit."""
+    """Whether the spool could be made, and written."""
     return looked_at(Level.ERROR, "spool.path", _check_spool(config))
 
 
 def _check_spool(config: Config) -> Iterator[Finding]:
     path, where = config.spool.path, "spool.path"
-    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    existing = _existing(path)
     if not existing.is_dir():
         yield Finding(Level.ERROR, where, f"{existing} is not a directory")
         return
-    if not os.access(existing, os.W_OK | os.X_OK):
-        yield Finding(Level.ERROR, where, f"{existing} may not be written to by {user()}")
-        return
-    made = "" if existing == path else ", to be made"
-    yield Finding(Level.OK, where, f"{path}{made}")
-    free, used = shutil.disk_usage(existing).free, _bytes_in(path)
-    room = free + used - config.spool.min_free
-    text = f"{config.spool.limit}, and the disk has {max(room, 0) >> 20}MiB for it"
-    if room >= config.spool.limit:
-        yield Finding(Level.OK, "spool.limit", text)
+    try:
+        _try_to_write(existing, path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            reason = (error.strerror or str(error)).lower()
+            yield Finding(Level.ERROR, where, f"{existing} may not be written to by {user()}: {reason}")
+            return
+    for each in (*path.glob("journal*"), *(each for name in CLASSES for each in path.glob(f"{name}/*"))):
+        if not os.access(each, os.R_OK | os.W_OK):
+            text = f"{each} may not be written to by {user()}: an agent of another user has left it (chown -R)"
+            yield Finding(Level.ERROR, where, text)
+            return
+    yield Finding(Level.OK, where, f"{path}{'' if existing == path else ', to be made'}")
+
+
+def _existing(path: Path) -> Path:
+    """The folder, or what is there of its way."""
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def _try_to_write(existing: Path, path: Path) -> None:
+    """A file in the folder, or a folder beside where it would be made; gone on return. Modes do not tell all."""
+    if existing == path:
+        tempfile.TemporaryFile(dir=existing).close()
     else:
+        Path(tempfile.mkdtemp(dir=existing, prefix=".canferry-check-")).rmdir()
+
+
+def check_disk(config: Config) -> Iterator[Finding]:
+    """The same, and whether there is room for what `run` takes at once, and for the spool's limit.
+
+    `run` itself tries, and is restarted where it fails: a disk that is full now may have room in a second.
+    """
+    found = list(check_spool(config))
+    yield from found
+    if all(finding.level is not Level.ERROR for finding in found):
+        yield from looked_at(Level.ERROR, "spool.path", _check_room(config))
+
+
+def _check_room(config: Config) -> Iterator[Finding]:
+    from agent.storage import bytes_at_once, segment_layout
+
+    path, limit = config.spool.path, config.spool.limit
+    existing = _existing(path)
+    free = shutil.disk_usage(existing).free
+    needed = bytes_at_once(config, free)
+    if free < needed:
+        text = f"{existing} has {free >> 10}KiB free, and run takes {-(-needed >> 10)}KiB at once for state and journal"
+        yield Finding(Level.ERROR, "spool.path", f"{text}; accepted: a disk with room for them")
+        return
+    room = max(free + _bytes_in(path) - config.spool.min_free, 0)
+    text = f"{limit}, and the disk has {room >> 20}MiB for it beside spool.min_free"
+    if room >= limit:
+        yield Finding(Level.OK, "spool.limit", text)
+    elif room >= segment_layout(config).segment_bytes:
         yield Finding(Level.WARNING, "spool.limit", f"{text}: batches are evicted earlier")
+    else:
+        yield Finding(Level.WARNING, "spool.limit", f"{text}: no batch can be stored until there is more")
 
 
 def _bytes_in(folder: Path) -> int:

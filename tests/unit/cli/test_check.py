@@ -281,15 +281,62 @@ def test_a_spool_that_is_no_directory_is_an_error(checked: Checked) -> None:
     )
 
 
-def test_a_spool_that_may_not_be_written_is_an_error(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    assert "may not be written to by" in checked.only(offline(), "error", "--offline")
+@pytest.mark.parametrize("path", ["/proc", "/proc/spool", "/proc/some/where"])
+def test_a_spool_that_cannot_be_made_or_written_is_an_error_for_run_too(checked: Checked, path: str) -> None:
+    text = offline().replace('path = "spool"', f'path = "{path}"')
+    told = checked.only(text, "error", "--offline")
+    assert told.startswith("spool.path: /proc may not be written to by ")
+    assert cli.main(["run", "--config", str(checked.file)]) == 2
+    assert told in checked.capsys.readouterr().err
+
+
+def test_a_spool_that_another_users_agent_has_left_is_an_error(
+    checked: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checked.folder / "spool" / "normal"
+    folder.mkdir(parents=True)
+    (folder / "state").touch()
+    monkeypatch.setattr(os, "access", lambda path, _: path != folder / "state")  # root may write anywhere
+    told = checked.only(offline(), "error", "--offline")
+    assert told.startswith(f"spool.path: {folder / 'state'} may not be written to by ")
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_nothing_is_left_of_the_try_to_write(checked: Checked, made: bool) -> None:
+    if made:
+        (checked.folder / "spool").mkdir()
+    checked.run(offline(), "--offline")
+    left = {path.name for path in checked.folder.rglob("*")}
+    assert left == {"agent.toml", "small.dbc"} | ({"spool"} if made else set())
+
+
+def disk_with(monkeypatch: pytest.MonkeyPatch, free_bytes: int) -> None:
+    usage = SimpleNamespace(free=free_bytes)
+    monkeypatch.setattr("agent.preflight.unit.shutil", SimpleNamespace(disk_usage=lambda _: usage))
+
+
+def test_a_disk_without_room_for_what_run_takes_at_once_is_an_error(
+    checked: Checked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk_with(monkeypatch, 3 << 20)
+    assert checked.only(offline(), "error", "--offline") == (
+        f"spool.path: {checked.folder} has 3072KiB free, and run takes 5312KiB at once for state and journal; "
+        "accepted: a disk with room for them"
+    )
 
 
 def test_a_limit_beyond_the_disk_is_a_warning(checked: Checked) -> None:
     text = offline().replace('"8MiB"', '"1024GiB"').replace('"0B"', '"1024GiB"')
     assert checked.only(text, "warning", "--offline") == (
-        "spool.limit: 1024GiB, and the disk has 0MiB for it: batches are evicted earlier"
+        "spool.limit: 1024GiB, and the disk has 0MiB for it beside spool.min_free: no batch can be stored until there "
+        "is more"
+    )
+
+
+def test_a_limit_that_the_disk_has_only_part_of_is_a_warning(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk_with(monkeypatch, 7 << 20)
+    assert checked.only(offline(), "warning", "--offline") == (
+        "spool.limit: 8MiB, and the disk has 7MiB for it beside spool.min_free: batches are evicted earlier"
     )
 
 
