@@ -26,7 +26,8 @@ examples:
   canferry check --dbc powertrain.dbc body.dbc
   canferry check --config agent.toml --offline --json
 
-Errors are what run refuses to start with: on stderr, exit status 2. Warnings are what it lives with: exit status 0.
+Errors are what run refuses to start with, and the broker's refusal of the login: on stderr, exit status 2. Warnings are
+what it lives with: exit status 0. A running agent stays connected: check logs in under a name of its own.
 """
 _INDENT = "    "
 _COLOURS = {"ok": "32", "warning": "33", "error": "31"}
@@ -109,10 +110,12 @@ def _check_mqtt(config: Config, *, offline: bool) -> list[Finding]:
     import asyncio
 
     from agent import preflight
+    from agent.preflight.broker import check_broker
 
     findings = [*preflight.check_credentials(config), *preflight.check_congestion(config)]
-    if not offline:
-        findings.append(asyncio.run(preflight.check_broker(config)))
+    usable = all(finding.level is not preflight.Level.ERROR for finding in findings)
+    if usable and not offline:
+        findings.append(asyncio.run(check_broker(config)))
     return findings
 
 
@@ -130,7 +133,15 @@ def _print(findings: Sequence[Finding], *, started: str) -> None:
             print(f"{_INDENT}{detail}")
     errors, warnings = _counts(findings)
     totals = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
-    print(f"\n{totals}: {'canferry run would refuse' if errors else started}")
+    print(f"\n{totals}: {_refusal(findings) if errors else started}")
+
+
+def _refusal(findings: Sequence[Finding]) -> str:
+    from agent.preflight import LOGIN
+
+    refused = [finding for finding in findings if finding.level == "error"]
+    by_broker = all(finding.subject == LOGIN for finding in refused)
+    return "canferry run would start, and the broker refuse it" if by_broker else "canferry run would refuse"
 
 
 def _print_json(findings: Sequence[Finding], databases: Sequence[LoadedDatabases], plan: Sequence[Forecast]) -> None:

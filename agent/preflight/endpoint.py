@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the broker would have us: names, credentials, what its kind takes, and whether it answers."""
+"""Whether the broker would have us: names, credentials, and what its kind takes."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.errors import ConfigError, DatabaseError, UplinkError
+from agent.errors import ConfigError, DatabaseError
 from agent.preflight.finding import Finding, Level, looked_at, user
 from agent.uplink.certificate import expiry_s
 from agent.uplink.dialing import control_congestion
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from agent.config import Config
     from agent.model import MessageDefinition
 
-REACH_S = 5.0
 _DAY_S = 86_400
 _EXPIRES_SOON_S = 30 * _DAY_S
 _VIN = re.compile(r"(?<![A-Z0-9])(?=[A-Z0-9]*[A-Z])(?=[A-Z0-9]*[0-9])[A-HJ-NPR-Z0-9]{17}(?![A-Z0-9])")
@@ -139,21 +136,3 @@ def check_congestion(config: Config) -> Iterator[Finding]:
     advice = f"modprobe tcp_{mqtt.congestion}, and its name in net.ipv4.tcp_allowed_congestion_control"
     text = f"{mqtt.congestion} is not there, or not for {user()}: the kernel's own is used, slower where a radio loses"
     yield Finding(Level.WARNING, "mqtt.congestion", f"{text}; {advice}")
-
-
-async def check_broker(config: Config) -> Finding:
-    """Whether the broker, which is configured, answers, TLS included; it is not logged in to."""
-    from agent.settings import mqtt_options
-    from agent.uplink.credentials import tls_context
-    from agent.uplink.dialing import open_socket
-
-    options = replace(mqtt_options(config), connect_timeout_s=REACH_S)
-    try:
-        async with asyncio.timeout(REACH_S):
-            context = tls_context(options) if options.tls else None
-            (await open_socket(options, context)).close()
-    except (TimeoutError, UplinkError, ConfigError, OSError) as error:
-        text = f"no answer from {options.address} within {REACH_S:.0f} s" if not str(error) else str(error)
-        return Finding(Level.WARNING, "mqtt.broker", text)
-    how = "answers, its certificate is good" if options.tls else "answers, not encrypted"
-    return Finding(Level.OK, "mqtt.broker", f"{options.address} {how}")

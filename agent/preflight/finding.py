@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from agent.config import Config
 
+LOGIN = "mqtt login"
+"""The subject of the broker's refusal: with that, `run` starts all the same, and sends nothing."""
+
 
 class Level(enum.StrEnum):
     """How grave a finding is."""

@@ -266,7 +266,7 @@ class MqttConnection(aiomqtt.Client):
         kind = VersionRefusedError if code == 0x84 else RefusedError
         reason = REFUSALS.get(code, str(reason_code).lower())
         text = f"broker {self.options.address}: {reason} (0x{code:02X}){broker_words(properties)}"
-        self._connected.set_exception(kind(text, trouble_of_refusal(code)))
+        self._connected.set_exception(kind(text, trouble_of_refusal(code), code))
 
     def _take_limits(self, properties: Any) -> None:
         sizes = (self.options.message_bytes_max, getattr(properties, "MaximumPacketSize", None))

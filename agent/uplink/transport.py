@@ -99,14 +99,16 @@ class Received:
 class RefusedError(UplinkError):
     """No link came up; `trouble` decides how long to wait, the text says what to do.
 
+    code     of the CONNACK, -1 where none came
     silent   the other end closed without a word
     """
 
     silent = False
 
-    def __init__(self, message: str, trouble: Trouble) -> None:
+    def __init__(self, message: str, trouble: Trouble, code: int = -1) -> None:
         super().__init__(message)
         self.trouble = trouble
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,12 @@ import datetime as dt
 import importlib.util
 import json
 import os
+import queue
 import secrets
 import socket
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +20,7 @@ import pytest
 
 from agent import cli
 from agent.config import BusConfig, Config, MqttConfig, VehicleConfig, demo_car_dbc
+from agent.live.client import NoAgentError
 from agent.model import MessageDefinition, SignalDefinition
 from agent.preflight import check_catalog, endpoint
 from agent.uplink.certificate import expiry_s
@@ -44,11 +47,39 @@ broker = "mqtt://127.0.0.1:{port}"
 SMALL_DBC = 'BU_: X\nBO_ 1 GOOD: 8 X\n SG_ A : 0|8@1+ (1,0) [0|0] "" X\n'
 
 
+class Broker(threading.Thread):
+    """Answers each CONNECT with one CONNACK; `heard` is what came on each connection."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.code = 0
+        self.heard: queue.Queue[bytes] = queue.Queue()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+
+    def run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            with connection:
+                came = connection.recv(4096)
+                connection.sendall(bytes((0x20, 3, 0, self.code, 0)))
+                self.heard.put(came + connection.recv(4096))
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self.join()
+
+
 @pytest.fixture
-def broker() -> Iterator[int]:
-    """The port of something that takes connections."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+def broker() -> Iterator[Broker]:
+    broker = Broker()
+    broker.start()
+    yield broker
+    broker.close()
 
 
 @pytest.fixture(scope="session")
@@ -95,8 +126,8 @@ def offline(text: str = CONFIG) -> str:
     return text.format(port=1883)
 
 
-def test_a_sound_configuration_with_a_broker_has_no_findings(checked: Checked, broker: int) -> None:
-    status, findings = checked.run(CONFIG.format(port=broker).replace('dbc = ["small.dbc"]', ""))
+def test_a_sound_configuration_with_a_broker_has_no_findings(checked: Checked, broker: Broker) -> None:
+    status, findings = checked.run(CONFIG.format(port=broker.port).replace('dbc = ["small.dbc"]', ""))
     assert status == 0
     assert {finding["level"] for finding in findings} == {"ok"}
     subjects = [finding["subject"] for finding in findings]
@@ -110,6 +141,82 @@ def test_a_sound_configuration_with_a_broker_has_no_findings(checked: Checked, b
     ]
     assert subjects == expected
     assert not (checked.folder / "spool").exists()
+
+
+def test_the_login_is_tried_by_a_name_beside_the_agents_own_and_leaves_nothing(
+    checked: Checked, broker: Broker
+) -> None:
+    _, findings = checked.run(CONFIG.format(port=broker.port))
+    assert findings[-1]["text"] == f'127.0.0.1:{broker.port} answers, not encrypted; logged in as "demo-0001-check"'
+    connect, _, disconnect = broker.heard.get(timeout=10).partition(b"\x00\x0fdemo-0001-check")
+    assert connect[9] == 0b10, "a clean session without a last will"
+    assert disconnect.startswith(b"\xe0")
+
+
+@pytest.mark.parametrize(
+    ("code", "level", "told"),
+    [
+        (
+            0x86,
+            "error",
+            "mqtt login: broker {address}: bad user name or password: check mqtt.username and mqtt.password",
+        ),
+        (
+            0x87,
+            "error",
+            "mqtt login: broker {address}: not authorized: check this client's credentials and the broker's",
+        ),
+        (0x8A, "error", "mqtt login: broker {address}: this client is banned there (0x8A)"),
+        (
+            0x85,
+            "warning",
+            "mqtt.broker: broker {address}: it does not accept the client id: check mqtt.client_id (0x85)",
+        ),
+        (0x97, "warning", "mqtt.broker: broker {address}: quota exceeded (0x97)"),
+    ],
+)
+def test_a_broker_that_refuses_the_login_is_an_error_where_waiting_does_not_help(
+    checked: Checked, broker: Broker, code: int, level: str, told: str
+) -> None:
+    broker.code = code
+    found = checked.only(CONFIG.format(port=broker.port), level)
+    assert found.startswith(told.format(address=f"127.0.0.1:{broker.port}"))
+    by_name = (
+        'asked as "demo-0001-check", not to end the agent\'s own connection: a broker that lets in known client ids'
+    )
+    assert (by_name in found) is (code in (0x85, 0x87))
+
+
+def test_a_refused_login_is_the_brokers_refusal_and_not_runs(checked: Checked, broker: Broker) -> None:
+    broker.code = 0x86
+    checked.file.write_text(CONFIG.format(port=broker.port))
+    assert cli.main(["check", "--config", str(checked.file)]) == 2
+    shown = checked.capsys.readouterr()
+    assert shown.out.endswith("\n1 error, 0 warnings: canferry run would start, and the broker refuse it\n")
+    assert shown.err.startswith(f"error    {checked.file}: mqtt login: ")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_an_agent_that_is_connected_is_left_alone(
+    checked: Checked, broker: Broker, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    link = SimpleNamespace(connected=True, broker="other:1" if elsewhere else f"127.0.0.1:{broker.port}")
+    answer = SimpleNamespace(snapshot=SimpleNamespace(link=link))
+    monkeypatch.setattr("agent.live.client.ask_once", lambda *_: answer)
+    _, findings = checked.run(CONFIG.format(port=broker.port))
+    assert ("login not tried: the agent that runs here is connected" in findings[-1]["text"]) is not elsewhere
+    assert ('logged in as "demo-0001-check"' in findings[-1]["text"]) is elsewhere
+
+
+def test_an_agent_that_cannot_be_asked_may_be_connected(
+    checked: Checked, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise NoAgentError("may not be asked by this user") from PermissionError()
+
+    monkeypatch.setattr("agent.live.client.ask_once", denied)
+    _, findings = checked.run(CONFIG.format(port=broker.port))
+    assert "login not tried: an agent may be connected, which cannot be asked: may not" in findings[-1]["text"]
 
 
 def test_a_broker_that_does_not_answer_is_only_a_warning(checked: Checked) -> None:
