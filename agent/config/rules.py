@@ -50,6 +50,7 @@ def broken(config: Config) -> Broken:
         yield from _broken_data_plan(config)
     if config.mqtt is not None:
         yield from _broken_mqtt(config.mqtt)
+        yield from _broken_topics(config, config.mqtt)
         if config.mqtt.window_bytes < config.batch.max_bytes:
             size = config.mqtt.window_bytes
             yield "mqtt.window_bytes", f'"{size}" is too small; accepted: at least batch.max_bytes'
@@ -135,6 +136,15 @@ def _broken_mqtt(mqtt: MqttConfig) -> Broken:
         yield "mqtt.username", "missing; accepted: a user name beside password_file"
     if mqtt.backoff_max < mqtt.backoff_base:
         yield "mqtt.backoff_max", f'"{mqtt.backoff_max}" is too small; accepted: at least mqtt.backoff_base'
+
+
+def _broken_topics(config: Config, mqtt: MqttConfig) -> Broken:
+    taken: dict[str, str] = {}
+    for key in ("topic_batch", "topic_catalog", "topic_status"):
+        template = getattr(mqtt, key)
+        other = taken.setdefault(config.topic(template), key) if template else key
+        if other != key:
+            yield f"mqtt.{key}", f'"{template}" is taken by mqtt.{other}; accepted: each topic once'
 
 
 def _port_valid(mqtt: MqttConfig) -> bool:
