@@ -16,7 +16,7 @@ from agent.collect.expression import ExpressionError
 from agent.collect.guard_checking import broken_guards
 from agent.collect.parser import parse_condition
 from agent.collect.patterns import Patterns, SignalPatterns
-from agent.collect.ranges import impossible
+from agent.collect.ranges import impossible, is_certain
 from agent.collect.ring import frame_bytes
 from agent.config.collecting import patterns
 from agent.model import RAW_SIGNALS
@@ -110,7 +110,10 @@ def _decoded(directory: Directory) -> list[MessageDefinition]:
 
 
 def doubtful(config: Config, directory: Directory) -> Iterator[tuple[str, str]]:
-    """Key and text for windows that the ring is too small for, as far as the DBC files tell how much traffic is."""
+    """Key and text for conditions that are always true, and for windows that the ring is too small for, as far as the
+    DBC files tell how much traffic is."""
+    for trigger in config.triggers:
+        yield from _certain(f"trigger[{trigger.name}]", trigger, directory)
     frames_s = sum(1000 / each.cycle_ms for each in _decoded(directory) if each.cycle_ms)
     held_s = config.agent.ring / frame_bytes(8) / frames_s if frames_s else float("inf")
     for trigger in config.triggers:
@@ -118,3 +121,17 @@ def doubtful(config: Config, directory: Directory) -> Iterator[tuple[str, str]]:
             needed = round(trigger.before.seconds * frames_s * frame_bytes(8) / (1 << 20) + 0.5)
             text = f'"{trigger.before}" is more than the {held_s:.0f} s that agent.ring holds of this traffic'
             yield f"trigger[{trigger.name}].before", f'{text}; agent.ring = "{needed}MiB" would do'
+
+
+def _certain(where: str, trigger: TriggerConfig, directory: Directory) -> Iterator[tuple[str, str]]:
+    """A `when` that is always true is not beside stale_after: it is not while its signals stay away."""
+    comes_once = "the event comes once, with the first frames"
+    comes_again = "the event comes again as soon as until is true"
+    told = {
+        "when": "" if trigger.stale_after is not None else comes_once if trigger.until is None else comes_again,
+        "until": "the event may come again with every frame",
+    }
+    for key, text in told.items():
+        written = getattr(trigger, key)
+        if text and written is not None and is_certain(bind(parse_condition(written), directory)):
+            yield f"{where}.{key}", f'"{written}" is always true: {text}'

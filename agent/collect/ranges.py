@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a condition can ever be true, by what the raw values of its signals can be.
+"""Whether a condition can ever be true, or false, by what the raw values of its signals can be.
 
 Each quantity is given the range that it could lie in (interval arithmetic); of a conjunction, the ranges that its
 comparisons leave to each signal are cut with one another, so that "X > 5 and X < 3" is found out.
@@ -59,6 +59,11 @@ ANYTHING = Range(-math.inf, math.inf)
 def impossible(condition: Condition) -> tuple[str, int] | None:
     """Why a bound condition can never be true, and the place in its text; None where it can."""
     return _impossible(normal(condition), {})
+
+
+def is_certain(condition: Condition) -> bool:
+    """Whether a bound condition is true whenever its signals are known, whatever they say."""
+    return _impossible(normal(condition, positive=False), {}) is not None
 
 
 def _impossible(condition: Condition, keys: _Keys) -> tuple[str, int] | None:

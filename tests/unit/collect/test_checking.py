@@ -92,6 +92,36 @@ def test_a_trigger_that_could_never_do_what_it_says_is_told(given: dict[str, Any
     assert told in found[1]
 
 
+@pytest.mark.parametrize(
+    ("given", "key", "told"),
+    [
+        ({"when": "BrakePressure >= 0"}, "when", "the event comes once, with the first frames"),
+        ({"when": "BrakePressure < 5 or BrakePressure >= 5"}, "when", "the event comes once, with the first frames"),
+        ({"when": "not BrakePressure > 900"}, "when", "the event comes once, with the first frames"),
+        ({"when": "Gear >= 0", "until": "Gear == 1"}, "when", "the event comes again as soon as until is true"),
+        ({"until": "Gear >= 0"}, "until", "the event may come again with every frame"),
+    ],
+)
+def test_a_condition_that_is_always_true_is_doubtful(given: dict[str, Any], key: str, told: str) -> None:
+    configured = config(triggers=(trigger(**given),))
+    assert not list(broken(configured, DIRECTORY))
+    assert list(doubtful(configured, DIRECTORY)) == [(f"trigger[hard].{key}", f'"{given[key]}" is always true: {told}')]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"when": "BrakePressure >= 0", "stale_after": Duration.parse("5s")},
+        {"when": "BrakePressure > 0"},
+        {"when": "BrakePressure >= 0 and Gear == 1"},
+        {"when": "not changed(Gear)"},
+        {"when": "not rising(Gear >= 3)"},
+    ],
+)
+def test_a_condition_that_can_be_false_is_not_doubtful(given: dict[str, Any]) -> None:
+    assert not list(doubtful(config(triggers=(trigger(**given),)), DIRECTORY))
+
+
 def test_a_window_that_the_ring_cannot_hold_is_told_with_the_ring_that_would() -> None:
     triggers = (trigger(before=Duration.parse("1m")),)
     assert not list(doubtful(config(triggers=triggers, ring="256KiB"), DIRECTORY))
