@@ -95,13 +95,17 @@ def _ways(treatment: Treatment, rank: int) -> Iterator[tuple[str, float | None]]
         yield "all", None
     for change in treatment.changes:
         if change.rank == rank:
-            yield "on change" + (" beyond a dead band" if change.band else ""), None
+            yield _on_change(change.deadband), None
     for interval in treatment.intervals:
         if interval.rank == rank:
             every = Duration(interval.every_ns)
             how = f"{interval.value} of each {every}"
             rate = HOUR_MS / (interval.every_ns / 1e6) * (2 if interval.value == "first" else 1)
-            yield how if interval.band is None else f"{how} on change", rate
+            yield how if interval.band is None else f"{how} {_on_change(interval.deadband)}", rate
+
+
+def _on_change(deadband: float) -> str:
+    return f"on change by more than {deadband:g}" if deadband else "on change"
 
 
 def table(forecasts: Sequence[Forecast], messages: int, width: int | None = None) -> list[str]:

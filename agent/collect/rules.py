@@ -51,11 +51,13 @@ class Rule:
 class ChangeRule:
     """Keep a sample that differs from the one kept before by more than `band`, in steps of the raw value.
 
-    band   whole steps; for a float signal the difference itself, scale not applied
+    band      whole steps; for a float signal the difference itself, scale not applied
+    deadband  as a person has written it, in the signal's unit
     """
 
     rank: int
     band: int | float
+    deadband: float = field(default=0.0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class IntervalRule:
     every_ns: int
     value: Value
     band: int | float | None = None
+    deadband: float = field(default=0.0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def combined(rules: Iterable[Rule], definition: SignalDefinition) -> Treatment:
     rules = list(rules)
     always = max((rule.rank for rule in rules if _keeps_all(rule)), default=0)
     changes = {
-        ChangeRule(rule.rank, band_of(rule, definition))
+        ChangeRule(rule.rank, band_of(rule, definition), rule.config.deadband or 0.0)
         for rule in rules
         if rule.config.on_change and rule.config.every is None and rule.rank > always
     }
@@ -134,6 +137,7 @@ def combined(rules: Iterable[Rule], definition: SignalDefinition) -> Treatment:
             rule.config.every,
             rule.config.value,
             band_of(rule, definition) if rule.config.on_change else None,
+            rule.config.deadband or 0.0,
         )
         for rule in rules
         if rule.config.every is not None and (rule.rank > always or rule.config.value == "mean")

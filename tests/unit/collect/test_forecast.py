@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,20 @@ def test_what_has_no_cycle_time_is_unknown_and_what_only_changes_is_at_most() ->
     doors = next(each for each in forecast(RULES, DIRECTORY) if each.message == "can0.DOORS")
     assert doors.frames_hour is doors.bytes_hour is None
     assert doors.at_most
+
+
+@pytest.mark.parametrize(
+    ("rule", "how"),
+    [
+        ({}, "on change"),
+        ({"deadband": 0.5}, "on change by more than 0.5"),
+        ({"deadband": 2.5, "every": Duration.parse("1s")}, "last of each 1s on change by more than 2.5"),
+        ({"every": Duration.parse("1s")}, "last of each 1s on change"),
+    ],
+)
+def test_what_is_kept_on_change_is_told_with_its_dead_band(rule: dict[str, Any], how: str) -> None:
+    (doors,) = forecast([CollectConfig(message="DOORS", on_change=True, **rule)], DIRECTORY)
+    assert doors.how == how
 
 
 def test_the_table_lines_up_and_counts_what_is_not_kept() -> None:
