@@ -25,7 +25,7 @@ from agent.collect.classes import CLASSES, classes_in_use, lives_ns, rank_of
 from agent.spool import retention
 from agent.spool.journal import JOURNAL_BYTES, Journal
 from agent.spool.room import Room
-from agent.spool.segment import SUFFIX
+from agent.spool.segment import SUFFIX, extent
 from agent.spool.state import STATE_BYTES
 from agent.spool.store import Spool
 from agent.spool.vault import Vault
@@ -106,6 +106,12 @@ def segment_layout(config: Config) -> Layout:
     """How the limit is shared out."""
     used = classes_in_use(config.collect, config.triggers)
     return retention.layout(config.spool.limit, config.spool.segment, len(used))
+
+
+def batch_bytes_max(config: Config) -> int:
+    """The largest batch that a segment has room for: larger ones are dropped."""
+    segment_bytes = segment_layout(config).segment_bytes
+    return segment_bytes - extent(0)
 
 
 def bytes_at_once(config: Config, free_bytes: int) -> int:

@@ -36,7 +36,8 @@ def broken(config: Config) -> Broken:
     """Key and text for every rule that the configuration breaks."""
     yield from _broken_buses(config.buses)
     if config.spool.limit < 2 * config.spool.segment:
-        yield "spool.limit", f'"{config.spool.limit}" is too small; accepted: at least twice spool.segment'
+        limit, segment = config.spool.limit, config.spool.segment
+        yield "spool.limit", f'"{limit}" is too small; accepted: at least twice spool.segment = "{segment}"'
     yield from broken_collecting(config.collect, config.triggers)
     yield from broken_integrity(config.integrity)
     if (config.collect or config.triggers) and config.spool.limit < CLASSES_LIMIT:
@@ -52,8 +53,8 @@ def broken(config: Config) -> Broken:
         yield from _broken_mqtt(config.mqtt)
         yield from _broken_topics(config, config.mqtt)
         if config.mqtt.window_bytes < config.batch.max_bytes:
-            size = config.mqtt.window_bytes
-            yield "mqtt.window_bytes", f'"{size}" is too small; accepted: at least batch.max_bytes'
+            size, least = config.mqtt.window_bytes, config.batch.max_bytes
+            yield "mqtt.window_bytes", f'"{size}" is too small; accepted: at least batch.max_bytes = "{least}"'
 
 
 def _broken_modem(modem: ModemConfig, buses: tuple[BusConfig, ...]) -> Broken:
@@ -118,7 +119,8 @@ def _broken_data_plan(config: Config) -> Broken:
     for key in ("per_day", "roaming_per_month", "critical_per_month"):
         size = getattr(plan, key)
         if size is not None and size > plan.per_month:
-            yield f"data_plan.{key}", f'"{size}" is too large; accepted: at most data_plan.per_month'
+            most = f'data_plan.per_month = "{plan.per_month}"'
+            yield f"data_plan.{key}", f'"{size}" is too large; accepted: at most {most}'
     if plan.roaming_per_month is not None and config.modem is None:
         yield "data_plan.roaming_per_month", "has no effect without a section [modem], which tells what is abroad"
 
@@ -135,7 +137,8 @@ def _broken_mqtt(mqtt: MqttConfig) -> Broken:
     if mqtt.password_file is not None and mqtt.username is None and mqtt.profile != "azure-iot-hub":
         yield "mqtt.username", "missing; accepted: a user name beside password_file"
     if mqtt.backoff_max < mqtt.backoff_base:
-        yield "mqtt.backoff_max", f'"{mqtt.backoff_max}" is too small; accepted: at least mqtt.backoff_base'
+        least = f'mqtt.backoff_base = "{mqtt.backoff_base}"'
+        yield "mqtt.backoff_max", f'"{mqtt.backoff_max}" is too small; accepted: at least {least}'
 
 
 def _broken_topics(config: Config, mqtt: MqttConfig) -> Broken:

@@ -18,6 +18,7 @@ from agent.errors import AgentError, LogFileError
 from agent.preflight.finding import Finding, Level, looked_at, user
 from agent.sources.canlib import python_can
 from agent.sources.logfile import read_log
+from agent.units import Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -131,8 +132,18 @@ def check_modem(config: Config) -> Iterator[Finding]:
 
 
 def check_spool(config: Config) -> Iterator[Finding]:
-    """Whether the spool could be made, and written."""
-    return looked_at(Level.ERROR, "spool.path", _check_spool(config))
+    """Whether the spool could be made, and written, and takes batches as large as they may become."""
+    yield from _check_sizes(config)
+    yield from looked_at(Level.ERROR, "spool.path", _check_spool(config))
+
+
+def _check_sizes(config: Config) -> Iterator[Finding]:
+    from agent.storage import batch_bytes_max
+
+    size, most = config.batch.max_bytes, Size(batch_bytes_max(config))
+    if size > most:
+        text = f'"{size}" is more than one file of the spool holds beside spool.limit = "{config.spool.limit}"'
+        yield Finding(Level.ERROR, "batch.max_bytes", f'{text}; accepted: up to "{most}", or a larger spool.limit')
 
 
 def _check_spool(config: Config) -> Iterator[Finding]:

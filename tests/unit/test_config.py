@@ -247,7 +247,7 @@ def test_a_duration_without_a_unit_is_refused_with_what_is_accepted(configured: 
         (with_section("log", 'level = "loud"'), 'log.level: "loud" is not one of these; accepted: "debug", "info"'),
         (
             with_section("spool", 'limit = "5MiB"'),
-            'spool.limit: "5MiB" is too small; accepted: at least twice spool.segment',
+            'spool.limit: "5MiB" is too small; accepted: at least twice spool.segment = "4MiB"',
         ),
         (
             SMALLEST.replace("demo-0001", "demo/0001"),
@@ -313,11 +313,11 @@ def test_a_duration_without_a_unit_is_refused_with_what_is_accepted(configured: 
         ),
         (
             with_mqtt('backoff_max = "500ms"'),
-            'mqtt.backoff_max: "500ms" is too small; accepted: at least mqtt.backoff_base',
+            'mqtt.backoff_max: "500ms" is too small; accepted: at least mqtt.backoff_base = "1s"',
         ),
         (
             with_mqtt('window_bytes = "20KiB"'),
-            'mqtt.window_bytes: "20KiB" is too small; accepted: at least batch.max_bytes',
+            'mqtt.window_bytes: "20KiB" is too small; accepted: at least batch.max_bytes = "48KiB"',
         ),
         (
             "[vehicle]\nid = 'v'\n[mqtt]\nbroker = 'mqtt://b'",

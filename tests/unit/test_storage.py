@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from agent.config import BusConfig, CollectConfig, Config, SpoolConfig, VehicleConfig
-from agent.storage import Storage, bytes_at_once
+from agent.spool.disk import PAGE
+from agent.storage import Storage, batch_bytes_max, bytes_at_once
 from agent.units import Size
 
 if TYPE_CHECKING:
@@ -56,3 +59,18 @@ def test_no_segment_is_reserved_of_what_is_kept_free(tmp_path: Path) -> None:
     free = 6 << 20
     asked = [bytes_at_once(config(tmp_path, min_free=size), free) for size in ("0B", "5MiB")]
     assert asked[0] - asked[1] == 1 << 20
+
+
+@pytest.mark.parametrize("limit", ["1MiB", "1536KiB", "16MiB"])
+def test_the_largest_batch_that_is_taken_is_known_before(tmp_path: Path, limit: str) -> None:
+    asked = msgspec.structs.replace(
+        config(tmp_path), collect=(), spool=SpoolConfig(path=tmp_path, limit=Size.parse(limit))
+    )
+    most = batch_bytes_max(asked)
+    storage = Storage.open(asked)
+    with contextlib.closing(storage.vaults["normal"].spool) as spool:
+        taken = [
+            spool.append(bytes(size), catalog="c", begin_ns=0, end_ns=1, frames=1) is not None
+            for size in (most, most + PAGE)
+        ]
+    assert taken == [True, False]

@@ -408,6 +408,18 @@ def test_a_spool_that_another_users_agent_has_left_is_an_error(
     assert told.startswith(f"spool.path: {folder / 'state'} may not be written to by ")
 
 
+def test_a_batch_that_no_file_of_the_spool_would_hold_is_refused_by_run_too(checked: Checked) -> None:
+    text = offline().replace('"8MiB"', '"1MiB"').replace('segment = "1MiB"', 'segment = "256KiB"')
+    assert checked.run(text, "--offline")[0] == 0
+    told = checked.only(f'{text}[batch]\nmax_bytes = "120KiB"\n', "error", "--offline")
+    assert told == (
+        'batch.max_bytes: "120KiB" is more than one file of the spool holds beside spool.limit = "1MiB"; '
+        'accepted: up to "88KiB", or a larger spool.limit'
+    )
+    assert cli.main(["run", "--config", str(checked.file)]) == 2
+    assert told in checked.capsys.readouterr().err
+
+
 @pytest.mark.parametrize("made", [False, True])
 def test_nothing_is_left_of_the_try_to_write(checked: Checked, made: bool) -> None:
     if made:
