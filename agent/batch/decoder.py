@@ -15,7 +15,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from agent.batch import batch_pb2
-from agent.batch.columns import ColumnReader, EncodedColumns
+from agent.batch.column_reader import ColumnReader
+from agent.batch.columns import EncodedColumns
 from agent.batch.content import Batch, ClockReading, Group, UnknownCount
 from agent.batch.encoder import PERIOD_FRACTION, VERSION
 from agent.batch.frame import decompress
