@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 CHUNK_VALUES = 131_072
 """Columns are encoded in runs of about this many values, with at most two dozen temporaries of 8 bytes each."""
-_WIDE = 4
-_POOL_BITS = (1.0, 3.0, 5.0)
+_WIDE = POOLS - 1
+_POOL_BITS = (3.5, 5.0)
 
 
 def encode_columns(values: NDArray[np.uint64], start: NDArray[np.int64], bits: NDArray[np.uint8]) -> EncodedColumns:
