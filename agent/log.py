@@ -12,7 +12,8 @@ silently; the agent goes on. A journal that is not there gives way to JSON lines
 
 The event is the line's stable code: README's table has a row for each warning and error, with the next move.
 
-"The same thing" is event, level and those of the fields in `KEY_FIELDS` that it has.
+Every line calls the same by the same name: what it is about by the words of `ABOUT`, why by ``reason``, and what
+somebody should do by ``hint``. "The same thing" is event, level and those of `KEY_FIELDS` that it has.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 BURST = 10
 PERIOD_S = 10.0
 KEYS_MAX = 256
-KEY_FIELDS = ("bus", "channel", "key", "kind", "library", "message", "path", "reason", "stream", "topic")
+ABOUT = ("bus", "port", "stream", "topic", "catalog", "path", "stage", "library")
+KEY_FIELDS = (*ABOUT, "reason", "message")
 RECENT_MAX = 16
-RECENT_ABOUT = ("bus", "name", "port", "stream", "topic", "path", "stage", "library")
 
 _log = structlog.get_logger()
 
@@ -278,7 +279,7 @@ class Recent:
     def __call__(self, _logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
         """Pass the event on."""
         if event_dict.get("level") in ("warning", "error", "critical"):
-            about = [(name, event_dict[name]) for name in RECENT_ABOUT if name in event_dict]
+            about = [(name, event_dict[name]) for name in ABOUT if name in event_dict]
             key = (event_dict["event"], *about)
             said = {
                 "time_ns": self._wall_ns(),

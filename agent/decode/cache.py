@@ -36,6 +36,8 @@ log = structlog.get_logger()
 FILES_MAX = 4
 SUFFIX = ".definitions"
 _CHECKSUM_BYTES = 32
+_DAMAGED = "the DBC files are loaded anew: look at the disk if it comes again"
+_NOT_KEPT = "the next start takes longer: look at room and rights of spool.path"
 
 
 def cache_file(folder: Path, files: Sequence[tuple[str, str]], settings: Mapping[str, J1939]) -> Path | None:
@@ -58,7 +60,7 @@ def read_kept(path: Path) -> LoadedDatabases | None:
         return None
     checksum, payload = stored[:_CHECKSUM_BYTES], stored[_CHECKSUM_BYTES:]
     if hashlib.sha256(payload).digest() != checksum:
-        log.warning("definitions_damaged", path=str(path), action="the DBC files are loaded anew")
+        log.warning("definitions_damaged", path=str(path), reason="bad checksum", hint=_DAMAGED)
         return None
     try:
         return unpack(payload)
@@ -76,7 +78,7 @@ def keep(path: Path, loaded: LoadedDatabases) -> None:
         os.replace(temporary, path)  # noqa: PTH105  one call, as the promise says
         _delete_oldest(path.parent)
     except (OSError, OverflowError) as error:  # OverflowError: a scale past 64 bits has no MessagePack form
-        log.warning("definitions_not_kept", path=str(path), error=str(error))
+        log.warning("definitions_not_kept", path=str(path), reason=str(error), hint=_NOT_KEPT)
         with contextlib.suppress(OSError):
             temporary.unlink()
 

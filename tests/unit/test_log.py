@@ -237,3 +237,10 @@ def test_the_level_changes_while_it_runs_and_a_configuration_sets_it_anew() -> N
     logging.configure("error", "json")
     assert (said(), logging.level) == ([], "error")
     assert [line["event"] for line in logging.recent.lines()] == ["link_lost"]
+
+
+def test_two_ports_that_fail_for_the_same_reason_are_two_things() -> None:
+    limited = Limited()
+    for _ in range(BURST + 1):
+        limited.say("port_down", port="/dev/ttyUSB1", reason="no such device")
+    assert limited.say("port_down", port="/dev/ttyUSB2", reason="no such device") is not None

@@ -26,6 +26,7 @@ from agent.collect.directory import Directory
 from agent.collect.parser import parse_condition
 from agent.config import Config, demo_car_dbc, inspect_config, load_config, sections
 from agent.decode.loading import load_databases
+from agent.log import ABOUT
 from agent.sources.interfaces import InterfaceState
 from agent.uplink import profiles
 from agent.uplink.labels import cloud_event
@@ -133,6 +134,10 @@ def logged_events() -> tuple[tuple[str, str], ...]:
 
 
 def events_of(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    return ((pattern(call.args[0]), level) for call, level in warnings_of(tree))
+
+
+def warnings_of(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
     levels = {
         target.id: "|".join(sorted({part.attr for part in ast.walk(node.value) if isinstance(part, ast.Attribute)}))
         for node in ast.walk(tree)
@@ -144,7 +149,7 @@ def events_of(tree: ast.Module) -> Iterator[tuple[str, str]]:
         name = ast.unparse(call.func)
         level = levels.get(name) or name.removeprefix("log.")
         if level in ("warning", "error", "exception", "critical") or name in levels:
-            yield pattern(call.args[0]), level
+            yield call, level
 
 
 def pattern(argument: ast.expr) -> str:
@@ -170,6 +175,46 @@ def test_every_level_is_the_one_that_is_logged() -> None:
         for name, cells in told.items():
             if re.fullmatch(event, name):
                 assert set(re.findall("error|warning", level)) <= set(cells[0].split(", ")), name
+
+
+def test_every_warning_and_error_calls_the_same_by_the_same_name() -> None:
+    """As README says: what it is about, why, what to do. The rest are the event's own figures; a new one goes here."""
+    told = re.search(r"What a line is about stands in (.*?): ", README, re.DOTALL)
+    assert told is not None
+    assert re.findall(r"`(\w+)`", told[1]) == list(ABOUT)
+    for event, fields in logged_fields():
+        assert fields <= {*ABOUT, "reason", "hint"} | FIGURES, event
+        assert fields & {"reason", "hint"}, f"{event}: neither why nor what to do"
+
+
+FIGURES = {
+    *("before", "broker", "certificate", "channel", "interface", "place", "sim"),
+    *("batches", "commands", "copies", "failures", "frames", "frames_before", "frames_total", "late_s", "line", "lost"),
+    *("next_try_s", "notes", "offset", "records", "recovered", "refused", "seconds", "segment_bytes", "size_bytes"),
+    *("first", "last", "last_sequence", "sequence", "torn"),
+}
+
+
+def logged_fields() -> Iterator[tuple[str, set[str]]]:
+    """Event and fields of each warning and error in the code."""
+    for path in sorted((ROOT / "agent").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for call, _ in warnings_of(tree):
+            given = {each.arg for each in call.keywords if each.arg is not None}
+            spread = (ast.unparse(each.value) for each in call.keywords if each.arg is None)
+            yield pattern(call.args[0]), given.union(*(keys_of(tree, name) for name in spread))
+
+
+def keys_of(tree: ast.Module, name: str) -> set[str]:
+    """The keys of the dict of this name, as far as the file has them in so many words."""
+    keys = set()
+    for node in (node for node in ast.walk(tree) if isinstance(node, ast.Assign)):
+        for target in node.targets:
+            if ast.unparse(target) == name and isinstance(node.value, ast.Dict):
+                keys |= {ast.literal_eval(key) for key in node.value.keys if key is not None}
+            elif isinstance(target, ast.Subscript) and ast.unparse(target.value) == name:
+                keys.add(ast.literal_eval(target.slice))
+    return keys
 
 
 def test_every_command_is_in_the_table() -> None:
