@@ -118,9 +118,9 @@ class Presence:
 
     async def say(self, link: Link, *, online: bool) -> None:
         """One retained message."""
-        if self._options.status is None:
+        if not self._options.status:
             return
-        topic = self._options.status.expand(vehicle=self._options.vehicle, stream=self._stream)
+        topic = self._options.topic(self._options.status)
         payload = status_payload(online=online, stream=self._stream, figures=self._figures)
         labels = self._options.labels("status", f"{time.time_ns():x}")
         self._allowance.spend(len(payload), critical=False)
