@@ -61,9 +61,6 @@ Congestion = Annotated[
 ]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 
-PAYLOAD_BYTES_MAX = 120 * 1024
-"""No batch may be larger: AWS IoT Core takes 128 KB a message, headers included."""
-
 
 SocketPath = Annotated[
     str,
@@ -125,7 +122,7 @@ class BatchConfig(Section, frozen=True, kw_only=True):
     interval: Annotated[Duration, Within("50ms", "1h")] = Duration.parse("10s")
     silence: Annotated[Duration, Within("1s", "1h")] = Duration.parse("5s")
     time_resolution: Annotated[Duration, Within("1us", "1s")] = Duration.parse("1ms")
-    max_bytes: Annotated[Size, Within("1KiB", "120KiB")] = Size.parse("48KiB")
+    max_bytes: Annotated[Size, Within("1KiB", "120KiB")] = Size.parse("48KiB")  # AWS takes 128 KB, headers included
     compression_level: Annotated[int, Within("1", "22")] = 10
 
 

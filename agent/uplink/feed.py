@@ -249,7 +249,7 @@ class Feed:
             labels = self._options.labels("batch", f"{record.stream}/{record.sequence}")
             answer = await link.publish(topic, record.payload, labels=labels)
             took_s = time.monotonic() - began
-            self._standing.count(sent_batches=1, sent_bytes=size)
+            self._standing.count(sent_batches=1)
             if answer.outcome is Outcome.ACCEPTED:  # the link does not wait for the disk
                 leaving.close()
             await self._settle(lane, record, topic, answer, took_s)

@@ -42,8 +42,8 @@ class LinkState:
     last_error               the same in words
     next_try_s               seconds until sending is tried again, as it was decided; 0 where nothing is waited for
     in_flight_…              published and not yet answered
-    sent_…                   published, each time counted; bytes of payload
-    acknowledged_…           taken by the broker
+    sent_batches             published, each time counted
+    acknowledged_…           taken by the broker; bytes of payload
     refused_batches          set aside: the broker will never take them
     links                    connections that came up
     """
@@ -57,7 +57,6 @@ class LinkState:
     in_flight_batches: int = 0
     in_flight_bytes: int = 0
     sent_batches: int = 0
-    sent_bytes: int = 0
     acknowledged_batches: int = 0
     acknowledged_bytes: int = 0
     refused_batches: int = 0
