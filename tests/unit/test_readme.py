@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -220,6 +221,33 @@ def keys_of(tree: ast.Module, name: str) -> set[str]:
 def test_every_command_is_in_the_table() -> None:
     told = rows("| command | does |")
     assert [name.split()[1] for name in told] == list(cli.COMMANDS)
+
+
+def test_every_package_that_is_asked_for_is_told_of() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [
+        package for name, extra in project["optional-dependencies"].items() if name != "test" for package in extra
+    ]
+    wanted = {re.split("[<>=]", package)[0] for package in (*project["dependencies"], *extras)}
+    told = set(re.findall(r"\*\*([a-z-]+)\*\*", README.partition("Which package does what: ")[2].partition("\n\n")[0]))
+    assert told == wanted | {"paho-mqtt"}  # which comes with aiomqtt
+
+
+def test_every_room_is_on_the_map() -> None:
+    drawn = README.partition("\n    agent/\n")[2].partition("\n    dbc/")[0]
+    rooms = {f"{path.name}/" for path in (ROOT / "agent").iterdir() if (path / "__init__.py").exists()}
+    files = {path.name for path in (ROOT / "agent").glob("[!_]*.py")}
+    assert set(re.findall(r"\b\w+(?:/|\.py)", drawn)) == rooms | files
+
+
+def test_every_link_leads_somewhere() -> None:
+    headings = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall("^#+ (.*)", README, re.M)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        path, _, anchor = target.partition("#")
+        assert (ROOT / path).exists(), target
+        assert path or anchor in headings, target
 
 
 def test_the_reader_reads_what_the_decoder_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
