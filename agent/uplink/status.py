@@ -90,7 +90,7 @@ class Presence:
     """Says on the status topic that the vehicle is there, and how it goes; nothing else depends on it.
 
     Args:
-        options: the topic, None for no messages at all.
+        options: the topic, "" for no messages at all.
         stream: of the vehicle's batches, as long as the spool lives.
         allowance: is told what it costs.
 
