@@ -90,7 +90,7 @@ def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
         log.info(
             "dbc_loaded",
             bus=report.bus,
-            file=report.file,
+            path=report.file,
             messages=report.messages,
             signals=report.signals,
             problems=len(report.problems),

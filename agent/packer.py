@@ -132,8 +132,8 @@ class Packer:
         self._home_class = home
         self._home_last = sorted(streams.items(), key=lambda entry: entry[0] == home)
         self._collector = collector
-        self._heard_frames = heard
-        self._heard: Span | None = None  # since the collector's intervals were closed by `seal`
+        self._onlooker = heard
+        self._last_span: Span | None = None  # since the collector's intervals were closed by `seal`
         self._payload_bytes = self._home.settings.limits.payload_bytes
         self._clock = self._home.clock
         self._reading: Reading | None = None
@@ -141,7 +141,7 @@ class Packer:
     @property
     def has_open_batch(self) -> bool:
         """Whether there is anything to seal, or held back by a rule."""
-        held_back = self._collector is not None and self._heard is not None
+        held_back = self._collector is not None and self._last_span is not None
         return held_back or any(stream.has_open_batch for stream in self._streams.values())
 
     def take(self, frames: FrameBlock) -> None:
@@ -157,9 +157,9 @@ class Packer:
     def _take(self, frames: FrameBlock) -> None:
         decoded = self._decoder.decode(frames)
         self._count(len(frames), decoded)
-        if self._heard_frames is not None:
-            self._heard_frames.take(frames, decoded)
-        self._heard = span = Span.of(frames)
+        if self._onlooker is not None:
+            self._onlooker.take(frames, decoded)
+        self._last_span = span = Span.of(frames)
         if self._collector is None:
             self._home.take(span, [Part(*span, len(frames), decoded)])
         else:
@@ -196,9 +196,9 @@ class Packer:
 
     def seal(self) -> None:
         """Close open intervals, store every open batch, and tell what had to make room for it: none may follow."""
-        if self._collector is not None and self._heard is not None:
-            self._keep(self._collector.flush(), self._heard)
-        self._heard = None
+        if self._collector is not None and self._last_span is not None:
+            self._keep(self._collector.flush(), self._last_span)
+        self._last_span = None
         for stream in self._streams.values():
             stream.seal()
             stream.tell_gaps()

@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Batch(_message.Message):
-    __slots__ = ["base", "catalog", "clock", "column_first", "column_kind", "events", "frames", "gaps", "group_begin", "group_bus", "group_id", "group_message", "group_period", "group_rows", "group_shapes", "linear_step", "opened_ns", "partial_defect", "partial_frames", "partial_group", "pool0", "pool1", "pool2", "pool3", "sealed_ns", "sequence", "shape_signal", "shape_signals", "sparse_changes", "sparse_delta", "sparse_gap", "stream", "time_unit_ns", "unknown_bus", "unknown_frames", "unknown_id", "vehicle", "version"]
+    __slots__ = ["base", "catalog", "clock", "column_first", "column_kind", "events", "frames", "gaps", "group_begin", "group_bus", "group_id", "group_message", "group_period", "group_rows", "group_shapes", "linear_step", "opened_ns", "partial_defect", "partial_frames", "partial_group", "pool0", "pool1", "pool2", "pool3", "pool4", "sealed_ns", "sequence", "shape_signal", "shape_signals", "sparse_changes", "sparse_delta", "sparse_gap", "stream", "time_unit_ns", "unknown_bus", "unknown_frames", "unknown_id", "vehicle", "version"]
     BASE_FIELD_NUMBER: _ClassVar[int]
     CATALOG_FIELD_NUMBER: _ClassVar[int]
     CLOCK_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class Batch(_message.Message):
     POOL1_FIELD_NUMBER: _ClassVar[int]
     POOL2_FIELD_NUMBER: _ClassVar[int]
     POOL3_FIELD_NUMBER: _ClassVar[int]
+    POOL4_FIELD_NUMBER: _ClassVar[int]
     SEALED_NS_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_SIGNALS_FIELD_NUMBER: _ClassVar[int]
@@ -68,7 +69,8 @@ class Batch(_message.Message):
     pool0: bytes
     pool1: bytes
     pool2: bytes
-    pool3: _containers.RepeatedScalarFieldContainer[int]
+    pool3: bytes
+    pool4: _containers.RepeatedScalarFieldContainer[int]
     sealed_ns: int
     sequence: int
     shape_signal: _containers.RepeatedScalarFieldContainer[int]
@@ -83,7 +85,7 @@ class Batch(_message.Message):
     unknown_id: _containers.RepeatedScalarFieldContainer[int]
     vehicle: str
     version: int
-    def __init__(self, version: _Optional[int] = ..., vehicle: _Optional[str] = ..., stream: _Optional[str] = ..., sequence: _Optional[int] = ..., catalog: _Optional[bytes] = ..., time_unit_ns: _Optional[int] = ..., base: _Optional[int] = ..., opened_ns: _Optional[int] = ..., sealed_ns: _Optional[int] = ..., frames: _Optional[int] = ..., clock: _Optional[_Union[Clock, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., unknown_bus: _Optional[_Iterable[int]] = ..., unknown_id: _Optional[_Iterable[int]] = ..., unknown_frames: _Optional[_Iterable[int]] = ..., partial_group: _Optional[_Iterable[int]] = ..., partial_defect: _Optional[_Iterable[int]] = ..., partial_frames: _Optional[_Iterable[int]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., group_message: _Optional[_Iterable[int]] = ..., group_bus: _Optional[_Iterable[int]] = ..., group_id: _Optional[_Iterable[int]] = ..., group_rows: _Optional[_Iterable[int]] = ..., group_begin: _Optional[_Iterable[int]] = ..., group_period: _Optional[_Iterable[int]] = ..., group_shapes: _Optional[_Iterable[int]] = ..., shape_signals: _Optional[_Iterable[int]] = ..., shape_signal: _Optional[_Iterable[int]] = ..., column_kind: _Optional[bytes] = ..., column_first: _Optional[_Iterable[int]] = ..., linear_step: _Optional[_Iterable[int]] = ..., sparse_changes: _Optional[_Iterable[int]] = ..., sparse_gap: _Optional[_Iterable[int]] = ..., sparse_delta: _Optional[_Iterable[int]] = ..., pool0: _Optional[bytes] = ..., pool1: _Optional[bytes] = ..., pool2: _Optional[bytes] = ..., pool3: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., vehicle: _Optional[str] = ..., stream: _Optional[str] = ..., sequence: _Optional[int] = ..., catalog: _Optional[bytes] = ..., time_unit_ns: _Optional[int] = ..., base: _Optional[int] = ..., opened_ns: _Optional[int] = ..., sealed_ns: _Optional[int] = ..., frames: _Optional[int] = ..., clock: _Optional[_Union[Clock, _Mapping]] = ..., gaps: _Optional[_Iterable[_Union[Gap, _Mapping]]] = ..., unknown_bus: _Optional[_Iterable[int]] = ..., unknown_id: _Optional[_Iterable[int]] = ..., unknown_frames: _Optional[_Iterable[int]] = ..., partial_group: _Optional[_Iterable[int]] = ..., partial_defect: _Optional[_Iterable[int]] = ..., partial_frames: _Optional[_Iterable[int]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., group_message: _Optional[_Iterable[int]] = ..., group_bus: _Optional[_Iterable[int]] = ..., group_id: _Optional[_Iterable[int]] = ..., group_rows: _Optional[_Iterable[int]] = ..., group_begin: _Optional[_Iterable[int]] = ..., group_period: _Optional[_Iterable[int]] = ..., group_shapes: _Optional[_Iterable[int]] = ..., shape_signals: _Optional[_Iterable[int]] = ..., shape_signal: _Optional[_Iterable[int]] = ..., column_kind: _Optional[bytes] = ..., column_first: _Optional[_Iterable[int]] = ..., linear_step: _Optional[_Iterable[int]] = ..., sparse_changes: _Optional[_Iterable[int]] = ..., sparse_gap: _Optional[_Iterable[int]] = ..., sparse_delta: _Optional[_Iterable[int]] = ..., pool0: _Optional[bytes] = ..., pool1: _Optional[bytes] = ..., pool2: _Optional[bytes] = ..., pool3: _Optional[bytes] = ..., pool4: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Catalog(_message.Message):
     __slots__ = ["buses", "messages", "version"]

@@ -7,7 +7,7 @@
     head                                 1…19   id, catalog, times, clock, gaps, unknown and partial frames, events
     groups                               20…28  one entry a group: message, id, rows, begin, period, shapes
     columns                              30…35  one entry a column: kind and pool, first value; lines; sparse ones
-    pools                                36…39  the numbers of all other columns
+    pools                                36…40  the numbers of all other columns
 
 Times are written in units of the resolution: row i of a group was received at
 

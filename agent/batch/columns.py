@@ -19,10 +19,10 @@ from 250 to 3 is +9. Differences are written in ZigZag (0, -1, 1, -2 … as 0, 1
 The column *beside* one is the latest before it that has as many rows and is not constant: the other wheel of an
 axle, the sum of bytes that a checksum is, the message that its unit sends in the same breath.
 
-Kinds 3 to 7 take their numbers from one of four pools, each column the next n - 1 (n) of them. A number of pools
-0 to 2 is one byte; of pool 3, a varint. Which of the three is decided by the bits a number is likely to need
-(up to 3.5, 5, and more), for no other reason than that each pool is a zstd block of its own and so has an
-entropy code of its own: 1 to 2 % of the whole batch.
+Kinds 3 to 7 take their numbers from one of five pools, each column the next n - 1 (n) of them. A number of pools
+0 to 3 is one byte; of pool 4, a varint. Which of the four is the writer's choice. It goes by the bits that a number is
+likely to need (up to 3.5, 5, and more: three do), for no other reason than that each pool is a zstd block of its own
+and so has an entropy code of its own: 1 to 2 % of the whole batch.
 
 Columns are written by `column_writer.py`, each in the way that is likely to be the shortest (`choosing.py`), and read
 by `column_reader.py`.
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-POOLS = 4
+POOLS = 5
 
 
 class Kind(enum.IntEnum):
@@ -62,7 +62,7 @@ class EncodedColumns:
     first           uint64 (C,)
     linear_step     int64, one for each linear column
     sparse_changes  int64, one for each sparse column; sparse_gap, sparse_delta int64, one for each change
-    pools           unsigned, four arrays
+    pools           unsigned, five arrays
     """
 
     kind: NDArray[np.uint8]

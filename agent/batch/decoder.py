@@ -208,7 +208,7 @@ def _shape(signals: Iterator[int], size: int, known: int) -> tuple[int, ...]:
 
 
 def _columns(message: batch_pb2.Batch) -> EncodedColumns:
-    pools = (message.pool0, message.pool1, message.pool2)
+    pools = (message.pool0, message.pool1, message.pool2, message.pool3)
     return EncodedColumns(
         np.frombuffer(message.column_kind, np.uint8),
         np.array(message.column_first, np.uint64),
@@ -216,5 +216,5 @@ def _columns(message: batch_pb2.Batch) -> EncodedColumns:
         np.array(message.sparse_changes, np.int64),
         np.array(message.sparse_gap, np.int64),
         np.array(message.sparse_delta, np.int64),
-        (*(np.frombuffer(pool, np.uint8) for pool in pools), np.array(message.pool3, np.uint64)),
+        (*(np.frombuffer(pool, np.uint8) for pool in pools), np.array(message.pool4, np.uint64)),
     )

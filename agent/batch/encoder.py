@@ -65,7 +65,7 @@ def encode_batch(header: Header, block: SignalBlock, messages: Sequence[MessageD
             _packed(34, encoded.sparse_gap),
             wire_field(35, varints(zigzag(encoded.sparse_delta))),
             *(wire_field(36 + n, pool.astype(np.uint8).tobytes()) for n, pool in enumerate(encoded.pools[:-1])),
-            wire_field(39, varints(encoded.pools[-1])),
+            wire_field(40, varints(encoded.pools[-1])),
         ],
         level,
     )

@@ -159,7 +159,7 @@ class Inbox:
             path = self._out / REJECTED / f"{self._rejected:06d}.payload"
             write_durably(path, payload[:REJECTED_BYTES_MAX])
             self._rejected += 1
-        log.warning("payload_rejected", reason=reason, bytes=len(payload), kept=str(path) if path else "")
+        log.warning("payload_rejected", reason=reason, size_bytes=len(payload), path=str(path) if path else "")
         return Accepted(Verdict.REJECTED, path, reason=reason)
 
     def _ledger(self, batch: Batch, folder: Path) -> StreamLedger:

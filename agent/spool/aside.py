@@ -41,7 +41,8 @@ class Aside:
             finally:
                 self._disk.close(file)
         except OSError as error:
-            log.warning("record_copy_failed", path=str(path), error=error.strerror)
+            hint = "its loss is told all the same: free room on the disk"
+            log.warning("record_copy_failed", path=str(path), reason=error.strerror, hint=hint)
 
     def _make_room(self, needed: int) -> None:
         kept = [(name, self._size(name)) for name in self._disk.names(self._directory)]

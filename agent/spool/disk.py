@@ -18,6 +18,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from agent.durable import sync_folder
 from agent.errors import SpoolError
 
 if TYPE_CHECKING:
@@ -106,12 +107,8 @@ class Disk:
 
     def sync_directory(self, directory: Path) -> None:
         """Make the names in the directory last."""
-        file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self.syncs += 1
-            os.fsync(file)
-        finally:
-            os.close(file)
+        self.syncs += 1
+        sync_folder(directory)
 
     def make_directory(self, directory: Path) -> None:
         """Create the directory and its parents where missing."""

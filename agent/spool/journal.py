@@ -70,6 +70,7 @@ _HEAD = struct.Struct("<4sIQQqIIII")
 _HEAD_BYTES = _HEAD.size + 4
 _RECORD_MAGIC, _SET_MAGIC, _MARK_MAGIC = b"CFJR", b"CFJS", b"CFJM"
 _VERSION = 1
+_DAMAGED = "the rest was recovered, the cloud is told: nothing after a power cut, else look at the disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +241,9 @@ class Journal:
                 except OSError as error:
                     if verify:
                         raise
-                    log.warning("journal_write_failed", file=str(self._path), offset=offset, error=error.strerror)
+                    hint = "another place is tried: look at the disk; a second failure ends the agent"
+                    about = {"path": str(self._path), "offset": offset}
+                    log.warning("journal_write_failed", **about, reason=error.strerror, hint=hint)
                     offset += length
                 else:
                     break
@@ -253,7 +256,7 @@ class Journal:
         spooled = max(unsealed_sequence - head.sequence, 0)
         if payload is None:
             lost = head.number - spooled
-            log.warning("journal_damaged", file=str(self._path), lost=lost, torn=False, recovered=0)
+            log.warning("journal_damaged", path=str(self._path), lost=lost, torn=False, recovered=0, hint=_DAMAGED)
             return Recovery((), lost, 0, head.written_ns, clean, last_ns)
         batches = msgspec.msgpack.decode(payload, type=tuple[bytes, ...])
         return Recovery(batches[spooled:], clean=clean, last_written_ns=last_ns)
@@ -265,7 +268,8 @@ class Journal:
         self._index -= torn  # its number is free again: it must not look lost at the next start
         lost = [index for index in range(self._index) if index not in intact]
         if lost or torn:
-            log.warning("journal_damaged", file=str(self._path), lost=len(lost), torn=torn, recovered=len(intact))
+            counts = {"lost": len(lost), "torn": torn, "recovered": len(intact)}
+            log.warning("journal_damaged", path=str(self._path), **counts, hint=_DAMAGED)
         before = [alive[index][0].written_ns for index in intact if lost and index < lost[0]]
         after = [alive[index][0].written_ns for index in alive if lost and index >= lost[-1]]
         return Recovery(

@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_CORRUPT = "it is lost, the cloud is told: look at the disk"
+
 
 def recover(account: Account, corrupt: Aside, fresh_stream: str) -> None:
     """Index the shelf, find what is torn or missing, and make the result last."""
     if not account.streams:
         _begin_stream(account, fresh_stream)
     elif account.file.damaged_copies:
-        log.warning("state_repaired", file=str(account.file.path), copies=account.file.damaged_copies)
+        hint = "one copy was damaged, the other served: look at the disk if it comes again"
+        log.warning("state_repaired", path=str(account.file.path), copies=account.file.damaged_copies, hint=hint)
     account.shelf.recover(
         lambda head: head.sequence not in account.done and head.stream == account.stream_of(head.sequence)
     )
@@ -59,7 +62,8 @@ def _begin_stream(account: Account, fresh_stream: str) -> None:
         account.done.add(first, last)
     detail = "the spool's state was lost: earlier gaps are unknown, acknowledged batches may come again"
     account.ledger.add(Gap(GapKind.CORRUPT, stream=found, detail=detail))
-    log.error("state_unreadable", file=str(account.file.path), records=len(kept), stream=fresh_stream)
+    hint = "a new stream begins, batches may be sent twice: look at the disk"
+    log.error("state_unreadable", path=str(account.file.path), records=len(kept), stream=fresh_stream, hint=hint)
 
 
 def _check_newest(account: Account, corrupt: Aside) -> None:
@@ -79,7 +83,8 @@ def _check_newest(account: Account, corrupt: Aside) -> None:
         detail = "its write was cut off; what the journal holds of it comes with the next batch"
         account.lose(GapKind.INTERRUPTED, segment, place, detail)
         account.counts.corrupt_records += 1
-        log.warning("record_torn", file=str(segment.path), offset=offset, sequence=sequence)
+        hint = "the journal has its content: nothing is to be done"
+        log.warning("record_torn", path=str(segment.path), offset=offset, sequence=sequence, hint=hint)
 
 
 def set_aside_corrupt(account: Account, corrupt: Aside, sequence: int) -> None:
@@ -92,7 +97,7 @@ def set_aside_corrupt(account: Account, corrupt: Aside, sequence: int) -> None:
     corrupt.keep(segment.copy_name(place), segment.raw(place))
     account.lose(GapKind.CORRUPT, segment, place, f"{segment.path.name} at {offset}")
     account.counts.corrupt_records += 1
-    log.error("record_corrupt", file=str(segment.path), offset=offset, sequence=sequence)
+    log.error("record_corrupt", path=str(segment.path), offset=offset, sequence=sequence, hint=_CORRUPT)
 
 
 def _report_missing(account: Account) -> None:
@@ -104,10 +109,11 @@ def _report_missing(account: Account) -> None:
         account.lose_unreadable(first, last)
         log.error(
             "record_corrupt",
-            file=str(account.file.path.parent),
+            path=str(account.file.path.parent),
             offset=-1,
             sequence=first,
             last_sequence=last,
+            hint=_CORRUPT,
         )
 
 

@@ -17,7 +17,7 @@
     delivery.py     how a broker gets those that it misses
     profiles.py     what each kind of endpoint asks for and refuses
     options.py, labels.py, status.py, certificate.py, reasons.py       what goes in, what is told
-    backoff.py, window.py, suspects.py, watch.py, topics.py            decisions, pure
+    backoff.py, window.py, suspects.py, watch.py, aliases.py           decisions, pure
 
 Nothing here knows what is in a batch.
 """

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 SUFFIX = ".catalog.zst"
 MARK_DAYS = 7
 _BROKERS_MAX = 8
-_AGAIN = "after a restart catalogs are sent again"
+_LOST = "catalogs are sent again"
+_NOT_KEPT = "after the next start catalogs are sent again: look at room and rights of spool.path"
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 log = structlog.get_logger()
@@ -108,7 +109,7 @@ class CatalogShelf:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, AttributeError, TypeError) as error:
-            log.warning("catalog_marks_lost", path=str(path), reason=str(error), next=_AGAIN)
+            log.warning("catalog_marks_lost", path=str(path), reason=str(error), hint=_LOST)
             return {}
 
     def _write_marks(self) -> None:
@@ -116,7 +117,7 @@ class CatalogShelf:
         try:
             write_durably(path, json.dumps(self._marks).encode())
         except OSError as error:
-            log.warning("catalog_marks_not_kept", path=str(path), reason=error.strerror, next=_AGAIN)
+            log.warning("catalog_marks_not_kept", path=str(path), reason=error.strerror, hint=_NOT_KEPT)
 
 
 @contextlib.contextmanager

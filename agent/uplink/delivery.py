@@ -53,7 +53,7 @@ class CatalogDelivery:
         """Whether the catalog that it names has to be looked after first."""
         return bool(record.catalog) and record.catalog not in self._settled
 
-    async def deliver(self, link: Link, record: Record, stream: str) -> Answer | None:
+    async def deliver(self, link: Link, record: Record) -> Answer | None:
         """None where the batch may go; else the answer for which it has to wait."""
         if not self.is_due(record):
             return None
@@ -63,22 +63,23 @@ class CatalogDelivery:
             if content is None:
                 hint = "batches that name it cannot be read without it: find it, and give it to the receiver"
                 log.error("catalog_missing", catalog=name, hint=hint)
-            elif (answer := await self._publish(link, name, content, stream)) is not None:
+            elif (answer := await self._publish(link, name, content)) is not None:
                 return answer
         self._settled.add(name)
         return None
 
-    def topic(self, name: str, stream: str) -> str:
-        """Where it is published."""
-        return self._options.catalog.expand(vehicle=self._options.vehicle, stream=stream, catalog=name)
+    @property
+    def topic(self) -> str:
+        """Where they are published."""
+        return self._options.topic(self._options.catalog)
 
-    async def _publish(self, link: Link, name: str, content: bytes, stream: str) -> Answer | None:
+    async def _publish(self, link: Link, name: str, content: bytes) -> Answer | None:
         """Retained where it is the current one, so that whoever comes later finds it."""
         self._throttle.spend(asyncio.get_running_loop().time(), len(content))
         self._allowance.spend(len(content), critical=False)
         labels = self._options.labels("catalog", name)
         retain = name == self._shelf.current
-        answer = await link.publish(self.topic(name, stream), content, retain=retain, labels=labels)
+        answer = await link.publish(self.topic, content, retain=retain, labels=labels)
         if answer.outcome is Outcome.ACCEPTED:
             await self._call(self._shelf.mark_sent, self._address, name)
             log.info("catalog_acknowledged", catalog=name, size_bytes=len(content))

@@ -244,17 +244,12 @@ class Feed:
             leaving.callback(self._leave, size)
             if not await self._deliver_catalog(link, record):
                 return
-            topic = self._options.batch.expand(
-                vehicle=self._options.vehicle,
-                stream=record.stream,
-                sequence=record.sequence,
-                catalog=record.catalog,
-            )
+            topic = self._options.topic(self._options.batch)
             began = time.monotonic()
             labels = self._options.labels("batch", f"{record.stream}/{record.sequence}")
             answer = await link.publish(topic, record.payload, labels=labels)
             took_s = time.monotonic() - began
-            self._standing.count(sent_batches=1, sent_bytes=size)
+            self._standing.count(sent_batches=1)
             if answer.outcome is Outcome.ACCEPTED:  # the link does not wait for the disk
                 leaving.close()
             await self._settle(lane, record, topic, answer, took_s)
@@ -266,12 +261,11 @@ class Feed:
 
     async def _deliver_catalog(self, link: Link, record: Record) -> bool:
         """Whether the batch may follow."""
-        stream = self._lanes[0].queue.stream
-        answer = await self._catalogs.deliver(link, record, stream)
+        answer = await self._catalogs.deliver(link, record)
         self._catalog_due = False
         self.batch_available.set()
         if answer is not None and answer.outcome is not Outcome.LOST:
-            self._pause(self._catalogs.topic(record.catalog, stream), answer)
+            self._pause(self._catalogs.topic, answer)
         return answer is None
 
     async def _settle(self, lane: Lane, record: Record, topic: str, answer: Answer, latency_s: float) -> None:

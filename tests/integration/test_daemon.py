@@ -123,7 +123,7 @@ async def test_a_modem_is_told_of_and_its_changes_are_logged(tmp_path: Path, man
         await agent.said("network_changed", registration="roaming", before="home", operator="Orange F")
         await manager.hears("modem roaming")
         modem.unplug()
-        await agent.said("port_down", name="modem")
+        await agent.said("port_down", port=str(modem.path))
         await manager.hears("; modem down")
         answering.cancel()
         assert await agent.stop() == 0

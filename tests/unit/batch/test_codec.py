@@ -173,7 +173,7 @@ def test_any_zstd_library_reads_the_frame_in_one_go() -> None:
         ({"group_bus": [7]}, "bus"),
         ({"column_kind": b"\x09\x00\x00"}, "kind 9"),
         ({"column_first": [1]}, "differ in length"),
-        ({"pool3": [1, 2]}, "left over"),
+        ({"pool4": [1, 2]}, "left over"),
         ({"group_shapes": [3]}, "shape"),
     ],
 )

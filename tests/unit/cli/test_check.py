@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import socket
+import ssl
 import subprocess
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -370,6 +371,13 @@ def test_what_is_no_certificate_has_no_expiry_date(credentials: Path) -> None:
     for text in ("", "\n".join(pem[:3] + pem[-1:]), "\n".join([pem[0], pem[-1]])):
         with pytest.raises(ValueError, match="its expiry date cannot be read"):
             expiry_s(text)
+
+
+def test_values_in_the_place_of_a_certificates_are_not_read(credentials: Path) -> None:
+    der = bytearray(ssl.PEM_cert_to_DER_cert((credentials / "good.pem").read_text()))
+    der[0] = 0x31  # a SET
+    with pytest.raises(ValueError, match="its expiry date cannot be read"):
+        expiry_s(ssl.DER_cert_to_PEM_cert(bytes(der)))
 
 
 RULES = """
