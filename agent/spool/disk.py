@@ -144,6 +144,17 @@ def naming(operation: str, path: Path) -> Iterator[None]:
         ) from error
 
 
+def read_around(disk: Disk, file: int, offset: int, length: int) -> bytes:
+    """Read as far as it can be read: zeros stand for each page that the device refuses."""
+    try:
+        return disk.read(file, offset, length)
+    except OSError:
+        if length <= PAGE:
+            return bytes(length)
+        pages = range(0, length, PAGE)
+        return b"".join(read_around(disk, file, offset + page, min(PAGE, length - page)) for page in pages)
+
+
 def padded(length: int) -> int:
     """`length` rounded up to whole pages."""
     return -(-length // PAGE) * PAGE

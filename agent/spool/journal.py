@@ -23,9 +23,9 @@ Limits: the file's size, all allocated when it is made; `append` returns False w
 three quarters of it, and the caller seals its batch; the rest is for `replace`. One sync an append. Payloads of one
 whole file are read at once in `recover`.
 
-Failure: a truncated file yields a clean prefix. A damaged payload costs itself and is counted in `lost`; a
-torn last one was never promised. A failed write or sync is repeated on the next pages and read back from the
-device; failing again, it is a `SpoolError`. A damaged mark reads as an unclean end.
+Failure: a truncated file yields a clean prefix. A damaged payload, or one with a page that the device cannot read,
+costs itself and is counted in `lost`; a torn last one was never promised. A failed write or sync is repeated on the
+next pages and read back from the device; failing again, it is a `SpoolError`. A damaged mark reads as an unclean end.
 
 Bytes, little endian; page 0 is the mark, records follow, each of whole pages of 4096 bytes:
 
@@ -57,7 +57,7 @@ from zlib import crc32
 import msgspec
 import structlog
 
-from agent.spool.disk import PAGE, Disk, naming, padded
+from agent.spool.disk import PAGE, Disk, naming, padded, read_around
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -121,7 +121,7 @@ class Journal:
         self._clock = clock
         self._file = disk.open(path, create=True)
         disk.forget_cached(self._file)
-        content = disk.read(self._file, 0, disk.size(self._file))
+        content = read_around(disk, self._file, 0, disk.size(self._file))
         self._mark = _unpacked(content[:_HEAD_BYTES], _MARK_MAGIC)
         self._found = list(_records(content))
         self._newest = self._epoch = max((head.epoch for head, _ in self._found), default=0) + 1

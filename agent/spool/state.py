@@ -32,7 +32,7 @@ from zlib import crc32
 
 import msgspec
 
-from agent.spool.disk import PAGE, Disk, padded
+from agent.spool.disk import PAGE, Disk, padded, read_around
 from agent.spool.ledger import Entry  # noqa: TC001  (msgspec reads the annotation)
 
 if TYPE_CHECKING:
@@ -111,10 +111,7 @@ class StateFile:
 
     def _load(self) -> None:
         for number in range(4):
-            try:
-                found = _unpacked(self._disk.read(self._file, number * COPY_BYTES, COPY_BYTES))
-            except OSError:
-                found = None
+            found = _unpacked(read_around(self._disk, self._file, number * COPY_BYTES, COPY_BYTES))
             if found is None:
                 self.damaged_copies += 1
             elif found[0] > self._generation:
