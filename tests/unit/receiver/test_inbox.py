@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,6 +69,37 @@ def test_a_file_stored_just_before_the_power_went_is_known_without_the_ledger(tm
     (tmp_path / "car-1/normal-1" / RECEIVED).unlink()
 
     assert Inbox(tmp_path).accept(batch(0, FRAMES)).verdict is Verdict.DUPLICATE
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize("step", ["make_folder", "write_durably", "GapLedger.add", "StreamLedger.add"])
+def test_killed_at_any_step_it_knows_the_batch_and_its_gaps_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, done: bool
+) -> None:
+    gap = Gap(GapKind.DROPPED, 1, 2, 3, detail="can0")
+    payload = batch(0, FRAMES, gaps=(gap,))
+    inbox = Inbox(tmp_path)
+    real = operator.attrgetter(step)(module)
+
+    def killed(*arguments: object) -> None:
+        if done:
+            real(*arguments)
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{module.__name__}.{step}", killed)
+        with pytest.raises(KilledError):
+            inbox.accept(payload)
+
+    verdict = Inbox(tmp_path).accept(payload).verdict
+
+    stored = list(tmp_path.rglob("*.batch.zst"))
+    assert (verdict, len(stored)) in [(Verdict.BATCH, 1), (Verdict.DUPLICATE, 1)]
+    assert [(each.kind, each.frames) for each in Inbox(tmp_path).report()] == [("dropped", 3)]
 
 
 @pytest.mark.parametrize("torn", ["1 1 0", "12", "\x00\x00\x00", "9 1 0 0\n", "a b c d\n", "5\n"])
