@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -89,7 +89,9 @@ class Inbox:
         self.counts = dict.fromkeys(Verdict, 0)
         with _disk(f"cannot use {out}"):
             make_folder(out)
-            self._rejected = len(list((out / REJECTED).glob("*.payload")))
+            names = [path.stem for path in (out / REJECTED).glob("*.payload")]
+        self._rejected = len(names)
+        self._rejected_next = max((int(name) for name in names if name.isdecimal()), default=-1) + 1
 
     def accept(self, payload: bytes, *, vehicle: str | None = None) -> Accepted:
         """Store a batch or a catalog; `vehicle` is whose topic it came on, None where the topic does not tell."""
@@ -160,12 +162,21 @@ class Inbox:
     def _reject(self, payload: bytes, reason: str) -> Accepted:
         path = None
         if self._rejected < REJECTED_MAX:
-            make_folder(self._out / REJECTED)
-            path = self._out / REJECTED / f"{self._rejected:06d}.payload"
+            path = self._rejected_path()
             write_durably(path, payload[:REJECTED_BYTES_MAX])
             self._rejected += 1
         log.warning("payload_rejected", reason=reason, bytes=len(payload), kept=str(path) if path else "")
         return Accepted(Verdict.REJECTED, path, reason=reason)
+
+    def _rejected_path(self) -> Path:
+        """A file of its own, made empty: above all that are there, whoever else sets aside in this folder."""
+        make_folder(self._out / REJECTED)
+        while True:
+            path = self._out / REJECTED / f"{self._rejected_next:06d}.payload"
+            self._rejected_next += 1
+            with suppress(FileExistsError):
+                path.open("xb").close()
+                return path
 
     def _ledger(self, batch: Batch, folder: Path) -> StreamLedger:
         key = (batch.id.vehicle, batch.id.stream)

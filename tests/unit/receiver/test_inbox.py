@@ -189,6 +189,19 @@ def test_what_is_no_batch_is_set_aside_and_counted_within_bounds(
     assert Inbox(tmp_path).accept(b"more").path is None
 
 
+def test_what_was_set_aside_is_never_overwritten(tmp_path: Path) -> None:
+    for junk in (b"0", b"1", b"2"):
+        Inbox(tmp_path).accept(junk)
+    (tmp_path / "rejected/000000.payload").rename(tmp_path / "looked at")
+    (tmp_path / "rejected/note.payload").write_bytes(b"a person's")
+
+    inbox, other = Inbox(tmp_path), Inbox(tmp_path)
+    inbox.accept(b"3")
+    other.accept(b"4")
+
+    assert [(tmp_path / f"rejected/{n:06d}.payload").read_bytes() for n in range(1, 5)] == [b"1", b"2", b"3", b"4"]
+
+
 def test_a_payload_that_grows_beyond_all_bounds_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.batch.decoder.BATCH_BYTES_MAX", 1 << 20)
     monkeypatch.setattr("agent.batch.catalog.CATALOG_BYTES_MAX", 1 << 20)
