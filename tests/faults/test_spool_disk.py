@@ -307,7 +307,7 @@ def test_kill_9_at_random_moments_keeps_every_append_that_returned(tmp_path: Pat
         gaps = spool.pending_gaps()
         assert {gap.kind for gap in gaps} <= {GapKind.INTERRUPTED, GapKind.EVICTED}
         named = {each for gap in gaps for each in range(gap.first_sequence, gap.last_sequence + 1)}
-        torn = {gap.first_sequence for gap in gaps if gap.kind is GapKind.INTERRUPTED}
+        torn = {gap.first_sequence for gap in gaps if gap.kind == GapKind.INTERRUPTED}
         assert sealed - set(records) - acknowledged <= named - torn
         assert not sealed & torn
         assert all(data == random.Random(each).randbytes(each * 7919 % 40000) for each, data in records.items())

@@ -61,7 +61,7 @@ def expectation(disk: MemoryDisk, *, clean: bool) -> Callable[[str, int], None]:
         assert [line["sequence"] for line in named] == list(missing)
         for gap in gaps:
             torn = not clean and gap.first_sequence == 5 and offset not in LAST_PAYLOAD
-            assert gap.kind is (GapKind.INTERRUPTED if torn else GapKind.CORRUPT)
+            assert gap.kind == (GapKind.INTERRUPTED if torn else GapKind.CORRUPT)
             assert gap.frames == gap.first_sequence
         disk.kill()
         disk.inodes = {name: inode for name, inode in disk.inodes.items() if name in before}

@@ -188,8 +188,8 @@ class SpoolMachine(RuleBasedStateMachine):
     @invariant()
     def no_gap_is_forgotten(self) -> None:
         gaps = [*self.known, *(entry.gap for entry in self.spool._account.ledger.entries)]
-        assert sum(gap.frames for gap in gaps if gap.kind is GapKind.DROPPED) >= self.lost_frames
-        assert not any(gap.kind is GapKind.CORRUPT for gap in gaps)
+        assert sum(gap.frames for gap in gaps if gap.kind == GapKind.DROPPED) >= self.lost_frames
+        assert not any(gap.kind == GapKind.CORRUPT for gap in gaps)
 
     @invariant()
     def the_limit_holds(self) -> None:

@@ -137,6 +137,14 @@ def test_gap_records_survive_a_restart_and_are_written_once(tmp_path: Path) -> N
     assert len((tmp_path / "car-1/gaps.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_gap_of_a_kind_that_only_a_newer_agent_knows_is_kept_and_reported(tmp_path: Path) -> None:
+    told = (Gap("forgotten", 1, 2, 3, detail="newer"),)
+
+    assert Inbox(tmp_path).accept(batch(0, FRAMES, gaps=told)).verdict is Verdict.BATCH
+
+    assert [(gap.kind, gap.frames, gap.detail) for gap in Inbox(tmp_path).report()] == [("forgotten", 3, "newer")]
+
+
 @pytest.mark.parametrize("name", ["../../etc", "/etc/x", "..", ".", "catalogs", "rejected", "a/b", "a\x00b", "ü"])
 def test_no_name_leaves_its_folder_or_meets_another(name: str, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"

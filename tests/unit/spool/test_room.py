@@ -66,7 +66,7 @@ def test_bulk_gives_way_to_normal_and_both_to_critical() -> None:
     assert unit.records()[:2] == [0, 0]
     assert unit.used_bytes() <= unit.room.layout.segments_bytes
     for spool, evicted in ((unit.bulk, 200), (unit.normal, 20)):
-        gaps = [gap for gap in spool.pending_gaps() if gap.kind is GapKind.EVICTED]
+        gaps = [gap for gap in spool.pending_gaps() if gap.kind == GapKind.EVICTED]
         assert sum(gap.frames for gap in gaps) == evicted
 
 
