@@ -254,12 +254,16 @@ class Spool:
         log.warning("batch_refused", **name, reason=reason, hint=hint)
 
     def expire(self, before_ns: int, since_ns: int) -> None:
-        """Give up records that end before one time and after another: nobody wants them any more."""
+        """Give up records that end before one time and after another: nobody wants them any more.
+
+        All are looked at, wherever they lie: a clock that was set has left older ones behind younger ones.
+        """
         with self._guarded("expire"):
             expired = [
-                found
-                for sequence in self._live(0)
-                if (found := self._shelf.find(sequence)) is not None and since_ns < found[0].ends[found[1]] < before_ns
+                (segment, place)
+                for segment in self._shelf.segments
+                for place, end_ns in enumerate(segment.ends)
+                if since_ns < end_ns < before_ns and segment.sequences[place] not in self._account.done
             ]
             for segment, place in expired:
                 self._account.lose(GapKind.EVICTED, segment, place, "past its time to live")
