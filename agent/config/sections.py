@@ -132,7 +132,8 @@ class BatchConfig(Section, frozen=True, kw_only=True):
 class SpoolConfig(Section, frozen=True, kw_only=True):
     """``[spool]``: where batches wait, on disk, until the broker has acknowledged them.
 
-    path               the directory; made where missing
+    path               the directory; made where missing; what waits in another one stays there unsent: to change it,
+                       stop the agent, move the directory, start the agent; a reload with another one is refused
     limit              the most that waiting batches may take, of all classes; the oldest are evicted beyond it
     segment            size of the files in it, preallocated
     min_free           what is left free on the disk for others; the oldest are evicted below it
