@@ -88,6 +88,10 @@ class Disk:
         self.syncs += 1
         os.fsync(file)
 
+    def truncate(self, file: int, size: int) -> None:
+        """Cut the file off at `size`; it may be as long as before after a power cut."""
+        os.ftruncate(file, size)
+
     def forget_cached(self, file: int) -> None:
         """Drop the file's clean pages from the cache, so that the next read asks the device."""
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)

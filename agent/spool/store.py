@@ -96,6 +96,8 @@ class Spool:
             files.callback(self._account.file.close)
             self._placement = Placement(disk, directory, self._shelf, self._account, room)
             recover(self._account, self._corrupt, _stream_name(name))
+            for aside in (self._corrupt, self._refused):
+                aside.trim()
             room.let(self._placement, urgency)
             room.trim()
             self._placement.reserve()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(180)
 HOME = Path("/spool")
-LIMIT = 640 * 1024
+LIMIT = 768 * 1024
 PAYLOADS = [random.Random(number).randbytes(size) for number, size in enumerate((10, 5000, 3840, 3841, 9000, 1))]
 LAST_PAYLOAD = range(9 * 4096 + 128, 9 * 4096 + 129)
 """Where the last record's payload lies: damaged between two whole heads it was written once, whatever came then."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-LIMIT = 2 << 20
+LIMIT = 9 << 18
 CLASSES = ("bulk", "normal", "critical")
 
 
