@@ -21,6 +21,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.batch.catalog import is_catalog
 from agent.clock import YEAR_2020_NS
 from agent.collect.classes import CLASSES, classes_in_use, lives_ns, rank_of
 from agent.spool import retention
@@ -64,7 +65,7 @@ class Storage:
                 opened.callback(journal.close)
                 vaults[priority] = Vault(spool, journal)
             urgent_first = dict(reversed(vaults.items()))
-            shelf = CatalogShelf(path / "catalogs")
+            shelf = CatalogShelf(path / "catalogs", is_sound=is_catalog)
             opened.pop_all()
         return cls(urgent_first, shelf, lives_ns(config.collect, config.triggers))
 

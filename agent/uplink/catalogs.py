@@ -5,7 +5,8 @@
     DIRECTORY/sent.json            {"host:port": {"<hash>": UNIX time of the acknowledgement}}
 
 Promise: a catalog stays until neither the configuration nor a stored batch names it; what is marked as sent was
-acknowledged. A mark that is lost or unreadable costs sending a catalog twice, never a batch that nobody can read.
+acknowledged. A damaged one is as good as none; the current one is written anew. A mark that is lost or unreadable
+costs sending a catalog twice, never a batch that nobody can read.
 
 Limits: a mark is good for `MARK_DAYS`, because a broker may forget what it kept; marks of 8 brokers are kept.
 Synchronous: for the one thread that owns the disk.
@@ -40,12 +41,22 @@ log = structlog.get_logger()
 
 
 class CatalogShelf:
-    """One directory of catalogs. `current` is the configuration's own, "" until `put`."""
+    """One directory of catalogs. `current` is the configuration's own, "" until `put`.
 
-    def __init__(self, directory: Path, *, clock: Callable[[], float] = time.time) -> None:
+    is_sound   whether these bytes are the catalog of this name
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        is_sound: Callable[[bytes, str], bool] = lambda content, name: True,  # noqa: ARG005
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._directory = directory
+        self._is_sound = is_sound
         self._clock = clock
-        self.current = ""
+        self.current, self._current_content = "", b""
         with _naming("open the catalogs", directory):
             directory.mkdir(parents=True, exist_ok=True)
         self._marks = self._read_marks()
@@ -56,14 +67,21 @@ class CatalogShelf:
         with _naming("keep a catalog", path):
             if not path.exists() or path.read_bytes() != content:
                 write_durably(path, content)
-        self.current = name
+        self.current, self._current_content = name, content
 
     def get(self, name: str) -> bytes | None:
-        """Its bytes; None where it is not here."""
-        try:
-            return self._path(name).read_bytes()
-        except (OSError, ValueError):
+        """Its bytes; None where it is not here, or not sound."""
+        with contextlib.suppress(OSError, ValueError):
+            content = self._path(name).read_bytes()
+            if self._is_sound(content, name):
+                return content
+        if not name or name != self.current:
             return None
+        log.warning(
+            "catalog_rewritten", catalog=name, hint="it was damaged on disk: if it comes again, look at the disk"
+        )
+        self.put(name, self._current_content)
+        return self._current_content
 
     def is_sent(self, broker: str, name: str) -> bool:
         """Has this broker acknowledged it, not too long ago?"""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Catalogs on their way: the one that a batch names is acknowledged before the batch is published.
 
-Promise: what the broker is marked to have is not sent again before the mark is stale. A catalog that is not on disk, or
-that the broker will never take, holds up no batch: that is told, and the batch goes without.
+Promise: what the broker is marked to have is not sent again before the mark is stale. A catalog that is not on disk,
+or damaged there, or that the broker will never take, holds up no batch: that is told, and the batch goes without.
 Limits: one at a time, with nothing else in flight: a catalog can be as large as a window.
 """
 

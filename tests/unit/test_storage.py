@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
 from agent.config import load_config
 from agent.spool.journal import JOURNAL_BYTES
 from agent.storage import Storage
@@ -83,3 +84,19 @@ def test_a_smaller_limit_is_kept_to_with_classes_that_are_used_no_more(tmp_path:
         assert disk_bytes(tmp_path) <= 4 << 20
         fill(storage, 50)
         assert disk_bytes(tmp_path) <= 4 << 20
+
+
+def test_a_flipped_bit_in_a_catalog_is_found(tmp_path: Path) -> None:
+    catalog = Catalog(("can0",), ())
+    with opened(tmp_path, 4) as storage:
+        for each in (catalog, Catalog(("other",), ())):
+            storage.shelf.put(each.hash, encode_catalog(each))
+        assert storage.shelf.get(catalog.hash) == encode_catalog(catalog)
+        file = tmp_path / f"spool/catalogs/{catalog.hash}.catalog.zst"
+        content = bytearray(file.read_bytes())
+        for place in range(len(content)):
+            content[place] ^= 1
+            file.write_bytes(content)
+            found = storage.shelf.get(catalog.hash)
+            assert found is None or decode_catalog(found) == catalog  # some bits of zstd's header mean nothing
+            content[place] ^= 1

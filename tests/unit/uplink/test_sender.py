@@ -481,6 +481,23 @@ def test_a_catalog_that_is_missing_or_refused_does_not_hold_up_its_batches(shelf
     run_virtual(main())
 
 
+def test_a_catalog_that_is_damaged_is_neither_sent_nor_marked(tmp_path: Path) -> None:
+    async def main() -> None:
+        shelf = CatalogShelf(tmp_path, is_sound=lambda content, name: content == b"SOUND")
+        shelf.put("old", b"DAMAGED")
+        shelf.put("current", b"SOUND")
+        (tmp_path / "current.catalog.zst").write_bytes(b"DAMAGED")
+        queue, broker = MemoryQueue(), FakeBroker()
+        for name in ("old", "current"):
+            queue.append(b"payload", name)
+        async with running(build(broker, shelf, queue)):
+            await until(lambda: not queue.records)
+        assert broker.sent("/catalog") == [b"SOUND"]
+        assert [shelf.is_sent(broker.address, name) for name in ("old", "current")] == [False, True]
+
+    run_virtual(main())
+
+
 def test_a_catalog_goes_alone_and_the_window_opens_again_behind_it(shelf: CatalogShelf) -> None:
     async def main() -> None:
         alone: list[int] = []
