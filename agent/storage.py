@@ -57,7 +57,11 @@ class Storage:
         with contextlib.ExitStack() as opened:
             for priority in found:
                 spool = Spool.open(
-                    path / priority, limit_bytes=config.spool.limit, room=room, urgency=rank_of(priority)
+                    path / priority,
+                    limit_bytes=config.spool.limit,
+                    room=room,
+                    urgency=rank_of(priority),
+                    vehicle=config.vehicle.id,
                 )
                 opened.callback(spool.close)
                 name = "journal" if priority == "normal" else f"journal-{priority}"

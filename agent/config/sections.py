@@ -74,7 +74,7 @@ SocketPath = Annotated[
 class VehicleConfig(Section, frozen=True, kw_only=True):
     """``[vehicle]``: whose signals these are.
 
-    id   names the vehicle in topics and batch ids, and never changes; required
+    id   names the vehicle in topics and batch ids; what waits when it is changed is sent as the earlier one's; required
     """
 
     id: VehicleId

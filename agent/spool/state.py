@@ -48,17 +48,25 @@ _VERSION = 1
 _DOCUMENT = _HEADER.size + 4
 
 
+class Stream(msgspec.Struct, frozen=True, array_like=True):
+    """A stream: its name, the first sequence given out in it, and whose batches they are, "" where nobody told."""
+
+    name: str
+    first: int
+    vehicle: str = ""
+
+
 class State(msgspec.Struct, frozen=True, array_like=True):
     """What outlives the process.
 
-    streams             (name, first sequence), oldest first; the last one is written to
+    streams             oldest first; the last one is written to
     next_sequence       no number below was ever free again
     unsealed_sequence   every number below was sealed for certain, or dropped and reported
     low, ranges         acknowledged, evicted or set aside: all below `low`, and inclusive ranges above
     gaps                the ledger
     """
 
-    streams: tuple[tuple[str, int], ...]
+    streams: tuple[Stream, ...]
     next_sequence: int
     unsealed_sequence: int
     low: int
