@@ -3,7 +3,9 @@
 
 Promise: what the broker is marked to have is not sent again before the mark is stale. A catalog that is not on disk,
 or damaged there, or that the broker will never take, holds up no batch: that is told, and the batch goes without.
-Limits: one at a time, with nothing else in flight: a catalog can be as large as a window.
+Limits: one at a time, with nothing else in flight: a catalog can be as large as a window. A broker that loses what it
+retained gets it again when the mark is stale: sessions are clean ones, so no CONNACK tells of an earlier one, and sent
+whenever none does, a catalog would go with each reconnect.
 """
 
 from __future__ import annotations
