@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 BURST = 10
 PERIOD_S = 10.0
 KEYS_MAX = 256
-ABOUT = ("bus", "port", "stream", "topic", "catalog", "path", "stage", "library")
+ABOUT = ("bus", "port", "vehicle", "stream", "topic", "catalog", "path", "stage", "library")
 KEY_FIELDS = (*ABOUT, "reason", "message")
 RECENT_MAX = 16
 

@@ -160,23 +160,28 @@ class Packer:
         if self._onlooker is not None:
             self._onlooker.take(frames, decoded)
         self._last_span = span = Span.of(frames)
+        sequence = self._home.next_sequence
         if self._collector is None:
             self._home.take(span, [Part(*span, len(frames), decoded)])
         else:
             counted = Part(*span, len(frames), replace(decoded, signals=SignalBlock.empty()))
             self._keep(self._collector.take(frames, decoded.signals), span, counted)
+        if self._home.next_sequence != sequence:
+            self._tell_gaps_beside_home()
+
+    def _tell_gaps_beside_home(self) -> None:
+        """Those of home go with its next batch, which is never far; other classes may have nothing else to send."""
+        for stream in self._streams.values():
+            if stream is not self._home:
+                stream.tell_gaps()
 
     def _keep(self, kept: Kept, span: Span, *counted: Part) -> None:
         """Give each class what it keeps; `home` what was counted as well."""
-        sequence = self._home.next_sequence
         for priority, stream in self._home_last:
             parts = [Part.kept(block) for block in kept.blocks.get(priority, ())]
             if events := kept.events.get(priority):
                 parts.append(Part.told(span.end_ns, events))
             stream.take(span, [*parts, *counted] if priority == self._home_class else parts)
-        if self._home.next_sequence != sequence:
-            for stream in self._streams.values():
-                stream.tell_gaps()
 
     def _count(self, frames: int, decoded: Decoded) -> None:
         counters = self.counters

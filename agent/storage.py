@@ -5,8 +5,9 @@
     PATH/catalogs/
 
 Promise: a class that is used no more is opened as long as its folder is there, so that what it holds is sent like all
-else; nothing new is written to it but what tells its gaps. Where the limit is reached, or the disk is full,
-bulk is evicted first, then normal, then critical. Batches past the time to live of their class are given up, and told.
+else; nothing new is written to it but what tells its gaps. All files but the catalogs stay within the limit. Where it
+is reached, or the disk is full, bulk is evicted first, then normal, then critical. Batches past the time to live of
+their class are given up, and told.
 
 Limits: the age of a batch is counted on the wall clock, so only while that is trusted, and not for batches that bear
 times before `YEAR_2020_NS`, which were recorded before it was set.
@@ -20,6 +21,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.batch.catalog import is_catalog
 from agent.clock import YEAR_2020_NS
 from agent.collect.classes import CLASSES, classes_in_use, lives_ns, rank_of
 from agent.spool import retention
@@ -48,22 +50,26 @@ class Storage:
         """Open or make it."""
         path = config.spool.path
         used = classes_in_use(config.collect, config.triggers)
-        layout = retention.layout(config.spool.limit, config.spool.segment, len(used))
+        found = [priority for priority in CLASSES if priority in used or (path / priority).is_dir()]
+        layout = retention.layout(config.spool.limit, config.spool.segment, len(found))
         room = Room(layout, config.spool.min_free)
         vaults: dict[Priority, Vault] = {}
         with contextlib.ExitStack() as opened:
-            for priority in CLASSES:
-                if priority not in used and not (path / priority).is_dir():
-                    continue
+            for priority in found:
                 spool = Spool.open(
-                    path / priority, limit_bytes=config.spool.limit, room=room, urgency=rank_of(priority)
+                    path / priority,
+                    limit_bytes=config.spool.limit,
+                    room=room,
+                    urgency=rank_of(priority),
+                    vehicle=config.vehicle.id,
                 )
                 opened.callback(spool.close)
-                journal = Journal.open(path / ("journal" if priority == "normal" else f"journal-{priority}"))
+                name = "journal" if priority == "normal" else f"journal-{priority}"
+                journal = Journal.open(path / name, layout.journal_bytes)
                 opened.callback(journal.close)
                 vaults[priority] = Vault(spool, journal)
             urgent_first = dict(reversed(vaults.items()))
-            shelf = CatalogShelf(path / "catalogs")
+            shelf = CatalogShelf(path / "catalogs", is_sound=is_catalog)
             opened.pop_all()
         return cls(urgent_first, shelf, lives_ns(config.collect, config.triggers))
 

@@ -71,7 +71,7 @@ SocketPath = Annotated[
 class VehicleConfig(Section, frozen=True, kw_only=True):
     """``[vehicle]``: whose signals these are.
 
-    id   names the vehicle in topics and batch ids, and never changes; required
+    id   names the vehicle in topics and batch ids; what waits when it is changed is sent as the earlier one's; required
     """
 
     id: VehicleId
@@ -129,7 +129,8 @@ class BatchConfig(Section, frozen=True, kw_only=True):
 class SpoolConfig(Section, frozen=True, kw_only=True):
     """``[spool]``: where batches wait, on disk, until the broker has acknowledged them.
 
-    path               the directory; made where missing
+    path               the directory; made where missing; what waits in another one stays there unsent: to change it,
+                       stop the agent, move the directory, start the agent; a reload with another one is refused
     limit              the most that waiting batches may take, of all classes; the oldest are evicted beyond it
     segment            size of the files in it, preallocated
     min_free           what is left free on the disk for others; the oldest are evicted below it

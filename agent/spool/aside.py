@@ -6,6 +6,7 @@ the gap ledger. Limit: `limit_bytes` a folder; a record larger than that is cut 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,6 +26,11 @@ class Aside:
         self._disk = disk
         self._directory = directory
         self._limit_bytes = limit_bytes
+
+    def trim(self) -> None:
+        """Let go of what exceeds the limit, which may be smaller than when it was kept."""
+        with contextlib.suppress(OSError):  # nothing may have been set aside yet
+            self._make_room(0)
 
     def keep(self, name: str, data: bytes) -> None:
         """Keep the bytes under the name; names sort by age."""

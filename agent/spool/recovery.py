@@ -10,6 +10,9 @@ No readable state (deleted, or all four copies damaged) begins a new stream. Rec
 nevertheless are kept under their own stream and numbers, the new stream begins above them, and a gap says
 that the account was lost.
 
+A stream is of one vehicle: where its id was changed, a new stream begins, and what waits in the one before keeps the id
+that its batches bear.
+
 Payloads are not read here, but for the newest record's: opening costs one small read a record.
 """
 
@@ -23,6 +26,7 @@ from agent.model import Gap, GapKind
 from agent.spool.account import Account, gaps_between
 from agent.spool.ledger import PENDING
 from agent.spool.sequences import SequenceSet
+from agent.spool.state import Stream
 
 if TYPE_CHECKING:
     from agent.spool.aside import Aside
@@ -32,31 +36,32 @@ log = structlog.get_logger()
 _CORRUPT = "it is lost, the cloud is told: look at the disk"
 
 
-def recover(account: Account, corrupt: Aside, fresh_stream: str) -> None:
-    """Index the shelf, find what is torn or missing, and make the result last."""
+def recover(account: Account, corrupt: Aside, fresh_stream: str, vehicle: str) -> None:
+    """Index the shelf, find what is torn or missing, and make the result last; what comes now is of this vehicle."""
     if not account.streams:
         _begin_stream(account, fresh_stream)
     elif account.file.damaged_copies:
         hint = "one copy was damaged, the other served: look at the disk if it comes again"
         log.warning("state_repaired", path=str(account.file.path), copies=account.file.damaged_copies, hint=hint)
     account.shelf.recover(
-        lambda head: head.sequence not in account.done and head.stream == account.stream_of(head.sequence)
+        lambda head: head.sequence not in account.done and head.stream == account.stream_of(head.sequence).name
     )
     account.payload_bytes = sum(sum(segment.lengths) for segment in account.shelf.segments)
     _check_newest(account, corrupt)
     _report_missing(account)
     _return_gaps(account)
+    _take_vehicle(account, fresh_stream, vehicle)
     account.save()
 
 
 def _begin_stream(account: Account, fresh_stream: str) -> None:
     heads = list(account.shelf.heads())
     if not heads:
-        account.streams = ((fresh_stream, 0),)
+        account.streams = (Stream(fresh_stream, 0),)
         return
     found = max(heads, key=lambda head: (head.segment, head.offset)).stream
     kept = sorted({head.sequence for head in heads if head.stream == found})
-    account.streams = ((found, 0), (fresh_stream, kept[-1] + 1))
+    account.streams = (Stream(found, 0), Stream(fresh_stream, kept[-1] + 1))
     account.next_sequence = account.unsealed_sequence = kept[-1] + 1
     for first, last in gaps_between(kept, account.next_sequence):
         account.done.add(first, last)
@@ -64,6 +69,16 @@ def _begin_stream(account: Account, fresh_stream: str) -> None:
     account.ledger.add(Gap(GapKind.CORRUPT, stream=found, detail=detail))
     hint = "a new stream begins, batches may be sent twice: look at the disk"
     log.error("state_unreadable", path=str(account.file.path), records=len(kept), stream=fresh_stream, hint=hint)
+
+
+def _take_vehicle(account: Account, fresh_stream: str, vehicle: str) -> None:
+    *before, last = account.streams
+    if last.vehicle in ("", vehicle) or last.first == account.next_sequence:
+        account.streams = (*before, Stream(last.name, last.first, vehicle))
+        return
+    account.streams = (*before, last, Stream(fresh_stream, account.next_sequence, vehicle))
+    waiting = sum(segment.live for segment in account.shelf.segments)
+    log.info("vehicle_changed", before=last.vehicle, now=vehicle, stream=fresh_stream, waiting=waiting)
 
 
 def _check_newest(account: Account, corrupt: Aside) -> None:

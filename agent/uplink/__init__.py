@@ -13,6 +13,7 @@
     tpm.py          keys in a TPM
     subscriber.py   the receiving side, for the cloud's end
     rotation.py     which certificate and key to log in with, while they are being replaced
+    owners.py       batches that were sealed for another vehicle id
     catalogs.py     the catalogs that stored batches name, and which broker has them
     delivery.py     how a broker gets those that it misses
     profiles.py     what each kind of endpoint asks for and refuses

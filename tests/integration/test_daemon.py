@@ -187,6 +187,7 @@ async def test_sighup_takes_a_new_configuration_and_loses_nothing(tmp_path: Path
         ('"500ms"', '"5 parsecs"', "batch.interval"),
         ('"simulator"', '"simulator"\ndbc = ["missing.dbc"]', "missing.dbc"),
         ('path = "spool"', 'path = "agent.toml/spool"', "spool.path"),
+        ('path = "spool"', 'path = "elsewhere"', "spool to "),
     ],
 )
 async def test_sighup_with_anything_wrong_changes_nothing(tmp_path: Path, old: str, new: str, reason: str) -> None:

@@ -145,7 +145,7 @@ def test_unknown_frames_are_kept_raw_where_that_is_wanted() -> None:
 def test_no_frames_make_a_batch_that_can_still_tell_a_gap() -> None:
     batch = through(FrameBlock.empty(), gaps=(Gap(GapKind.INTERRUPTED, 1, 2),))
     assert batch.groups == ()
-    assert batch.gaps[0].kind is GapKind.INTERRUPTED
+    assert batch.gaps[0].kind == GapKind.INTERRUPTED
 
 
 def test_any_flipped_byte_and_any_cut_is_noticed() -> None:
