@@ -111,7 +111,7 @@ def _receive(args: Namespace, folder: Path) -> None:
 
     reception = Reception(inbox, topics, tell, decoded)
     asyncio.run(_listen(args, options, topics, reception))
-    _print_summary(args, inbox, totals, decoded.waiting if decoded else 0)
+    _print_summary(args, inbox, totals, reception.waiting)
 
 
 async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], reception: Reception) -> None:

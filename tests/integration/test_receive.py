@@ -136,6 +136,21 @@ async def test_lines_stream_to_stdout_once_the_catalog_is_there(broker: Mosquitt
     assert "1 batches" in errors
 
 
+@pytest.mark.parametrize("arguments", [["--json"], ["--json", "--format", "csv"], []])
+async def test_batches_without_their_catalog_are_told_at_the_end(
+    broker: Mosquitto, tmp_path: Path, arguments: list[str]
+) -> None:
+    out = tmp_path / "out"
+    async with receiving(broker, "--out", str(out), *arguments) as process:
+        await publish(broker, batch(0, [steer(START, 0)]), batch(1, [steer(START, 1)]))
+        async with asyncio.timeout(60):
+            while len(list(out.rglob("*.batch.zst"))) < 2:
+                await asyncio.sleep(0.02)
+        _, told, _ = await end(process)
+
+    assert ('"waiting_for_catalog": 2,' if arguments else "2 waiting for their catalog") in told
+
+
 async def test_the_time_given_ends_it(broker: Mosquitto, tmp_path: Path) -> None:
     process = await start("--broker", broker.url(), "--out", str(tmp_path / "out"), "--for", "0.5", "--json")
 
