@@ -80,13 +80,8 @@ def run(args: Namespace) -> int:
         raise ConfigError("say where batches go: --out DIR; or --format jsonl for lines on stdout")
     if args.format is not None:
         check_output(args.format, args.out and Path(f"received.{args.format}"))
-    try:
-        with nullcontext(str(args.out)) if args.out else TemporaryDirectory(prefix="canferry-") as folder:
-            _receive(args, Path(folder))
-    except* BrokenPipeError:
-        args.broken = True
-    if getattr(args, "broken", False):
-        raise BrokenPipeError
+    with nullcontext(str(args.out)) if args.out else TemporaryDirectory(prefix="canferry-") as folder:
+        _receive(args, Path(folder))
     return 0
 
 
