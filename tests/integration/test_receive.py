@@ -129,6 +129,7 @@ async def test_lines_stream_to_stdout_once_the_catalog_is_there(broker: Mosquitt
         "t": 1700000000.0,
         "bus": "can0",
         "id": 260,
+        "extended": False,
         "message": "STEER",
         "signals": {"ANGLE": -1.5, "TORQUE": -100, "STATE": 0},
     }
