@@ -9,7 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from functools import cache
+from importlib.metadata import requires
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -218,3 +220,9 @@ def expected_lines(content: bytes) -> Iterator[str]:
                 name = f"{message.name}.{message.signals[signal].name}"
             for row, raw in zip(group.rows(signal), column, strict=True):
                 yield f"{group.time_ns[row] / 1e9} {group.can_id:x} {name} {raw}"
+
+
+def test_udp_multicast_comes_with_the_extra_that_the_readme_names() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert "python-can[multicast]" in extras["demo"]
+    assert any(re.match("msgpack.*multicast", each) for each in requires("python-can") or ())
