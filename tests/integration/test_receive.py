@@ -137,6 +137,20 @@ async def test_lines_stream_to_stdout_once_the_catalog_is_there(broker: Mosquitt
     assert "1 batches" in errors
 
 
+async def test_a_folder_that_another_one_receives_into_is_refused(broker: Mosquitto, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    async with receiving(broker, "--out", out) as process:
+        second = await start("--broker", broker.url(), "--out", out, "--for", "5")
+        _, told = await second.communicate()
+        status, _, errors = await end(process)
+
+    assert second.returncode == 1
+    assert told.decode() == (
+        f"canferry: {out}: another process receives into this folder: end it first, or name another\n"
+    )
+    assert (status, errors) == (0, "")
+
+
 @pytest.mark.parametrize("arguments", [["--json"], ["--json", "--format", "csv"], []])
 async def test_batches_without_their_catalog_are_told_at_the_end(
     broker: Mosquitto, tmp_path: Path, arguments: list[str]
