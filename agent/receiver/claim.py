@@ -2,7 +2,7 @@
 """A folder belongs to the one process that receives into it: two would count and name each other's files.
 
 Limits: the lock is the kernel's, on ``OUT/.lock``, and ends with the process; no vehicle's folder has that name.
-Failure: SpoolError where another process has the folder, or the disk refuses.
+Failure: SpoolError where another process has the folder, or the disk refuses; ConfigError where it is a spool.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.durable import make_folder
 from agent.errors import SpoolError
+from agent.receiver.spools import refuse_spool
 from agent.spool.disk import Disk
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ LOCK = ".lock"
 @contextmanager
 def claimed(out: Path) -> Iterator[None]:
     """Have the folder, made where it is missing, to oneself."""
+    refuse_spool(out)
     try:
         make_folder(out)
         lock = Disk().lock(out / LOCK)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.errors import SpoolError
+from agent.errors import ConfigError, SpoolError
 from agent.receiver.claim import claimed
+from agent.spool.store import Spool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,15 @@ def test_a_folder_is_one_receivers_until_it_ends(tmp_path: Path) -> None:
             enter(out)
         enter(tmp_path / "another")
     enter(out)
+
+
+@pytest.mark.parametrize("place", ["", "normal"])
+def test_a_spool_is_received_into_by_nobody(tmp_path: Path, place: str) -> None:
+    Spool.open(tmp_path / "normal", limit_bytes=16 << 20).close()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match="is a spool"):
+        enter(tmp_path / place)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
