@@ -31,7 +31,7 @@ from agent.uplink.backoff import Backoff
 from agent.uplink.delivery import CatalogDelivery
 from agent.uplink.lane import Lane
 from agent.uplink.owners import Owners
-from agent.uplink.reasons import UNACCEPTABLE
+from agent.uplink.reasons import CLIENT_ID_TAKEN, UNACCEPTABLE
 from agent.uplink.suspects import Suspects
 from agent.uplink.tally import Tally
 from agent.uplink.transport import Answer, Outcome, Trouble
@@ -55,7 +55,7 @@ REST_MAX_S = 60.0
 ADVICE = {
     Trouble.UNAUTHORIZED: "nothing is lost: allow this client to publish to the topic in the broker's access rules",
     Trouble.BUSY: "nothing is lost: the broker asks for patience; look at its quota if this lasts",
-    Trouble.TAKEN_OVER: "another client connects with the same client id: give each unit its own mqtt.client_id",
+    Trouble.TAKEN_OVER: f"{CLIENT_ID_TAKEN}: give each unit its own mqtt.client_id",
 }
 
 

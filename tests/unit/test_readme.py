@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
+from importlib.metadata import requires
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -191,7 +192,18 @@ def test_every_warning_and_error_calls_the_same_by_the_same_name() -> None:
 FIGURES = {
     *("before", "broker", "certificate", "channel", "interface", "place", "sim"),
     *("batches", "commands", "copies", "failures", "frames", "frames_before", "frames_total", "late_s", "line", "lost"),
-    *("next_try_s", "notes", "offset", "records", "recovered", "refused", "seconds", "segment_bytes", "size_bytes"),
+    *(
+        "after_s",
+        "next_try_s",
+        "notes",
+        "offset",
+        "records",
+        "recovered",
+        "refused",
+        "seconds",
+        "segment_bytes",
+        "size_bytes",
+    ),
     *("first", "last", "last_sequence", "sequence", "torn"),
 }
 
@@ -228,7 +240,7 @@ def test_every_package_that_is_asked_for_is_told_of() -> None:
     extras = [
         package for name, extra in project["optional-dependencies"].items() if name != "test" for package in extra
     ]
-    wanted = {re.split("[<>=]", package)[0] for package in (*project["dependencies"], *extras)}
+    wanted = {re.split(r"[<>=[]", package)[0] for package in (*project["dependencies"], *extras)}
     told = set(re.findall(r"\*\*([a-z-]+)\*\*", README.partition("Which package does what: ")[2].partition("\n\n")[0]))
     assert told == wanted | {"paho-mqtt"}  # which comes with aiomqtt
 
@@ -292,3 +304,9 @@ def expected_lines(content: bytes) -> Iterator[str]:
                 name = f"{message.name}.{message.signals[signal].name}"
             for row, raw in zip(group.rows(signal), column, strict=True):
                 yield f"{group.time_ns[row] / 1e9} {group.can_id:x} {name} {raw}"
+
+
+def test_udp_multicast_comes_with_the_extra_that_the_readme_names() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert "python-can[multicast]" in extras["demo"]
+    assert any(re.match("msgpack.*multicast", each) for each in requires("python-can") or ())
