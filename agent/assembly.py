@@ -108,7 +108,7 @@ def _load_decoding(config: Config, cache: Path | None) -> Decoding:
         log.info(
             "dbc_loaded",
             bus=report.bus,
-            file=report.file,
+            path=report.file,
             messages=report.messages,
             signals=report.signals,
             problems=len(report.problems),

@@ -11,7 +11,8 @@ Signals:
     SIGTERM, SIGINT   the sources are closed, the open batch is sealed and stored, the uplink gets its grace, the
                       journal is marked clean
     SIGHUP            the configuration and the DBC files are read anew while all goes on. Where anything of them is
-                      wrong, one line says what, and nothing changes. Else the open batch is sealed and the parts are
+                      wrong, or the spool would be in another folder, where nobody would find what waits in this one,
+                      one line says what, and nothing changes. Else the open batch is sealed and the parts are
                       built from the new ones; buses that are configured as before stay open, and lose nothing.
                       The uplink connects anew, with the certificate that is there now
     SIGUSR1           debug lines are logged too; at the next one as much as is configured
@@ -208,7 +209,7 @@ async def _see_through(run: _Run) -> Setup | None:
         beside = [tasks.create_task(work, name=name) for name, work in run.beside()]
         waiting = [
             tasks.create_task(_stop_when(life.stop, run.pipeline), name="stop"),
-            tasks.create_task(_change_when_told(changed, run.pipeline, life), name="reload"),
+            tasks.create_task(_change_when_told(changed, run), name="reload"),
         ]
         await run.pipeline.run()
         for task in waiting:
@@ -247,14 +248,15 @@ async def _stop_when(stop: asyncio.Event, pipeline: Pipeline) -> None:
     pipeline.stop()
 
 
-async def _change_when_told(changed: list[Setup], pipeline: Pipeline, life: _Life) -> None:
+async def _change_when_told(changed: list[Setup], run: _Run) -> None:
     """At each SIGHUP: whole or not at all."""
+    life = run.life
     while not changed:
         await life.hangup.wait()
         life.hangup.clear()
         life.manager.reloading()
         try:
-            changed.append(await apart(functools.partial(_read_anew, life.reread), "reload"))
+            changed.append(await apart(functools.partial(_read_anew, life.reread, run.setup.config), "reload"))
         except Exception as error:  # noqa: BLE001 - whatever a new file makes happen, what runs goes on
             reason = str(error) if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
             hint = "nothing has changed: mend it and reload again"
@@ -262,12 +264,16 @@ async def _change_when_told(changed: list[Setup], pipeline: Pipeline, life: _Lif
             life.manager.ready()
     if life.logging is not None:
         life.logging.configure(changed[0].config.log.level, changed[0].config.log.format)
-    pipeline.stop()
+    run.pipeline.stop()
 
 
-def _read_anew(reread: Callable[[], Config] | None) -> Setup:
+def _read_anew(reread: Callable[[], Config] | None, running: Config) -> Setup:
     assert reread is not None
     config = reread()
+    old, new = running.spool.path, config.spool.path
+    if new != old:
+        advice = f"stop the agent, move {old} to {new}, start the agent"
+        raise config.refusal("spool.path", f'"{new}" is another folder, and what waits is in {old}; accepted: {advice}')
     return Setup(config, load_decoding(config, config.spool.path / DEFINITIONS))
 
 

@@ -12,7 +12,8 @@ silently; the agent goes on. A journal that is not there gives way to JSON lines
 
 The event is the line's stable code: README's table has a row for each warning and error, with the next move.
 
-"The same thing" is event, level and those of the fields in `KEY_FIELDS` that it has.
+Every line calls the same by the same name: what it is about by the words of `ABOUT`, why by ``reason``, and what
+somebody should do by ``hint``. "The same thing" is event, level and those of `KEY_FIELDS` that it has.
 """
 
 from __future__ import annotations
@@ -33,16 +34,15 @@ from agent import journald
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 BURST = 10
 PERIOD_S = 10.0
 KEYS_MAX = 256
-KEY_FIELDS = ("bus", "channel", "key", "kind", "library", "message", "path", "reason", "stream", "topic")
+ABOUT = ("bus", "port", "vehicle", "stream", "topic", "catalog", "path", "stage", "library")
+KEY_FIELDS = (*ABOUT, "reason", "message")
 RECENT_MAX = 16
-RECENT_ABOUT = ("bus", "name", "port", "stream", "topic", "path", "stage", "library")
 
 _log = structlog.get_logger()
 
@@ -56,9 +56,16 @@ class Logging:
     recent   the warnings and errors that were said of late
     """
 
-    def __init__(self, level: str = "info", format: Format = "auto", stream: TextIO | None = None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        level: str = "info",
+        format: Format = "auto",  # noqa: A002 - the name of the setting
+        stream: TextIO | None = None,
+        journal: journald.Journal | None = None,
+    ) -> None:
         self.recent = Recent()
-        self._stream = stream
+        self._limiter = RepeatLimiter(_tell_repeats)
+        self._stream, self._journal = stream, journal or journald.Journal()
         self.configure(level, format)
 
     def configure(self, level: str, format: Format) -> None:  # noqa: A002 - the name of the setting
@@ -78,7 +85,9 @@ class Logging:
         self.set_level("debug" if self.level != "debug" else self._configured)
 
     def _apply(self) -> None:
-        configure_logging(self.level, self._format, self._stream, self.recent)
+        configure_logging(
+            self.level, self._format, self._stream, self.recent, limiter=self._limiter, journal=self._journal
+        )
 
 
 def configure_logging(
@@ -87,16 +96,18 @@ def configure_logging(
     stream: TextIO | None = None,
     recent: Recent | None = None,
     *,
-    journal: Path = journald.SOCKET,
+    limiter: RepeatLimiter | None = None,
+    journal: journald.Journal | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> None:
     """Say everything from ``level`` up on ``stream`` (stderr unless given); may be called again.
 
-    Where that is a stream into the system's journal, as the environment says, and the format is "auto", its socket
-    `journal` gets the lines with their fields.
+    Where that is a stream into the system's journal, as the environment says, and the format is "auto", `journal` gets
+    the lines with their fields.
 
     Libraries are heard from warning up, or from ``level`` where that is higher; at "debug" from info up. `recent`
-    remembers the latest warnings and errors among what is said.
+    remembers the latest warnings and errors among what is said. A `limiter` and a `journal` that were there before go
+    on with what they have counted.
     """
     stream = stream or sys.stderr
     terminal = stream.isatty()
@@ -105,7 +116,7 @@ def configure_logging(
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        RepeatLimiter(_tell_repeats),
+        limiter or RepeatLimiter(_tell_repeats),
         *([] if recent is None else [recent]),
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
         structlog.processors.StackInfoRenderer(),
@@ -115,7 +126,9 @@ def configure_logging(
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=_LoggerFactory(_JournalLogger(stream, journal) if native else _LineLogger(stream)),
+        logger_factory=_LoggerFactory(
+            _JournalLogger(stream, journal or journald.Journal()) if native else _LineLogger(stream)
+        ),
         cache_logger_on_first_use=False,  # a later call must reach the loggers made before it
     )
     root = logging.getLogger()
@@ -170,8 +183,8 @@ class _LineLogger:
 class _JournalLogger:
     """Sends events to the journal, and writes what that does not take; threads may share it."""
 
-    def __init__(self, stream: TextIO, path: Path) -> None:
-        self._journal, self._lines = journald.Journal(path), _LineLogger(stream)
+    def __init__(self, stream: TextIO, journal: journald.Journal) -> None:
+        self._journal, self._lines = journal, _LineLogger(stream)
 
     def msg(self, event_dict: EventDict) -> None:
         if not self._journal.send(event_dict):
@@ -285,7 +298,7 @@ class Recent:
     def __call__(self, _logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
         """Pass the event on."""
         if event_dict.get("level") in ("warning", "error", "critical"):
-            about = [(name, event_dict[name]) for name in RECENT_ABOUT if name in event_dict]
+            about = [(name, event_dict[name]) for name in ABOUT if name in event_dict]
             key = (event_dict["event"], *about)
             said = {
                 "time_ns": self._wall_ns(),

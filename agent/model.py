@@ -209,13 +209,14 @@ class GapKind(enum.StrEnum):
 class Gap:
     """Something that the receiver will never get, told so that it can name it.
 
+    kind               a `GapKind`; of a later version perhaps another word
     begin_ns, end_ns   what is missing lies between these times; 0 where unknown
     frames             how many frames, -1 where nobody can know
     stream, first_sequence, last_sequence   the batches that are missing, "" and -1 where no batch was sealed
     detail             for a person
     """
 
-    kind: GapKind
+    kind: str
     begin_ns: int = 0
     end_ns: int = 0
     frames: int = -1

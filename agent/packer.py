@@ -132,8 +132,8 @@ class Packer:
         self._home_class = home
         self._home_last = sorted(streams.items(), key=lambda entry: entry[0] == home)
         self._collector = collector
-        self._heard_frames = heard
-        self._heard: Span | None = None  # since the collector's intervals were closed by `seal`
+        self._onlooker = heard
+        self._last_span: Span | None = None  # since the collector's intervals were closed by `seal`
         self._payload_bytes = self._home.settings.limits.payload_bytes
         self._clock = self._home.clock
         self._reading: Reading | None = None
@@ -141,7 +141,7 @@ class Packer:
     @property
     def has_open_batch(self) -> bool:
         """Whether there is anything to seal, or held back by a rule."""
-        held_back = self._collector is not None and self._heard is not None
+        held_back = self._collector is not None and self._last_span is not None
         return held_back or any(stream.has_open_batch for stream in self._streams.values())
 
     def take(self, frames: FrameBlock) -> None:
@@ -157,26 +157,31 @@ class Packer:
     def _take(self, frames: FrameBlock) -> None:
         decoded = self._decoder.decode(frames)
         self._count(len(frames), decoded)
-        if self._heard_frames is not None:
-            self._heard_frames.take(frames, decoded)
-        self._heard = span = Span.of(frames)
+        if self._onlooker is not None:
+            self._onlooker.take(frames, decoded)
+        self._last_span = span = Span.of(frames)
+        sequence = self._home.next_sequence
         if self._collector is None:
             self._home.take(span, [Part(*span, len(frames), decoded)])
         else:
             counted = Part(*span, len(frames), replace(decoded, signals=SignalBlock.empty()))
             self._keep(self._collector.take(frames, decoded.signals), span, counted)
+        if self._home.next_sequence != sequence:
+            self._tell_gaps_beside_home()
+
+    def _tell_gaps_beside_home(self) -> None:
+        """Those of home go with its next batch, which is never far; other classes may have nothing else to send."""
+        for stream in self._streams.values():
+            if stream is not self._home:
+                stream.tell_gaps()
 
     def _keep(self, kept: Kept, span: Span, *counted: Part) -> None:
         """Give each class what it keeps; `home` what was counted as well."""
-        sequence = self._home.next_sequence
         for priority, stream in self._home_last:
             parts = [Part.kept(block) for block in kept.blocks.get(priority, ())]
             if events := kept.events.get(priority):
                 parts.append(Part.told(span.end_ns, events))
             stream.take(span, [*parts, *counted] if priority == self._home_class else parts)
-        if self._home.next_sequence != sequence:
-            for stream in self._streams.values():
-                stream.tell_gaps()
 
     def _count(self, frames: int, decoded: Decoded) -> None:
         counters = self.counters
@@ -196,9 +201,9 @@ class Packer:
 
     def seal(self) -> None:
         """Close open intervals, store every open batch, and tell what had to make room for it: none may follow."""
-        if self._collector is not None and self._heard is not None:
-            self._keep(self._collector.flush(), self._heard)
-        self._heard = None
+        if self._collector is not None and self._last_span is not None:
+            self._keep(self._collector.flush(), self._last_span)
+        self._last_span = None
         for stream in self._streams.values():
             stream.seal()
             stream.tell_gaps()

@@ -127,28 +127,28 @@ class Pipeline:
         self._waiting: list[FrameBlock] = []
         self._counted_ns = 0  # when the sources were asked last; since they were opened it is unknown
         self._stopping = asyncio.Event()
-        self._heard = asyncio.Event()  # a frame after silence, or the end
+        self._stirred = asyncio.Event()  # a frame after silence, or the end
 
     def stop(self) -> None:
         """End `run` after one last drain; what has come is sealed and stored."""
         self._stopping.set()
-        self._heard.set()
+        self._stirred.set()
 
     async def run(self) -> None:
         """Go on until stopped, or until all sources are exhausted; then seal."""
         working: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
-        heard = loop.time()
-        handed_over = heard - self._interval_s  # what has come since the sources were opened is not kept waiting
+        last_heard = loop.time()
+        handed_over = last_heard - self._interval_s  # what has come since the sources were opened is not kept waiting
         async with asyncio.TaskGroup() as tasks:
             while not self._stopping.is_set():
                 ended = all(source.exhausted for source in self._sources)
                 self._drain()
                 now = loop.time()
                 if working is None or working.done():
-                    heard = now if self._waiting else heard
+                    last_heard = now if self._waiting else last_heard
                     if now - handed_over >= self._block_s() or self._is_large() or ended:
-                        silent = not self._waiting and now - heard >= self._silence_s
+                        silent = not self._waiting and now - last_heard >= self._silence_s
                         working = tasks.create_task(self._work(seal=silent), name="pack")
                         handed_over = now
                 if ended:
@@ -156,7 +156,7 @@ class Pipeline:
                 due_s = handed_over + self._block_s() - now
                 await self._rest(
                     min(self._tick_s, due_s if due_s > 0 else BUSY_S),
-                    quiet=not self._waiting and now - heard >= QUIET_S,
+                    quiet=not self._waiting and now - last_heard >= QUIET_S,
                 )
         self.pulse.beat(LAST_DRAINS_MAX * TURN_MAX_S)
         for _ in range(LAST_DRAINS_MAX):
@@ -168,15 +168,15 @@ class Pipeline:
     async def _rest(self, tick_s: float, *, quiet: bool) -> None:
         """Until the next tick; on quiet buses until one after a frame has come, where that can be told."""
         begun_ns = self._clock.monotonic_ns()
-        asleep = quiet and self._wake(self._heard.set)
+        asleep = quiet and self._wake(self._stirred.set)
         self.pulse.beat((QUIET_TICK_S if asleep else 0.0) + tick_s + TURN_MAX_S)
         if asleep:
-            await _within(QUIET_TICK_S, self._heard)
+            await _within(QUIET_TICK_S, self._stirred)
         if quiet:
             self._wake(None)
-        if not asleep or self._heard.is_set():
+        if not asleep or self._stirred.is_set():
             await _within(tick_s, self._stopping)  # woken, too: it may be by a frame of no use, and many of those
-        self._heard.clear()
+        self._stirred.clear()
         away_s = (self._clock.monotonic_ns() - begun_ns) / 1e9
         if away_s >= LEAP_S:
             log.info("suspend_found", seconds=round(away_s, 1))

@@ -5,7 +5,8 @@
     replay_into   log ─► packer ─► a folder of batch files and their catalog
 
 Promise: the same frames make the same batches as on the live bus; none is evicted, the log waits for the broker.
-Failure: UplinkError where the broker does not answer, or has not acknowledged everything in the end.
+Limits: a broker that acknowledges nothing for `PATIENCE_S` while the log waits for it is given up.
+Failure: UplinkError where the broker does not answer, takes no more, or has not acknowledged everything in the end.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 BACKLOG_SHARE = 0.5
 """Of the spool's limit: the log waits for the broker when this much has come together."""
+PATIENCE_S = 120.0
 GRACE_S = 60.0
 
 
@@ -42,7 +44,8 @@ async def replay(
     """A recorded log through packer, spool and uplink; times stay the log's own. None loses speed: no limit.
 
     Raises:
-        UplinkError: the broker does not answer, or has not acknowledged everything in the end; nothing of it is kept.
+        UplinkError: the broker does not answer, takes no more, or has not acknowledged everything in the end; nothing
+            of it is kept.
 
     """
     clock = clock or LogClock()
@@ -62,7 +65,7 @@ async def replay(
             agent.sender.batch_available.set()
             await agent.sender.drain(GRACE_S)
             await sending
-            left = agent.storage.records
+            left = await agent.worker.call(lambda: agent.storage.records)
             if left:
                 raise UplinkError(f"{left} batches were not acknowledged: {agent.sender.state().last_error}")
             return agent.packer
@@ -101,8 +104,16 @@ async def _paced(blocks: Iterator[FrameBlock], speed: float | None) -> AsyncIter
 
 
 async def _until_there_is_room(agent: Agent, limit_bytes: int) -> None:
-    """Wait for the broker where the spool fills: a replay must not evict."""
-    while agent.storage.payload_bytes > limit_bytes * BACKLOG_SHARE:  # noqa: ASYNC110
+    """Wait for the broker where the spool fills: a replay must not evict. Raises UplinkError if it takes no more."""
+    loop = asyncio.get_running_loop()
+    acknowledged, since_s = -1, 0.0
+    while await agent.worker.call(lambda: agent.storage.payload_bytes) > limit_bytes * BACKLOG_SHARE:
+        link = agent.sender.state()
+        if link.acknowledged_batches != acknowledged:
+            acknowledged, since_s = link.acknowledged_batches, loop.time()
+        elif loop.time() - since_s >= PATIENCE_S:
+            why = link.last_error or "it is connected and does not answer"
+            raise UplinkError(f"broker {link.broker}: no batch was acknowledged for {PATIENCE_S:.0f} s: {why}")
         await asyncio.sleep(0.1)
 
 

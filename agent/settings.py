@@ -10,7 +10,6 @@ from agent.stream import StreamSettings
 from agent.uplink.options import MqttOptions, SenderOptions
 from agent.uplink.profiles import PROFILES, SHARE
 from agent.uplink.status import status_payload
-from agent.uplink.topics import TopicTemplate
 
 if TYPE_CHECKING:
     from agent.cellular.budget import Plan
@@ -76,9 +75,9 @@ def sender_options(config: Config) -> SenderOptions:
     topics = profile.topics_of(mqtt)
     return SenderOptions(
         vehicle=config.vehicle.id,
-        batch=TopicTemplate(topics.batch),
-        catalog=TopicTemplate(topics.catalog),
-        status=TopicTemplate(topics.status) if topics.status else None,
+        batch=topics.batch,
+        catalog=topics.catalog,
+        status=topics.status,
         window_batches=mqtt.window_batches,
         window_bytes=profile.window_bytes(mqtt),
         publishes_per_s=profile.publishes_per_s and profile.publishes_per_s * SHARE,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How it goes, in one line for whoever asks ``systemctl status``.
 
-can0 up, can1 down; 1234567 frames, 0 dropped, 3 undecodable; spool 12 batches 340KiB; link up to host:8883
+can0 up, can1 down; 1234567 frames, 0 dropped, 3 decoded in part; spool 12 batches 340KiB; link up to host:8883
 
 With a modem and a data plan: …; modem home operator 4G -95dBm; data plan 12.0MiB of 200.0MiB, lasts
 

@@ -5,8 +5,9 @@
     PATH/catalogs/
 
 Promise: a class that is used no more is opened as long as its folder is there, so that what it holds is sent like all
-else; nothing new is written to it but what tells its gaps. Where the limit is reached, or the disk is full,
-bulk is evicted first, then normal, then critical. Batches past the time to live of their class are given up, and told.
+else; nothing new is written to it but what tells its gaps. All files but the catalogs stay within the limit. Where it
+is reached, or the disk is full, bulk is evicted first, then normal, then critical. Batches past the time to live of
+their class are given up, and told.
 
 Limits: the age of a batch is counted on the wall clock, so only while that is trusted, and not for batches that bear
 times before `YEAR_2020_NS`, which were recorded before it was set.
@@ -20,10 +21,11 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.batch.catalog import is_catalog
 from agent.clock import YEAR_2020_NS
 from agent.collect.classes import CLASSES, classes_in_use, lives_ns, rank_of
 from agent.spool import retention
-from agent.spool.journal import JOURNAL_BYTES, Journal
+from agent.spool.journal import Journal
 from agent.spool.room import Room
 from agent.spool.segment import SUFFIX, extent
 from agent.spool.state import STATE_BYTES
@@ -52,19 +54,24 @@ class Storage:
     def open(cls, config: Config) -> Storage:
         """Open or make it."""
         path = config.spool.path
-        room = Room(segment_layout(config), config.spool.min_free)
+        layout = layout_of(config)
+        room = Room(layout, config.spool.min_free)
         vaults: dict[Priority, Vault] = {}
         with contextlib.ExitStack() as opened:
             for priority in _opened(config):
                 spool = Spool.open(
-                    path / priority, limit_bytes=config.spool.limit, room=room, urgency=rank_of(priority)
+                    path / priority,
+                    limit_bytes=config.spool.limit,
+                    room=room,
+                    urgency=rank_of(priority),
+                    vehicle=config.vehicle.id,
                 )
                 opened.callback(spool.close)
-                journal = Journal.open(_journal(path, priority))
+                journal = Journal.open(_journal(path, priority), layout.journal_bytes)
                 opened.callback(journal.close)
                 vaults[priority] = Vault(spool, journal)
             urgent_first = dict(reversed(vaults.items()))
-            shelf = CatalogShelf(path / "catalogs")
+            shelf = CatalogShelf(path / "catalogs", is_sound=is_catalog)
             opened.pop_all()
         return cls(urgent_first, shelf, lives_ns(config.collect, config.triggers))
 
@@ -102,16 +109,14 @@ class Storage:
                 closing.callback(vault.journal.close, clean=clean)
 
 
-def segment_layout(config: Config) -> Layout:
+def layout_of(config: Config) -> Layout:
     """How the limit is shared out."""
-    used = classes_in_use(config.collect, config.triggers)
-    return retention.layout(config.spool.limit, config.spool.segment, len(used))
+    return retention.layout(config.spool.limit, config.spool.segment, len(_opened(config)))
 
 
 def batch_bytes_max(config: Config) -> int:
     """The largest batch that a segment has room for: larger ones are dropped."""
-    segment_bytes = segment_layout(config).segment_bytes
-    return segment_bytes - extent(0)
+    return layout_of(config).segment_bytes - extent(0)
 
 
 def bytes_at_once(config: Config, free_bytes: int) -> int:
@@ -120,14 +125,14 @@ def bytes_at_once(config: Config, free_bytes: int) -> int:
 
     Not counted are the blocks of folders, and the catalog.
     """
-    path, segment_bytes = config.spool.path, segment_layout(config).segment_bytes
+    path, layout = config.spool.path, layout_of(config)
     needed = 0
     for priority in _opened(config):
         needed += _missing(path / priority / "state", STATE_BYTES)
         has_segment = any((path / priority).glob(f"*{SUFFIX}"))
-        if not has_segment and free_bytes - needed - segment_bytes >= config.spool.min_free:
-            needed += segment_bytes
-    return needed + sum(_missing(_journal(path, priority), JOURNAL_BYTES) for priority in _opened(config))
+        if not has_segment and free_bytes - needed - layout.segment_bytes >= config.spool.min_free:
+            needed += layout.segment_bytes
+    return needed + sum(_missing(_journal(path, priority), layout.journal_bytes) for priority in _opened(config))
 
 
 def _missing(file: Path, size_bytes: int) -> int:

@@ -234,7 +234,7 @@ class Stream:
                 stream=self._store.stream,
                 sequence=sequence,
                 frames=batch.frames,
-                bytes=len(batch.payload),
+                size_bytes=len(batch.payload),
                 seconds=round((batch.end_ns - batch.begin_ns) / 1e9, 3),
             )
 

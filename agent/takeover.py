@@ -62,7 +62,9 @@ def take_over(
         begin_ns = _stored_until_ns(vaults[home].spool, shelf, found[home].notes)
         begin_ns = begin_ns or max(each.recovery.last_written_ns for each in found.values()) - interval_ns
         seconds = round((listening_ns - begin_ns) / 1e9, 3)
-        log.warning("interruption_found", seconds=seconds, notes=sum(len(each.notes) for each in found.values()))
+        notes = sum(len(each.notes) for each in found.values())
+        hint = "the process before did not end in order: look at the power supply, or the log before it"
+        log.warning("interruption_found", seconds=seconds, notes=notes, hint=hint)
         begin_ns = begin_ns if 0 < begin_ns <= listening_ns else 0  # the clock was set meanwhile: nobody knows
         detail = "the agent ended without sealing"
         teller.tell(Gap(GapKind.INTERRUPTED, begin_ns, listening_ns, detail=detail))

@@ -79,6 +79,14 @@ def decode_catalog(payload: bytes) -> Catalog:
         raise BatchError("a catalog's message names a bus that it does not have") from None
 
 
+def is_catalog(payload: bytes, name: str) -> bool:
+    """Whether these are the bytes of the catalog of this hash."""
+    try:
+        return _hash(decompress(payload, CATALOG_BYTES_MAX)) == name
+    except BatchError:
+        return False
+
+
 def _hash(message: bytes) -> str:
     return hashlib.sha256(message).digest()[:HASH_BYTES].hex()
 

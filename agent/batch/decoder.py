@@ -15,12 +15,13 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from agent.batch import batch_pb2
-from agent.batch.columns import ColumnReader, EncodedColumns
+from agent.batch.column_reader import ColumnReader
+from agent.batch.columns import EncodedColumns
 from agent.batch.content import Batch, ClockReading, Group, UnknownCount
 from agent.batch.encoder import PERIOD_FRACTION, VERSION
 from agent.batch.frame import decompress
 from agent.errors import BatchError
-from agent.model import RAW_SIGNALS, BatchId, Event, Gap, GapKind, group_key
+from agent.model import RAW_SIGNALS, BatchId, Event, Gap, group_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -89,12 +90,8 @@ def _batch(message: batch_pb2.Batch, groups: Sequence[Group]) -> Batch:
 
 
 def _gap(gap: batch_pb2.Gap) -> Gap:
-    try:
-        kind = GapKind(gap.kind)
-    except ValueError:
-        raise BatchError(f"gap kind {gap.kind!r} is unknown; known are {', '.join(GapKind)}") from None
     return Gap(
-        kind,
+        gap.kind,
         gap.begin_ns,
         gap.end_ns,
         gap.frames,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.arrays import starts
 from agent.batch import batch_pb2
-from agent.batch.columns import encode_columns
+from agent.batch.column_writer import encode_columns
 from agent.batch.frame import compress
 from agent.batch.wire import field as wire_field
 from agent.batch.wire import varints, zigzag
-from agent.model import split_group_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -39,21 +39,20 @@ def encode_batch(header: Header, block: SignalBlock, messages: Sequence[MessageD
     """
     unit = header.resolution_ns
     base = header.opened_ns // unit
-    groups = [split_group_key(key) for key in block.group_key.tolist()]
+    keys = block.group_key.view(np.int64)
+    message, bus, can_id = (keys >> 40) - 1, keys >> 32 & 0xFF, keys & 0xFFFF_FFFF
+    numbers = message.tolist()
+    declared = np.array([messages[number].can_id if number >= 0 else -1 for number in numbers], np.int64)
     begin, period, late = _expect_times(block, unit, base)
-    shapes = _Shapes(block, groups, messages)
-    columns = _lay_columns(block, late, shapes)
-    encoded = encode_columns(*columns)
-    message = np.array([group[0] for group in groups], np.int64)
-    plain = [m >= 0 and messages[m].can_id == can_id for m, _, can_id in groups]
-    counts = np.diff(block.row_start)
+    shapes = _Shapes(block, numbers, messages)
+    encoded = encode_columns(*_lay_columns(block, late, shapes))
     return compress(
         [
             _head(header, base, block),
             wire_field(20, varints(zigzag(np.diff(message, prepend=0))))
-            + _packed(21, [bus for _, bus, _ in groups])
-            + _packed(22, [0 if same else can_id for (_, _, can_id), same in zip(groups, plain, strict=True)])
-            + wire_field(23, varints(counts.astype(np.uint64)))
+            + _packed(21, bus)
+            + _packed(22, np.where(can_id == declared, 0, can_id))
+            + _packed(23, np.diff(block.row_start))
             + wire_field(24, varints(zigzag(begin)))
             + wire_field(25, varints(zigzag(period)))
             + _packed(26, shapes.of_group)
@@ -62,8 +61,8 @@ def encode_batch(header: Header, block: SignalBlock, messages: Sequence[MessageD
             wire_field(30, encoded.kind.tobytes()),
             wire_field(31, varints(encoded.first))
             + wire_field(32, varints(zigzag(encoded.linear_step)))
-            + wire_field(33, varints(encoded.sparse_changes.astype(np.uint64))),
-            wire_field(34, varints(encoded.sparse_gap.astype(np.uint64))),
+            + _packed(33, encoded.sparse_changes),
+            _packed(34, encoded.sparse_gap),
             wire_field(35, varints(zigzag(encoded.sparse_delta))),
             *(wire_field(36 + n, pool.astype(np.uint8).tobytes()) for n, pool in enumerate(encoded.pools[:-1])),
             wire_field(40, varints(encoded.pools[-1])),
@@ -72,8 +71,8 @@ def encode_batch(header: Header, block: SignalBlock, messages: Sequence[MessageD
     )
 
 
-def _packed(number: int, numbers: Iterable[int]) -> bytes:
-    return wire_field(number, varints(np.fromiter(numbers, np.uint64)))
+def _packed(number: int, numbers: NDArray[np.int64] | Sequence[int]) -> bytes:
+    return wire_field(number, varints(np.asarray(numbers, np.int64).view(np.uint64)))
 
 
 def _head(header: Header, base: int, block: SignalBlock) -> bytes:
@@ -140,7 +139,8 @@ def _expect_times(
     time = (block.time_ns + unit // 2) // unit - base
     begin = time[start[:-1]]
     span = time[start[1:] - 1] - begin
-    delta = np.diff(time, prepend=0)
+    delta = np.empty_like(time)
+    np.subtract(time[1:], time[:-1], out=delta[1:])
     delta[start[:-1]] = 0
     typical = np.maximum(_medians(delta, start), 1)
     periods = typical << PERIOD_FRACTION, _average_period(delta, span, typical, start)
@@ -184,7 +184,7 @@ class _Shapes:
     def __init__(
         self,
         block: SignalBlock,
-        groups: Sequence[tuple[int, int, int]],
+        message_of: Sequence[int],
         messages: Sequence[MessageDefinition],
     ) -> None:
         self.of_group: list[int] = []
@@ -192,11 +192,13 @@ class _Shapes:
         self.signals: list[int] = []
         self.local: dict[int, NDArray[np.int64]] = {}
         starts = block.row_start
-        first = block.shape[starts[:-1]]
-        differs = block.shape != np.repeat(first, np.diff(starts))
-        mixed = np.bincount(np.searchsorted(starts, np.flatnonzero(differs), side="right") - 1, minlength=len(groups))
-        for index, (message, _, _) in enumerate(groups):
-            if not mixed[index] and message >= 0 and len(block.shapes[first[index]]) == len(messages[message].signals):
+        first = block.shape.take(starts[:-1]).tolist()
+        turns = block.shape[1:] != block.shape[:-1]
+        turns[starts[1:-1] - 1] = False
+        mixed = set((starts.searchsorted(turns.nonzero()[0], side="right") - 1).tolist())
+        for index, message in enumerate(message_of):
+            all_signals = message >= 0 and len(block.shapes[first[index]]) == len(messages[message].signals)
+            if all_signals and index not in mixed:
                 self.of_group.append(0)
                 continue
             numbers, local = np.unique(block.shape[starts[index] : starts[index + 1]], return_inverse=True)
@@ -218,7 +220,9 @@ def _lay_columns(
         np.array([len(column) for column in told], np.int64),
         np.diff(block.column_start),
     ]
-    start = np.zeros(sum(map(len, counts)) + 1, np.int64)
-    np.cumsum(np.concatenate(counts), out=start[1:])
     bits = [np.full(len(counts[0]), 64, np.uint8), np.full(len(told), 32, np.uint8), block.bits]
-    return np.concatenate([late.view(np.uint64), *told, block.values]), start, np.concatenate(bits)
+    return (
+        np.concatenate([late.view(np.uint64), *told, block.values]),
+        starts(np.concatenate(counts)),
+        np.concatenate(bits),
+    )

@@ -74,11 +74,6 @@ def reads_as_float(signal: SignalDefinition) -> bool:
     return signal.is_float and signal.length in _FLOATS
 
 
-def is_whole(signal: SignalDefinition) -> bool:
-    """Whether every physical value is an integer."""
-    return not reads_as_float(signal) and _whole(signal.scale) and _whole(signal.offset)
-
-
 def _linear(signal: SignalDefinition, values: NDArray[Any], scale: int, offset: int) -> NDArray[Any]:
     low, high = _bounds(signal)
     ends = sorted((low * scale + offset, high * scale + offset))

@@ -80,7 +80,7 @@ class DataPlan:
             entry = ledger.read(self._path)
         except (LedgerError, OSError) as error:
             hint = "the month's even share until now is presumed to be spent; look at the disk if it comes again"
-            log.warning("data_plan_unreadable", file=str(self._path), reason=str(error), hint=hint)
+            log.warning("data_plan_unreadable", path=str(self._path), reason=str(error), hint=hint)
             entry = Entry(budget.presumed_spent(self._plan, self._clock.wall_ns()))
         if entry is not None:
             self._saved = entry
@@ -122,7 +122,7 @@ class DataPlan:
         except OSError as error:
             if not self._failed:
                 hint = "what is spent is counted from the last one that was written; room and rights of spool.path"
-                log.warning("data_plan_not_kept", file=str(self._path), reason=str(error), hint=hint)
+                log.warning("data_plan_not_kept", path=str(self._path), reason=str(error), hint=hint)
             self._failed = True
         else:
             self._saved, self._failed = entry, False

@@ -81,8 +81,7 @@ class GnssSource:
         self._greeting = gpsd.WATCH if by_gpsd else b""
         self._lines = LineSplitter(gpsd.LINE_BYTES_MAX if by_gpsd else nmea.SENTENCE_BYTES_MAX)
         self._port = Port(
-            name,
-            channel,
+            {"bus": name, "port": channel},
             functools.partial(open_gpsd, channel) if by_gpsd else functools.partial(open_serial, channel, baud or BAUD),
             opened=self._opened,
             received=self._received,

@@ -63,8 +63,7 @@ class Modem:
         self._answer_max_s = answer_max_s
         self._lines = LineSplitter(LINE_BYTES_MAX)
         self._port = Port(
-            "modem",
-            device,
+            {"port": device},
             functools.partial(open_serial, device, baud),
             opened=self._opened,
             received=self._received,

@@ -28,7 +28,7 @@ from agent.cellular import gpsd
 from agent.threads import apart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 log = structlog.get_logger()
 
@@ -56,8 +56,7 @@ class Port:
     """Keeps one line open.
 
     Args:
-        name: what it is to the log, such as a bus' name.
-        address: what it opens, for the log.
+        about: what it is to the log: `port`, what it opens, and `bus` where it is one.
         open_line: opens it, in a thread; raises OSError or ValueError.
         opened: called on the event loop when it is open.
         received: called on the event loop with what was read; raises nothing.
@@ -70,8 +69,7 @@ class Port:
 
     def __init__(
         self,
-        name: str,
-        address: str,
+        about: Mapping[str, str],
         open_line: Callable[[], Line],
         *,
         opened: Callable[[], None],
@@ -80,8 +78,7 @@ class Port:
         retry_first_s: float = RETRY_FIRST_S,
     ) -> None:
         self.state = "opening"
-        self._name = name
-        self._address = address
+        self._about = about
         self._open_line = open_line
         self._opened = opened
         self._received = received
@@ -163,13 +160,13 @@ class Port:
 
     def _is_up(self) -> None:
         self.state, self._reason = "up", ""
-        log.info("port_up", name=self._name, port=self._address)
+        log.info("port_up", **self._about)
         self._opened()
 
     def _is_down(self, reason: str) -> None:
         if self.state != "down" or reason != self._reason:
             hint = "check that it is there and may be opened; it is opened again until it answers"
-            log.warning("port_down", name=self._name, port=self._address, reason=reason, hint=hint)
+            log.warning("port_down", **self._about, reason=reason, hint=hint)
         self.state, self._reason = "down", reason
 
 

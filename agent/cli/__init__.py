@@ -6,7 +6,8 @@ function from the parsed arguments to the exit status. Only the module of the co
 imported.
 
 Exit status: 0 success; 1 failure; 2 usage or configuration; 130 interrupted. Errors that canferry raises on
-purpose (`AgentError`) become one line on stderr; anything else is a bug and keeps its traceback.
+purpose (`AgentError`, what stdout refuses among them) become one line on stderr; a pipe that nobody reads any more
+ends the command without a word; anything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
-import io
-import os
 import sys
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn
 
 from agent import __version__
+from agent.cli.stdout import open_stdout
 from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 COMMANDS = (
     "demo",
@@ -55,35 +55,23 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; the result is the process's exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    speak(sys.stdout)
+    open_stdout()
+    return max(_ended(lambda: _run(arguments)), _ended(_flush))
+
+
+def _ended(act: Callable[[], int]) -> int:
+    """The status that it returns, or that its error has, told on stderr."""
     try:
-        return _run(arguments)
+        return act()
     except SystemExit as end:  # argparse ends so, on --help too
         return end.code if isinstance(end.code, int) else 0
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        _silence_stdout()
-        return 1
-    except AgentError as error:
-        return _fail([error])
-    except BaseExceptionGroup as group:
-        errors = _leaves(group)
+    except BaseException as error:
+        errors = _leaves(error)
         if all(isinstance(error, KeyboardInterrupt) for error in errors):
             return 130
-        if not all(isinstance(error, AgentError) for error in errors):
+        if not all(isinstance(error, AgentError | BrokenPipeError) for error in errors):
             raise
-        return _fail(errors)
-
-
-def speak(out: TextIO) -> None:
-    """Names and units are not ASCII, and no reason to fail: what a terminal cannot show is a question mark there; what
-    goes elsewhere, JSON among it, is UTF-8 whatever the locale says."""
-    if isinstance(out, io.TextIOWrapper):
-        if out.isatty():
-            out.reconfigure(errors="replace")
-        else:
-            out.reconfigure(encoding="utf-8")
+        return _fail([error for error in errors if isinstance(error, AgentError)])
 
 
 def _run(arguments: list[str]) -> int:
@@ -106,8 +94,12 @@ def _run(arguments: list[str]) -> int:
 
     configure_logging("warning")  # on stderr, until a command knows better
     status: int = parsed.run(parsed)
-    sys.stdout.flush()
     return status
+
+
+def _flush() -> int:
+    sys.stdout.flush()
+    return 0
 
 
 def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
@@ -130,21 +122,13 @@ def _leaves(error: BaseException) -> list[BaseException]:
     return [error]
 
 
-def _fail(errors: Sequence[BaseException]) -> int:
-    """One line an error; the status of the gravest."""
+def _fail(errors: Sequence[AgentError]) -> int:
+    """One line an error; the status of the gravest. None is a pipe that nobody reads: no line for that."""
     for text in dict.fromkeys(" ".join(str(error).split()) for error in errors):
         print(f"canferry: {text}", file=sys.stderr)
-    return max(_status(error) for error in errors)
+    return max((_status(error) for error in errors), default=1)
 
 
 def _status(error: BaseException) -> int:
     missing = isinstance(error, LogFileError) and isinstance(error.__cause__, FileNotFoundError)
     return 2 if missing or isinstance(error, (ConfigError, DatabaseError)) else 1
-
-
-def _silence_stdout() -> None:
-    """Nobody reads any more: keep the interpreter from failing once more when it flushes at its end."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        sys.stdout = None

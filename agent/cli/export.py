@@ -24,9 +24,10 @@ examples:
   canferry export received --format parquet --partition --out lake
   canferry export /var/lib/canferry --format mf4 --out drive.mf4
 
-jsonl   one line a frame:
-        {"t": 1700000000.123, "bus": "can0", "id": 260, "message": "STEER", "signals": {"ANGLE": -1.5}}
-csv     one line a signal value: time,bus,id,message,signal,value,unit
+jsonl   one line a frame; extended: whether its id has 29 bits
+        {"t": 1700000000.123, "bus": "can0", "id": 260, "extended": false, "message": "STEER",
+         "signals": {"ANGLE": -1.5}}
+csv     one line a signal value: time,bus,id,message,signal,value,unit,extended
 parquet the same, with the raw field bits and the value table's text beside the value
         --layout wide: a file for each message, DIR/can0.STEER.parquet, one row a frame, one column a signal; units and
         value tables are metadata of the columns

@@ -33,8 +33,9 @@ examples:
   canferry receive --broker mqtts://telemetry.example.com --out received --shared fleet --for 3600 --json
 
 Batches go to OUT/<vehicle>/<stream>/<sequence>.batch.zst and may be moved away: OUT/<vehicle>/<stream>/received.log
-remembers them. With --format each is written decoded beside its batch file, or, without --out, as lines on
-stdout, where jsonl lines name their vehicle first; then nothing is kept, and what arrives while nobody listens is lost.
+remembers them. One process at a time receives into a folder. With --format each is written decoded beside its batch
+file, or, without --out, as lines on stdout, where jsonl lines name their vehicle first; then nothing is kept, and what
+arrives while nobody listens is lost.
 With --shared, other members of the group get their share: what they got is a gap here.
 """
 
@@ -74,30 +75,27 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 def run(args: Namespace) -> int:
     """Receive until SIGINT, SIGTERM or the time is over."""
     from agent.errors import ConfigError
+    from agent.receiver.claim import claimed
     from agent.receiver.writers import check_output
 
     if args.out is None and args.format != "jsonl":
         raise ConfigError("say where batches go: --out DIR; or --format jsonl for lines on stdout")
     if args.format is not None:
         check_output(args.format, args.out and Path(f"received.{args.format}"))
-    try:
-        with nullcontext(str(args.out)) if args.out else TemporaryDirectory(prefix="canferry-") as folder:
-            _receive(args, Path(folder))
-    except* BrokenPipeError:
-        args.broken = True
-    if getattr(args, "broken", False):
-        raise BrokenPipeError
+    topics = tuple(args.topic or _TOPICS)
+    options = _options(args, topics)
+    place = nullcontext(str(args.out)) if args.out else TemporaryDirectory(prefix="canferry-")
+    with place as folder, claimed(Path(folder)):
+        _receive(args, options, topics, Path(folder))
     return 0
 
 
-def _receive(args: Namespace, folder: Path) -> None:
+def _receive(args: Namespace, options: MqttOptions, topics: tuple[str, ...], folder: Path) -> None:
     from agent.receiver.decoded import DecodedOutput
     from agent.receiver.inbox import Inbox
     from agent.receiver.reception import Reception
 
     lines = sys.stdout.buffer if args.out is None else None
-    topics = tuple(args.topic or _TOPICS)
-    options = _options(args, topics)
     inbox = Inbox(folder)
     decoded = DecodedOutput(args.format, choices=args.choices, lines=lines) if args.format else None
     totals = {"batches": 0, "frames": 0, "events": 0, "bytes": 0}
@@ -111,7 +109,7 @@ def _receive(args: Namespace, folder: Path) -> None:
 
     reception = Reception(inbox, topics, tell, decoded)
     asyncio.run(_listen(args, options, topics, reception))
-    _print_summary(args, inbox, totals, decoded.waiting if decoded else 0)
+    _print_summary(args, inbox, totals, reception.waiting)
 
 
 async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], reception: Reception) -> None:

@@ -30,8 +30,8 @@ examples:
 Logs: candump .log, .asc, .blf, .trc, .csv, .mf4, also compressed (.gz .bz2 .xz .zst). With --config, the buses are
 those of the configuration, found in the log by their channel, else by their name; vehicle, batches and broker are
 the configuration's; the vehicle's own agent may go on meanwhile. Times stay the log's own. --out takes a folder that
-holds no batches yet. With --to nothing is decoded: the log's frames are sent on a bus, at their own pace, for an
-agent that listens there.
+holds no batches yet and is no spool. With --to nothing is decoded: the log's frames are sent on a bus, at their own
+pace, for an agent that listens there.
 """
 
 

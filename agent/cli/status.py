@@ -14,7 +14,6 @@ from agent.cli.addressing import add_agent_arguments, asked_socket
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
-    from pathlib import Path
 
     from agent.live.diagnosis import Finding
     from agent.live.snapshot import Snapshot
@@ -58,17 +57,21 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 def run(args: Namespace) -> int:
     """Ask and tell; 1 where somebody has to act, 2 where no agent answers."""
     from agent.errors import AgentError
+    from agent.live.client import ask_once
 
     path, status = asked_socket(args), 2
     try:
         while True:
             try:
-                status = _show(path, args)
+                snapshot = ask_once(path, "status", log_level=args.log_level).snapshot
             except AgentError as error:
                 if args.watch and sys.stdout.isatty():  # no figures of an agent that is gone
                     print(_UPPER_LEFT + _CLEAR, end="", flush=True)
                 print(f"canferry: {error}", file=sys.stderr, flush=True)
                 status = 2
+            else:
+                assert snapshot is not None
+                status = _show(snapshot, args)
             if not args.watch:
                 return status
             time.sleep(WATCH_S)
@@ -80,14 +83,11 @@ def run(args: Namespace) -> int:
         return status
 
 
-def _show(path: Path, args: Namespace) -> int:
+def _show(snapshot: Snapshot, args: Namespace) -> int:
     from agent.live.bitrates import read_bitrates, with_bitrates
-    from agent.live.client import ask_once
     from agent.live.diagnosis import diagnose, exit_status
     from agent.live.screen import screen
 
-    snapshot = ask_once(path, "status", log_level=args.log_level).snapshot
-    assert snapshot is not None
     snapshot = with_bitrates(snapshot, read_bitrates())
     findings = diagnose(snapshot)
     if args.json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.arrays import runs, starts
 from agent.model import SignalBlock
 
 if TYPE_CHECKING:
@@ -57,11 +58,8 @@ class _Pieces:
         np.not_equal(keys[1:], keys[:-1], out=each[1:])
         at = np.flatnonzero(each)
         self.keys, self.first = keys.take(at), by_key.take(at)
-        ends = np.cumsum(counts)
-        begins = ends - counts
-        total = int(ends[-1]) if len(ends) else 0
-        self.order = np.arange(total) + np.repeat(begin.take(by_key) - begins, counts)
-        self.start = np.append(begins.take(at), total)
+        self.order = runs(begin.take(by_key), counts)
+        self.start = np.append(starts(counts).take(at), len(self.order))
 
 
 def _join_shapes(blocks: Sequence[SignalBlock]) -> tuple[list[tuple[int, ...]], list[NDArray[np.int32]]]:

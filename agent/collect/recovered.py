@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from agent.arrays import starts
 from agent.model import RAW_SIGNALS, SignalBlock, group_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -33,20 +33,16 @@ def signal_block(batch: Batch, catalog: Catalog) -> SignalBlock:
         columns += [(index, signal, signals[signal].length, column) for signal, column in group.columns.items()]
     return SignalBlock(
         np.array([group_key(group.message, group.bus, group.can_id) for group in batch.groups], np.uint64),
-        _starts(len(group.time_ns) for group in batch.groups),
+        starts([len(group.time_ns) for group in batch.groups]),
         _joined([group.time_ns for group in batch.groups], np.int64),
         _joined(shapes, np.int32),
         np.array([group for group, _, _, _ in columns], np.int32),
         np.array([signal for _, signal, _, _ in columns], np.int32),
-        _starts(len(column) for _, _, _, column in columns),
+        starts([len(column) for _, _, _, column in columns]),
         _joined([column for _, _, _, column in columns], np.uint64),
         np.array([bits for _, _, bits, _ in columns], np.uint8),
         list(number),
     )
-
-
-def _starts(counts: Iterable[int]) -> NDArray[np.int64]:
-    return np.array([0, *accumulate(counts)], np.int64)
 
 
 def _joined(arrays: Sequence[NDArray[_Number]], dtype: type[_Number]) -> NDArray[_Number]:

@@ -12,7 +12,6 @@ from agent.config.collecting import CollectConfig, Priority, TriggerConfig
 from agent.config.reading import Problem, inspect_config, load_config
 from agent.config.rules import demo_car_dbc, gnss_dbc
 from agent.config.sections import (
-    PAYLOAD_BYTES_MAX,
     AgentConfig,
     BatchConfig,
     BusConfig,
@@ -26,7 +25,6 @@ from agent.config.sections import (
 )
 
 __all__ = [
-    "PAYLOAD_BYTES_MAX",
     "AgentConfig",
     "BatchConfig",
     "BusConfig",

@@ -69,9 +69,6 @@ Congestion = Annotated[
 ]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 
-PAYLOAD_BYTES_MAX = 120 * 1024
-"""No batch may be larger: AWS IoT Core takes 128 KB a message, headers included."""
-
 
 SocketPath = Annotated[
     str,
@@ -82,7 +79,7 @@ SocketPath = Annotated[
 class VehicleConfig(Section, frozen=True, kw_only=True):
     """``[vehicle]``: whose signals these are.
 
-    id   names the vehicle in topics and batch ids, and never changes; required
+    id   names the vehicle in topics and batch ids; what waits when it is changed is sent as the earlier one's; required
     """
 
     id: VehicleId
@@ -124,23 +121,24 @@ class BatchConfig(Section, frozen=True, kw_only=True):
     interval            a batch is sealed after this time; longer ones cost fewer bytes, shorter ones arrive
                         sooner
     silence             a batch is sealed when no bus has been heard for this time: the ignition is off
-    time_resolution     the step in which times are sent; 1us costs about twice the bytes of 1ms
+    time_resolution     the step in which times are sent; 1us takes up to 1.8 times the bytes of 1ms
     max_bytes           a batch is sealed before it would grow larger than this; at most 120KiB, what all
                         brokers take
-    compression_level   zstd level, 1 to 22; 16 saves up to three percent more, and takes four times as long
+    compression_level   zstd level, 1 to 22; 16 saves up to three percent more, and takes two to four times as long
     """
 
     interval: Annotated[Duration, Within("50ms", "1h")] = Duration.parse("10s")
     silence: Annotated[Duration, Within("1s", "1h")] = Duration.parse("5s")
     time_resolution: Annotated[Duration, Within("1us", "1s")] = Duration.parse("1ms")
-    max_bytes: Annotated[Size, Within("1KiB", "120KiB")] = Size.parse("48KiB")
+    max_bytes: Annotated[Size, Within("1KiB", "120KiB")] = Size.parse("48KiB")  # AWS takes 128 KB, headers included
     compression_level: Annotated[int, Within("1", "22")] = 10
 
 
 class SpoolConfig(Section, frozen=True, kw_only=True):
     """``[spool]``: where batches wait, on disk, until the broker has acknowledged them.
 
-    path               the directory; made where missing
+    path               the directory; made where missing; what waits in another one stays there unsent: to change it,
+                       stop the agent, move the directory, start the agent; a reload with another one is refused
     limit              the most that waiting batches may take, of all classes; the oldest are evicted beyond it
     segment            size of the files in it, preallocated
     min_free           what is left free on the disk for others; the oldest are evicted below it

@@ -7,15 +7,13 @@ each DBC file, in order, and the versions of canferry and cantools. It holds
     32 bytes   SHA-256 of the rest
     rest       `LoadedDatabases` as MessagePack
 
-written to a temporary name and renamed. A file that is missing, damaged or cannot be written costs a load, nothing
-else. At most `FILES_MAX` are kept, the least recently written are deleted.
+put in place whole. A file that is missing, damaged or cannot be written costs a load, nothing else. At most
+`FILES_MAX` are kept, drafts that a power cut left behind among them; the least recently written are deleted.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +23,7 @@ import structlog
 
 from agent import __version__
 from agent.decode.report import LoadedDatabases
+from agent.durable import write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +35,8 @@ log = structlog.get_logger()
 FILES_MAX = 4
 SUFFIX = ".definitions"
 _CHECKSUM_BYTES = 32
+_DAMAGED = "the DBC files are loaded anew: look at the disk if it comes again"
+_NOT_KEPT = "the next start takes longer: look at room and rights of spool.path"
 
 
 def cache_file(folder: Path, files: Sequence[tuple[str, str]], settings: Mapping[str, J1939]) -> Path | None:
@@ -58,7 +59,7 @@ def read_kept(path: Path) -> LoadedDatabases | None:
         return None
     checksum, payload = stored[:_CHECKSUM_BYTES], stored[_CHECKSUM_BYTES:]
     if hashlib.sha256(payload).digest() != checksum:
-        log.warning("definitions_damaged", path=str(path), action="the DBC files are loaded anew")
+        log.warning("definitions_damaged", path=str(path), reason="bad checksum", hint=_DAMAGED)
         return None
     try:
         return unpack(payload)
@@ -68,17 +69,13 @@ def read_kept(path: Path) -> LoadedDatabases | None:
 
 def keep(path: Path, loaded: LoadedDatabases) -> None:
     """Keep definitions, and delete the oldest where there are too many."""
-    temporary = path.with_suffix(".new")
     try:
         payload = pack(loaded)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(hashlib.sha256(payload).digest() + payload)
-        os.replace(temporary, path)  # noqa: PTH105  one call, as the promise says
+        write_durably(path, hashlib.sha256(payload).digest() + payload)
         _delete_oldest(path.parent)
     except (OSError, OverflowError) as error:  # OverflowError: a scale past 64 bits has no MessagePack form
-        log.warning("definitions_not_kept", path=str(path), error=str(error))
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        log.warning("definitions_not_kept", path=str(path), reason=str(error), hint=_NOT_KEPT)
 
 
 def pack(loaded: LoadedDatabases) -> bytes:
@@ -92,7 +89,7 @@ def unpack(payload: bytes) -> LoadedDatabases:
 
 
 def _delete_oldest(folder: Path) -> None:
-    kept = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    kept = sorted(folder.glob(f"*{SUFFIX}*"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in kept[FILES_MAX:]:
         path.unlink(missing_ok=True)
 

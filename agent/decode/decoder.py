@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.arrays import runs, starts
 from agent.decode.ids import Ids
 from agent.decode.layout import Layout
 from agent.decode.plan import Defect
@@ -167,7 +168,7 @@ class Decoder:
         layout = self._layout
         groups = np.flatnonzero(rows.counts)
         group_rows = rows.counts.take(groups)
-        row_start = _starts(group_rows)
+        row_start = starts(group_rows)
         counts = layout.column_counts(rows.counts, rows.variant)
         columns = np.flatnonzero(counts)
         counts = counts.take(columns)
@@ -175,7 +176,7 @@ class Decoder:
         group_of = np.zeros(len(rows.counts), np.int32)
         group_of[groups] = self._counting(len(groups))
         group = group_of.take(slot)
-        start = _starts(counts)
+        start = starts(counts)
         index = np.repeat(row_start.take(group) - start[:-1], counts)
         index += self._counting(len(index))
         if rows.variant is not None:
@@ -217,10 +218,10 @@ class Decoder:
         here, first = np.diff(of_variant), of_variant[:-1]
         rows = np.flatnonzero(here.take(variant))
         each = here.take(variant[rows])
-        cells = layout.member_column.take(members.take(_ragged(first.take(variant[rows]), each)))
+        cells = layout.member_column.take(members.take(runs(first.take(variant[rows]), each)))
         if len(layout.slot) <= 1 << 16:
             cells = cells.astype(np.uint16)  # which is sorted in one pass
-        index[_ragged(start[some], np.diff(start)[some])] = np.repeat(rows, each).take(np.argsort(cells, kind="stable"))
+        index[runs(start[some], np.diff(start)[some])] = np.repeat(rows, each).take(np.argsort(cells, kind="stable"))
 
     def _values(
         self,
@@ -343,16 +344,3 @@ class _Words:
         """The byte after each window."""
         ninth: NDArray[np.uint64] = self._bytes[rows * self._width + byte + 8].astype(np.uint64)
         return ninth
-
-
-def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where pieces of these lengths begin when laid end to end, and where the last ends: (len + 1,)."""
-    starts = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=starts[1:])
-    return starts
-
-
-def _ragged(first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """first[0], first[0] + 1, … (counts[0] of them), first[1], …: the indexes of pieces laid end to end."""
-    starts = _starts(counts)
-    return np.arange(starts[-1]) + np.repeat(first - starts[:-1], counts)

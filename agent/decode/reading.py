@@ -276,9 +276,8 @@ class _Reader:
         line = self.line_of(at)
         if match["receivers"] is None:
             self._repaired(line, "no receiver is named", self._message.name, match["name"])
-        fields = match.groupdict()
-        fields["mark"] = fields["mark"] or ""
-        fields["receivers"] = (fields["receivers"] or "").strip()
+        fields = match.groupdict("")
+        del fields["receivers"]
         self._message.signals.append(SignalStatement(line=line, text=match.group(), **fields))
         return match.end()
 

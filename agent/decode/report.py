@@ -13,12 +13,8 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from agent.model import MessageDefinition  # noqa: TC001  msgspec reads the annotations when definitions are cached
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Severity(enum.StrEnum):
@@ -129,12 +125,3 @@ def describe(loaded: LoadedDatabases) -> list[dict[str, object]]:
         }
         for report in loaded.files
     ]
-
-
-def report_lines(loaded: LoadedDatabases) -> Iterator[str]:
-    """The same for a terminal: one line a file, then one line a problem."""
-    for report in loaded.files:
-        bus = f" on {report.bus}" if report.bus else ""
-        yield f"{report.file}{bus}: {report.messages} messages, {report.signals} signals, loaded {report.how}"
-        for problem in report.problems:
-            yield f"  {problem}"

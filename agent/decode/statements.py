@@ -57,7 +57,6 @@ class SignalStatement:
     minimum: str
     maximum: str
     unit: str
-    receivers: str
     text: str
 
 

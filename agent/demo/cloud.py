@@ -54,7 +54,6 @@ class Tally:
     samples: int = 0
     batches: int = 0
     duplicates: int = 0
-    rejected: int = 0
     batch_bytes: int = 0
     json_bytes: int = 0
     latencies_s: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_MAX))
@@ -111,7 +110,6 @@ class Cloud:
     def _tell(self, accepted: Accepted, _size: int) -> None:
         tally = self.tally
         tally.duplicates += accepted.verdict is Verdict.DUPLICATE
-        tally.rejected += accepted.verdict is Verdict.REJECTED
         if accepted.verdict is Verdict.BATCH and accepted.batch is not None and accepted.path is not None:
             tally.latencies_s.append((time.time_ns() - accepted.batch.sealed_ns) / 1e9)
             self._stored.put_nowait(accepted.path)

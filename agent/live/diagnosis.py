@@ -279,12 +279,8 @@ def _of_spool(spool: SpoolFigures) -> Iterator[Finding]:
 
 def _said_of(bus: BusFigures, said: tuple[Said, ...]) -> Said | None:
     """What was last said of an interface, or of a receiver's port."""
-    names = {f"bus={bus.name}", f"name={bus.name}"}
-    about = [
-        each
-        for each in said
-        if each.event.startswith(("interface_", "port_")) and not names.isdisjoint(each.about.split())
-    ]
+    name = f"bus={bus.name}"
+    about = [each for each in said if each.event.startswith(("interface_", "port_")) and name in each.about.split()]
     return about[-1] if about else None
 
 

@@ -157,7 +157,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     time_ns, clock_trusted   the unit's wall clock, and whether anything vouches for it
     up_s, reloaded_s         since the process started, and since its configuration was read last
-    home                     the class that tells what concerns all frames
     log_level                the least that is logged: debug, info, warning or error; "" where it is not known
     network                  what modem and data plan say, in words, where there are any
     late                     stages that have not moved on in their time, and by how many seconds

@@ -133,8 +133,7 @@ def check_modem(config: Config) -> Iterator[Finding]:
 
 def check_spool(config: Config) -> Iterator[Finding]:
     """Whether the spool could be made, and written, and takes batches as large as they may become."""
-    yield from _check_sizes(config)
-    yield from looked_at(Level.ERROR, "spool.path", _check_spool(config))
+    return looked_at(Level.ERROR, "spool.path", _check_spool(config))
 
 
 def _check_sizes(config: Config) -> Iterator[Finding]:
@@ -165,6 +164,7 @@ def _check_spool(config: Config) -> Iterator[Finding]:
             yield Finding(Level.ERROR, where, text)
             return
     yield Finding(Level.OK, where, f"{path}{'' if existing == path else ', to be made'}")
+    yield from _check_sizes(config)
 
 
 def _existing(path: Path) -> Path:
@@ -192,7 +192,7 @@ def check_disk(config: Config) -> Iterator[Finding]:
 
 
 def _check_room(config: Config) -> Iterator[Finding]:
-    from agent.storage import bytes_at_once, segment_layout
+    from agent.storage import bytes_at_once, layout_of
 
     path, limit = config.spool.path, config.spool.limit
     existing = _existing(path)
@@ -206,7 +206,7 @@ def _check_room(config: Config) -> Iterator[Finding]:
     text = f"{limit}, and the disk has {room >> 20}MiB for it beside spool.min_free"
     if room >= limit:
         yield Finding(Level.OK, "spool.limit", text)
-    elif room >= segment_layout(config).segment_bytes:
+    elif room >= layout_of(config).segment_bytes:
         yield Finding(Level.WARNING, "spool.limit", f"{text}: batches are evicted earlier")
     else:
         yield Finding(Level.WARNING, "spool.limit", f"{text}: no batch can be stored until there is more")

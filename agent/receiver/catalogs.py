@@ -2,13 +2,14 @@
 """Catalogs on disk, found by the hash that a batch names.
 
 Promise: a catalog is used only if its content has the hash that its name claims.
-Limits: `KEPT` decoded catalogs in memory; a file longer than `CATALOG_MAX` is not read.
+Limits: `KEPT` decoded catalogs in memory; a file longer than `CATALOG_MAX` is not read. `MISSING_MAX` catalogs are
+waited for by name; what further batches name counts as missing to the end.
 Failure: an unreadable or unfit catalog raises `BatchError` with its file when it is asked for.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
 
 from agent.batch.catalog import decode_catalog
@@ -24,6 +25,7 @@ CATALOG_MAX = 64 << 20
 FOLDER = "catalogs"
 LEVELS_ABOVE = 4
 KEPT = 16
+MISSING_MAX = 10_000
 
 
 class CatalogFolders:
@@ -78,3 +80,28 @@ class CatalogFolders:
         if catalog.hash != name:
             raise BatchError(f"catalog {path} has the content of {catalog.hash}")
         return catalog
+
+
+class MissingCatalogs:
+    """Counts the batches whose catalog has not come."""
+
+    def __init__(self) -> None:
+        self._known = CatalogFolders()
+        self._batches: Counter[str] = Counter()
+
+    @property
+    def batches(self) -> int:
+        """How many there are."""
+        return self._batches.total()
+
+    def add_batch(self, name: str, path: Path) -> None:
+        """A batch that names a catalog has come, and lies at `path`."""
+        if not self._known.has(name):
+            self._known.add_above(path.parent)
+        if not self._known.has(name):
+            self._batches[name if len(self._batches) < MISSING_MAX or name in self._batches else ""] += 1
+
+    def add_catalog(self, path: Path) -> None:
+        """A catalog has come."""
+        self._known.add_file(path)
+        self._batches.pop(path.name.removesuffix(CATALOG_SUFFIX), None)

@@ -40,11 +40,6 @@ class DecodedOutput:
         self._catalogs = CatalogFolders()
         self._waiting: OrderedDict[Path, str] = OrderedDict()
 
-    @property
-    def waiting(self) -> int:
-        """Batches that wait for their catalog."""
-        return len(self._waiting)
-
     def add_batch(self, batch: Batch, path: Path) -> None:
         """Write a batch that lies at `path`, now or when its catalog comes; nothing where that is done already."""
         if not path.exists() or self._beside(path).exists():

@@ -3,7 +3,8 @@
 
 Each class is a stream of its own, in a folder of its own.
 
-Failure: ConfigError where the folder holds batches already: two recordings in one folder would become one export.
+Failure: ConfigError where the folder holds batches already: two recordings in one folder would become one export; or
+where it is a spool.
 SpoolError where the disk refuses.
 """
 
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from agent.errors import ConfigError, SpoolError
 from agent.receiver.inbox import Inbox, Verdict
 from agent.receiver.inventory import BATCH_SUFFIX
+from agent.receiver.spools import refuse_spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +36,7 @@ class _Payload(Protocol):
 
 def open_folder(out: Path, vehicle: str, catalog: bytes, classes: Iterable[Priority]) -> dict[Priority, FolderStore]:
     """A store for each class; the catalog is stored."""
+    refuse_spool(out)
     if out.is_dir() and next(out.rglob(f"*{BATCH_SUFFIX}"), None):
         raise ConfigError(f"--out: {out} holds batches already; accepted: a folder that is new or empty")
     inbox = Inbox(out)

@@ -7,7 +7,8 @@
 
 Promise: `accept` returns when the payload is durable, so that the caller may acknowledge it. A batch whose id was
 accepted before, in this run or an earlier one, is a duplicate and changes nothing, even if a consumer has moved its
-file away. A file is there whole or not at all.
+file away. A file is there whole or not at all; one that a kill or a power cut kept from being entered in the ledgers is
+entered, with its gaps, before the next batch of its stream is looked at.
 
 Nothing in a payload is trusted: names become safe file names, a batch of another vehicle than its topic's is no
 batch, and a payload may be neither longer than `PAYLOAD_MAX` nor grow, uncompressed, beyond what the codec allows.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -84,11 +85,13 @@ class Inbox:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._streams: OrderedDict[tuple[str, str], StreamLedger] = OrderedDict()
-        self._gaps: OrderedDict[str, GapLedger] = OrderedDict()
+        self._gaps: OrderedDict[Path, GapLedger] = OrderedDict()
         self.counts = dict.fromkeys(Verdict, 0)
         with _disk(f"cannot use {out}"):
             make_folder(out)
-            self._rejected = len(list((out / REJECTED).glob("*.payload")))
+            names = [path.stem for path in (out / REJECTED).glob("*.payload")]
+        self._rejected = len(names)
+        self._rejected_next = max((int(name) for name in names if name.isdecimal()), default=-1) + 1
 
     def accept(self, payload: bytes, *, vehicle: str | None = None) -> Accepted:
         """Store a batch or a catalog; `vehicle` is whose topic it came on, None where the topic does not tell."""
@@ -134,11 +137,15 @@ class Inbox:
             return Accepted(Verdict.DUPLICATE, path, batch)
         make_folder(folder)
         write_durably(path, payload)
+        self._enter(batch, folder, ledger)
+        return Accepted(Verdict.BATCH, path, batch)
+
+    def _enter(self, batch: Batch, folder: Path, ledger: StreamLedger) -> None:
+        """Note a batch whose file is there: its gaps first, because what the ledger lists is not looked at again."""
         if batch.gaps:
-            self._gap_ledger(batch.id.vehicle, folder.parent).add(batch.gaps)
+            self._gap_ledger(folder.parent).add(batch.gaps)
         sequence = batch.id.sequence
         ledger.add(Span(sequence, sequence, batch.opened_ns, batch.sealed_ns))
-        return Accepted(Verdict.BATCH, path, batch)
 
     def _accept_catalog(self, payload: bytes, vehicle: str | None, no_batch: BatchError) -> Accepted:
         try:
@@ -155,32 +162,41 @@ class Inbox:
     def _reject(self, payload: bytes, reason: str) -> Accepted:
         path = None
         if self._rejected < REJECTED_MAX:
-            make_folder(self._out / REJECTED)
-            path = self._out / REJECTED / f"{self._rejected:06d}.payload"
+            path = self._rejected_path()
             write_durably(path, payload[:REJECTED_BYTES_MAX])
             self._rejected += 1
-        log.warning("payload_rejected", reason=reason, bytes=len(payload), kept=str(path) if path else "")
+        log.warning("payload_rejected", reason=reason, size_bytes=len(payload), path=str(path) if path else "")
         return Accepted(Verdict.REJECTED, path, reason=reason)
+
+    def _rejected_path(self) -> Path:
+        """A file of its own, made empty: above all that are there, whoever else sets aside in this folder."""
+        make_folder(self._out / REJECTED)
+        while True:
+            path = self._out / REJECTED / f"{self._rejected_next:06d}.payload"
+            self._rejected_next += 1
+            with suppress(FileExistsError):
+                path.open("xb").close()
+                return path
 
     def _ledger(self, batch: Batch, folder: Path) -> StreamLedger:
         key = (batch.id.vehicle, batch.id.stream)
         if key not in self._streams:
             ledger = StreamLedger(folder)
-            for span in _unlisted(folder, ledger):
-                ledger.add(span)
+            for unlisted in _unlisted(folder, ledger):
+                self._enter(unlisted, folder, ledger)
             self._streams[key] = ledger
             if len(self._streams) > LEDGERS_MAX:
                 self._streams.popitem(last=False)
         self._streams.move_to_end(key)
         return self._streams[key]
 
-    def _gap_ledger(self, vehicle: str, folder: Path) -> GapLedger:
-        if vehicle not in self._gaps:
-            self._gaps[vehicle] = GapLedger(folder)
+    def _gap_ledger(self, folder: Path) -> GapLedger:
+        if folder not in self._gaps:
+            self._gaps[folder] = GapLedger(folder)
             if len(self._gaps) > LEDGERS_MAX:
                 self._gaps.popitem(last=False)
-        self._gaps.move_to_end(vehicle)
-        return self._gaps[vehicle]
+        self._gaps.move_to_end(folder)
+        return self._gaps[folder]
 
 
 def safe_name(name: str) -> str:
@@ -193,19 +209,15 @@ def safe_name(name: str) -> str:
     return safe
 
 
-def _unlisted(folder: Path, ledger: StreamLedger) -> list[Span]:
+def _unlisted(folder: Path, ledger: StreamLedger) -> Iterator[Batch]:
     """Batch files that are there and of which the ledger does not know: the power went in between."""
-    spans = []
     for path in sorted(folder.glob(f"*{BATCH_SUFFIX}")):
         digits = path.name.removesuffix(BATCH_SUFFIX)
         if digits.isdecimal() and int(digits) not in ledger.spans:
             try:
-                batch = decode_batch(read_limited(path))
+                yield decode_batch(read_limited(path))
             except BatchError as error:
                 log.warning("batch_unreadable", path=str(path), reason=str(error))
-                continue
-            spans.append(Span(batch.id.sequence, batch.id.sequence, batch.opened_ns, batch.sealed_ns))
-    return spans
 
 
 @contextmanager

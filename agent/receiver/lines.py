@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoded frames as text: JSON lines and CSV.
 
-JSON: one line a frame, ``{"t": 1700000000.123, "bus": "can0", "id": 260, "message": "STEER", "signals": {…}}``,
+JSON: one line a frame,
+``{"t": 1700000000.123, "bus": "can0", "id": 260, "extended": false, "message": "STEER", "signals": {…}}``,
 signals in the order of the DBC file, numbers as cantools gives them, null where a float is not finite;
-a raw frame of an unknown id is ``{"t": …, "bus": …, "id": …, "message": null, "data": "00ff"}``.
+a raw frame of an unknown id is ``{"t": …, "bus": …, "id": …, "extended": …, "message": null, "data": "00ff"}``.
 Events have lines of their own: ``{"t": …, "event": "triggered", "subject": "hard_braking", "detail": "…"}``, and where
-one is about a message, ``"id"`` after the subject; they have neither bus, message nor signals. CSV has none of them.
-CSV: one line a signal value, ``time,bus,id,message,signal,value,unit``; a raw frame is one line with no message,
-the signal ``data`` and its bytes in hex.
+one is about a message, ``"id"`` and ``"extended"`` after the subject; they have neither bus, message nor signals. CSV
+has none of them.
+CSV: one line a signal value, ``time,bus,id,message,signal,value,unit,extended``; a raw frame is one line with no
+message, the signal ``data`` and its bytes in hex.
+An id is the 11- or 29-bit identifier; which of the two it is, ``extended`` says: false or true.
 Times are exact decimals of the nanoseconds, with as many decimals as they need: 3, 6 or 9.
 
 A line is joined from the message's names, the same in every row, and columns of numbers that were made into text
@@ -24,7 +27,7 @@ import msgspec
 import numpy as np
 
 from agent.batch.physical import names, physical
-from agent.model import EXTENDED_MASK
+from agent.model import EXTENDED, EXTENDED_MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
     LineMaker = Callable[[Part], NDArray[np.object_]]
 
-CSV_HEADER = "time,bus,id,message,signal,value,unit\n"
+CSV_HEADER = "time,bus,id,message,signal,value,unit,extended\n"
 
 
 def json_lines(part: Part, *, choices: bool = False, vehicle: str | None = None) -> NDArray[np.object_]:
@@ -44,7 +47,8 @@ def json_lines(part: Part, *, choices: bool = False, vehicle: str | None = None)
     lines = np.empty(len(part.rows), object)
     message = part.message
     head = '{"t": ' if vehicle is None else f'{{"vehicle": {_quoted(vehicle)}, "t": '
-    origin = f', "bus": {_quoted(part.bus)}, "id": {part.can_id}, "message": '
+    kind = _truth(part.extended)
+    origin = f', "bus": {_quoted(part.bus)}, "id": {part.can_id}, "extended": {kind}, "message": '
     times = times_text(part.time_ns)
     for shaped in part.shaped():
         cells: list[str | list[str]] = [head, _take(times, shaped)]
@@ -65,7 +69,7 @@ def json_lines(part: Part, *, choices: bool = False, vehicle: str | None = None)
 def event_line(event: Event, *, vehicle: str | None = None) -> str:
     """The line of an event."""
     origin = {} if vehicle is None else {"vehicle": vehicle}
-    about = {"id": event.can_id & EXTENDED_MASK} if event.can_id else {}
+    about = {"id": event.can_id & EXTENDED_MASK, "extended": bool(event.can_id & EXTENDED)} if event.can_id else {}
     told = {"event": event.kind, "subject": event.subject, **about, "detail": event.detail}
     (time,) = times_text(np.array([event.time_ns]))
     head = "".join(f"{_quoted(key)}: {_quoted(value)}, " for key, value in origin.items())
@@ -77,18 +81,19 @@ def csv_lines(part: Part, *, choices: bool = False) -> NDArray[np.object_]:
     lines = np.empty(len(part.rows), object)
     message = part.message
     times = times_text(part.time_ns)
+    end = f",{_truth(part.extended)}\n"
     for shaped in part.shaped():
         own_times = _take(times, shaped)
         origin = f",{_cell(part.bus)},{part.can_id},"
         cells: list[str | list[str]] = []
         if message is None:
-            cells = [own_times, origin + ",data,", payloads(shaped), ",\n"]
+            cells = [own_times, origin + ",data,", payloads(shaped), f",{end}"]
         else:
             for number in shaped.signals:
                 signal = message.signals[number]
                 texts = _csv_texts(signal, shaped.raw(number), choices)
                 name = f"{origin}{_cell(message.name)},{_cell(signal.name)},"
-                cells += [own_times, name, texts, f",{_cell(signal.unit)}\n"]
+                cells += [own_times, name, texts, f",{_cell(signal.unit)}{end}"]
         lines[shaped.index] = _joined(cells, len(shaped.index))
     return lines
 
@@ -151,6 +156,10 @@ def _joined(cells: list[str | list[str]], rows: int) -> list[str]:
         return [""] * rows
     columns = [repeat(cell, rows) if isinstance(cell, str) else cell for cell in cells]
     return list(map("".join, zip(*columns, strict=True)))
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _quoted(text: str) -> str:

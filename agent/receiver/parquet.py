@@ -4,6 +4,7 @@
     time     timestamp[ns, UTC]
     bus      dictionary of string
     id       uint32, the 11- or 29-bit identifier
+    extended bool, whether it has 29 bits
     message  dictionary of string, null for a raw frame of an unknown id
     signal   dictionary of string, null for a raw frame
     value    double, the physical value; whole ones beyond 2**53 are rounded here, `raw` is not
@@ -43,6 +44,7 @@ SCHEMA = pa.schema(
         ("time", pa.timestamp("ns", "UTC")),
         ("bus", _NAMES),
         ("id", pa.uint32()),
+        ("extended", pa.bool_()),
         ("message", _NAMES),
         ("signal", _NAMES),
         ("value", pa.float64()),
@@ -64,6 +66,7 @@ class _Column:
     row: NDArray[np.int64]
     bus: str
     can_id: int
+    extended: bool
     message: str | None
     signal: str | None
     unit: str | None
@@ -122,6 +125,7 @@ def _table(window: list[Part]) -> pa.Table:
         pa.array(times[row]).cast(SCHEMA.field("time").type),
         _repeated([column.bus for column in columns], counts),
         pa.array(np.repeat(np.array([column.can_id for column in columns], np.uint32), counts)),
+        pa.array(np.repeat(np.array([column.extended for column in columns], np.bool_), counts)),
         _repeated([column.message for column in columns], counts),
         _repeated([column.signal for column in columns], counts),
         _numbers([column.value for column in columns], counts, pa.float64()),
@@ -137,7 +141,7 @@ def _columns(part: Part, shaped: Shaped, begin: int) -> list[_Column]:
     row = shaped.index + begin
     if part.message is None:
         data = [bytes.fromhex(text) for text in payloads(shaped)]
-        return [_Column(row, part.bus, part.can_id, None, None, None, None, None, None, data)]
+        return [_Column(row, part.bus, part.can_id, part.extended, None, None, None, None, None, None, data)]
     columns = []
     for number in shaped.signals:
         signal = part.message.signals[number]
@@ -147,6 +151,7 @@ def _columns(part: Part, shaped: Shaped, begin: int) -> list[_Column]:
                 row,
                 part.bus,
                 part.can_id,
+                part.extended,
                 part.message.name,
                 signal.name,
                 signal.unit,

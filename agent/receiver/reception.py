@@ -15,10 +15,12 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
+from agent.receiver.catalogs import MissingCatalogs
 from agent.receiver.inbox import Accepted, Inbox, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Sequence
+    from pathlib import Path
 
     from agent.receiver.decoded import DecodedOutput
 
@@ -54,6 +56,12 @@ class Reception:
         self._topics = topics
         self._tell = tell
         self._decoded = decoded
+        self._missing = MissingCatalogs()
+
+    @property
+    def waiting(self) -> int:
+        """Batches that have come and lie here without their catalog."""
+        return self._missing.batches
 
     async def take(self, messages: AsyncIterable[Message]) -> None:
         """Receive until cancelled; the message at hand is finished first."""
@@ -75,13 +83,21 @@ class Reception:
 
     def _store(self, message: Message) -> Accepted:
         accepted = self._inbox.accept(message.payload, vehicle=vehicle_of(message.topic, self._topics))
-        if self._decoded is None or accepted.path is None:
+        if accepted.path is None:
             return accepted
         if accepted.verdict is Verdict.CATALOG:
-            self._decoded.add_catalog(accepted.path)
-        elif accepted.batch is not None:  # a duplicate too: the power may have gone before it was written
-            self._decoded.add_batch(accepted.batch, accepted.path)
+            self._missing.add_catalog(accepted.path)
+        elif accepted.verdict is Verdict.BATCH and accepted.batch is not None:
+            self._missing.add_batch(accepted.batch.catalog, accepted.path)
+        if self._decoded is not None:
+            self._decode(self._decoded, accepted, accepted.path)
         return accepted
+
+    def _decode(self, decoded: DecodedOutput, accepted: Accepted, path: Path) -> None:
+        if accepted.verdict is Verdict.CATALOG:
+            decoded.add_catalog(path)
+        elif accepted.batch is not None:  # a duplicate too: the power may have gone before it was written
+            decoded.add_batch(accepted.batch, path)
 
 
 def filters(topics: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from agent.errors import BatchError
+from agent.errors import BatchError, ConfigError
 from agent.spool.disk import Disk
 from agent.spool.segment import HEAD_BYTES, SUFFIX, Head, scan
 
@@ -46,6 +46,12 @@ class StoredRecord:
         if len(payload) != self.head.length or crc32(payload) != self.head.checksum:
             raise BatchError("the record is damaged, or the running daemon has overwritten it")
         return payload
+
+
+def refuse_spool(out: Path) -> None:
+    """Raise `ConfigError` where a folder to write into is a spool, whole or of one class: it is the agent's own."""
+    if any(next(out.glob(pattern), None) for pattern in (f"*{SUFFIX}", f"*/*{SUFFIX}")):
+        raise ConfigError(f"--out: {out} is a spool, and its agent's alone; accepted: another folder")
 
 
 def records(path: Path) -> Iterator[StoredRecord]:

@@ -3,6 +3,7 @@
 
     time      timestamp[ns, UTC]
     id        uint32, the 11- or 29-bit identifier
+    extended  bool, whether it has 29 bits
     <signal>  double, the physical value; null where the frame did not carry it; whole ones beyond 2**53 are rounded.
               The field's metadata has its `unit`, and its value table as JSON under `values`
 
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
 
 VALUES = 4_000_000
 FILES_MAX = 400
-_TIME, _ID = pa.field("time", pa.timestamp("ns", "UTC")), pa.field("id", pa.uint32())
-_RAW = pa.schema([_TIME, _ID, pa.field("data", pa.binary())])
+_TIME = pa.field("time", pa.timestamp("ns", "UTC"))
+_HEAD = (_TIME, pa.field("id", pa.uint32()), pa.field("extended", pa.bool_()))
+_RAW = pa.schema([*_HEAD, pa.field("data", pa.binary())])
 
 
 @dataclass(slots=True)
@@ -125,7 +127,7 @@ def _unused(name: str, mark: str, taken: Container[str]) -> str:
 def _schema(message: MessageDefinition | None) -> pa.Schema:
     if message is None:
         return _RAW
-    columns = {_TIME.name: _TIME, _ID.name: _ID}
+    columns = {each.name: each for each in _HEAD}
     for signal in message.signals:
         name = _unused(signal.name, "_", columns)
         values = {str(raw): text for raw, text in signal.choices}
@@ -137,12 +139,13 @@ def _schema(message: MessageDefinition | None) -> pa.Schema:
 def _rows(part: Part, schema: pa.Schema) -> pa.Table:
     times = pa.array(part.time_ns).cast(_TIME.type)
     ids = pa.array(np.full(len(part.rows), part.can_id, np.uint32))
+    head = [times, ids, pa.array(np.full(len(part.rows), part.extended))]
     if part.message is None:
         data: list[bytes | None] = [None] * len(part.rows)
         for shaped in part.shaped():
             for row, text in zip(shaped.index.tolist(), payloads(shaped), strict=True):
                 data[row] = bytes.fromhex(text)
-        return pa.Table.from_arrays([times, ids, pa.array(data, pa.binary())], schema=schema)
+        return pa.Table.from_arrays([*head, pa.array(data, pa.binary())], schema=schema)
     signals = part.message.signals
     values: list[Any] = [np.zeros(len(part.rows)) for _ in signals]
     absent = [np.ones(len(part.rows), np.bool_) for _ in signals]
@@ -151,4 +154,4 @@ def _rows(part: Part, schema: pa.Schema) -> pa.Table:
             values[number][shaped.index] = physical(signals[number], shaped.raw(number)).astype(np.float64)
             absent[number][shaped.index] = False
     columns = [pa.array(column, mask=gone) for column, gone in zip(values, absent, strict=True)]
-    return pa.Table.from_arrays([times, ids, *columns], schema=schema)
+    return pa.Table.from_arrays([*head, *columns], schema=schema)

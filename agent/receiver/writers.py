@@ -32,7 +32,6 @@ TEXT_FORMATS = ("jsonl", "csv")
 BINARY_FORMATS = ("parquet", "mf4")
 CHUNK_ROWS = 500
 """Lines joined at a time: small enough to stay in the cache."""
-FORMATS = (*TEXT_FORMATS, *BINARY_FORMATS)
 
 
 @dataclass(frozen=True, slots=True)

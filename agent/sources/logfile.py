@@ -229,7 +229,7 @@ class LogReader:
         line, text = self._first_refused
         if not self._read:
             raise self._error(f"line {line}: not a frame: {text!r}")
-        log.warning("log_line_refused", path=str(self.path), line=line, text=text)
+        log.warning("log_line_refused", path=str(self.path), line=line, reason=f"not a frame: {text!r}")
         self._refusal_told = True
 
     def _note_end(self, place: str) -> None:

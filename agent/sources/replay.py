@@ -144,7 +144,8 @@ class ReplaySource:
             log.info("log_replayed", path=str(self._path), frames=self._delivered)
         except LogFileError as error:
             self._ended = True
-            log.error("log_file_refused", error=str(error), frames_before=self._delivered)  # noqa: TRY400
+            path, reason = str(self._path), str(error)
+            log.error("log_file_refused", path=path, reason=reason, frames_before=self._delivered)  # noqa: TRY400
         if self._first_ns is None and len(self._waiting):
             self._first_ns = int(self._waiting.time_ns[0])
         return not self._ended

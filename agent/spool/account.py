@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from agent.model import Gap, GapKind
 from agent.spool.ledger import GapLedger
 from agent.spool.sequences import SequenceSet
-from agent.spool.state import RANGES_MAX, State, StateFile
+from agent.spool.state import RANGES_MAX, State, StateFile, Stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from agent.spool.segment import Segment
     from agent.spool.shelf import Shelf
 
-STREAMS_MAX = 8
+STREAMS_MAX = 32
+SEQUENCES_END = 2**63
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ class Counts:
 
 @dataclass(slots=True)
 class Account:
-    """What is known of every sequence number; `streams` are (name, first sequence), the last one in use.
+    """What is known of every sequence number; of the `streams` the last one is in use.
 
     changed     something differs from what is on disk
     unsaved     acknowledgements among it
@@ -58,7 +59,7 @@ class Account:
     shelf: Shelf
     ledger: GapLedger = field(default_factory=GapLedger)
     done: SequenceSet = field(default_factory=SequenceSet)
-    streams: tuple[tuple[str, int], ...] = ()
+    streams: tuple[Stream, ...] = ()
     next_sequence: int = 0
     unsealed_sequence: int = 0
     changed: bool = False
@@ -95,9 +96,13 @@ class Account:
         self.changed, self.unsaved = False, 0
         self.shelf.reclaim()
 
-    def stream_of(self, sequence: int) -> str:
+    def stream_of(self, sequence: int) -> Stream:
         """The stream which the number was given out in."""
-        return next((name for name, first in reversed(self.streams) if first <= sequence), self.streams[0][0])
+        return next((stream for stream in reversed(self.streams) if stream.first <= sequence), self.streams[0])
+
+    def end_of(self, stream: Stream) -> int:
+        """The number behind the last one that was, or can be, given out in the stream."""
+        return next((other.first for other in self.streams if other.first > stream.first), SEQUENCES_END)
 
     def give_out(self, sequence: int) -> None:
         """The number is used, and its batch sealed."""
@@ -115,7 +120,7 @@ class Account:
         """The record will never arrive: a gap, and those that it carried are pending again."""
         sequence = segment.sequences[place]
         times = segment.begins[place], segment.ends[place]
-        stream = self.stream_of(sequence)
+        stream = self.stream_of(sequence).name
         self.ledger.add(Gap(kind, *times, segment.frames[place], stream, sequence, sequence, detail))
         self.ledger.returned(sequence)
         self.finish(segment, place)
@@ -123,7 +128,7 @@ class Account:
     def lose_unreadable(self, first: int, last: int) -> None:
         """Numbers that were given out and of which nothing is found."""
         self.done.add(first, last)
-        stream = self.stream_of(first)
+        stream = self.stream_of(first).name
         self.ledger.add(Gap(GapKind.CORRUPT, 0, 0, -1, stream, first, last, "no readable head"))
         self.counts.corrupt_records += last - first + 1
         self.changed = True
@@ -139,9 +144,8 @@ class Account:
         self.ledger.returned(sequence)
         self.counts.dropped_records += 1
 
-    def _streams_in_use(self) -> tuple[tuple[str, int], ...]:
-        ends = [first for _, first in self.streams[1:]]
-        used = [stream for stream, end in zip(self.streams, ends, strict=False) if end > self.done.low]
+    def _streams_in_use(self) -> tuple[Stream, ...]:
+        used = [stream for stream in self.streams[:-1] if self.end_of(stream) > self.done.low]
         return (*used, self.streams[-1])[-STREAMS_MAX:]
 
     def _needed(self, ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:

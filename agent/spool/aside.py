@@ -6,6 +6,7 @@ the gap ledger. Limit: `limit_bytes` a folder; a record larger than that is cut 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,6 +27,11 @@ class Aside:
         self._directory = directory
         self._limit_bytes = limit_bytes
 
+    def trim(self) -> None:
+        """Let go of what exceeds the limit, which may be smaller than when it was kept."""
+        with contextlib.suppress(OSError):  # nothing may have been set aside yet
+            self._make_room(0)
+
     def keep(self, name: str, data: bytes) -> None:
         """Keep the bytes under the name; names sort by age."""
         data = data[: self._limit_bytes // PAGE * PAGE]
@@ -41,7 +47,8 @@ class Aside:
             finally:
                 self._disk.close(file)
         except OSError as error:
-            log.warning("record_copy_failed", path=str(path), error=error.strerror)
+            hint = "its loss is told all the same: free room on the disk"
+            log.warning("record_copy_failed", path=str(path), reason=error.strerror, hint=hint)
 
     def _make_room(self, needed: int) -> None:
         kept = [(name, self._size(name)) for name in self._disk.names(self._directory)]

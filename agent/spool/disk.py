@@ -18,6 +18,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from agent.durable import sync_folder
 from agent.errors import SpoolError
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class Disk:
         self.syncs += 1
         os.fsync(file)
 
+    def truncate(self, file: int, size: int) -> None:
+        """Cut the file off at `size`; it may be as long as before after a power cut."""
+        os.ftruncate(file, size)
+
     def forget_cached(self, file: int) -> None:
         """Drop the file's clean pages from the cache, so that the next read asks the device."""
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -106,12 +111,8 @@ class Disk:
 
     def sync_directory(self, directory: Path) -> None:
         """Make the names in the directory last."""
-        file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self.syncs += 1
-            os.fsync(file)
-        finally:
-            os.close(file)
+        self.syncs += 1
+        sync_folder(directory)
 
     def make_directory(self, directory: Path) -> None:
         """Create the directory and its parents where missing."""
@@ -142,6 +143,17 @@ def naming(operation: str, path: Path) -> Iterator[None]:
         raise SpoolError(
             f"{path}: cannot {operation}: {error.strerror or error} (check the disk and its mount)"
         ) from error
+
+
+def read_around(disk: Disk, file: int, offset: int, length: int) -> bytes:
+    """Read as far as it can be read: zeros stand for each page that the device refuses."""
+    try:
+        return disk.read(file, offset, length)
+    except OSError:
+        if length <= PAGE:
+            return bytes(length)
+        pages = range(0, length, PAGE)
+        return b"".join(read_around(disk, file, offset + page, min(PAGE, length - page)) for page in pages)
 
 
 def padded(length: int) -> int:

@@ -19,13 +19,14 @@ Use, at start: `recover(spool.unsealed_sequence)`, record an INTERRUPTED gap unl
 recovered, then `start()`. Then `append` each interval, `recycle` after each `Spool.append`, `close(clean=True)`
 after a clean stop.
 
-Limits: the file's size, all allocated when it is made; `append` returns False when the payload does not fit in
-three quarters of it, and the caller seals its batch; the rest is for `replace`. One sync an append. Payloads of one
-whole file are read at once in `recover`.
+Limits: the file's size, all allocated when it is made; a larger file is cut off when nothing in it is needed any more.
+`append` returns False when the payload does not fit, and the caller seals its batch: a quarter of the file is for
+`replace`, and as much as has been appended if that is more. One sync an append. Payloads of one whole file are read at
+once in `recover`.
 
-Failure: a truncated file yields a clean prefix. A damaged payload costs itself and is counted in `lost`; a
-torn last one was never promised. A failed write or sync is repeated on the next pages and read back from the
-device; failing again, it is a `SpoolError`. A damaged mark reads as an unclean end.
+Failure: a truncated file yields a clean prefix. A damaged payload, or one with a page that the device cannot read,
+costs itself and is counted in `lost`; a torn last one was never promised. A failed write or sync is repeated on the
+next pages and read back from the device; failing again, it is a `SpoolError`. A damaged mark reads as an unclean end.
 
 Bytes, little endian; page 0 is the mark, records follow, each of whole pages of 4096 bytes:
 
@@ -57,7 +58,7 @@ from zlib import crc32
 import msgspec
 import structlog
 
-from agent.spool.disk import PAGE, Disk, naming, padded
+from agent.spool.disk import PAGE, Disk, naming, padded, read_around
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,6 +71,7 @@ _HEAD = struct.Struct("<4sIQQqIIII")
 _HEAD_BYTES = _HEAD.size + 4
 _RECORD_MAGIC, _SET_MAGIC, _MARK_MAGIC = b"CFJR", b"CFJS", b"CFJM"
 _VERSION = 1
+_DAMAGED = "the rest was recovered, the cloud is told: nothing after a power cut, else look at the disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +118,20 @@ class Journal:
 
     def __init__(self, path: Path, size_bytes: int, disk: Disk, clock: Callable[[], int]) -> None:
         self._path = path
-        self._size = size_bytes
+        self._wanted = size_bytes
         self._disk = disk
         self._clock = clock
         self._file = disk.open(path, create=True)
+        self._size = max(size_bytes, disk.size(self._file) // PAGE * PAGE)
         disk.forget_cached(self._file)
-        content = disk.read(self._file, 0, disk.size(self._file))
+        content = read_around(disk, self._file, 0, disk.size(self._file))
         self._mark = _unpacked(content[:_HEAD_BYTES], _MARK_MAGIC)
         self._found = list(_records(content))
         self._newest = self._epoch = max((head.epoch for head, _ in self._found), default=0) + 1
         self._index = 0
         self._begin = PAGE
         self._end = PAGE
+        self._appended_bytes = 0
         self._started = False
         self.is_replaced = False
 
@@ -164,6 +168,7 @@ class Journal:
                 continue  # cut off: what it was to replace still counts
             self._epoch, self._index = epoch, max(records) + 1
             self._begin, self._end = head.offset, max(head.end for head, _ in records.values())
+            self._appended_bytes = sum(head.length for head, _ in records.values())
             self.is_replaced = is_set
             if is_set:
                 return self._recovered_set(head, payload, unsealed_sequence, clean=clean, last_ns=last_ns)
@@ -173,6 +178,9 @@ class Journal:
     def start(self, since_ns: int | None = None) -> None:
         """Mark the file as in use, since then or now: an end without `close(clean=True)` is an interruption."""
         with naming("start the journal", self._path):
+            if self._size > self._wanted and self._end == PAGE:
+                self._disk.truncate(self._file, self._wanted)
+                self._size = self._wanted
             if self._disk.size(self._file) < self._size:
                 self._disk.allocate(self._file, self._size)
                 self._disk.sync_directory(self._path.parent)
@@ -183,11 +191,13 @@ class Journal:
         """Keep a part of the batch to be sealed as `sequence`; durable on return. False: full, seal now."""
         if not self._started:
             self.start()
-        limit = PAGE + (self._size - PAGE) * 3 // 4
+        kept_free = _extent(self._appended_bytes + len(payload))
+        limit = min(PAGE + (self._size - PAGE) * 3 // 4, self._size - kept_free)
         place = self._put(_RECORD_MAGIC, self._epoch, sequence, self._index, payload, self._end, limit)
         if place is None:
             return False
         self._end = place + _extent(len(payload))
+        self._appended_bytes += len(payload)
         self._index += 1
         return True
 
@@ -209,7 +219,7 @@ class Journal:
     def recycle(self) -> None:
         """The batch is spooled, or dropped and reported: begin again at the front. Writes nothing."""
         self._newest = self._epoch = self._newest + 1
-        self._index = 0
+        self._index = self._appended_bytes = 0
         self._begin = self._end = PAGE
         self.is_replaced = False
 
@@ -240,7 +250,9 @@ class Journal:
                 except OSError as error:
                     if verify:
                         raise
-                    log.warning("journal_write_failed", file=str(self._path), offset=offset, error=error.strerror)
+                    hint = "another place is tried: look at the disk; a second failure ends the agent"
+                    about = {"path": str(self._path), "offset": offset}
+                    log.warning("journal_write_failed", **about, reason=error.strerror, hint=hint)
                     offset += length
                 else:
                     break
@@ -253,7 +265,7 @@ class Journal:
         spooled = max(unsealed_sequence - head.sequence, 0)
         if payload is None:
             lost = head.number - spooled
-            log.warning("journal_damaged", file=str(self._path), lost=lost, torn=False, recovered=0)
+            log.warning("journal_damaged", path=str(self._path), lost=lost, torn=False, recovered=0, hint=_DAMAGED)
             return Recovery((), lost, 0, head.written_ns, clean, last_ns)
         batches = msgspec.msgpack.decode(payload, type=tuple[bytes, ...])
         return Recovery(batches[spooled:], clean=clean, last_written_ns=last_ns)
@@ -265,7 +277,8 @@ class Journal:
         self._index -= torn  # its number is free again: it must not look lost at the next start
         lost = [index for index in range(self._index) if index not in intact]
         if lost or torn:
-            log.warning("journal_damaged", file=str(self._path), lost=len(lost), torn=torn, recovered=len(intact))
+            counts = {"lost": len(lost), "torn": torn, "recovered": len(intact)}
+            log.warning("journal_damaged", path=str(self._path), **counts, hint=_DAMAGED)
         before = [alive[index][0].written_ns for index in intact if lost and index < lost[0]]
         after = [alive[index][0].written_ns for index in alive if lost and index >= lost[-1]]
         return Recovery(

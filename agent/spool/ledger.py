@@ -84,7 +84,7 @@ class GapLedger:
 
     def _merge_oldest(self) -> None:
         for pending_only, same_stream in ((True, True), (False, True), (False, False)):
-            seen: dict[tuple[GapKind, str], int] = {}
+            seen: dict[tuple[str, str], int] = {}
             for place, entry in enumerate(self._entries):
                 if pending_only and entry.carrier != PENDING:
                     continue
@@ -97,7 +97,7 @@ class GapLedger:
 
 def _adjacent(one: Gap, other: Gap) -> bool:
     return (
-        one.kind is other.kind is GapKind.EVICTED
+        one.kind == other.kind == GapKind.EVICTED
         and one.stream == other.stream
         and one.detail == other.detail
         and one.last_sequence >= 0
@@ -108,7 +108,7 @@ def _adjacent(one: Gap, other: Gap) -> bool:
 def _lasts(one: Gap, other: Gap) -> bool:
     """The same interruption: a start that was to end it was interrupted before it had stored anything."""
     return (
-        one.kind is other.kind is GapKind.INTERRUPTED
+        one.kind == other.kind == GapKind.INTERRUPTED
         and bool(one.begin_ns)
         and replace(one, end_ns=other.end_ns) == other
     )

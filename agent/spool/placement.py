@@ -51,7 +51,9 @@ class Placement:
         length = len(record.payload)
         if extent(length) > self._room.layout.segment_bytes:
             hint = "raise the spool's limit, or seal smaller batches"
-            log.error("batch_too_large", bytes=length, segment_bytes=self._room.layout.segment_bytes, hint=hint)
+            segment_bytes = self._room.layout.segment_bytes
+            stream = self._account.stream_of(record.sequence)
+            log.error("batch_too_large", stream=stream, size_bytes=length, segment_bytes=segment_bytes, hint=hint)
             return False
         failures = 0
         for _ in range(retention.SEGMENTS_MAX + 2):
@@ -69,13 +71,9 @@ class Placement:
                 if failures > 1:
                     with naming("write a record", segment.path):
                         raise
-                log.warning(
-                    "write_failed",
-                    file=str(segment.path),
-                    offset=segment.end,
-                    error=error.strerror,
-                    hint="trying elsewhere",
-                )
+                hint = "another place is tried: look at the disk; a second failure ends the agent"
+                about = {"path": str(segment.path), "offset": segment.end}
+                log.warning("write_failed", **about, reason=error.strerror, hint=hint)
             else:
                 return True
         return False
@@ -91,7 +89,8 @@ class Placement:
         self._account.save()
         if lost:
             hint = "the link was away for longer than the spool has room for: raise its limit, or keep less"
-            log.warning("batches_evicted", batches=len(lost), first=first, last=last, hint=hint)
+            stream = self._account.stream_of(last)
+            log.warning("batches_evicted", stream=stream, batches=len(lost), first=first, last=last, hint=hint)
 
     @property
     def sizes(self) -> list[tuple[int, int]]:

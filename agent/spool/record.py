@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A spooled batch: its bytes, and what the spool knows of them without opening them."""
+    """A spooled batch: its bytes, and what the spool knows of them without opening them.
+
+    vehicle   whose batch it is, "" where the spool was not told
+    """
 
     stream: str
     sequence: int
@@ -17,6 +20,7 @@ class Record:
     begin_ns: int
     end_ns: int
     frames: int
+    vehicle: str = ""
 
 
 @dataclass(frozen=True, slots=True)

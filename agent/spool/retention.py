@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import SpoolError
 from agent.spool.disk import PAGE
+from agent.spool.journal import JOURNAL_BYTES
 from agent.spool.state import STATE_BYTES
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SEGMENTS_MIN = 8
 SEGMENTS_MAX = 256
 SEGMENT_BYTES_MIN = 2 * PAGE
+JOURNALS_SHARE = 8
+JOURNAL_BYTES_MIN = 48 << 10
 ASIDE_SHARE = 64
 ASIDE_BYTES_MAX = 4 << 20
 
@@ -39,23 +42,27 @@ class Layout:
     """How the byte limit is shared out; the parts add up to no more than the limit.
 
     segment_bytes    of one file · segments_bytes: of all files of all spools · aside_bytes: of a folder of a spool
+    journal_bytes    of the journal of a spool
     """
 
     segment_bytes: int
     segments_bytes: int
     aside_bytes: int
+    journal_bytes: int
 
 
 def layout(limit_bytes: int, segment_bytes: int, spools: int = 1) -> Layout:
-    """Share out the limit: state and two folders of set-aside records for each spool, and at least `SEGMENTS_MIN`
-    segments for all of them."""
-    aside_bytes = min(ASIDE_BYTES_MAX, limit_bytes // ASIDE_SHARE) // spools
-    available = limit_bytes - spools * (STATE_BYTES + 2 * aside_bytes)
+    """Share out the limit: state, journal and two folders of set-aside records for each spool, and at least
+    `SEGMENTS_MIN` segments for all of them."""
+    aside_bytes = min(ASIDE_BYTES_MAX, limit_bytes // ASIDE_SHARE) // spools // PAGE * PAGE
+    journal_bytes = min(JOURNAL_BYTES, limit_bytes // JOURNALS_SHARE // spools // PAGE * PAGE)
+    journal_bytes = max(JOURNAL_BYTES_MIN, journal_bytes)
+    available = limit_bytes - spools * (STATE_BYTES + journal_bytes + 2 * aside_bytes)
     wanted = max(segment_bytes, available // SEGMENTS_MAX, SEGMENT_BYTES_MIN)
     size = min(wanted, available // SEGMENTS_MIN) // PAGE * PAGE
     if size < SEGMENT_BYTES_MIN:
         raise SpoolError(f"a spool limit of {limit_bytes} bytes is too small: give at least 1 MiB")
-    return Layout(size, available // size * size, aside_bytes)
+    return Layout(size, available // size * size, aside_bytes, journal_bytes)
 
 
 def next_step(

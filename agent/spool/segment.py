@@ -49,7 +49,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from agent.spool.disk import PAGE, Disk, padded
+from agent.spool.disk import PAGE, Disk, padded, read_around
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,7 +233,7 @@ def scan(disk: Disk, file: int, number: int) -> Iterator[Head]:
     size = disk.size(file)
     offset = 0
     while offset + PAGE <= size:
-        head = _head_at(_read(disk, file, offset, HEAD_BYTES), number, offset, size)
+        head = _head_at(read_around(disk, file, offset, HEAD_BYTES), number, offset, size)
         if head is None:
             head = _resynchronised(disk, file, number, offset, size)
             if head is None:
@@ -245,7 +245,7 @@ def scan(disk: Disk, file: int, number: int) -> Iterator[Head]:
 def _resynchronised(disk: Disk, file: int, number: int, offset: int, size: int) -> Head | None:
     """The next record at or after `offset`, known by either of its heads."""
     for begin in range(offset, size - PAGE + 1, _SCAN_BYTES):
-        block = _read(disk, file, begin, _SCAN_BYTES)
+        block = read_around(disk, file, begin, _SCAN_BYTES)
         if block.find(_MAGIC) < 0:
             continue
         for page in range(0, len(block) - PAGE + 1, PAGE):
@@ -267,13 +267,3 @@ def _head_at(data: bytes, number: int, offset: int, size: int) -> Head | None:
 def _valid(data: bytes, number: int, size: int) -> Head | None:
     head = Head.unpack(data)
     return head if head is not None and head.segment == number and head.offset + head.extent <= size else None
-
-
-def _read(disk: Disk, file: int, offset: int, length: int) -> bytes:
-    """The bytes, with zeros for pages that the device cannot read."""
-    try:
-        return disk.read(file, offset, length)
-    except OSError:
-        if length <= PAGE:
-            return bytes(length)
-        return b"".join(_read(disk, file, offset + page, PAGE) for page in range(0, length, PAGE))

@@ -180,7 +180,8 @@ class Shelf:
             return
         older = newest[0]
         if older.sequences[-1] > head.sequence or older is segment or older.read(newest[1]) is not None:
-            log.warning("record_ignored", file=str(segment.path), offset=head.offset, sequence=head.sequence)
+            about = {"path": str(segment.path), "offset": head.offset, "sequence": head.sequence}
+            log.warning("record_ignored", **about, hint="stale or doubled: look at the disk if it comes again")
             return
         for column in (older.sequences, older.offsets, older.lengths, older.begins, older.ends, older.frames):
             column.pop()
@@ -205,4 +206,4 @@ class Shelf:
         try:
             self._disk.remove(path)
         except OSError as error:
-            log.debug("file_kept", path=str(path), error=error.strerror)
+            log.debug("file_kept", path=str(path), reason=error.strerror)

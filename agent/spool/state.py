@@ -37,7 +37,7 @@ from zlib import crc32
 
 import msgspec
 
-from agent.spool.disk import PAGE, Disk, padded
+from agent.spool.disk import PAGE, Disk, padded, read_around
 from agent.spool.ledger import Entry  # noqa: TC001  (msgspec reads the annotation)
 
 if TYPE_CHECKING:
@@ -53,17 +53,25 @@ _VERSION = 1
 _DOCUMENT = _HEADER.size + 4
 
 
+class Stream(msgspec.Struct, frozen=True, array_like=True):
+    """A stream: its name, the first sequence given out in it, and whose batches they are, "" where nobody told."""
+
+    name: str
+    first: int
+    vehicle: str = ""
+
+
 class State(msgspec.Struct, frozen=True, array_like=True):
     """What outlives the process.
 
-    streams             (name, first sequence), oldest first; the last one is written to
+    streams             oldest first; the last one is written to
     next_sequence       no number below was ever free again
     unsealed_sequence   every number below was sealed for certain, or dropped and reported
     low, ranges         acknowledged, evicted or set aside: all below `low`, and inclusive ranges above
     gaps                the ledger
     """
 
-    streams: tuple[tuple[str, int], ...]
+    streams: tuple[Stream, ...]
     next_sequence: int
     unsealed_sequence: int
     low: int
@@ -116,10 +124,7 @@ class StateFile:
 
     def _load(self) -> None:
         for number in range(4):
-            try:
-                found = _unpacked(self._disk.read(self._file, number * COPY_BYTES, COPY_BYTES))
-            except OSError:
-                found = None
+            found = _unpacked(read_around(self._disk, self._file, number * COPY_BYTES, COPY_BYTES))
             if found is None:
                 self.damaged_copies += 1
             elif found[0] > self._generation:

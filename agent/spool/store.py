@@ -50,7 +50,7 @@ from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.shelf import Shelf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 __all__ = ["Record", "Spool", "SpoolStats"]
@@ -74,6 +74,7 @@ class Spool:
         urgency: int,
         ack_delay_s: float,
         name: str,
+        vehicle: str,
         clock: Callable[[], float],
         disk: Disk,
     ) -> None:
@@ -95,7 +96,9 @@ class Spool:
             self._account = Account.open(disk, directory / "state", self._shelf)
             files.callback(self._account.file.close)
             self._placement = Placement(disk, directory, self._shelf, self._account, room)
-            recover(self._account, self._corrupt, _stream_name(name))
+            recover(self._account, self._corrupt, _stream_name(name), vehicle)
+            for aside in (self._corrupt, self._refused):
+                aside.trim()
             room.let(self._placement, urgency)
             room.trim()
             self._placement.reserve()
@@ -113,10 +116,12 @@ class Spool:
         urgency: int = 0,
         ack_delay_s: float = ACK_DELAY_S,
         name: str | None = None,
+        vehicle: str = "",
         clock: Callable[[], float] = time.monotonic,
         disk: Disk | None = None,
     ) -> Self:
-        """Open or make the spool in `directory`; `name` (else the directory's) begins the stream's.
+        """Open or make the spool in `directory`; `name` (else the directory's) begins the stream's, and what is
+        appended is of `vehicle`.
 
         `room` is shared with other spools, opened in the order of their `urgency`; segments and free bytes are its.
         """
@@ -132,14 +137,15 @@ class Spool:
                 urgency=urgency,
                 ack_delay_s=ack_delay_s,
                 name=name or directory.name,
+                vehicle=vehicle,
                 clock=clock,
                 disk=disk,
             )
 
     @property
     def stream(self) -> str:
-        """The stream's name, made once when the directory was."""
-        return self._account.streams[-1][0]
+        """The stream's name, made once when the directory was, and anew where the vehicle is another one."""
+        return self._account.streams[-1].name
 
     @property
     def next_sequence(self) -> int:
@@ -168,7 +174,8 @@ class Spool:
         """
         if len(catalog) > NAME_BYTES_MAX or not catalog.isascii():
             raise ValueError(f"catalog {catalog!r}: at most {NAME_BYTES_MAX} ASCII characters")
-        record = Record(self.stream, self.next_sequence, payload, catalog, begin_ns, end_ns, frames)
+        stream = self._account.streams[-1]
+        record = Record(stream.name, self.next_sequence, payload, catalog, begin_ns, end_ns, frames, stream.vehicle)
         with self._guarded("append"):
             if gaps:
                 self._account.ledger.carry(gaps, record.sequence)
@@ -195,11 +202,12 @@ class Spool:
             self._account.ledger.add(gap)
             self._account.save()
 
-    def oldest(self, after: int = -1, limit: int = 1) -> list[Record]:
-        """The oldest records above `after`, at most `limit`; corrupt ones are set aside on the way."""
+    def oldest(self, after: int = -1, limit: int = 1, held: Collection[str] = ()) -> list[Record]:
+        """The oldest records above `after`, at most `limit`, none of the vehicles that are held back; corrupt ones are
+        set aside on the way."""
         records: list[Record] = []
         with self._guarded("read"):
-            for sequence in self._live(after + 1):
+            for sequence in self._live(after + 1, held):
                 if len(records) >= limit:
                     break
                 record = self.read(sequence)
@@ -220,7 +228,17 @@ class Spool:
                 self._account.save()
                 return None
         head, payload = content
-        return Record(head.stream, sequence, payload, head.catalog, head.begin_ns, head.end_ns, head.frames)
+        vehicle = self._account.stream_of(sequence).vehicle
+        return Record(head.stream, sequence, payload, head.catalog, head.begin_ns, head.end_ns, head.frames, vehicle)
+
+    def waiting_of(self, vehicle: str) -> int:
+        """How many records of a vehicle there are."""
+        account = self._account
+        return sum(
+            account.stream_of(sequence).vehicle == vehicle
+            for sequence in self._shelf.sequences()
+            if sequence not in account.done
+        )
 
     def acknowledge(self, sequence: int) -> None:
         """The cloud has this batch, and knows the gaps it carried. Unknown or repeated: nothing happens."""
@@ -250,16 +268,20 @@ class Spool:
             self._account.counts.refused_records += 1
             self._account.save()
         hint = "it lies in refused/, the cloud is told; the others go on"
-        name = {"stream": self._account.stream_of(sequence), "sequence": sequence}
+        name = {"stream": self._account.stream_of(sequence).name, "sequence": sequence}
         log.warning("batch_refused", **name, reason=reason, hint=hint)
 
     def expire(self, before_ns: int, since_ns: int) -> None:
-        """Give up records that end before one time and after another: nobody wants them any more."""
+        """Give up records that end before one time and after another: nobody wants them any more.
+
+        All are looked at, wherever they lie: a clock that was set has left older ones behind younger ones.
+        """
         with self._guarded("expire"):
             expired = [
-                found
-                for sequence in self._live(0)
-                if (found := self._shelf.find(sequence)) is not None and since_ns < found[0].ends[found[1]] < before_ns
+                (segment, place)
+                for segment in self._shelf.segments
+                for place, end_ns in enumerate(segment.ends)
+                if since_ns < end_ns < before_ns and segment.sequences[place] not in self._account.done
             ]
             for segment, place in expired:
                 self._account.lose(GapKind.EVICTED, segment, place, "past its time to live")
@@ -299,13 +321,18 @@ class Spool:
                 self.flush()
         self._failure = SpoolError(f"{self.directory}: the spool is closed")
 
-    def _live(self, sequence: int) -> Iterator[int]:
-        """Sequences at or above this one that are not done with; what is done meanwhile is left out."""
+    def _live(self, sequence: int, held: Collection[str] = ()) -> Iterator[int]:
+        """Sequences at or above this one that are not done with; what is done meanwhile is left out, and what is of a
+        vehicle that is held back passed over."""
         done = self._account.done
         while True:
             found = self._shelf.following(done.next_missing(sequence))
             if found is None:
                 return
+            stream = self._account.stream_of(found)
+            if stream.vehicle in held:
+                sequence = self._account.end_of(stream)
+                continue
             if found not in done:
                 yield found
             sequence = found + 1

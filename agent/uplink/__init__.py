@@ -13,11 +13,12 @@
     tpm.py          keys in a TPM
     subscriber.py   the receiving side, for the cloud's end
     rotation.py     which certificate and key to log in with, while they are being replaced
+    owners.py       batches that were sealed for another vehicle id
     catalogs.py     the catalogs that stored batches name, and which broker has them
     delivery.py     how a broker gets those that it misses
     profiles.py     what each kind of endpoint asks for and refuses
     options.py, labels.py, status.py, certificate.py, reasons.py       what goes in, what is told
-    backoff.py, window.py, suspects.py, watch.py, topics.py            decisions, pure
+    backoff.py, window.py, suspects.py, watch.py, aliases.py           decisions, pure
 
 Nothing here knows what is in a batch.
 """

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalogs that batches name, and which broker is known to have which.
+"""The catalogs that batches name, and which of them are known to have been published where.
 
     DIRECTORY/<hash>.catalog.zst   the bytes, written once
-    DIRECTORY/sent.json            {"host:port": {"<hash>": UNIX time of the acknowledgement}}
+    DIRECTORY/sent.json            {"host:port/topic": {"<hash>": UNIX time of the acknowledgement}}
 
 Promise: a catalog stays until neither the configuration nor a stored batch names it; what is marked as sent was
-acknowledged. A mark that is lost or unreadable costs sending a catalog twice, never a batch that nobody can read.
+acknowledged. A damaged one is as good as none; the current one is written anew. A mark that is lost or unreadable
+costs sending a catalog twice, never a batch that nobody can read.
 
-Limits: a mark is good for `MARK_DAYS`, because a broker may forget what it kept; marks of 8 brokers are kept.
+Limits: a mark is good for `MARK_DAYS`, because a broker may forget what it kept; marks of 8 topics are kept.
 Synchronous: for the one thread that owns the disk.
 
 Failure: SpoolError with the path, where the disk refuses a catalog; a mark that it refuses is a warning.
@@ -32,20 +33,31 @@ if TYPE_CHECKING:
 
 SUFFIX = ".catalog.zst"
 MARK_DAYS = 7
-_BROKERS_MAX = 8
-_AGAIN = "after a restart catalogs are sent again"
+_PLACES_MAX = 8
+_LOST = "catalogs are sent again"
+_NOT_KEPT = "after the next start catalogs are sent again: look at room and rights of spool.path"
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
 
 log = structlog.get_logger()
 
 
 class CatalogShelf:
-    """One directory of catalogs. `current` is the configuration's own, "" until `put`."""
+    """One directory of catalogs. `current` is the configuration's own, "" until `put`.
 
-    def __init__(self, directory: Path, *, clock: Callable[[], float] = time.time) -> None:
+    is_sound   whether these bytes are the catalog of this name
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        is_sound: Callable[[bytes, str], bool] = lambda content, name: True,  # noqa: ARG005
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._directory = directory
+        self._is_sound = is_sound
         self._clock = clock
-        self.current = ""
+        self.current, self._current_content = "", b""
         with _naming("open the catalogs", directory):
             directory.mkdir(parents=True, exist_ok=True)
         self._marks = self._read_marks()
@@ -56,26 +68,33 @@ class CatalogShelf:
         with _naming("keep a catalog", path):
             if not path.exists() or path.read_bytes() != content:
                 write_durably(path, content)
-        self.current = name
+        self.current, self._current_content = name, content
 
     def get(self, name: str) -> bytes | None:
-        """Its bytes; None where it is not here."""
-        try:
-            return self._path(name).read_bytes()
-        except (OSError, ValueError):
+        """Its bytes; None where it is not here, or not sound."""
+        with contextlib.suppress(OSError, ValueError):
+            content = self._path(name).read_bytes()
+            if self._is_sound(content, name):
+                return content
+        if not name or name != self.current:
             return None
+        log.warning(
+            "catalog_rewritten", catalog=name, hint="it was damaged on disk: if it comes again, look at the disk"
+        )
+        self.put(name, self._current_content)
+        return self._current_content
 
-    def is_sent(self, broker: str, name: str) -> bool:
-        """Has this broker acknowledged it, not too long ago?"""
-        marked_at = self._marks.get(broker, {}).get(name)
+    def is_sent(self, place: str, name: str) -> bool:
+        """Has it been acknowledged there, not too long ago? `place`: the broker and the topic."""
+        marked_at = self._marks.get(place, {}).get(name)
         return marked_at is not None and self._clock() - marked_at < MARK_DAYS * 86_400
 
-    def mark_sent(self, broker: str, name: str) -> None:
-        """This broker has acknowledged it just now; durable on return, if the disk has room for it."""
-        marks = self._marks.pop(broker, {})
+    def mark_sent(self, place: str, name: str) -> None:
+        """It has been acknowledged there just now; durable on return, if the disk has room for it."""
+        marks = self._marks.pop(place, {})
         marks[name] = self._clock()
-        self._marks[broker] = marks
-        while len(self._marks) > _BROKERS_MAX:
+        self._marks[place] = marks
+        while len(self._marks) > _PLACES_MAX:
             del self._marks[next(iter(self._marks))]
         self._write_marks()
 
@@ -87,9 +106,9 @@ class CatalogShelf:
             if name not in keep:
                 with _naming("delete a catalog", path):
                     path.unlink(missing_ok=True)
-        stale = [(broker, name) for broker, marks in self._marks.items() for name in marks if name not in keep]
-        for broker, name in stale:
-            del self._marks[broker][name]
+        stale = [(place, name) for place, marks in self._marks.items() for name in marks if name not in keep]
+        for place, name in stale:
+            del self._marks[place][name]
         if stale:
             self._write_marks()
 
@@ -102,13 +121,11 @@ class CatalogShelf:
         path = self._directory / "sent.json"
         try:
             found = json.loads(path.read_bytes())
-            return {
-                str(broker): {str(name): float(at) for name, at in marks.items()} for broker, marks in found.items()
-            }
+            return {str(place): {str(name): float(at) for name, at in marks.items()} for place, marks in found.items()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, AttributeError, TypeError) as error:
-            log.warning("catalog_marks_lost", path=str(path), reason=str(error), next=_AGAIN)
+            log.warning("catalog_marks_lost", path=str(path), reason=str(error), hint=_LOST)
             return {}
 
     def _write_marks(self) -> None:
@@ -116,7 +133,7 @@ class CatalogShelf:
         try:
             write_durably(path, json.dumps(self._marks).encode())
         except OSError as error:
-            log.warning("catalog_marks_not_kept", path=str(path), reason=error.strerror, next=_AGAIN)
+            log.warning("catalog_marks_not_kept", path=str(path), reason=error.strerror, hint=_NOT_KEPT)
 
 
 @contextlib.contextmanager

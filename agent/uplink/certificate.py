@@ -27,13 +27,13 @@ def validity_s(pem: str) -> tuple[float, float]:
     """Unix seconds of notBefore and notAfter, likewise."""
     try:
         der = ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERTIFICATE-----") : pem.index(_END) + len(_END)])
-        _, certificate, _ = _read(der)
-        _, fields, _ = _read(certificate)
+        certificate, _ = _sequence(der)
+        fields, _ = _sequence(certificate)
         tag, _, rest = _read(fields)
         skipped = 3 if tag == _VERSION else 2  # serial number, signature, issuer: as many values to go
         for _ in range(skipped):
             _, _, rest = _read(rest)
-        _, validity, _ = _read(rest)
+        validity, _ = _sequence(rest)
         first, begin, rest = _read(validity)
         second, end, _ = _read(rest)
         return _time_s(first, begin), _time_s(second, end)
@@ -43,6 +43,14 @@ def validity_s(pem: str) -> tuple[float, float]:
 
 def _time_s(tag: int, content: bytes) -> float:
     return datetime.strptime(content.decode("ascii"), _TIME_FORMATS[tag]).replace(tzinfo=UTC).timestamp()
+
+
+def _sequence(der: bytes) -> tuple[bytes, bytes]:
+    """Content of the first value, and what comes after it; ValueError where it is no SEQUENCE."""
+    tag, content, rest = _read(der)
+    if tag != _SEQUENCE:
+        raise ValueError("no sequence")
+    return content, rest
 
 
 def _read(der: bytes) -> tuple[int, bytes, bytes]:

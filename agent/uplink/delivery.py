@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Catalogs on their way: the one that a batch names is acknowledged before the batch is published.
 
-Promise: what the broker is marked to have is not sent again before the mark is stale. A catalog that is not on disk, or
-that the broker will never take, holds up no batch: that is told, and the batch goes without.
-Limits: one at a time, with nothing else in flight: a catalog can be as large as a window.
+Promise: what the broker is marked to have is not sent again before the mark is stale. A catalog that is not on disk,
+or damaged there, or that the broker will never take, holds up no batch: that is told, and the batch goes without.
+Limits: one at a time, with nothing else in flight: a catalog can be as large as a window. A broker that loses what it
+retained gets it again when the mark is stale: sessions are clean ones, so no CONNACK tells of an earlier one, and sent
+whenever none does, a catalog would go with each reconnect.
 """
 
 from __future__ import annotations
@@ -32,18 +34,16 @@ class CatalogDelivery:
         self,
         shelf: CatalogShelf,
         call: Worker,
-        options: SenderOptions,
         throttle: Pace,
         address: str,
         allowance: Allowance,
     ) -> None:
         self._shelf = shelf
         self._call = call
-        self._options = options
         self._throttle = throttle
         self._address = address
         self._allowance = allowance
-        self._settled: set[str] = set()
+        self._settled: set[tuple[str, str]] = set()  # vehicle, catalog
 
     def begin(self) -> None:
         """A link came up: nothing is known of its broker."""
@@ -51,36 +51,38 @@ class CatalogDelivery:
 
     def is_due(self, record: Record) -> bool:
         """Whether the catalog that it names has to be looked after first."""
-        return bool(record.catalog) and record.catalog not in self._settled
+        return bool(record.catalog) and (record.vehicle, record.catalog) not in self._settled
 
-    async def deliver(self, link: Link, record: Record, stream: str) -> Answer | None:
+    async def deliver(self, link: Link, record: Record, topic: str, options: SenderOptions) -> Answer | None:
         """None where the batch may go; else the answer for which it has to wait."""
         if not self.is_due(record):
             return None
         name = record.catalog
-        if not await self._call(self._shelf.is_sent, self._address, name):
+        if not await self._call(self._shelf.is_sent, self._place(topic), name):
             content = await self._call(self._shelf.get, name)
             if content is None:
                 hint = "batches that name it cannot be read without it: find it, and give it to the receiver"
                 log.error("catalog_missing", catalog=name, hint=hint)
-            elif (answer := await self._publish(link, name, content, stream)) is not None:
+            elif (answer := await self._publish(link, name, content, topic, options)) is not None:
                 return answer
-        self._settled.add(name)
+        self._settled.add((record.vehicle, name))
         return None
 
-    def topic(self, name: str, stream: str) -> str:
-        """Where it is published."""
-        return self._options.catalog.expand(vehicle=self._options.vehicle, stream=stream, catalog=name)
+    def _place(self, topic: str) -> str:
+        """What the broker has on one topic it does not have on another one."""
+        return f"{self._address}/{topic}"
 
-    async def _publish(self, link: Link, name: str, content: bytes, stream: str) -> Answer | None:
+    async def _publish(
+        self, link: Link, name: str, content: bytes, topic: str, options: SenderOptions
+    ) -> Answer | None:
         """Retained where it is the current one, so that whoever comes later finds it."""
         self._throttle.spend(asyncio.get_running_loop().time(), len(content))
         self._allowance.spend(len(content), critical=False)
-        labels = self._options.labels("catalog", name)
+        labels = options.labels("catalog", name)
         retain = name == self._shelf.current
-        answer = await link.publish(self.topic(name, stream), content, retain=retain, labels=labels)
+        answer = await link.publish(topic, content, retain=retain, labels=labels)
         if answer.outcome is Outcome.ACCEPTED:
-            await self._call(self._shelf.mark_sent, self._address, name)
+            await self._call(self._shelf.mark_sent, self._place(topic), name)
             log.info("catalog_acknowledged", catalog=name, size_bytes=len(content))
             return None
         if answer.outcome is Outcome.UNACCEPTABLE:

@@ -10,6 +10,8 @@ leaves room in the window for what is more so. What the network does not allow n
 
 Limits: the window's batches and bytes, and the broker's Receive Maximum; one record read ahead per lane and cursor.
 
+A batch goes under the topics of the vehicle that it was sealed for (`owners`).
+
 Failure: a broker that is busy or denies permission gets a single batch after a jittered, growing, bounded wait, over
 the same link; one that ends links over a batch gets it alone, and later.
 """
@@ -28,7 +30,8 @@ import structlog
 from agent.uplink.backoff import Backoff
 from agent.uplink.delivery import CatalogDelivery
 from agent.uplink.lane import Lane
-from agent.uplink.reasons import UNACCEPTABLE
+from agent.uplink.owners import Owners
+from agent.uplink.reasons import CLIENT_ID_TAKEN, UNACCEPTABLE
 from agent.uplink.suspects import Suspects
 from agent.uplink.tally import Tally
 from agent.uplink.transport import Answer, Outcome, Trouble
@@ -52,7 +55,7 @@ REST_MAX_S = 60.0
 ADVICE = {
     Trouble.UNAUTHORIZED: "nothing is lost: allow this client to publish to the topic in the broker's access rules",
     Trouble.BUSY: "nothing is lost: the broker asks for patience; look at its quota if this lasts",
-    Trouble.TAKEN_OVER: "another client connects with the same client id: give each unit its own mqtt.client_id",
+    Trouble.TAKEN_OVER: f"{CLIENT_ID_TAKEN}: give each unit its own mqtt.client_id",
 }
 
 
@@ -112,12 +115,13 @@ class Feed:
         self._tell_proved = proved
         self._broker = standing.state.broker
         self._suspects = Suspects()
-        self._lanes = [Lane(queue, call, self._has_to_wait) for queue in queues]
+        self._owners = Owners(options, queues, call)
+        self._lanes = [Lane(queue, call, self._has_to_wait, self._owners.held) for queue in queues]
         self._patience = Backoff(options.backoff_base_s, options.backoff_max_s)
         self._tally = Tally()
         self._paces = [Pace(options.backlog_rate) for _ in queues]
         self._throttle = Pace(options.bytes_per_s, options.publishes_per_s)
-        self._catalogs = CatalogDelivery(shelf, call, options, self._throttle, self._broker, allowance)
+        self._catalogs = CatalogDelivery(shelf, call, self._throttle, self._broker, allowance)
         self._window_full = options.window_batches
         self._careful = 0
         self._pause_until = 0.0
@@ -140,6 +144,7 @@ class Feed:
             self._pulse.beat(self._options.turn_max_s)
             self.batch_available.clear()
             found = await self._next()
+            await self._owners.tell()
             if isinstance(found, tuple):
                 lane, record = found
                 lane.take(record)
@@ -164,13 +169,18 @@ class Feed:
             return
         lane, record = self._lost[0]
         name = {"stream": record.stream, "sequence": record.sequence}
-        if loss.trouble is Trouble.UNACCEPTABLE:
+        if self._owners.is_foreign(record):
+            if loss.trouble in (Trouble.UNAUTHORIZED, Trouble.UNACCEPTABLE) or self._is_suspect(record, loss):
+                self._owners.hold(record)
+        elif loss.trouble is Trouble.UNACCEPTABLE:
             await self._set_aside(lane, record, loss.reason, loss.code)
-        elif loss.trouble is Trouble.DROPPED:
-            now = asyncio.get_running_loop().time()
-            if self._suspects.strike((record.stream, record.sequence), now):
-                hint = "the broker closes the connection whenever it is sent: look at the broker's size limits and log"
-                log.warning("batch_suspected", **name, size_bytes=len(record.payload), hint=hint)
+        elif self._is_suspect(record, loss):
+            hint = "the broker closes the connection whenever it is sent: look at the broker's size limits and log"
+            log.warning("batch_suspected", **name, size_bytes=len(record.payload), hint=hint)
+
+    def _is_suspect(self, record: Record, loss: LinkLoss) -> bool:
+        now = asyncio.get_running_loop().time()
+        return loss.trouble is Trouble.DROPPED and self._suspects.strike((record.stream, record.sequence), now)
 
     def _is_over(self, wait_s: float | None) -> bool:
         """While draining: nothing is left and nothing has come since, or what is waited for outlasts the grace."""
@@ -242,19 +252,15 @@ class Feed:
         size = len(record.payload)
         with contextlib.ExitStack() as leaving:
             leaving.callback(self._leave, size)
-            if not await self._deliver_catalog(link, record):
+            options = self._owners.options_of(record)
+            if not await self._deliver_catalog(link, lane, record, options):
                 return
-            topic = self._options.batch.expand(
-                vehicle=self._options.vehicle,
-                stream=record.stream,
-                sequence=record.sequence,
-                catalog=record.catalog,
-            )
+            topic = options.topic(options.batch)
             began = time.monotonic()
-            labels = self._options.labels("batch", f"{record.stream}/{record.sequence}")
+            labels = options.labels("batch", f"{record.stream}/{record.sequence}")
             answer = await link.publish(topic, record.payload, labels=labels)
             took_s = time.monotonic() - began
-            self._standing.count(sent_batches=1, sent_bytes=size)
+            self._standing.count(sent_batches=1)
             if answer.outcome is Outcome.ACCEPTED:  # the link does not wait for the disk
                 leaving.close()
             await self._settle(lane, record, topic, answer, took_s)
@@ -264,14 +270,16 @@ class Feed:
         self.window.remove(size)
         self.batch_available.set()
 
-    async def _deliver_catalog(self, link: Link, record: Record) -> bool:
+    async def _deliver_catalog(self, link: Link, lane: Lane, record: Record, options: SenderOptions) -> bool:
         """Whether the batch may follow."""
-        stream = self._lanes[0].queue.stream
-        answer = await self._catalogs.deliver(link, record, stream)
+        topic = options.topic(options.catalog)
+        answer = await self._catalogs.deliver(link, record, topic, options)
         self._catalog_due = False
         self.batch_available.set()
         if answer is not None and answer.outcome is not Outcome.LOST:
-            self._pause(self._catalogs.topic(record.catalog, stream), answer)
+            self._refused(record, topic, answer)
+        elif answer is not None and self._owners.is_foreign(record):
+            self._lost.append((lane, record))
         return answer is None
 
     async def _settle(self, lane: Lane, record: Record, topic: str, answer: Answer, latency_s: float) -> None:
@@ -291,7 +299,7 @@ class Feed:
             self._dead = True
             self._lost.append((lane, record))
         else:
-            self._pause(topic, answer)
+            self._refused(record, topic, answer)
 
     async def _set_aside(self, lane: Lane, record: Record, reason: str, code: int) -> None:
         text = f"broker {self._broker}: {reason}; {UNACCEPTABLE.get(code, 'look at its log')}"
@@ -307,6 +315,11 @@ class Feed:
         self._careful = max(0, self._careful - 1)
         if not self._careful:
             self.window.batches_max = self._window_full
+
+    def _refused(self, record: Record, topic: str, answer: Answer) -> None:
+        """Keep it: what is not allowed for another vehicle is held back, all else waits."""
+        if not (answer.outcome is Outcome.UNAUTHORIZED and self._owners.hold(record)):
+            self._pause(topic, answer)
 
     def _pause(self, topic: str, answer: Answer) -> None:
         """Keep everything, wait for what is in flight and then some time, go on with one batch at a time."""
@@ -325,4 +338,6 @@ class Feed:
         level("publish_refused", topic=topic, reason=answer.reason, next_try_s=round(wait_s, 1), hint=ADVICE[trouble])
 
     def _has_to_wait(self, record: Record) -> bool:
-        return self._suspects.waits((record.stream, record.sequence), asyncio.get_running_loop().time())
+        return self._owners.has_to_stay(record) or self._suspects.waits(
+            (record.stream, record.sequence), asyncio.get_running_loop().time()
+        )

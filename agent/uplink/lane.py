@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 T = TypeVar("T")
 
@@ -34,6 +34,10 @@ class Record(Protocol):
     def catalog(self) -> str:
         """The catalog that it names, "" for none."""
 
+    @property
+    def vehicle(self) -> str:
+        """The vehicle that it was sealed for, "" for the configured one."""
+
 
 class BatchQueue(Protocol):
     """What the sender needs of a spool; the methods are called in the worker's thread, the properties anywhere."""
@@ -46,8 +50,11 @@ class BatchQueue(Protocol):
     def next_sequence(self) -> int:
         """The number that the next batch will get."""
 
-    def oldest(self, after: int = -1, limit: int = 1) -> Sequence[Record]:
-        """The oldest stored records with a number above `after`, at most `limit`."""
+    def oldest(self, after: int = -1, limit: int = 1, held: Collection[str] = ()) -> Sequence[Record]:
+        """The oldest stored records with a number above `after`, at most `limit`, none of vehicles that are `held`."""
+
+    def waiting_of(self, vehicle: str) -> int:
+        """How many records of a vehicle are stored."""
 
     def acknowledge(self, sequence: int) -> None:
         """The broker has it; nothing where it is gone already."""
@@ -64,10 +71,13 @@ class Worker(Protocol):
 
 
 class Lane:
-    """The sender's place in one queue."""
+    """The sender's place in one queue; records of vehicles that are `held` are passed over."""
 
-    def __init__(self, queue: BatchQueue, call: Worker, waits: Callable[[Record], bool]) -> None:
+    def __init__(
+        self, queue: BatchQueue, call: Worker, waits: Callable[[Record], bool], held: Collection[str] = ()
+    ) -> None:
         self.queue = queue
+        self._held = held
         self._call = call
         self._waits = waits
         self._live_from = 0
@@ -120,8 +130,8 @@ class Lane:
 
     async def is_empty(self) -> bool:
         """Nothing is stored at all."""
-        return await self._after(-1) is None
+        return not await self._call(self.queue.oldest)
 
     async def _after(self, sequence: int) -> Record | None:
-        found = await self._call(self.queue.oldest, sequence)
+        found = await self._call(self.queue.oldest, sequence, 1, frozenset(self._held))
         return found[0] if found else None

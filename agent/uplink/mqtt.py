@@ -31,11 +31,11 @@ from paho.mqtt.properties import Properties
 
 from agent.uplink import dialing
 from agent.uplink import labels as labelling
+from agent.uplink.aliases import Aliases
 from agent.uplink.incoming import Incoming
 from agent.uplink.inflight import InFlight
 from agent.uplink.options import Session
 from agent.uplink.reasons import REFUSALS, broker_words
-from agent.uplink.topics import Aliases
 from agent.uplink.transport import (
     RECEIVE_MAXIMUM,
     Answer,

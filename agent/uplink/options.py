@@ -9,15 +9,11 @@ from urllib.parse import urlsplit
 
 from agent.errors import ConfigError
 from agent.uplink.labels import NONE, Labels, cloud_event
-from agent.uplink.topics import TopicTemplate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Version = Literal["auto", "5", "3.1.1"]
-BATCH_TOPIC = TopicTemplate("canferry/{vehicle}/batch")
-CATALOG_TOPIC = TopicTemplate("canferry/{vehicle}/catalog")
-STATUS_TOPIC = TopicTemplate("canferry/{vehicle}/status")
 SCHEMES = {"mqtt": (False, 1883), "mqtts": (True, 8883)}
 
 
@@ -72,20 +68,20 @@ class MqttOptions:
 class SenderOptions:
     """How to send.
 
+    batch, catalog, status         topics, in which {vehicle} stands for the vehicle's id; status "": no such messages
     window_batches, window_bytes   published and not yet answered, at most; payload bytes
     backlog_rate                   bytes a second for the backlog, None: as fast as it goes
     publishes_per_s, bytes_per_s   what the endpoint takes of all messages together; None: any
     cloud_events                   label each message as a CloudEvent
     closes_over                    what this kind of endpoint closes the link over without a word
     backoff_base_s, backoff_max_s, backoff_spread_s, reconnect_least_s   see `backoff`
-    status                         None: no status messages
     turn_max_s                     a step, such as a connection's coming up, that takes longer is stuck
     """
 
     vehicle: str
-    batch: TopicTemplate = BATCH_TOPIC
-    catalog: TopicTemplate = CATALOG_TOPIC
-    status: TopicTemplate | None = STATUS_TOPIC
+    batch: str = "canferry/{vehicle}/batch"
+    catalog: str = "canferry/{vehicle}/catalog"
+    status: str = "canferry/{vehicle}/status"
     window_batches: int = 8
     window_bytes: int = 256 << 10
     backlog_rate: float | None = None
@@ -98,6 +94,10 @@ class SenderOptions:
     backoff_spread_s: float = 0.0
     reconnect_least_s: float = 0.0
     turn_max_s: float = 120.0
+
+    def topic(self, template: str) -> str:
+        """The topic that `batch`, `catalog` or `status` stands for."""
+        return template.replace("{vehicle}", self.vehicle)
 
     def labels(self, kind: str, name: str) -> Labels:
         """Those of a message: "batch", "catalog" or "status", and what tells it from others of its kind."""

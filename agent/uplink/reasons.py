@@ -48,6 +48,10 @@ UNACCEPTABLE = {
 """What to do where a batch will never be taken, by PUBACK or DISCONNECT."""
 
 
+CLIENT_ID_TAKEN = "another client connects with the same client id"
+"""DISCONNECT 0x8E (MQTT 5.0, 3.14.2.1)."""
+
+
 def acknowledgement_text(code: int, properties: bytes) -> str:
     """A PUBACK's failure code and the broker's words; "" for success."""
     if code < 0x80:

@@ -42,8 +42,8 @@ class LinkState:
     last_error               the same in words
     next_try_s               seconds until sending is tried again, as it was decided; 0 where nothing is waited for
     in_flight_…              published and not yet answered
-    sent_…                   published, each time counted; bytes of payload
-    acknowledged_…           taken by the broker
+    sent_batches             published, each time counted
+    acknowledged_…           taken by the broker; bytes of payload
     refused_batches          set aside: the broker will never take them
     links                    connections that came up
     """
@@ -57,7 +57,6 @@ class LinkState:
     in_flight_batches: int = 0
     in_flight_bytes: int = 0
     sent_batches: int = 0
-    sent_bytes: int = 0
     acknowledged_batches: int = 0
     acknowledged_bytes: int = 0
     refused_batches: int = 0
@@ -91,7 +90,7 @@ class Presence:
     """Says on the status topic that the vehicle is there, and how it goes; nothing else depends on it.
 
     Args:
-        options: the topic, None for no messages at all.
+        options: the topic, "" for no messages at all.
         stream: of the vehicle's batches, as long as the spool lives.
         allowance: is told what it costs.
 
@@ -118,9 +117,9 @@ class Presence:
 
     async def say(self, link: Link, *, online: bool) -> None:
         """One retained message."""
-        if self._options.status is None:
+        if not self._options.status:
             return
-        topic = self._options.status.expand(vehicle=self._options.vehicle, stream=self._stream)
+        topic = self._options.topic(self._options.status)
         payload = status_payload(online=online, stream=self._stream, figures=self._figures)
         labels = self._options.labels("status", f"{time.time_ns():x}")
         self._allowance.spend(len(payload), critical=False)

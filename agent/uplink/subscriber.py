@@ -13,7 +13,9 @@ back by itself, with back-off, while one iterates; messages that were not acknow
 Limits: `window` messages wait here unacknowledged (MQTT 5 by Receive Maximum; in 3.1.1 by the broker's own
 limit). How much is kept while nobody is connected is the broker's to say (mosquitto: max_queued_messages).
 
-Failure: the first connection and subscription raise UplinkError; later ones are logged and tried again.
+Failure: the first connection and subscription raise UplinkError; later ones are logged and tried again, and so is that
+the link is back. That another client has the same id, few brokers say: who is cut off `CUT_OFF_MAX` times running, each
+time within `SOON_S`, is told that it may be so.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ import structlog
 from agent.uplink.backoff import Backoff
 from agent.uplink.link import Dialer
 from agent.uplink.options import Session
-from agent.uplink.transport import Received, RefusedError
+from agent.uplink.reasons import CLIENT_ID_TAKEN
+from agent.uplink.transport import LinkLoss, Received, RefusedError, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +44,11 @@ if TYPE_CHECKING:
 __all__ = ["MqttSubscriber", "Received"]
 
 log = structlog.get_logger()
+
+CUT_OFF_MAX = 3
+SOON_S = 90.0
+"""Longer than the other one waits before it tries again."""
+_HINT = f"{CLIENT_ID_TAKEN}: give each receiver its own, with --client-id"
 
 
 class MqttSubscriber:
@@ -64,6 +72,9 @@ class MqttSubscriber:
         self._backoff = backoff or Backoff(maximum_s=60.0)
         self._connection: MqttConnection | None = None
         self._stack = AsyncExitStack()
+        self._up_s = 0.0
+        self._lost_s: float | None = None
+        self._cut_off = 0
 
     async def __aenter__(self) -> Self:
         await self._connect()
@@ -88,7 +99,7 @@ class MqttSubscriber:
                 self._backoff = self._backoff.proved()
                 return message
             loss = await self._connection.lost()
-            log.warning("link_lost", broker=self._options.address, reason=loss.reason)
+            log.warning("link_lost", broker=self._options.address, reason=loss.reason, **self._note(loss))
             self._backoff = self._backoff.failed(loss.trouble)
             await self._stack.aclose()
             self._connection = None
@@ -100,7 +111,25 @@ class MqttSubscriber:
             await connection.subscribe_all(self._filters, self._qos)
             self._stack = stack.pop_all()
         self._connection = connection
-        log.info("link_up", broker=self._options.address, filters=self._filters, resumed=connection.session_present)
+        self._tell_up(resumed=connection.session_present)
+
+    def _tell_up(self, *, resumed: bool) -> None:
+        """As loud as the loss before it was."""
+        now_s, about = asyncio.get_running_loop().time(), {"broker": self._options.address, "resumed": resumed}
+        if self._lost_s is None:
+            log.info("link_up", **about, filters=self._filters)
+        else:
+            log.warning("link_up", **about, after_s=round(now_s - self._lost_s, 1), reason="connected again")
+        self._up_s, self._lost_s = now_s, None
+
+    def _note(self, loss: LinkLoss) -> dict[str, str]:
+        """Remember it; what to do, as a field of a log line."""
+        self._lost_s = asyncio.get_running_loop().time()
+        silently = loss.by_peer and loss.code < 0
+        self._cut_off = self._cut_off + 1 if silently and self._lost_s - self._up_s < SOON_S else 0
+        if loss.trouble is Trouble.TAKEN_OVER:
+            return {"hint": _HINT}
+        return {"hint": f"it may be that {_HINT}"} if self._cut_off >= CUT_OFF_MAX else {}
 
     async def _reconnect(self) -> None:
         await asyncio.sleep(self._backoff.wait_s(random.random()))  # noqa: S311 - jitter, not a secret

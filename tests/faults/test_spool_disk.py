@@ -17,6 +17,7 @@ import pytest
 
 from agent.errors import SpoolError
 from agent.model import GapKind
+from agent.spool.disk import PAGE
 from agent.spool.journal import Journal
 from agent.spool.store import Record, Spool
 from tests.unit.spool.memorydisk import MemoryDisk
@@ -229,6 +230,30 @@ def test_an_unreadable_sector_costs_its_record() -> None:
     assert [gap.kind for gap in spool.pending_gaps()] == [GapKind.CORRUPT]
 
 
+class WornDisk(MemoryDisk):
+    """Some pages of the journal cannot be read, alone or with others."""
+
+    worn: tuple[int, ...] = ()
+
+    def read(self, file: int, offset: int, length: int) -> bytes:
+        journal = self._path(self.handles[file]).endswith("journal")
+        if journal and any(offset < (page + 1) * PAGE and page * PAGE < offset + length for page in self.worn):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(file, offset, length)
+
+
+@pytest.mark.parametrize(("page", "payloads", "lost"), [(0, "abc", 0), (2, "ac", 1), (3, "ab", 0), (9, "abc", 0)])
+def test_an_unreadable_sector_of_the_journal_costs_its_payload(page: int, payloads: str, lost: int) -> None:
+    disk = WornDisk()
+    journal = Journal.open(HOME / "journal", 64 * 1024, disk=disk)
+    for payload in (b"a", b"b", b"c"):
+        journal.append(0, payload)
+    disk.worn = (page,)
+    recovery = Journal.open(HOME / "journal", 64 * 1024, disk=disk).recover(0)
+    assert recovery.payloads == tuple(payload.encode() for payload in payloads)
+    assert (recovery.lost, recovery.clean) == (lost, False)
+
+
 def test_a_failed_sync_of_the_journal_is_repeated_and_then_an_error() -> None:
     disk = MemoryDisk()
     journal = Journal.open(HOME / "journal", 64 * 1024, disk=disk)
@@ -245,6 +270,7 @@ def test_a_failed_sync_of_the_journal_is_repeated_and_then_an_error() -> None:
 CHILD = """
 import random, sys
 from pathlib import Path
+from agent.spool.disk import PAGE
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
 spool = Spool.open(Path(sys.argv[1]), limit_bytes=8 << 20, segment_bytes=256 << 10)
@@ -281,7 +307,7 @@ def test_kill_9_at_random_moments_keeps_every_append_that_returned(tmp_path: Pat
         gaps = spool.pending_gaps()
         assert {gap.kind for gap in gaps} <= {GapKind.INTERRUPTED, GapKind.EVICTED}
         named = {each for gap in gaps for each in range(gap.first_sequence, gap.last_sequence + 1)}
-        torn = {gap.first_sequence for gap in gaps if gap.kind is GapKind.INTERRUPTED}
+        torn = {gap.first_sequence for gap in gaps if gap.kind == GapKind.INTERRUPTED}
         assert sealed - set(records) - acknowledged <= named - torn
         assert not sealed & torn
         assert all(data == random.Random(each).randbytes(each * 7919 % 40000) for each, data in records.items())

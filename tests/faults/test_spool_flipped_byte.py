@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(180)
 HOME = Path("/spool")
-LIMIT = 640 * 1024
+LIMIT = 768 * 1024
 PAYLOADS = [random.Random(number).randbytes(size) for number, size in enumerate((10, 5000, 3840, 3841, 9000, 1))]
 LAST_PAYLOAD = range(9 * 4096 + 128, 9 * 4096 + 129)
 """Where the last record's payload lies: damaged between two whole heads it was written once, whatever came then."""
@@ -61,7 +61,7 @@ def expectation(disk: MemoryDisk, *, clean: bool) -> Callable[[str, int], None]:
         assert [line["sequence"] for line in named] == list(missing)
         for gap in gaps:
             torn = not clean and gap.first_sequence == 5 and offset not in LAST_PAYLOAD
-            assert gap.kind is (GapKind.INTERRUPTED if torn else GapKind.CORRUPT)
+            assert gap.kind == (GapKind.INTERRUPTED if torn else GapKind.CORRUPT)
             assert gap.frames == gap.first_sequence
         disk.kill()
         disk.inodes = {name: inode for name, inode in disk.inodes.items() if name in before}

@@ -83,8 +83,8 @@ def check(disk: MemoryDisk, diary: Diary) -> None:
             assert record.payload == payload
         elif sequence not in diary.acknowledged:
             assert any(gap.first_sequence <= sequence <= gap.last_sequence for gap in gaps), sequence
-    assert not [gap for gap in gaps if gap.kind is GapKind.CORRUPT]
-    assert sum(gap.frames for gap in gaps if gap.kind is GapKind.DROPPED) >= diary.dropped_frames
+    assert not [gap for gap in gaps if gap.kind == GapKind.CORRUPT]
+    assert sum(gap.frames for gap in gaps if gap.kind == GapKind.DROPPED) >= diary.dropped_frames
     if spool.read(newest + 1) is None:
         assert list(recovered[: len(diary.journaled)]) == diary.journaled
     else:

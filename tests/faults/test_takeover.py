@@ -134,7 +134,7 @@ def check(car: Car) -> list[Batch]:
     assert set(found) <= set(range(car.fed))
     gaps = [gap for batch in batches for gap in batch.gaps] + list(car.spool.pending_gaps())
     assert len(gaps) == len(set(gaps)), "a gap was told twice"
-    interruptions = [gap for gap in gaps if gap.kind is GapKind.INTERRUPTED]
+    interruptions = [gap for gap in gaps if gap.kind == GapKind.INTERRUPTED]
     for number in set(range(car.fed)) - set(found):
         assert _told(int(car.fed_ns[number]), interruptions), number
     assert all(len(batch.groups[0].time_ns) == batch.frames for batch in batches)
@@ -248,7 +248,7 @@ def test_a_start_that_stored_nothing_does_not_tell_the_interruption_again(shelf:
         end(car, "killed")
         car.start()
     (gap,) = car.spool.pending_gaps()
-    assert gap.kind is GapKind.INTERRUPTED
+    assert gap.kind == GapKind.INTERRUPTED
     assert gap.end_ns == car.clock.now_ns
 
 

@@ -30,7 +30,7 @@ VEHICLE = "car-1"
 TOPICS = ("canferry/{vehicle}/batch", "canferry/{vehicle}/catalog")
 CONFIG = """
 [vehicle]
-id = "car-1"
+id = "{vehicle}"
 [[bus]]
 name = "car"
 interface = "simulator"
@@ -98,10 +98,17 @@ async def agent(
     mqtt: str = "",
     buses: str = "",
     spool: Path | None = None,
+    vehicle: str = VEHICLE,
 ) -> AsyncIterator[Running]:
     """The daemon, its sources open; stopped at the end where the test has not done so."""
     file = folder / "agent.toml"
-    settings = {"spool": spool or folder / "spool", "port": port, "limit": limit, "grace": grace}
+    settings = {
+        "spool": spool or folder / "spool",
+        "port": port,
+        "limit": limit,
+        "grace": grace,
+        "vehicle": vehicle,
+    }
     file.write_text(CONFIG.format(**settings, mqtt=mqtt, buses=buses))
     stop = asyncio.Event()
     started: asyncio.Future[daemon.Gauges] = asyncio.get_running_loop().create_future()

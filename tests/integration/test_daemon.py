@@ -137,7 +137,7 @@ async def test_a_modem_is_told_of_and_its_changes_are_logged(tmp_path: Path, man
         await agent.said("network_changed", registration="roaming", before="home", operator="Orange F")
         await manager.hears("modem roaming")
         modem.unplug()
-        await agent.said("port_down", name="modem")
+        await agent.said("port_down", port=str(modem.path))
         await manager.hears("; modem down")
         answering.cancel()
         assert await agent.stop() == 0
@@ -262,6 +262,7 @@ async def test_a_reload_that_raises_what_nobody_expected_changes_nothing(
         ('"500ms"', '"5 parsecs"', "batch.interval"),
         ('"simulator"', '"simulator"\ndbc = ["missing.dbc"]', "missing.dbc"),
         ('path = "spool"', 'path = "agent.toml/spool"', "spool.path"),
+        ('path = "spool"', 'path = "elsewhere"', "spool to "),
     ],
 )
 async def test_sighup_with_anything_wrong_changes_nothing(tmp_path: Path, old: str, new: str, reason: str) -> None:

@@ -94,7 +94,7 @@ def of_wide(name: str, table: Any) -> Samples:
     for can_id, rows in frame.groupby("id", sort=False):
         times = np.array(milliseconds(rows["time"]))
         for signal in frame.columns:
-            if signal not in ("time", "id", "vehicle", "day"):
+            if signal not in ("time", "id", "extended", "vehicle", "day"):
                 there = rows[signal].notna().to_numpy()
                 if there.any():
                     values = rows[signal].to_numpy()[there].tolist()

@@ -129,11 +129,41 @@ async def test_lines_stream_to_stdout_once_the_catalog_is_there(broker: Mosquitt
         "t": 1700000000.0,
         "bus": "can0",
         "id": 260,
+        "extended": False,
         "message": "STEER",
         "signals": {"ANGLE": -1.5, "TORQUE": -100, "STATE": 0},
     }
     assert (status, rest) == (0, "")
     assert "1 batches" in errors
+
+
+async def test_a_folder_that_another_one_receives_into_is_refused(broker: Mosquitto, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    async with receiving(broker, "--out", out) as process:
+        second = await start("--broker", broker.url(), "--out", out, "--for", "5")
+        _, told = await second.communicate()
+        status, _, errors = await end(process)
+
+    assert second.returncode == 1
+    assert told.decode() == (
+        f"canferry: {out}: another process receives into this folder: end it first, or name another\n"
+    )
+    assert (status, errors) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["--json"], ["--json", "--format", "csv"], []])
+async def test_batches_without_their_catalog_are_told_at_the_end(
+    broker: Mosquitto, tmp_path: Path, arguments: list[str]
+) -> None:
+    out = tmp_path / "out"
+    async with receiving(broker, "--out", str(out), *arguments) as process:
+        await publish(broker, batch(0, [steer(START, 0)]), batch(1, [steer(START, 1)]))
+        async with asyncio.timeout(60):
+            while len(list(out.rglob("*.batch.zst"))) < 2:
+                await asyncio.sleep(0.02)
+        _, told, _ = await end(process)
+
+    assert ('"waiting_for_catalog": 2,' if arguments else "2 waiting for their catalog") in told
 
 
 async def test_the_time_given_ends_it(broker: Mosquitto, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent.uplink.backoff import Backoff
 from agent.uplink.link import MqttTransport
-from agent.uplink.subscriber import MqttSubscriber
+from agent.uplink.subscriber import CUT_OFF_MAX, MqttSubscriber
 from agent.uplink.transport import RefusedError, Trouble
 from tests.integration.mosquitto import Certificates, free_port, running
 from tests.integration.proxy import TcpProxy
@@ -282,3 +283,22 @@ async def test_a_subscription_that_is_not_granted_is_told(version: Any) -> None:
             async with MqttSubscriber(mqtt, ["canferry/#"]):
                 pass
         assert caught.value.trouble is Trouble.UNAUTHORIZED
+
+
+async def test_who_is_cut_off_by_another_with_its_id_is_told_and_told_when_it_is_back(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path / "broker") as broker,
+        subscriber(broker.port) as first,
+        subscriber(broker.port) as second,
+    ):
+        with capture_logs() as logs:
+            async with asyncio.TaskGroup() as group:
+                fighting = [group.create_task(receive(source, 1)) for source in (first, second)]
+                while sum("hint" in line for line in logs) < 2:
+                    await asyncio.sleep(0.02)
+                for task in fighting:
+                    task.cancel()
+    losses = [line for line in logs if line["event"] == "link_lost"]
+    assert all("hint" not in line for line in losses[: CUT_OFF_MAX - 1])
+    assert "another client connects with the same client id" in next(line["hint"] for line in losses if "hint" in line)
+    assert {line["log_level"] for line in logs if line["event"] == "link_up"} == {"warning"}

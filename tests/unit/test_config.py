@@ -12,7 +12,6 @@ import pytest
 
 from agent.cellular.budget import Plan
 from agent.config import (
-    PAYLOAD_BYTES_MAX,
     Config,
     config_from_arguments,
     demo_car_dbc,
@@ -587,10 +586,6 @@ def test_every_default_is_itself_accepted(configured: Configured) -> None:
             lines.append(f"{key} = {value}" if type(value) is int else f'{key} = "{value}"')
     config = configured.load(SMALLEST + "\n".join(lines))
     assert config == configured.load(SMALLEST)
-
-
-def test_the_largest_batch_fits_all_brokers() -> None:
-    assert PAYLOAD_BYTES_MAX == 120 * 1024
 
 
 def test_dbc_arguments_name_their_bus_or_serve_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from agent import journald
 from agent.journald import ENTRY_BYTES_MAX, NAME_LENGTH_MAX, VALUE_BYTES_MAX, Journal, entry, is_connected, name_of
-from agent.log import configure_logging
+from agent.log import Logging, configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,9 +142,8 @@ def test_only_the_stream_that_the_manager_named_is_the_journals(tmp_path: Path) 
 def say(tmp_path: Path, shape: Any = "auto") -> list[str]:
     """Log to a stream of the service manager's; its lines."""
     with (tmp_path / "stderr").open("w") as stream:
-        configure_logging(
-            "info", shape, stream, journal=tmp_path / "socket", environment=environment(tmp_path / "stderr")
-        )
+        journal = Journal(tmp_path / "socket")
+        configure_logging("info", shape, stream, journal=journal, environment=environment(tmp_path / "stderr"))
         log = structlog.get_logger()
         log.debug("block_packed")
         log.warning("interface_down", bus="can0", hint="bring it up")
@@ -191,3 +190,16 @@ def test_the_priorities_are_those_of_syslog() -> None:
         syslog.LOG_INFO,
         syslog.LOG_DEBUG,
     ]
+
+
+def test_a_change_of_the_level_keeps_the_count_of_what_had_no_room(
+    tmp_path: Path, listening: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "socket")
+    journal.dropped = 2
+    with (tmp_path / "stderr").open("w") as stream:
+        for name, value in environment(tmp_path / "stderr").items():
+            monkeypatch.setenv(name, value)
+        Logging("info", "auto", stream, journal).set_level("debug")
+    dropped, changed = read(listening), read(listening)
+    assert (dropped["CODE"], dropped["COUNT"], changed["CODE"]) == ("lines_dropped", "2", "log_level_changed")

@@ -257,3 +257,23 @@ def test_the_level_changes_while_it_runs_and_a_configuration_sets_it_anew() -> N
     logging.configure("error", "json")
     assert (said(), logging.level) == ([], "error")
     assert [line["event"] for line in logging.recent.lines()] == ["link_lost"]
+
+
+def test_a_change_of_the_level_forgets_nothing_that_is_still_to_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    logging, log = Logging("info", "json", stream), structlog.get_logger()
+    for _ in range(BURST + 3):
+        log.warning("frames_dropped", bus="can0")
+    logging.toggle_debug()
+    log.warning("frames_dropped", bus="can0")  # its period goes on
+    assert [line["event"] for line in lines_of(stream)] == [*["frames_dropped"] * BURST, "log_level_changed"]
+    monkeypatch.setattr("agent.log.PERIOD_S", 0.0)  # it is over
+    log.warning("frames_dropped", bus="can0")
+    assert lines_of(stream)[-1]["repeats_left_out"] == 4
+
+
+def test_two_ports_that_fail_for_the_same_reason_are_two_things() -> None:
+    limited = Limited()
+    for _ in range(BURST + 1):
+        limited.say("port_down", port="/dev/ttyUSB1", reason="no such device")
+    assert limited.say("port_down", port="/dev/ttyUSB2", reason="no such device") is not None

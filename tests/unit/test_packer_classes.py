@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from agent.batch.codec import Batch
     from agent.config import Priority
+    from agent.stream import SealedBatch
 
 DRIVE = MessageDefinition("can0", 0x100, "DRIVE", 2, (SignalDefinition("SPEED", 0, 8), SignalDefinition("GEAR", 8, 8)))
 CATALOG = Catalog(("can0",), (DRIVE,))
@@ -220,6 +221,35 @@ def test_gaps_of_a_class_without_frames_are_told_with_the_next_batch_of_home() -
     (batch,) = car.batches("critical")
     assert (batch.frames, batch.groups) == (0, ())
     assert [gap.kind for gap in batch.gaps] == [GapKind.EVICTED]
+
+
+def test_gaps_of_a_class_that_is_used_no_more_are_told_without_rules_too() -> None:
+    store, leftover = ListStore("normal-1"), ListStore("bulk-1")
+    stores: dict[Priority, ListStore] = {"normal": store, "bulk": leftover}
+    streams = {name: Stream(CATALOG, each, settings(name), StoppedClock()) for name, each in stores.items()}
+    packer = Packer(Decoder(Plan(CATALOG.buses, CATALOG.messages)), streams)
+    for each in stores.values():
+        each.add_gap(Gap(GapKind.EVICTED, 1, 2, 3, each.stream, 0, 4))
+    packer.take(frames(0, [1] * 10))
+    assert not leftover.batches
+    packer.take(frames(11, [1] * 10))
+    told = [[gap.stream for gap in decode_batch(batch.payload).gaps] for batch in (*store.batches, *leftover.batches)]
+    assert told == [["normal-1"], ["bulk-1"]]
+
+
+def test_a_gap_of_home_waits_for_its_next_batch() -> None:
+    class Evicting(ListStore):
+        def append(self, batches: Sequence[SealedBatch]) -> None:
+            super().append(batches)
+            self.add_gap(Gap(GapKind.EVICTED, 1, 2, 3, self.stream, 0, 4))
+
+    for rules in ([], [FAST]):
+        car = Car(rules)
+        car.stores["normal"] = Evicting("normal-1")
+        car.wire()
+        for second in range(31):
+            car.packer.take(frames(second, [1] * 10))
+        assert [len(batch.gaps) for batch in car.batches("normal")] == [0, 1, 1]
 
 
 @pytest.mark.parametrize("cuts", [(30,), (7, 23, 30), tuple(range(1, 31))])

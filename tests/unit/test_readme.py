@@ -9,7 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from functools import cache
+from importlib.metadata import requires
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ from agent.collect.directory import Directory
 from agent.collect.parser import parse_condition
 from agent.config import Config, demo_car_dbc, inspect_config, load_config, sections
 from agent.decode.loading import load_databases
+from agent.log import ABOUT
 from agent.sources.interfaces import InterfaceState
 from agent.uplink import profiles
 from agent.uplink.labels import cloud_event
@@ -133,6 +136,10 @@ def logged_events() -> tuple[tuple[str, str], ...]:
 
 
 def events_of(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    return ((pattern(call.args[0]), level) for call, level in warnings_of(tree))
+
+
+def warnings_of(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
     levels = {
         target.id: "|".join(sorted({part.attr for part in ast.walk(node.value) if isinstance(part, ast.Attribute)}))
         for node in ast.walk(tree)
@@ -144,7 +151,7 @@ def events_of(tree: ast.Module) -> Iterator[tuple[str, str]]:
         name = ast.unparse(call.func)
         level = levels.get(name) or name.removeprefix("log.")
         if level in ("warning", "error", "exception", "critical") or name in levels:
-            yield pattern(call.args[0]), level
+            yield call, level
 
 
 def pattern(argument: ast.expr) -> str:
@@ -172,13 +179,90 @@ def test_every_level_is_the_one_that_is_logged() -> None:
                 assert set(re.findall("error|warning", level)) <= set(cells[0].split(", ")), name
 
 
+def test_every_warning_and_error_calls_the_same_by_the_same_name() -> None:
+    """As README says: what it is about, why, what to do. The rest are the event's own figures; a new one goes here."""
+    told = re.search(r"What a line is about stands in (.*?), why", README, re.DOTALL)
+    assert told is not None
+    assert re.findall(r"`(\w+)`", told[1]) == list(ABOUT)
+    for event, fields in logged_fields():
+        assert fields <= {*ABOUT, "reason", "hint"} | FIGURES, event
+        assert fields & {"reason", "hint"}, f"{event}: neither why nor what to do"
+
+
+FIGURES = {
+    *("before", "broker", "certificate", "channel", "interface", "place", "sim"),
+    *("batches", "commands", "copies", "failures", "frames", "frames_before", "frames_total", "late_s", "line", "lost"),
+    *(
+        "after_s",
+        "next_try_s",
+        "notes",
+        "offset",
+        "records",
+        "recovered",
+        "refused",
+        "seconds",
+        "segment_bytes",
+        "size_bytes",
+    ),
+    *("first", "last", "last_sequence", "sequence", "torn"),
+}
+
+
+def logged_fields() -> Iterator[tuple[str, set[str]]]:
+    """Event and fields of each warning and error in the code."""
+    for path in sorted((ROOT / "agent").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for call, _ in warnings_of(tree):
+            given = {each.arg for each in call.keywords if each.arg is not None}
+            spread = (ast.unparse(each.value) for each in call.keywords if each.arg is None)
+            yield pattern(call.args[0]), given.union(*(keys_of(tree, name) for name in spread))
+
+
+def keys_of(tree: ast.Module, name: str) -> set[str]:
+    """The keys of the dict of this name, as far as the file has them in so many words."""
+    keys = set()
+    for node in (node for node in ast.walk(tree) if isinstance(node, ast.Assign)):
+        for target in node.targets:
+            if ast.unparse(target) == name and isinstance(node.value, ast.Dict):
+                keys |= {ast.literal_eval(key) for key in node.value.keys if key is not None}
+            elif isinstance(target, ast.Subscript) and ast.unparse(target.value) == name:
+                keys.add(ast.literal_eval(target.slice))
+    return keys
+
+
 def test_every_command_is_in_the_table() -> None:
     told = rows("| command | does |")
     assert [name.split()[1] for name in told] == list(cli.COMMANDS)
 
 
-def test_the_reader_reads_what_the_decoder_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "_SPARSE_OVERHEAD", 0.7)  # sparse columns are rare: ask for some
+def test_every_package_that_is_asked_for_is_told_of() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [
+        package for name, extra in project["optional-dependencies"].items() if name != "test" for package in extra
+    ]
+    wanted = {re.split(r"[<>=[]", package)[0] for package in (*project["dependencies"], *extras)}
+    told = set(re.findall(r"\*\*([a-z-]+)\*\*", README.partition("Which package does what: ")[2].partition("\n\n")[0]))
+    assert told == wanted | {"paho-mqtt"}  # which comes with aiomqtt
+
+
+def test_every_room_is_on_the_map() -> None:
+    drawn = README.partition("\n    agent/\n")[2].partition("\n    dbc/")[0]
+    rooms = {f"{path.name}/" for path in (ROOT / "agent").iterdir() if (path / "__init__.py").exists()}
+    files = {path.name for path in (ROOT / "agent").glob("[!_]*.py")}
+    assert set(re.findall(r"\b\w+(?:/|\.py)", drawn)) == rooms | files
+
+
+def test_every_link_leads_somewhere() -> None:
+    headings = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall("^#+ (.*)", README, re.M)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        path, _, anchor = target.partition("#")
+        assert (ROOT / path).exists(), target
+        assert path or anchor in headings, target
+
+
+def test_the_reader_reads_what_the_decoder_reads(tmp_path: Path) -> None:
     content = batch(0, drive(), keep_unknown=True)
     assert kinds(content) == set(columns.Kind)
     path, catalog_path = tmp_path / "batch", tmp_path / "catalog"
@@ -205,7 +289,9 @@ def drive() -> list[Frame]:
         now = START + row * 10 * MS + dice.randrange(3) * MS
         frames.append(steer(now, row * row % 20_000, torque=torque, state=row in (200, 450)))
         frames.append(modes(now + MS, 1 + row % 2, dice.randbytes(4)))
-        frames.append((now + 2 * MS, 0, 0x7FF, bytes((row % 256, 7, dice.randrange(256)))))
+        noise = dice.randrange(1, 255)
+        alike, opposed = noise + dice.randrange(2), 255 - noise
+        frames.append((now + 2 * MS, 0, 0x7FF, bytes((row % 256, 7, noise, alike, opposed))))
     return frames
 
 
@@ -218,3 +304,9 @@ def expected_lines(content: bytes) -> Iterator[str]:
                 name = f"{message.name}.{message.signals[signal].name}"
             for row, raw in zip(group.rows(signal), column, strict=True):
                 yield f"{group.time_ns[row] / 1e9} {group.can_id:x} {name} {raw}"
+
+
+def test_udp_multicast_comes_with_the_extra_that_the_readme_names() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert "python-can[multicast]" in extras["demo"]
+    assert any(re.match("msgpack.*multicast", each) for each in requires("python-can") or ())

@@ -65,8 +65,8 @@ class Kind:
         signals: dict[str, float] = {"COUNT": number, "VALUE": value(number) * 0.5 - 7}
         if self.length > 8:
             signals["LAST"] = int.from_bytes(self.payload(number)[-4:], "big")
-        can_id = self.can_id & ~EXTENDED
-        return {"bus": self.bus, "id": can_id, "message": self.name, "signals": signals}
+        can_id, extended = self.can_id & ~EXTENDED, bool(self.can_id & EXTENDED)
+        return {"bus": self.bus, "id": can_id, "extended": extended, "message": self.name, "signals": signals}
 
 
 KINDS = (

@@ -14,7 +14,7 @@ from cantools.database.conversion import BaseConversion
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.batch.physical import is_whole, names, numeric, physical
+from agent.batch.physical import names, numeric, physical, reads_as_float
 from agent.model import SignalDefinition
 
 whole = st.integers(-(10**6), 10**6) | st.integers(-(2**63), 2**64)
@@ -86,8 +86,8 @@ def test_bits_above_the_field_change_nothing(signal: SignalDefinition, raw: list
 def test_a_whole_signal_has_only_integers(signal: SignalDefinition, raw: list[int]) -> None:
     values = physical(signal, np.array(raw, np.uint64)).tolist()
 
-    assert is_whole(signal) or all(isinstance(value, float) for value in values) or signal.scale == 1.0
-    assert not is_whole(signal) or all(isinstance(value, int) for value in values)
+    whole = not reads_as_float(signal) and not signal.scale % 1 and not signal.offset % 1
+    assert not whole or all(isinstance(value, int) for value in values)
 
 
 def test_names_are_found_by_the_signed_raw_value_before_scaling() -> None:

@@ -56,7 +56,7 @@ def test_a_driver_that_hangs_does_not_hold_up_the_end(
     ended = threading.Event()
 
     async def run() -> None:
-        line = Port("modem", str(terminal.path), driver.open, opened=lambda: None, received=lambda _: None)
+        line = Port({"port": str(terminal.path)}, driver.open, opened=lambda: None, received=lambda _: None)
         task = asyncio.create_task(line.run())
         await until(lambda: driver.asked and (step == "open" or line.state == "up"))
         task.cancel()
@@ -81,7 +81,7 @@ def test_a_driver_that_hangs_does_not_hold_up_the_end(
 async def test_a_line_that_opens_when_nobody_waits_any_more_is_closed_again(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path / "tty")
     driver = Driver(terminal.path, hangs_in="open")
-    line = Port("modem", str(terminal.path), driver.open, opened=lambda: None, received=lambda _: None)
+    line = Port({"port": str(terminal.path)}, driver.open, opened=lambda: None, received=lambda _: None)
     task = asyncio.create_task(line.run())
     await until(lambda: driver.asked)
     task.cancel()

@@ -10,6 +10,7 @@ import os
 import queue
 import secrets
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -414,7 +415,7 @@ def test_a_batch_that_no_file_of_the_spool_would_hold_is_refused_by_run_too(chec
     told = checked.only(f'{text}[batch]\nmax_bytes = "120KiB"\n', "error", "--offline")
     assert told == (
         'batch.max_bytes: "120KiB" is more than one file of the spool holds beside spool.limit = "1MiB"; '
-        'accepted: up to "88KiB", or a larger spool.limit'
+        'accepted: up to "72KiB", or a larger spool.limit'
     )
     assert cli.main(["run", "--config", str(checked.file)]) == 2
     assert told in checked.capsys.readouterr().err
@@ -437,9 +438,9 @@ def disk_with(monkeypatch: pytest.MonkeyPatch, free_bytes: int) -> None:
 def test_a_disk_without_room_for_what_run_takes_at_once_is_an_error(
     checked: Checked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk_with(monkeypatch, 3 << 20)
+    disk_with(monkeypatch, 2 << 20)
     assert checked.only(offline(), "error", "--offline") == (
-        f"spool.path: {checked.folder} has 3072KiB free, and run takes 5312KiB at once for state and journal; "
+        f"spool.path: {checked.folder} has 2048KiB free, and run takes 2112KiB at once for state and journal; "
         "accepted: a disk with room for them"
     )
 
@@ -590,6 +591,13 @@ def test_what_is_no_certificate_has_no_expiry_date(credentials: Path) -> None:
     for text in ("", "\n".join(pem[:3] + pem[-1:]), "\n".join([pem[0], pem[-1]])):
         with pytest.raises(ValueError, match="its expiry date cannot be read"):
             expiry_s(text)
+
+
+def test_values_in_the_place_of_a_certificates_are_not_read(credentials: Path) -> None:
+    der = bytearray(ssl.PEM_cert_to_DER_cert((credentials / "good.pem").read_text()))
+    der[0] = 0x31  # a SET
+    with pytest.raises(ValueError, match="its expiry date cannot be read"):
+        expiry_s(ssl.DER_cert_to_PEM_cert(bytes(der)))
 
 
 RULES = """

@@ -87,8 +87,8 @@ def test_the_agents_log_is_kept_aside_with_its_last_line_and_its_warnings() -> N
     for number in range(LINES_MAX + 5):
         event = {"timestamp": "…", "level": "warning", "event": "link_refused", "stream": "s", "failures": number}
         voice.write(json.dumps(event) + "\n")
-    voice.write(json.dumps({"timestamp": "…", "level": "info", "event": "batch_sealed", "bytes": 7}) + "\n")
+    voice.write(json.dumps({"timestamp": "…", "level": "info", "event": "batch_sealed", "size_bytes": 7}) + "\n")
     voice.write("no JSON\n")
-    assert voice.last == "batch_sealed bytes=7"
+    assert voice.last == "batch_sealed size_bytes=7"
     assert len(voice.warnings) == LINES_MAX
     assert voice.warnings[-1] == f"link_refused failures={LINES_MAX + 4}"

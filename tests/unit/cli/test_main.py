@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -69,6 +68,7 @@ def missing_log() -> LogFileError:
         (AgentError("the link is down"), 1),
         (LogFileError("drive.log: line 7: not a frame"), 1),
         (missing_log(), 2),
+        (ExceptionGroup("tasks", [AgentError("the link is down"), BrokenPipeError()]), 1),
         (ExceptionGroup("tasks", [AgentError("the link is down")]), 1),
         (ExceptionGroup("tasks", [AgentError("first"), ExceptionGroup("inner", [ConfigError("second")])]), 2),
     ],
@@ -98,6 +98,13 @@ def test_a_bug_keeps_its_traceback(command: Any) -> None:
     command(raising(ExceptionGroup("tasks", [AgentError("x"), ZeroDivisionError()])))
     with pytest.raises(ExceptionGroup):
         cli.main(["demo"])
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ExceptionGroup("tasks", [BrokenPipeError()])])
+def test_a_reader_that_leaves_is_no_line(command: Any, capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    command(raising(error))
+    assert cli.main(["demo"]) == 1
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), BaseExceptionGroup("tasks", [KeyboardInterrupt()])])
@@ -144,17 +151,3 @@ def test_help_lists_each_command_with_one_line(capsys: pytest.CaptureFixture[str
 def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     assert f"  canferry {name}" in capsys.readouterr().out.partition("\n")[2]
-
-
-@pytest.mark.parametrize(("terminal", "said"), [(True, b"? 21 ?C"), (False, "→ 21 °C".encode())])
-def test_what_a_locale_cannot_say_is_no_failure(terminal: bool, said: bytes) -> None:
-    class Out(io.TextIOWrapper):
-        def isatty(self) -> bool:
-            return terminal
-
-    written = io.BytesIO()
-    out = Out(written, encoding="ascii")
-    cli.speak(out)
-    out.write("→ 21 °C")
-    out.flush()
-    assert written.getvalue() == said

@@ -48,7 +48,7 @@ def test_a_replay_neither_disconnects_the_vehicles_agent_nor_speaks_for_it(tmp_p
     config = replayed(tmp_path)
     options = mqtt_options(config)
     assert (options.host, options.client_id, options.will_topic) == ("elsewhere", "car-1-replay", "")
-    assert sender_options(config).status is None
+    assert sender_options(config).status == ""
     assert sender_options(config).vehicle == "car-1"
 
 

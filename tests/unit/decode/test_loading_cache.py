@@ -63,10 +63,11 @@ def test_a_damaged_cache_is_not_believed(dbc: Path, kept: Path) -> None:
 
 def test_only_the_latest_definitions_are_kept(dbc: Path, tmp_path: Path) -> None:
     loaded = load_databases([("can0", dbc)], isolated=False)
+    (tmp_path / f"old{cache.SUFFIX}.part").write_bytes(b"cut off")
     for number in range(7):
         cache.keep(tmp_path / f"{number}{cache.SUFFIX}", loaded)
-    assert len(list(tmp_path.glob(f"*{cache.SUFFIX}"))) == cache.FILES_MAX
-    assert not list(tmp_path.glob("*.new"))
+    kept = [f"{number}{cache.SUFFIX}" for number in range(7 - cache.FILES_MAX, 7)]
+    assert sorted(path.name for path in tmp_path.iterdir() if path != dbc) == kept
 
 
 def test_a_cache_that_cannot_be_written_changes_nothing(dbc: Path, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_data_plan_that_nothing_waits_for_is_no_matter() -> None:
 
 def test_a_receivers_port_that_may_not_be_opened_is_told_as_that() -> None:
     reason = "[Errno 13] could not open port /dev/ttyUSB1: [Errno 13] Permission denied: '/dev/ttyUSB1'"
-    said = Said(time_ns=NOW_NS, level="warning", event="port_down", about="name=powertrain port=can0", reason=reason)
+    said = Said(time_ns=NOW_NS, level="warning", event="port_down", about="bus=powertrain port=can0", reason=reason)
     (finding,) = diagnose(snapshot(bus_state="down", bus_interface="gnss", said=(said,)))
     assert (finding.code, finding.about) == ("bus_no_permission", "powertrain")
 

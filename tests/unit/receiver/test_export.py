@@ -32,7 +32,7 @@ def test_a_frame_is_one_line_exactly_as_the_contract_says(tmp_path: Path) -> Non
     exported(tmp_path)
 
     assert (tmp_path / "out.jsonl").read_text() == (
-        '{"t": 1700000000.123, "bus": "can0", "id": 260, "message": "STEER", '
+        '{"t": 1700000000.123, "bus": "can0", "id": 260, "extended": false, "message": "STEER", '
         '"signals": {"ANGLE": -1.5, "TORQUE": -10, "STATE": 1}}\n'
     )
 
@@ -72,9 +72,22 @@ def test_raw_frames_of_unknown_ids_keep_their_bytes(tmp_path: Path) -> None:
     _, lines = exported(tmp_path)
 
     assert lines == [
-        {"t": 1700000000.0, "bus": "can0", "id": 0x7FF, "message": None, "data": "00ff10"},
-        {"t": 1700000000.001, "bus": "can1", "id": 0x123, "message": None, "data": ""},
+        {"t": 1700000000.0, "bus": "can0", "id": 0x7FF, "extended": False, "message": None, "data": "00ff10"},
+        {"t": 1700000000.001, "bus": "can1", "id": 0x123, "extended": True, "message": None, "data": ""},
     ]
+
+
+def test_an_id_of_11_bits_is_not_the_same_of_29(tmp_path: Path) -> None:
+    frames = [(START, 0, 0x123, b"\x01"), (START + MS, 0, 0x123 | EXTENDED, b"\x02")]
+    store(tmp_path, 0, batch(0, frames, keep_unknown=True))
+
+    _, lines = exported(tmp_path)
+    assert [(line["id"], line["extended"], line["data"]) for line in lines] == [
+        (0x123, False, "01"),
+        (0x123, True, "02"),
+    ]
+    _, rows = exported(tmp_path, name="csv")
+    assert rows[1:] == ["1700000000.000,can0,291,,data,01,,false", "1700000000.001,can0,291,,data,02,,true"]
 
 
 def test_frames_of_all_batches_and_streams_come_in_time_order_each_once(tmp_path: Path) -> None:
@@ -118,10 +131,10 @@ def test_csv_has_one_line_a_value_with_the_unit_quoted_where_it_must(tmp_path: P
     _, lines = exported(tmp_path, name="csv", choices=True)
 
     assert lines == [
-        "time,bus,id,message,signal,value,unit",
-        "1700000000.000,can0,260,STEER,ANGLE,-1.5,deg",
-        '1700000000.000,can0,260,STEER,TORQUE,-10,"N,m"',
-        '1700000000.000,can0,260,STEER,STATE,"On ""line""",',
+        "time,bus,id,message,signal,value,unit,extended",
+        "1700000000.000,can0,260,STEER,ANGLE,-1.5,deg,false",
+        '1700000000.000,can0,260,STEER,TORQUE,-10,"N,m",false',
+        '1700000000.000,can0,260,STEER,STATE,"On ""line""",,false',
     ]
 
 
@@ -227,7 +240,14 @@ def test_events_have_lines_of_their_own_in_time_order(tmp_path: Path) -> None:
 
     assert [line.get("event") for line in lines] == [None, "triggered", None, "absent"]
     assert lines[1] == {"t": 1700000000.002, "event": "triggered", "subject": "hard_braking", "detail": "recorded"}
-    assert lines[3] == {"t": 1700000001.0, "event": "absent", "subject": "can0.STEER", "id": 260, "detail": ""}
+    assert lines[3] == {
+        "t": 1700000001.0,
+        "event": "absent",
+        "subject": "can0.STEER",
+        "id": 260,
+        "extended": False,
+        "detail": "",
+    }
     assert summary.events == 2
 
 

@@ -10,6 +10,7 @@ import pytest
 from pyarrow import dataset, parquet
 
 from agent.errors import ConfigError
+from agent.model import EXTENDED
 from agent.receiver import folders, wide
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
@@ -44,8 +45,8 @@ def test_a_message_is_a_table_with_a_column_a_signal(tmp_path: Path) -> None:
     table: Any = parquet.read_table(tmp_path / "out" / "can0.STEER.parquet")
     rows = [{key: value for key, value in row.items() if key != "time"} for row in table.to_pylist()]
     assert rows == [
-        {"id": 260, "ANGLE": -1.5, "TORQUE": -10.0, "STATE": 1.0},
-        {"id": 260, "ANGLE": -2.0, "TORQUE": -10.0, "STATE": 0.0},
+        {"id": 260, "extended": False, "ANGLE": -1.5, "TORQUE": -10.0, "STATE": 1.0},
+        {"id": 260, "extended": False, "ANGLE": -2.0, "TORQUE": -10.0, "STATE": 0.0},
     ]
     assert table.schema.field("ANGLE").metadata == {b"unit": b"deg"}
     assert json.loads(table.schema.field("STATE").metadata[b"values"]) == {"0": "Off", "1": 'On "line"'}
@@ -53,6 +54,21 @@ def test_a_message_is_a_table_with_a_column_a_signal(tmp_path: Path) -> None:
     assert (mode["KIND"], mode["SPEED"], mode["COUNT"]) == (2.0, None, 7.0)
     (raw,) = parquet.read_table(tmp_path / "out" / "can0.unknown.parquet").to_pylist()
     assert (raw["id"], raw["data"]) == (0x7FF, b"\x01\x02")
+
+
+@pytest.mark.parametrize("arrangement", [Arrangement(), Arrangement(wide=True)])
+def test_an_id_of_11_bits_is_not_the_same_of_29(tmp_path: Path, arrangement: Arrangement) -> None:
+    frames = [(START, 0, 0x123, b"\x01"), (START + MS, 0, 0x123 | EXTENDED, b"\x02")]
+    store(tmp_path / "in", 0, batch(0, frames, keep_unknown=True))
+
+    exported(tmp_path, arrangement)
+
+    file = "out/can0.unknown.parquet" if arrangement.wide else "out"
+    rows = parquet.read_table(tmp_path / file).to_pylist()
+    assert [(row["id"], row["extended"], row["data"]) for row in rows] == [
+        (0x123, False, b"\x01"),
+        (0x123, True, b"\x02"),
+    ]
 
 
 def test_days_and_vehicles_are_partitions(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,6 +71,37 @@ def test_a_file_stored_just_before_the_power_went_is_known_without_the_ledger(tm
     assert Inbox(tmp_path).accept(batch(0, FRAMES)).verdict is Verdict.DUPLICATE
 
 
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize("step", ["make_folder", "write_durably", "GapLedger.add", "StreamLedger.add"])
+def test_killed_at_any_step_it_knows_the_batch_and_its_gaps_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, done: bool
+) -> None:
+    gap = Gap(GapKind.DROPPED, 1, 2, 3, detail="can0")
+    payload = batch(0, FRAMES, gaps=(gap,))
+    inbox = Inbox(tmp_path)
+    real = operator.attrgetter(step)(module)
+
+    def killed(*arguments: object) -> None:
+        if done:
+            real(*arguments)
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{module.__name__}.{step}", killed)
+        with pytest.raises(KilledError):
+            inbox.accept(payload)
+
+    verdict = Inbox(tmp_path).accept(payload).verdict
+
+    stored = list(tmp_path.rglob("*.batch.zst"))
+    assert (verdict, len(stored)) in [(Verdict.BATCH, 1), (Verdict.DUPLICATE, 1)]
+    assert [(each.kind, each.frames) for each in Inbox(tmp_path).report()] == [("dropped", 3)]
+
+
 @pytest.mark.parametrize("torn", ["1 1 0", "12", "\x00\x00\x00", "9 1 0 0\n", "a b c d\n", "5\n"])
 def test_a_torn_or_foreign_line_of_the_ledger_is_left_out(torn: str, tmp_path: Path) -> None:
     Inbox(tmp_path).accept(batch(0, FRAMES))
@@ -103,6 +135,14 @@ def test_gap_records_survive_a_restart_and_are_written_once(tmp_path: Path) -> N
 
     assert [(gap.kind, gap.first_sequence, gap.frames) for gap in report] == [("dropped", -1, 3), ("missing", 1, -1)]
     assert len((tmp_path / "car-1/gaps.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_gap_of_a_kind_that_only_a_newer_agent_knows_is_kept_and_reported(tmp_path: Path) -> None:
+    told = (Gap("forgotten", 1, 2, 3, detail="newer"),)
+
+    assert Inbox(tmp_path).accept(batch(0, FRAMES, gaps=told)).verdict is Verdict.BATCH
+
+    assert [(gap.kind, gap.frames, gap.detail) for gap in Inbox(tmp_path).report()] == [("forgotten", 3, "newer")]
 
 
 @pytest.mark.parametrize("name", ["../../etc", "/etc/x", "..", ".", "catalogs", "rejected", "a/b", "a\x00b", "ü"])
@@ -155,6 +195,19 @@ def test_what_is_no_batch_is_set_aside_and_counted_within_bounds(
     assert inbox.counts[Verdict.REJECTED] == 4
     assert files(tmp_path) == ["rejected/000000.payload", "rejected/000001.payload"]
     assert Inbox(tmp_path).accept(b"more").path is None
+
+
+def test_what_was_set_aside_is_never_overwritten(tmp_path: Path) -> None:
+    for junk in (b"0", b"1", b"2"):
+        Inbox(tmp_path).accept(junk)
+    (tmp_path / "rejected/000000.payload").rename(tmp_path / "looked at")
+    (tmp_path / "rejected/note.payload").write_bytes(b"a person's")
+
+    inbox, other = Inbox(tmp_path), Inbox(tmp_path)
+    inbox.accept(b"3")
+    other.accept(b"4")
+
+    assert [(tmp_path / f"rejected/{n:06d}.payload").read_bytes() for n in range(1, 5)] == [b"1", b"2", b"3", b"4"]
 
 
 def test_a_payload_that_grows_beyond_all_bounds_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

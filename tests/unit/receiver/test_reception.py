@@ -104,11 +104,35 @@ async def test_a_batch_waits_for_its_catalog_to_be_written_decoded(tmp_path: Pat
     out = tmp_path / "car-1/normal-1/000000000000.jsonl"
 
     await take(inbox, [message(tmp_path, batch(0, [steer(START, 3)]))], decoded)
-    assert (decoded.waiting, out.exists()) == (1, False)
+    assert not out.exists()
     await take(inbox, [message(tmp_path, catalog(), "catalog")], decoded)
 
-    assert decoded.waiting == 0
     assert json.loads(out.read_text())["signals"]["ANGLE"] == -1.5
+
+
+@pytest.mark.parametrize("name", [None, "jsonl"])
+async def test_batches_without_their_catalog_are_counted_decoded_or_not(tmp_path: Path, name: str | None) -> None:
+    inbox = Inbox(tmp_path)
+    decoded = DecodedOutput(name) if name else None
+    reception = Reception(inbox, TOPICS, lambda accepted, size: None, decoded)
+    batches = [message(tmp_path, batch(number, [steer(START, 1)])) for number in (0, 1, 1)]
+
+    await reception.take(stream(batches))
+    assert reception.waiting == 2
+    await reception.take(stream([message(tmp_path, catalog(), "catalog")]))
+    assert reception.waiting == 0
+    await reception.take(stream([message(tmp_path, batch(2, [steer(START, 1)]))]))
+    assert reception.waiting == 0
+
+
+async def test_a_catalog_that_came_in_an_earlier_run_is_not_waited_for(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    await take(inbox, [message(tmp_path, catalog(), "catalog")])
+    reception = Reception(inbox, TOPICS, lambda accepted, size: None)
+
+    await reception.take(stream([message(tmp_path, batch(0, [steer(START, 1)]))]))
+
+    assert reception.waiting == 0
 
 
 async def test_lines_on_stdout_name_the_vehicle_and_leave_no_batch_behind(tmp_path: Path) -> None:

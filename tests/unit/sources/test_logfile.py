@@ -111,7 +111,7 @@ def test_a_bad_line_costs_itself_is_counted_and_logged_once(tmp_path: Path) -> N
     assert frames.can_id.tolist() == [1, 2, 3]
     assert reader.refused == 2
     (line,) = [line for line in lines if line["event"] == "log_line_refused"]
-    assert (line["line"], line["text"], line["path"]) == (2, "rubbish", str(path))
+    assert (line["line"], line["reason"], line["path"]) == (2, "not a frame: 'rubbish'", str(path))
 
 
 def test_a_torn_last_line_costs_itself(tmp_path: Path) -> None:

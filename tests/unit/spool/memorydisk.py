@@ -142,6 +142,13 @@ class MemoryDisk(Disk):
         self.write(file, offset, bytes(size - offset))
         self.sync(file)
 
+    def truncate(self, file: int, size: int) -> None:
+        inode = self.handles[file]
+        self._step("truncate", self._path(inode))
+        del inode.cached[size:]
+        del inode.durable[size:]
+        inode.unsynced = [(offset, data[: size - offset]) for offset, data in inode.unsynced if offset < size]
+
     def forget_cached(self, file: int) -> None:
         inode = self.handles[file]
         inode.cached = bytearray(inode.durable)

@@ -74,12 +74,43 @@ def test_a_full_journal_says_so_and_goes_on_after_recycling() -> None:
     count = 0
     while journal.append(0, bytes(3900)):
         count += 1
-    assert count == 15 * 3 // 4  # the last quarter is kept for `replace`
-    assert not journal.append(0, b"x")
+    assert count == 15 // 2  # the rest is kept for `replace`
     assert not journal.append(0, bytes(1 << 20))
     journal.recycle()
     assert journal.append(1, b"x")
     assert len(disk.inodes[str(PATH)].cached) == 64 * 1024
+
+
+def test_small_payloads_may_fill_three_quarters() -> None:
+    journal = opened(MemoryDisk())
+    assert [journal.append(0, b"x") for _ in range(12)] == [True] * 11 + [False]
+
+
+def test_what_was_appended_always_has_room_to_be_replaced() -> None:
+    journal = opened(MemoryDisk())
+    parts = []
+    while journal.append(0, bytes(9000)):
+        parts.append(bytes(9000))
+    assert journal.replace(0, [b"".join(parts)])
+
+
+def test_a_larger_file_is_cut_off_when_nothing_in_it_is_needed_any_more() -> None:
+    disk = MemoryDisk()
+    journal = opened(disk)
+    parts = [bytes([number]) * 8000 for number in range(3)]
+    assert all(journal.append(0, part) for part in parts)
+    for _ in range(2):  # the first start is cut off before what is recovered is spooled
+        disk.kill()
+        journal = Journal.open(PATH, 16 * 1024, disk=disk)
+        assert journal.recover(0).payloads == tuple(parts)
+        assert journal.replace(0, parts), "there is as much room as in the larger file"
+        assert len(disk.inodes[str(PATH)].cached) == 64 * 1024
+    journal.recycle()
+    journal.start()
+    assert len(disk.inodes[str(PATH)].cached) == 16 * 1024
+    assert journal.append(3, b"x")
+    disk.kill()
+    assert Journal.open(PATH, 16 * 1024, disk=disk).recover(3).payloads == (b"x",)
 
 
 def test_a_clean_stop_is_told_from_a_kill() -> None:

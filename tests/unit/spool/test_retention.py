@@ -9,19 +9,26 @@ from hypothesis import strategies as st
 
 from agent.errors import SpoolError
 from agent.spool.disk import PAGE
-from agent.spool.retention import SEGMENTS_MIN, Layout, Step, excess, layout, next_step
+from agent.spool.journal import JOURNAL_BYTES
+from agent.spool.retention import JOURNAL_BYTES_MIN, SEGMENTS_MIN, Layout, Step, excess, layout, next_step
 from agent.spool.state import STATE_BYTES
 
-ROOM = Layout(segment_bytes=100, segments_bytes=800, aside_bytes=10)
+ROOM = Layout(segment_bytes=100, segments_bytes=800, aside_bytes=10, journal_bytes=50)
 
 
 @settings(deadline=None)
-@given(st.integers(1 << 20, 1 << 40), st.integers(PAGE, 1 << 30))
-def test_the_parts_of_the_limit_add_up_to_no_more_than_it(limit: int, segment: int) -> None:
-    room = layout(limit, segment)
-    assert room.segments_bytes + 2 * room.aside_bytes + STATE_BYTES <= limit
+@given(st.integers(1 << 20, 1 << 40), st.integers(PAGE, 1 << 30), st.integers(1, 3))
+def test_the_parts_of_the_limit_add_up_to_no_more_than_it(limit: int, segment: int, spools: int) -> None:
+    room = layout(limit, segment, spools)
+    assert room.segments_bytes + spools * (2 * room.aside_bytes + STATE_BYTES + room.journal_bytes) <= limit
     assert room.segments_bytes >= SEGMENTS_MIN * room.segment_bytes
-    assert room.segment_bytes % PAGE == 0
+    assert JOURNAL_BYTES_MIN <= room.journal_bytes <= JOURNAL_BYTES
+    assert {each % PAGE for each in (room.segment_bytes, room.aside_bytes, room.journal_bytes)} == {0}
+
+
+@pytest.mark.parametrize(("limit", "spools", "journal"), [(512, 3, 4096), (32, 1, 4096), (4, 3, 168), (1, 1, 128)])
+def test_a_journal_is_an_eighth_of_a_small_limit(limit: int, spools: int, journal: int) -> None:
+    assert layout(limit << 20, 1 << 22, spools).journal_bytes == journal << 10
 
 
 def test_a_limit_that_cannot_work_is_refused_with_one_that_does() -> None:

@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.model import GapKind
 from agent.spool import retention
 from agent.spool.room import Room
+from agent.spool.shelf import Shelf
 from agent.spool.store import Spool
 from tests.unit.spool.memorydisk import MemoryDisk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-LIMIT = 2 << 20
+    import pytest
+
+LIMIT = 9 << 18
 CLASSES = ("bulk", "normal", "critical")
 
 
@@ -66,7 +69,7 @@ def test_bulk_gives_way_to_normal_and_both_to_critical() -> None:
     assert unit.records()[:2] == [0, 0]
     assert unit.used_bytes() <= unit.room.layout.segments_bytes
     for spool, evicted in ((unit.bulk, 200), (unit.normal, 20)):
-        gaps = [gap for gap in spool.pending_gaps() if gap.kind is GapKind.EVICTED]
+        gaps = [gap for gap in spool.pending_gaps() if gap.kind == GapKind.EVICTED]
         assert sum(gap.frames for gap in gaps) == evicted
 
 
@@ -102,3 +105,36 @@ def test_what_is_past_its_time_to_live_is_given_up_and_told() -> None:
     (gap,) = unit.bulk.pending_gaps()
     assert (gap.kind, gap.first_sequence, gap.last_sequence, gap.frames) == (GapKind.EVICTED, 1, 2, 2)
     assert gap.detail == "past its time to live"
+
+
+def test_a_clock_that_was_set_hides_nothing_that_is_past_its_time_to_live() -> None:
+    unit = Unit()
+    ends_ns = (50, 900, 60, 30, 800, 70)
+    for end_ns in ends_ns:
+        fill(unit.bulk, 1, end_ns=end_ns)
+    unit.bulk.acknowledge(2)
+    unit.bulk.expire(before_ns=100, since_ns=40)
+    assert [record.end_ns for record in unit.bulk.oldest(limit=10)] == [900, 30, 800]
+    assert [gap.first_sequence for gap in unit.bulk.pending_gaps()] == [0, 5]
+    assert unit.bulk.stats().evicted_records == 2
+
+
+def test_what_may_stay_is_not_searched_for_one_record_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = Unit(8 << 20)
+    fill(unit.bulk, 200, end_ns=500)
+    searched = 0
+    find, following = Shelf.find, Shelf.following
+
+    def counted(search: Callable[[Shelf, int], Any]) -> Callable[[Shelf, int], Any]:
+        def searching(shelf: Shelf, sequence: int) -> Any:
+            nonlocal searched
+            searched += 1
+            return search(shelf, sequence)
+
+        return searching
+
+    monkeypatch.setattr(Shelf, "find", counted(find))
+    monkeypatch.setattr(Shelf, "following", counted(following))
+    unit.bulk.expire(before_ns=100, since_ns=10)
+    assert searched <= 2
+    assert unit.records()[0] == 200

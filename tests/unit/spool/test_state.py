@@ -6,11 +6,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.model import Gap, GapKind
+from agent.spool.account import STREAMS_MAX
 from agent.spool.ledger import DETAIL_BYTES_MAX, GAPS_MAX, STREAM_BYTES_MAX, Entry
-from agent.spool.state import COPY_BYTES, RANGES_MAX, STATE_BYTES, State, StateFile
+from agent.spool.state import COPY_BYTES, RANGES_MAX, STATE_BYTES, State, StateFile, Stream
 from tests.unit.spool.memorydisk import MemoryDisk, PowerCutError
 
 PATH = Path("/spool/state")
@@ -19,7 +21,7 @@ PATH = Path("/spool/state")
 def state(number: int) -> State:
     """Longer than a sector, so that it can be torn."""
     gaps = tuple(Entry(Gap(GapKind.DROPPED, number, detail="d" * 100), number) for _ in range(10))
-    return State((("s", 0),), number, number, number, ((number + 2, number + 3),), gaps)
+    return State((Stream("s", 0),), number, number, number, ((number + 2, number + 3),), gaps)
 
 
 def test_the_newest_state_is_found_again() -> None:
@@ -50,7 +52,7 @@ def test_the_largest_state_fits_its_copy() -> None:
     big = 2**63 - 1
     gap = Gap(GapKind.INTERRUPTED, big, big, big, "s" * STREAM_BYTES_MAX, big, big, "d" * DETAIL_BYTES_MAX)
     largest = State(
-        (("s" * 32, big),) * 8,
+        (Stream("s" * 32, big, "v" * 128),) * STREAMS_MAX,
         big,
         big,
         big,
@@ -60,6 +62,11 @@ def test_the_largest_state_fits_its_copy() -> None:
     disk = MemoryDisk()
     StateFile(disk, PATH).save(largest)
     assert StateFile(disk, PATH).state == largest
+
+
+def test_streams_that_were_saved_without_their_vehicle_are_found_again() -> None:
+    saved = msgspec.msgpack.encode(((("s", 0), ("t", 5)), 7, 7, 2, (), ()))
+    assert msgspec.msgpack.decode(saved, type=State).streams == (Stream("s", 0), Stream("t", 5))
 
 
 def test_noise_is_no_state() -> None:

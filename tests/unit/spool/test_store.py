@@ -282,3 +282,42 @@ def test_more_runs_of_acknowledgements_than_can_be_saved_are_sent_again_but_neve
     spool = opened(disk, 64 << 20)
     assert spool.pending_gaps() == ()
     assert set(held(spool)) >= set(range(0, 2 * RANGES_MAX + 100, 2))
+
+
+def of_vehicle(disk: MemoryDisk, vehicle: str) -> Spool:
+    disk.kill()
+    return Spool.open(HOME, limit_bytes=LIMIT, disk=disk, vehicle=vehicle)
+
+
+def test_records_keep_the_vehicle_that_they_were_sealed_for_under_a_stream_of_its_own() -> None:
+    disk = MemoryDisk()
+    old = of_vehicle(disk, "car-1")
+    records = [put(old), put(old)]
+    new = of_vehicle(disk, "car-2")
+    records.append(put(new))
+    for vehicle in ("car-2", "car-1"):
+        spool = of_vehicle(disk, vehicle)
+        assert spool.oldest(limit=9) == records
+    assert [record.vehicle for record in records] == ["car-1", "car-1", "car-2"]
+    assert [record.stream for record in records] == [old.stream, old.stream, new.stream]
+    assert len({old.stream, new.stream, spool.stream}) == 3
+    assert [record.sequence for record in spool.oldest(limit=9, held={"car-1"})] == [2]
+    assert spool.oldest(after=1, limit=9, held={"car-2"}) == []
+    spool.acknowledge(0)
+    assert [spool.waiting_of(vehicle) for vehicle in ("car-1", "car-2", "car-3")] == [1, 1, 0]
+
+
+def test_another_vehicle_before_anything_was_sealed_is_no_other_stream() -> None:
+    disk = MemoryDisk()
+    stream = of_vehicle(disk, "car-1").stream
+    spool = of_vehicle(disk, "car-2")
+    assert spool.stream == stream
+    assert put(spool).vehicle == "car-2"
+
+
+def test_a_spool_that_did_not_know_its_vehicle_yet_takes_the_first_that_it_is_told() -> None:
+    disk = MemoryDisk()
+    stream = put(opened(disk)).stream
+    spool = of_vehicle(disk, "car-1")
+    assert spool.stream == stream
+    assert [record.vehicle for record in spool.oldest()] == ["car-1"]

@@ -13,7 +13,7 @@ from agent.uplink.labels import NONE, Labels
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 
 T = TypeVar("T")
 ACCEPTED = Answer(Outcome.ACCEPTED, 0)
@@ -28,6 +28,7 @@ class StoredBatch:
     sequence: int
     payload: bytes
     catalog: str = ""
+    vehicle: str = ""
 
 
 class MemoryQueue:
@@ -48,13 +49,17 @@ class MemoryQueue:
     def next_sequence(self) -> int:
         return self._next
 
-    def append(self, payload: bytes = b"payload", catalog: str = "") -> int:
+    def append(self, payload: bytes = b"payload", catalog: str = "", vehicle: str = "") -> int:
         sequence, self._next = self._next, self._next + 1
-        self.records[sequence] = StoredBatch(self._stream, sequence, payload, catalog)
+        self.records[sequence] = StoredBatch(self._stream, sequence, payload, catalog, vehicle)
         return sequence
 
-    def oldest(self, after: int = -1, limit: int = 1) -> Sequence[StoredBatch]:
-        return [self.records[sequence] for sequence in sorted(self.records) if sequence > after][:limit]
+    def oldest(self, after: int = -1, limit: int = 1, held: Collection[str] = ()) -> Sequence[StoredBatch]:
+        found = [self.records[sequence] for sequence in sorted(self.records) if sequence > after]
+        return [record for record in found if record.vehicle not in held][:limit]
+
+    def waiting_of(self, vehicle: str) -> int:
+        return sum(record.vehicle == vehicle for record in self.records.values())
 
     def acknowledge(self, sequence: int) -> None:
         self.acknowledged.append(sequence)

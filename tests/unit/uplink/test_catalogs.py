@@ -66,6 +66,23 @@ def test_a_torn_catalog_is_written_anew(tmp_path: Path) -> None:
     assert shelf.get("one") == b"ONE"
 
 
+def sound(content: bytes, name: str) -> bool:
+    return content == name.upper().encode()
+
+
+def test_a_catalog_that_is_damaged_is_as_good_as_none_but_for_the_current_one(tmp_path: Path) -> None:
+    shelf = CatalogShelf(tmp_path, is_sound=sound)
+    shelf.put("old", b"OLD")
+    shelf.put("new", b"NEW")
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.catalog.zst").write_bytes(b"?")
+    assert shelf.get("old") is None
+    assert shelf.get("new") == b"NEW"
+    assert (tmp_path / "new.catalog.zst").read_bytes() == b"NEW"
+    (tmp_path / "new.catalog.zst").unlink()
+    assert shelf.get("new") == b"NEW"
+
+
 def test_marks_are_kept_for_few_brokers(tmp_path: Path) -> None:
     shelf = CatalogShelf(tmp_path)
     for number in range(20):

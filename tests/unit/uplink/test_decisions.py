@@ -12,7 +12,6 @@ from agent.uplink.backoff import Backoff
 from agent.uplink.options import MqttOptions, parse_broker
 from agent.uplink.reasons import acknowledgement_text
 from agent.uplink.suspects import FIRST_WAIT_S, LONGEST_WAIT_S, SUSPECTS_MAX, Suspects
-from agent.uplink.topics import TopicTemplate, check_vehicle
 from agent.uplink.transport import (
     Outcome,
     Trouble,
@@ -225,48 +224,6 @@ def test_a_ping_waits_for_its_answer_while_nothing_moves() -> None:
     assert watch.unanswered_s(50, pinged_at=40) == 10
     watch.look(55, Traffic(100, 5000, 0))
     assert watch.unanswered_s(60, pinged_at=40) == 5
-
-
-def test_a_template_makes_topics_filters_and_finds_its_values_again() -> None:
-    template = TopicTemplate("fleet/{vehicle}/{stream}-{sequence}/{hash}")
-    topic = template.expand(vehicle="car-1", stream="normal-1", sequence=7, catalog="abc")
-    assert topic == "fleet/car-1/normal-1-7/abc"
-    assert template.filter() == "fleet/+/+/+"
-    assert template.values(topic) == {"vehicle": "car-1", "stream": "normal-1", "sequence": "7", "hash": "abc"}
-    assert template.values("fleet/car-1") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("a/+/b", "'+'"),
-        ("a/#", "'#'"),
-        ("a\0b", "may not stand"),
-        ("{car}/b", "{car} is not one of {vehicle}"),
-        ("{vehicle!r}", "not one of"),
-        ("{0}", "not one of"),
-        ("{vehicle.__class__}", "not one of"),
-        ("{vehicle", "topic '{vehicle'"),
-        ("x" * 65_536, "65535 bytes"),
-    ],
-)
-def test_a_template_that_cannot_work_is_refused(text: str, complaint: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        TopicTemplate(text)
-    assert complaint in str(caught.value)
-
-
-def test_a_topic_that_got_too_long_or_empty_is_refused() -> None:
-    with pytest.raises(ConfigError):
-        TopicTemplate("{vehicle}").expand(vehicle="x" * 65_536)
-    with pytest.raises(ConfigError):
-        TopicTemplate("{hash}").expand(vehicle="car")
-
-
-@pytest.mark.parametrize("vehicle", ["", "a/b", "a+", "#", "a\0"])
-def test_a_vehicle_that_cannot_be_a_level_of_a_topic_is_refused(vehicle: str) -> None:
-    with pytest.raises(ConfigError, match="vehicle id"):
-        check_vehicle(vehicle)
 
 
 @pytest.mark.parametrize(

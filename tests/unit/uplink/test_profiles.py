@@ -124,11 +124,11 @@ def test_iot_hub_gets_its_names_and_topics(tmp_path: Path) -> None:
     assert options.username == "fleet.azure-devices.net/Car$1/?api-version=2021-04-12"
     assert options.version == "3.1.1"
     assert (options.will_topic, options.retain) == ("devices/Car%241/messages/events/kind=status", False)
-    assert sending.batch.expand(vehicle="demo-0001") == "devices/Car%241/messages/events/kind=batch"
-    assert sending.catalog.expand(vehicle="demo-0001") == "devices/Car%241/messages/events/kind=catalog"
+    assert sending.topic(sending.batch) == "devices/Car%241/messages/events/kind=batch"
+    assert sending.topic(sending.catalog) == "devices/Car%241/messages/events/kind=catalog"
     assert options.message_bytes_max == 256_000
     silent = sender_options(configured(IOT_HUB, topic_status=""))
-    assert silent.status is None
+    assert silent.status == ""
     assert mqtt_options(configured(IOT_HUB, topic_status=""), "normal-1").will_topic == ""
 
 
@@ -160,7 +160,7 @@ def test_the_generic_profile_changes_nothing() -> None:
     options, sending = mqtt_options(config, "s"), sender_options(config)
     assert (options.version, options.username, options.retain, options.alpn) == ("auto", "joe", True, "")
     assert (sending.window_bytes, sending.publishes_per_s, sending.bytes_per_s) == (1 << 20, None, None)
-    assert sending.batch.text == "canferry/{vehicle}/batch"
+    assert sending.batch == "canferry/{vehicle}/batch"
 
 
 def test_a_cloud_event_has_what_the_standard_requires_and_costs_what_it_says() -> None:

@@ -28,7 +28,7 @@ from tests.unit.uplink.fakes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
     from pathlib import Path
 
     from tests.unit.uplink.fakes import StoredBatch
@@ -481,6 +481,24 @@ def test_a_catalog_that_is_missing_or_refused_does_not_hold_up_its_batches(shelf
     run_virtual(main())
 
 
+def test_a_catalog_that_is_damaged_is_neither_sent_nor_marked(tmp_path: Path) -> None:
+    async def main() -> None:
+        shelf = CatalogShelf(tmp_path, is_sound=lambda content, name: content == b"SOUND")
+        shelf.put("old", b"DAMAGED")
+        shelf.put("current", b"SOUND")
+        (tmp_path / "current.catalog.zst").write_bytes(b"DAMAGED")
+        queue, broker = MemoryQueue(), FakeBroker()
+        for name in ("old", "current"):
+            queue.append(b"payload", name)
+        async with running(build(broker, shelf, queue)):
+            await until(lambda: not queue.records)
+        assert broker.sent("/catalog") == [b"SOUND"]
+        place = f"{broker.address}/canferry/car-1/catalog"
+        assert [shelf.is_sent(place, name) for name in ("old", "current")] == [False, True]
+
+    run_virtual(main())
+
+
 def test_a_catalog_goes_alone_and_the_window_opens_again_behind_it(shelf: CatalogShelf) -> None:
     async def main() -> None:
         alone: list[int] = []
@@ -647,8 +665,8 @@ def test_a_batch_that_is_stored_while_the_sender_looks_is_drained_too(shelf: Cat
 
         late = True
 
-        def oldest(self, after: int = -1, limit: int = 1) -> Sequence[StoredBatch]:
-            found = super().oldest(after, limit)
+        def oldest(self, after: int = -1, limit: int = 1, held: Collection[str] = ()) -> Sequence[StoredBatch]:
+            found = super().oldest(after, limit, held)
             if not found and after == -1 and self.late:
                 self.late = False
                 self.append()
@@ -897,5 +915,78 @@ def test_only_who_was_closed_by_the_broker_comes_back_over_the_spread(
             broker.links[0].lose(loss)
             await until(lambda: len(broker.links) == 2)
             assert latest_s / 3 < broker.connected_at[-1] - lost_at <= latest_s
+
+    run_virtual(main())
+
+
+def published(broker: FakeBroker) -> list[tuple[str, bytes]]:
+    return [(each.topic, each.payload) for each in broker.publishes if not each.topic.endswith("/status")]
+
+
+def test_what_was_sealed_for_another_vehicle_goes_under_its_topics(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        shelf.put("cat", b"CAT")
+        queue, broker = MemoryQueue(), FakeBroker()
+        queue.append(b"old", "cat", "car-0")
+        queue.append(b"new", "cat", "car-1")
+        for _ in range(2):
+            async with running(build(broker, shelf, queue)):
+                await until(lambda: not queue.records)
+        assert published(broker) == [
+            ("canferry/car-0/catalog", b"CAT"),
+            ("canferry/car-0/batch", b"old"),
+            ("canferry/car-1/catalog", b"CAT"),
+            ("canferry/car-1/batch", b"new"),
+        ]
+
+    run_virtual(main())
+
+
+def foreign_refused(link: FakeLink, topic: str, payload: bytes) -> Answer:
+    return UNAUTHORIZED if "/car-0/" in topic else ACCEPTED
+
+
+def foreign_disconnected(link: FakeLink, topic: str, payload: bytes) -> Answer:
+    if "/car-0/" in topic:
+        link.lose(LinkLoss(Trouble.UNAUTHORIZED, "not authorized (0x87)", 0x87, by_peer=True))
+    return ACCEPTED
+
+
+def foreign_cut_off(link: FakeLink, topic: str, payload: bytes) -> Answer:
+    if "/car-0/" in topic:
+        link.lose()
+    return ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("answers", "tried", "closes_over"),
+    [
+        (foreign_refused, 6, ""),
+        (foreign_disconnected, 8, ""),
+        (foreign_cut_off, 16, ""),
+        (foreign_cut_off, 0, "a topic of others"),
+    ],
+)
+@pytest.mark.parametrize("catalog", ["", "cat"])
+def test_what_may_not_be_sent_for_another_vehicle_stays_and_holds_up_nothing(
+    shelf: CatalogShelf, answers: Callable[[FakeLink, str, bytes], Answer], tried: int, closes_over: str, catalog: str
+) -> None:
+    async def main() -> None:
+        shelf.put("cat", b"CAT")
+        queue, broker = MemoryQueue(), FakeBroker(answers=answers)
+        for number in range(100):
+            queue.append(b"old %d" % number, catalog, "car-0")
+        queue.append(b"new", catalog, "car-1")
+        sender = build(broker, shelf, queue, closes_over=closes_over)
+        with capture_logs() as logs:
+            async with running(sender):
+                await until(lambda: b"new" in broker.sent(), limit_s=300)
+                for _ in range(3):
+                    sender.resumed()
+                    await asyncio.sleep(60)
+        assert queue.waiting_of("car-0") == len(queue.records) == 100
+        assert sum("/car-0/" in topic for topic, _ in published(broker)) <= tried
+        (held,) = [line for line in logs if line["event"] == "batches_held"]
+        assert (held["vehicle"], held["batches"]) == ("car-0", 100)
 
     run_virtual(main())

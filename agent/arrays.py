@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pieces of arrays, laid end to end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+def starts(counts: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
+    """Where pieces of these lengths begin when laid end to end, and where the last ends: int64 (len + 1,)."""
+    begin = np.zeros(len(counts) + 1, np.int64)
+    np.asarray(counts, np.int64).cumsum(out=begin[1:])
+    return begin
+
+
+def runs(first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of pieces, end to end: first[0], first[0] + 1, … (counts[0] of them), first[1], …"""
+    begin = starts(counts)
+    places = np.arange(begin[-1])
+    places += (first - begin[:-1]).repeat(counts)
+    return places
