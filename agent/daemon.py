@@ -19,7 +19,8 @@ Signals:
 
 The service manager hears when the buses are open and the storage has been taken over (ready), every `LOOK_S` or as
 often as its watchdog asks that all is well, if it is, and one line about how it goes. All is well when each stage has
-moved on in its time, and the worker answers: what hangs is not fed for, and the manager restarts the process.
+moved on in its time, and the worker answers, or, where parts are closed and opened, as long as that may take
+(`changing`): what hangs is not fed for, and the manager restarts the process.
 
 Engineers are answered at a UNIX socket (`agent.live`), which the agent can do without.
 """
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import signal
 import time
@@ -39,12 +41,14 @@ import structlog
 
 from agent.assembly import Agent, load_decoding, make_allowance, make_data_plan, make_modem, open_agent
 from agent.buses import Buses, Setup
+from agent.changing import Change
 from agent.clock import Clock, KernelWitness, SystemClock, TimesyncdWitness, TimeTold
 from agent.config import AgentConfig
 from agent.errors import AgentError, ConfigError
 from agent.pipeline import Pipeline
-from agent.service import ServiceManager
+from agent.service import LOOK_S, ServiceManager
 from agent.status import status_line
+from agent.threads import apart
 from agent.uplink.rotation import Rotation
 
 if TYPE_CHECKING:
@@ -63,10 +67,6 @@ if TYPE_CHECKING:
     from agent.uplink.status import LinkState, Presence
 
 log = structlog.get_logger()
-
-LOOK_S = 10.0
-WATCHDOG_SHARE = 1 / 3
-"""Of the watchdog's time: how often it is fed."""
 
 DEFINITIONS = "definitions"
 DEFAULT_SOCKET = AgentConfig().socket
@@ -106,11 +106,12 @@ async def run(
     """
     told, manager = TimeTold(), ServiceManager()
     clock = clock or SystemClock(witnesses=[KernelWitness(), TimesyncdWitness(), told])
-    life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, manager, Rotation(), reread, observe, logging)
+    change = Change(manager)
+    life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, manager, change, Rotation(), reread, observe, logging)
     with _signals(life) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config, config.spool.path / DEFINITIONS)
         first = Setup(config, decoding)
-        async with Buses(first, life.clock, told.tell) as buses:
+        async with change.fed_for(), Buses(first, life.clock, told.tell) as buses:
             setup: Setup | None = first
             while setup is not None:
                 gap = await buses.follow(setup)
@@ -125,6 +126,7 @@ class _Life:
     hangup: asyncio.Event
     clock: Clock
     manager: ServiceManager
+    change: Change
     rotation: Rotation
     reread: Callable[[], Config] | None
     observe: Callable[[Gauges], None] | None
@@ -152,8 +154,10 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
         log.info("agent_started", vehicle=config.vehicle.id, stream=streams)
         if life.observe is not None:
             life.observe(Gauges(agent.packer.counters, agent.sender.state))
-        life.manager.ready()
+        life.change.end()
         changed = await _see_through(run)
+        if changed is not None:
+            life.change.begin()
         buses.dropped, buses.drained_ns = run.pipeline.dropped, run.pipeline.drained_ns
         counters = agent.packer.counters.as_dict() | {"spooled": agent.storage.records}
     log.info("agent_stopped" if changed is None else "agent_reloaded", **counters)
@@ -252,10 +256,11 @@ async def _change_when_told(changed: list[Setup], run: _Run) -> None:
         life.hangup.clear()
         life.manager.reloading()
         try:
-            changed.append(await asyncio.to_thread(_read_anew, life.reread, run.setup.config))
-        except AgentError as error:
+            changed.append(await apart(functools.partial(_read_anew, life.reread, run.setup.config), "reload"))
+        except Exception as error:  # noqa: BLE001 - whatever a new file makes happen, what runs goes on
+            reason = str(error) if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
             hint = "nothing has changed: mend it and reload again"
-            log.error("reload_refused", reason=str(error), hint=hint)  # noqa: TRY400
+            log.error("reload_refused", reason=reason, hint=hint)  # noqa: TRY400
             life.manager.ready()
     if life.logging is not None:
         life.logging.configure(changed[0].config.log.level, changed[0].config.log.format)
@@ -276,7 +281,6 @@ async def _watch(
     agent: Agent, pipeline: Pipeline, buses: Buses, manager: ServiceManager, cellular: Sequence[object]
 ) -> None:
     """Tell the service manager how it goes, and feed its watchdog while it goes well."""
-    look_s = LOOK_S if manager.watchdog_s is None else min(LOOK_S, manager.watchdog_s * WATCHDOG_SHARE)
     while True:
         spooled = await agent.worker.call(agent.storage.stats)  # the worker answers, or nobody is fed
         late = [pulse for pulse in (pipeline.pulse, agent.sender.pulse) if pulse.late_s()]
@@ -286,7 +290,7 @@ async def _watch(
         manager.status(status_line(buses.sources, buses.counters, spooled, agent.sender.state(), *cellular))
         if not late:
             manager.alive()
-        await asyncio.sleep(look_s)
+        await asyncio.sleep(manager.look_s)
 
 
 def _heard(config: Config, block_s: float) -> Heard | None:

@@ -207,12 +207,19 @@ class _LibraryHandler(logging.Handler):
     """Hands lines of the standard library's logging on as events."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
         exc_info = record.exc_info if record.exc_info and record.exc_info[0] else None
-        fields: dict[str, Any] = {"library": record.name, "message": message}
+        fields: dict[str, Any] = {"library": record.name, "message": _message_of(record)}
         if exc_info:
             fields["exc_info"] = exc_info
         _log.log(record.levelno if record.levelno in _LEVELS else logging.WARNING, "library_logged", **fields)
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    """What a library says; unfilled where it does not fit its arguments: logging raises nothing into who logs."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - whatever formatting the arguments raises
+        return record.msg if isinstance(record.msg, str) else type(record.msg).__name__
 
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)

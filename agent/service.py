@@ -21,15 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+LOOK_S = 10.0
+WATCHDOG_SHARE = 1 / 3
+"""Of the watchdog's time: how often it is fed."""
+
+
 class ServiceManager:
     """The manager's end, as the environment of the process describes it.
 
     watchdog_s   within this time it wants to hear `alive`; None: it does not watch
+    look_s       how often to tell it how it goes
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         self.watchdog_s = _watchdog_s(environment)
+        self.look_s = LOOK_S if self.watchdog_s is None else min(LOOK_S, self.watchdog_s * WATCHDOG_SHARE)
 
     def ready(self) -> None:
         """What it starts after us may start; also the end of `reloading`."""
@@ -38,6 +45,10 @@ class ServiceManager:
     def reloading(self) -> None:
         """A reload has begun."""
         self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def extend(self, seconds: float) -> None:
+        """What goes on, be it starting or reloading, is not over yet, nor may it be within this time."""
+        self.tell(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
 
     def stopping(self) -> None:
         """The end has begun."""

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from agent.batch import batch_pb2
 from agent.batch.frame import compress, decompress
-from agent.errors import BatchError
+from agent.errors import BatchError, DatabaseError
 from agent.model import MessageDefinition, SignalDefinition
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ HASH_BYTES = 16
 CATALOG_BYTES_MAX = 64 << 20
 """A catalog that claims to be longer, uncompressed, is refused."""
 _LEVEL = 12
+_INT64_MAX = (1 << 63) - 1
+_WRAP = 1 << 64
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Catalog:
     buses      names, in the order of a group's bus index
     messages   definitions, in the order of a group's message index
     hash       32 hexadecimal digits, made from the content
+
+    Raises:
+        DatabaseError: a definition has a number that a catalog cannot hold.
+
     """
 
     buses: tuple[str, ...]
@@ -90,9 +96,16 @@ def _to_message(catalog: Catalog) -> bytes:
     message = batch_pb2.Catalog(
         version=VERSION,
         buses=catalog.buses,
-        messages=[_message_to(definition, buses[definition.bus]) for definition in catalog.messages],
+        messages=[_held(definition, buses[definition.bus]) for definition in catalog.messages],
     )
     return message.SerializeToString(deterministic=True)
+
+
+def _held(definition: MessageDefinition, bus: int) -> batch_pb2.Message:
+    try:
+        return _message_to(definition, bus)
+    except (ValueError, OverflowError) as error:
+        raise DatabaseError(f"message {definition.name}: a catalog cannot hold it: {error}") from None
 
 
 def _message_to(definition: MessageDefinition, bus: int) -> batch_pb2.Message:
@@ -123,7 +136,7 @@ def _signal_to(signal: SignalDefinition) -> batch_pb2.Signal:
         unit=signal.unit,
         minimum=signal.minimum,
         maximum=signal.maximum,
-        choice_value=[value for value, _ in signal.choices],
+        choice_value=[value - _WRAP if value > _INT64_MAX else value for value, _ in signal.choices],
         choice_name=[name for _, name in signal.choices],
         multiplexor=signal.multiplexor,
         selected_by=signal.selected_by or "",
@@ -144,6 +157,13 @@ def _message_from(message: batch_pb2.Message, buses: Sequence[str]) -> MessageDe
     )
 
 
+def _choice_values(signal: batch_pb2.Signal) -> Sequence[int]:
+    """As the field's numbers are; those of an unsigned one of 64 bits travel as a signed one's."""
+    if signal.length < 64 or signal.signed or signal.ieee_float:
+        return signal.choice_value
+    return [value % _WRAP for value in signal.choice_value]
+
+
 def _signal_from(signal: batch_pb2.Signal) -> SignalDefinition:
     if not 1 <= signal.length <= 64:
         raise BatchError(f"signal {signal.name!r} is {signal.length} bits long; accepted: 1 to 64")
@@ -160,7 +180,7 @@ def _signal_from(signal: batch_pb2.Signal) -> SignalDefinition:
         unit=signal.unit,
         minimum=signal.minimum if signal.HasField("minimum") else None,
         maximum=signal.maximum if signal.HasField("maximum") else None,
-        choices=tuple(zip(signal.choice_value, signal.choice_name, strict=False)),
+        choices=tuple(zip(_choice_values(signal), signal.choice_name, strict=False)),
         multiplexor=signal.multiplexor,
         selected_by=signal.selected_by or None,
         selected_when=tuple(zip(signal.selected_low, signal.selected_high, strict=False)),

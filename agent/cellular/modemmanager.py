@@ -44,7 +44,10 @@ STIRRED_S = 1.0
 MISSING = "missing"
 _OBJECTS = DBusAddress(ROOT, bus_name=NAME, interface="org.freedesktop.DBus.ObjectManager")
 _BUS = "org.freedesktop.DBus"
-_FAILURES = (OSError, EOFError, ValueError, KeyError, TimeoutError, RouterClosed, AuthenticationError)
+_FAILURES = (
+    *(OSError, EOFError, ValueError, KeyError, TimeoutError),
+    *(RouterClosed, AuthenticationError, DBusErrorResponse),
+)
 
 
 class ModemManager:

@@ -3,10 +3,12 @@
 
 Promise: `run` keeps the line open: it opens it, hands on what is read, and when it fails opens it again, after
 `RETRY_FIRST_S` at first and at most every `RETRY_MAX_S`, for as long as it takes. Opening and closing, which a driver
-may take its time for, happen in a thread; reading and writing are the event loop's and never wait.
+may take its time for, happen in a thread that holds up nobody's end; reading and writing are the event loop's and never
+wait.
 
-Limits: `READ_BYTES_MAX` at a time. What cannot be written at once is not written, and the line counts as failed: who
-speaks here says a few bytes, and only after the last were answered.
+Limits: `READ_BYTES_MAX` at a time. Closing is waited for `CLOSE_MAX_S`; it goes on by itself then. What cannot be
+written at once is not written, and the line counts as failed: who speaks here says a few bytes, and only after the last
+were answered.
 
 Failure: none gets out. Each change is logged once, with its reason.
 """
@@ -23,6 +25,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from agent.cellular import gpsd
+from agent.threads import apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,6 +38,7 @@ RETRY_MAX_S = 15.0
 """A modem that starts anew is back after 10 to 20 s."""
 STEADY_S = 10.0
 """A line that stayed open for so long is opened again after the shortest pause."""
+CLOSE_MAX_S = 2.0
 _CONNECT_MAX_S = 10.0
 
 
@@ -116,12 +120,15 @@ class Port:
     async def _open_and_listen(self) -> str:
         """One try: why it did not open, or why it ended."""
         loop = asyncio.get_running_loop()
-        opening = loop.run_in_executor(None, self._open_line)
+        opened = contextlib.ExitStack()
+
+        def open_line() -> Line:
+            line = self._open_line()
+            opened.callback(_close, line)
+            return line
+
         try:
-            line = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(_close_late)
-            raise
+            line = await apart(open_line, "port-open", late=opened.close)
         except (OSError, ValueError) as error:
             return str(error) or type(error).__name__
         self._line, self._lost = line, loop.create_future()
@@ -132,7 +139,9 @@ class Port:
         finally:
             loop.remove_reader(line.fileno())
             self._line = self._lost = None
-            await asyncio.shield(loop.run_in_executor(None, _close, line))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_MAX_S):
+                    await apart(opened.close, "port-close")
         self._closed()
         return reason
 
@@ -196,9 +205,3 @@ def _close(line: Line) -> None:
         getattr(line, "reset_output_buffer", lambda: None)()
     with contextlib.suppress(OSError):
         line.close()
-
-
-def _close_late(opening: asyncio.Future[Line]) -> None:
-    """Nobody waits for it any more."""
-    if not opening.cancelled() and opening.exception() is None:
-        _close(opening.result())

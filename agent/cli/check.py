@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
@@ -27,6 +28,7 @@ examples:
 
 Errors are what run refuses to start with: on stderr, exit status 2. Warnings are what it lives with: exit status 0.
 """
+_INDENT = "    "
 _COLOURS = {"ok": "32", "warning": "33", "error": "31"}
 
 
@@ -76,7 +78,8 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
             files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
             loaded, found = preflight.check_databases(files, {bus.name: bus.j1939 for bus in config.buses})
             databases.append(loaded)
-            plan, collecting = preflight.check_collecting(config, loaded.messages)
+            width = shutil.get_terminal_size().columns - len(_INDENT) if sys.stdout.isatty() and not args.json else None
+            plan, collecting = preflight.check_collecting(config, loaded.messages, width)
             findings += [*found, *collecting, *preflight.check_buses(config.buses)]
             findings += [*preflight.check_modem(config), *preflight.check_spool(config)]
             findings += [*preflight.check_vehicle(config), *preflight.check_endpoint(config)]
@@ -113,7 +116,7 @@ def _print(findings: Sequence[Finding], *, started: str) -> None:
             file=sys.stderr if finding.level == "error" else sys.stdout,
         )
         for detail in finding.details:
-            print(f"           {detail}")
+            print(f"{_INDENT}{detail}")
     errors, warnings = _counts(findings)
     totals = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
     print(f"\n{totals}: {'canferry run would refuse' if errors else started}")

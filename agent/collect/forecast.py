@@ -8,6 +8,7 @@ within a factor of three, as a rule.
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 ROW_BYTES, VALUE_BYTES = 0.4, 0.1
 HOUR_MS = 3_600_000
+NAME_MIN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +104,49 @@ def _ways(treatment: Treatment, rank: int) -> Iterator[tuple[str, float | None]]
             yield how if interval.band is None else f"{how} on change", rate
 
 
-def table(forecasts: Sequence[Forecast], messages: int) -> list[str]:
-    """Lines of text for a person, headings first; `messages` are those that the DBC files define."""
+def table(forecasts: Sequence[Forecast], messages: int, width: int | None = None) -> list[str]:
+    """Lines of text for a person, headings first.
+
+    Args:
+        forecasts: a row each.
+        messages: how many the DBC files define.
+        width: of the terminal; None: there is none. A row that is wider is two lines, or more, and a name that is
+            still too long loses its beginning.
+
+    """
     rows = [("message", "class", "signals", "kept", "frames/hour", "bytes/hour")]
     for each in forecasts:
         signals = f"{each.kept} of {each.signals}"
         numbers = [_number(each.frames_hour, at_most=each.at_most), _number(each.bytes_hour, at_most=each.at_most)]
         rows.append((each.message, each.priority, signals, each.how, numbers[0], numbers[1]))
+    lines = _aligned(rows, texts=4)
+    if width is not None and max(map(len, lines)) > width:
+        lines = list(_folded(rows, width))
+    dropped = messages - len({each.message for each in forecasts})
+    return lines + ([f"nothing is kept of the other {dropped} messages"] if dropped else [])
+
+
+def _aligned(rows: Sequence[Sequence[str]], texts: int) -> list[str]:
+    """So many columns of texts, then numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
+    return [
         "  ".join(
-            cell.rjust(width) if place > 3 else cell.ljust(width)
+            cell.ljust(width) if place < texts else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]
-    dropped = messages - len({each.message for each in forecasts})
-    return lines + ([f"nothing is kept of the other {dropped} messages"] if dropped else [])
+
+
+def _folded(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """How a message is kept stands below the rest of its row."""
+    beside = len(_aligned([["", *row[1:3], *row[4:]] for row in rows], texts=3)[0])
+    room = max(NAME_MIN, width - beside)
+    names = [row[0] if len(row[0]) <= room else f"…{row[0][1 - room :]}" for row in rows]
+    heads = _aligned([[name, *row[1:3], *row[4:]] for name, row in zip(names, rows, strict=True)], texts=3)
+    for head, row in zip(heads, rows, strict=True):
+        yield head
+        yield from textwrap.wrap(row[3], width, initial_indent="  ", subsequent_indent="  ")
 
 
 def total(forecasts: Sequence[Forecast]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from agent.config import rules
 from agent.config.sections import BatchConfig, BusConfig, Config, MqttConfig, VehicleConfig
-from agent.config.values import RefusedError, convert
+from agent.config.values import RefusedError, convert, shown
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -78,4 +78,4 @@ def _checked(option: str, section: type[msgspec.Struct], key: str, value: str) -
     try:
         return convert(get_type_hints(section, include_extras=True)[key], value, Path.cwd())
     except RefusedError as error:
-        raise ConfigError(f'{option}: "{value}" is not {error.noun}; accepted: {error.accepted}') from error
+        raise ConfigError(f"{option}: {shown(key, value)} is not {error.noun}; accepted: {error.accepted}") from error

@@ -33,7 +33,7 @@ Condition = Annotated[
     Meta(min_length=1, max_length=1000, description='a condition such as "BrakePressure > 80 and VehicleSpeed > 30"'),
 ]
 TriggerName = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="1 to 64 letters, digits and - _ . :")
+    str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}\Z", description="1 to 64 letters, digits and - _ . :")
 ]
 Deadband = Annotated[float, Meta(ge=0, description="a number from 0 on, in the signal's unit")]
 Interval = Annotated[Duration, Within("1ms", "24h")]

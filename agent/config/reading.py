@@ -11,7 +11,6 @@ Failure: `ConfigError`, one line with the file's name; a syntax error names the 
 from __future__ import annotations
 
 import difflib
-import json
 import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -23,15 +22,13 @@ from agent.config.collecting import CollectConfig, TriggerConfig
 from agent.config.integrity import IntegrityConfig
 from agent.config.section import Section
 from agent.config.sections import BusConfig, Config
-from agent.config.values import RefusedError, accepted, bare, convert
+from agent.config.values import HIDDEN, RefusedError, accepted, bare, convert, shown
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _FILE_BYTES_MAX = 1 << 20
-_HIDDEN = "(not shown)"
-_SECRETS = ("password", "secret", "token", "passphrase")
 _AnySection = TypeVar("_AnySection", bound=Section)
 _LISTS: dict[str, type[Section]] = {"collect": CollectConfig, "trigger": TriggerConfig, "integrity": IntegrityConfig}
 """Sections that may be given more than once, or not at all."""
@@ -136,20 +133,20 @@ def _read_list(reader: _Reader, key: str, kind: type[_AnySection], tables: objec
     """The sections [[key]], each told by its name, where it has one, or its number."""
     if not isinstance(tables, list):
         plural = {"bus": "buses", "collect": "rules"}.get(key, f"{key}s")
-        wrong = f"{_shown(key, tables)} is not a list of {plural}"
+        wrong = f"{shown(key, tables)} is not a list of {plural}"
         reader.refuse(key, f"{wrong}; accepted: one section [[{key}]] for each")
         return ()
     read = []
     for number, table in enumerate(tables, 1):
         name = table.get("name") if isinstance(table, dict) else None
-        where = f"{key}[{name}]" if isinstance(name, str) and name else f"{key}[#{number}]"
+        where = f"{key}[{name}]" if isinstance(name, str) and name and name.isprintable() else f"{key}[#{number}]"
         read.append(_read_section(reader, where, kind, table))
     return tuple(section for section in read if section is not None)
 
 
 def _read_section(reader: _Reader, where: str, kind: type[_AnySection], table: object) -> _AnySection | None:
     if not isinstance(table, dict):
-        reader.refuse(where, f"{_shown(where, table)} is not a section; accepted: [{where}] and keys below it")
+        reader.refuse(where, f"{shown(where, table)} is not a section; accepted: [{where}] and keys below it")
         return None
     before = len(reader.problems)
     hints = get_type_hints(kind, include_extras=True)
@@ -163,9 +160,9 @@ def _read_section(reader: _Reader, where: str, kind: type[_AnySection], table: o
         try:
             values[key] = convert(hints[key], table[key], reader.folder)
         except RefusedError as error:
-            shown = _shown(key, table[key])
-            advice = "; put name and password in username and password_file" if shown == _HIDDEN else ""
-            reader.refuse(f"{where}.{key}", f"{shown} is not {error.noun}; accepted: {error.accepted}{advice}")
+            value = shown(key, table[key])
+            advice = "; put name and password in username and password_file" if value == HIDDEN else ""
+            reader.refuse(f"{where}.{key}", f"{value} is not {error.noun}; accepted: {error.accepted}{advice}")
     return kind(**values) if len(reader.problems) == before else None
 
 
@@ -173,12 +170,4 @@ def _refuse_unknown(reader: _Reader, where: str, value: object, known: list[str]
     *_, key = where.split(".")
     nearest = difflib.get_close_matches(key.lower(), known, 1)
     advice = f' (did you mean "{nearest[0]}"?)' if nearest else ""
-    reader.refuse(where, f"unknown key, set to {_shown(key, value)}{advice}; accepted: {', '.join(known)}")
-
-
-def _shown(key: str, value: object) -> str:
-    """A value as the file writes it, short, and never a secret."""
-    if any(word in key.lower() for word in _SECRETS) or (isinstance(value, str) and "@" in value):
-        return _HIDDEN
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+    reader.refuse(where, f"unknown key, set to {shown(key, value)}{advice}; accepted: {', '.join(known)}")

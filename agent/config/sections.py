@@ -24,47 +24,51 @@ from agent.config.section import Section, Within
 from agent.units import Duration, Rate, Size
 
 VehicleId = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}$", description="1 to 128 letters, digits and - _ . :")
+    str,
+    Meta(
+        pattern=r"^(?!\.)[A-Za-z0-9_.:-]{1,128}\Z",
+        description="1 to 128 letters, digits and - _ . :, the first of them no dot",
+    ),
 ]
-BusName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="1 to 64 letters, digits and - _ . :")]
+BusName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}\Z", description="1 to 64 letters, digits and - _ . :")]
 InterfaceName = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}\Z",
         description='"socketcan", "gnss", "replay", "simulator" or the name of a python-can interface',
     ),
 ]
 BrokerUrl = Annotated[
     str,
     Meta(
-        pattern=r"^mqtts?://(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?/?$",
+        pattern=r"^mqtts?://(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?/?\Z",
         description='"mqtts://host:8883" or, without encryption, "mqtt://host:1883"',
     ),
 ]
 Topic = Annotated[
     str,
     Meta(
-        pattern=r"^([^+#\x00{}]|\{vehicle\}){1,256}$",
-        description="a topic without + and #, in which {vehicle} stands for the vehicle's id",
+        pattern=r"^([^+#\x00-\x1f\x7f{}]|\{vehicle\}){1,256}\Z",
+        description="a topic without +, # and control characters, in which {vehicle} stands for the vehicle's id",
     ),
 ]
 StatusTopic = Annotated[
     str,
     Meta(
-        pattern=r"^([^+#\x00{}]|\{vehicle\}){0,256}$",
+        pattern=r"^([^+#\x00-\x1f\x7f{}]|\{vehicle\}){0,256}\Z",
         description="a topic as the others, or an empty text for no status at all",
     ),
 ]
 ClientId = Annotated[str, Meta(min_length=1, max_length=128, description="1 to 128 characters")]
 Congestion = Annotated[
-    str, Meta(pattern=r"^[a-z0-9_-]{0,15}$", description='the name of one, such as "bbr" or "cubic", or "" for none')
+    str, Meta(pattern=r"^[a-z0-9_-]{0,15}\Z", description='the name of one, such as "bbr" or "cubic", or "" for none')
 ]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 
 
 SocketPath = Annotated[
     str,
-    Meta(pattern=r"^(/[^\x00]{1,106})?$", description='an absolute path of at most 107 characters, or "" for none'),
+    Meta(pattern=r"^(/[^\x00]{1,106})?\Z", description='an absolute path of at most 107 characters, or "" for none'),
 ]
 
 
@@ -230,7 +234,7 @@ class ModemConfig(Section, frozen=True, kw_only=True):
     """
 
     source: Literal["at", "modemmanager"] = "at"
-    port: Annotated[str, Meta(pattern=r"^/.+$", description='a serial device such as "/dev/ttyUSB2"')] | None = None
+    port: Annotated[str, Meta(pattern=r"^/.+\Z", description='a serial device such as "/dev/ttyUSB2"')] | None = None
     baud: Annotated[int, Within("1200", "4000000")] = 115200
     poll: Annotated[Duration, Within("1s", "1h")] = Duration.parse("30s")
     weak_rate: Annotated[Rate, Within("1B/s", "1GiB/s")] = Rate.parse("2KiB/s")
@@ -255,7 +259,8 @@ class DataPlanConfig(Section, frozen=True, kw_only=True):
     critical_per_month: Annotated[Size, Within("0B", "1024GiB")] | None = None
     month_starts_on: Annotated[int, Within("1", "28")] = 1
     interface: (
-        Annotated[str, Meta(pattern=r"^[^/ .][^/ ]{0,14}$", description='a network interface such as "wwan0"')] | None
+        Annotated[str, Meta(pattern=r"^[^/\s.][^/\s]{0,14}\Z", description='a network interface such as "wwan0"')]
+        | None
     ) = None
 
 

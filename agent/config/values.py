@@ -7,6 +7,7 @@ Failure: `RefusedError`, with what the value is not and what would be accepted.
 
 from __future__ import annotations
 
+import json
 import os
 import types
 from decimal import Decimal
@@ -31,6 +32,8 @@ _WORDS: dict[Any, tuple[str, str]] = {
     dict[str, object]: ("a table", "keys and values, such as { ttyBaudrate = 115200 }"),
 }
 
+HIDDEN = "(not shown)"
+_SECRETS = ("password", "secret", "token", "passphrase")
 _CREDENTIALS = "${CREDENTIALS_DIRECTORY}"
 
 
@@ -71,6 +74,14 @@ def convert(annotation: Any, value: object, folder: Path) -> Any:
     if within is not None and not _bound(kind, within.low) <= converted <= _bound(kind, within.high):
         raise RefusedError(f"{_words(annotation)[0]} in range", _range(kind, within))
     return converted
+
+
+def shown(key: str, value: object) -> str:
+    """A value as the file writes it, short, and never a secret."""
+    if any(word in key.lower() for word in _SECRETS) or (isinstance(value, str) and "@" in value):
+        return HIDDEN
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def _quantity(kind: type[Quantity], value: object) -> Quantity:

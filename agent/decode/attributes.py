@@ -3,7 +3,7 @@
 
     VFrameFormat              of a message: StandardCAN, ExtendedCAN, J1939PG, StandardCAN_FD, ExtendedCAN_FD
     ProtocolType              of the database: "J1939"
-    GenMsgCycleTime           of a message: milliseconds
+    GenMsgCycleTime           of a message: milliseconds, up to `CYCLE_MS_MAX`
     GenMsgSendType            of a message: "cyclic" where it is sent in cycles, be it on other occasions as well
     SigType                   of a signal: MessageCounter; what else it may be does not matter here
     SystemMessageLongSymbol   of a message: its name where it has more than 32 characters
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.decode.reading import DIGITS_MAX, excerpt
 from agent.decode.report import Severity
 from agent.model import EXTENDED
 
@@ -27,6 +28,8 @@ FRAME_FORMATS = ("StandardCAN", "ExtendedCAN", "reserved", "J1939PG", *["reserve
 FRAME_FORMATS_FD = ("StandardCAN_FD", "ExtendedCAN_FD")
 """The values 14 and 15 of VFrameFormat where the file declares it as a number."""
 COUNTER = "MessageCounter"
+CYCLE_MS_MAX = 0xFFFF_FFFF
+"""What a catalog holds; seven weeks."""
 
 
 class Attributes:
@@ -52,18 +55,21 @@ class Attributes:
         statement = self._message.get(("GenMsgCycleTime", dbc_id))
         value = statement.value if statement else self._statements.attribute_defaults.get("GenMsgCycleTime", "0")
         try:
-            return max(0, int(float(value)))
+            cycle_ms = max(0, int(float(value)))
         except (ValueError, OverflowError):
-            if statement:
-                self._note(statement, "not a number of milliseconds")
-            return 0
+            cycle_ms = -1
+        if 0 <= cycle_ms <= CYCLE_MS_MAX:
+            return cycle_ms
+        if statement:
+            self._note(statement, f"not a number of milliseconds up to {CYCLE_MS_MAX}")
+        return 0
 
     def is_cyclic(self, dbc_id: int) -> bool:
         """Whether the message is sent in its cycles all the time: not where its send type says otherwise."""
         _, names = self._statements.attribute_types.get("GenMsgSendType", ("", []))
         statement = self._message.get(("GenMsgSendType", dbc_id))
         value = statement.value if statement else self._statements.attribute_defaults.get("GenMsgSendType", "")
-        name = (names[int(value)] if value.isdecimal() and int(value) < len(names) else value).casefold()
+        name = _named(names, value).casefold()
         return not name or ("cyclic" in name and "active" not in name)
 
     def message_name(self, message: SoundMessage) -> str:
@@ -80,7 +86,7 @@ class Attributes:
         _, names = self._statements.attribute_types.get("SigType", ("", []))
         default = self._statements.attribute_defaults.get("SigType", "")
         value = self._signal.get(("SigType", dbc_id, name), default)
-        return COUNTER in (value, names[int(value)] if value.isdecimal() and int(value) < len(names) else "")
+        return COUNTER in (value, _named(names, value))
 
     def is_j1939(self, message: SoundMessage, setting: bool | str) -> bool:
         """Whether the message is matched by PGN: 29-bit ones, as the setting or else the file says."""
@@ -115,5 +121,11 @@ class Attributes:
 
     def _note(self, statement: AttributeStatement, why: str) -> None:
         self._statements.report(
-            statement.line, f"attribute {statement.name} left out, {statement.value} is {why}", Severity.NOTE
+            statement.line, f"attribute {statement.name} left out, {excerpt(statement.value)} is {why}", Severity.NOTE
         )
+
+
+def _named(names: list[str], value: str) -> str:
+    """One of an enumeration's values, be it written as its number or its name."""
+    is_number = value.isdecimal() and len(value) <= DIGITS_MAX and int(value) < len(names)
+    return names[int(value)] if is_number else value

@@ -7,7 +7,8 @@ they are only looked at to see where they end.
 A statement that is not as the format wants it costs itself: it becomes a problem with its line, and reading goes on
 at the next line that begins with a keyword. A string that lost its closing quote ends there too; that is why the
 search for an end never goes past such a line, unless a comment's quotes show that the line is part of its text.
-Time is linear in the file's size; nothing here raises.
+Time is linear in the file's size; nothing here raises: whole numbers that are made of digits here have at most
+`DIGITS_MAX` of them.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ from agent.decode.statements import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+DIGITS_MAX = 19
+"""So many are less than 2^64, whichever they are."""
+
 _KEYWORD = r"(?:" + "|".join(sorted(KEYWORDS, key=len, reverse=True)) + r")(?![A-Za-z0-9_])"
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_WHOLE = rf"\d{{1,{DIGITS_MAX}}}"
 _NAME = r'[^\s:;"|@,()\[\]]+'
 _STRING = r'"((?:\\"|[^"])*?)"'
 
@@ -68,10 +73,10 @@ _SIGNAL_PARTS = (
 )
 _VALUES = re.compile(rf"VAL_\s+(?:(?P<id>0[xX][0-9a-fA-F]+|\d+)\s+)?(?P<signal>{_NAME})(?=[\s;\"])\s*")
 _PAIR = re.compile(rf"\s*(?P<value>[-+\w.]+)\s*{_STRING}")
-_FLOAT = re.compile(rf"SIG_VALTYPE_\s+(?P<id>{_NAME})\s+(?P<signal>{_NAME})\s*:?\s*(?P<type>\d+)\s*;")
+_FLOAT = re.compile(rf"SIG_VALTYPE_\s+(?P<id>{_NAME})\s+(?P<signal>{_NAME})\s*:?\s*(?P<type>{_WHOLE})\s*;")
 _SELECTION = re.compile(
     rf"SG_MUL_VAL_\s+(?P<id>{_NAME})\s+(?P<signal>{_NAME})\s+(?P<multiplexor>{_NAME})\s+"
-    r"(?P<ranges>\d+\s*-\s*\d+(?:\s*,\s*\d+\s*-\s*\d+)*)\s*;"
+    rf"(?P<ranges>{_WHOLE}\s*-\s*{_WHOLE}(?:\s*,\s*{_WHOLE}\s*-\s*{_WHOLE})*)\s*;"
 )
 _ATTRIBUTE_TYPE = re.compile(
     r'BA_DEF_\s+(?:(?:BO_|SG_|BU_|EV_)\s+)?"(?P<name>[^"]*)"\s*(?P<type>\w+)\s*(?P<rest>(?:"[^"]*"|[^";])*+);'
@@ -91,7 +96,11 @@ def read_statements(file: str, text: str) -> Statements:
 
 
 def dbc_id_of(word: str) -> int | None:
-    """The id that a statement names, None where it is not a number; hexadecimal is taken as meant."""
+    """The id that a statement names, None where it is not a number, or a longer one than ids are; hexadecimal is taken
+    as meant.
+    """
+    if len(word) > DIGITS_MAX:
+        return None
     try:
         return int(word, 16 if word.lower().startswith("0x") else 10)
     except ValueError:
@@ -173,7 +182,7 @@ class _Reader:
             why = "is not understood" if ";" in text else "has no semicolon at its end"
             self.out.report(
                 self.line_of(at),
-                f"{word} statement {why} and is left out: {_excerpt(text)}",
+                f"{word} statement {why} and is left out: {excerpt(text)}",
                 Severity.SKIPPED if bits else Severity.NOTE,
             )
         return end
@@ -188,7 +197,7 @@ class _Reader:
             alone = not self._text[before:at].strip()
             what = "line is not a DBC statement" if alone else "text behind a statement is"
             self.out.report(
-                self.line_of(at), f"{what}{' and' if alone else ''} left out: {_excerpt(rest)}", Severity.NOTE
+                self.line_of(at), f"{what}{' and' if alone else ''} left out: {excerpt(rest)}", Severity.NOTE
             )
         keyword = re.compile(rf"(?<![\w]){_KEYWORD}").search(self._text, at, end)
         self._at = keyword.start() if keyword and rest.startswith(";") else end
@@ -223,7 +232,7 @@ class _Reader:
             named = re.match(rf"BO_\s+{_NAME}\s+({_NAME})", text)
             self.out.report(
                 line,
-                f"message and its signals left out, expected 'BO_ id name: length sender': {_excerpt(text)}",
+                f"message and its signals left out, expected 'BO_ id name: length sender': {excerpt(text)}",
                 Severity.SKIPPED,
                 Subject.MESSAGE,
                 named[1] if named else "",
@@ -238,7 +247,7 @@ class _Reader:
             self._message, self._foreign = None, True
             self.out.report(
                 line,
-                f"message and its signals left out, its id is not a number: {match['id']}",
+                f"message and its signals left out, its id is not a number: {excerpt(match['id'])}",
                 Severity.SKIPPED,
                 Subject.MESSAGE,
                 name,
@@ -285,7 +294,7 @@ class _Reader:
             reason = f"signal left out, expected {_first_missing(text)}"
         self.out.report(
             self.line_of(at),
-            f"{reason}: {_excerpt(text)}",
+            f"{reason}: {excerpt(text)}",
             Severity.SKIPPED,
             Subject.SIGNAL,
             self._message.name if self._message else "",
@@ -310,6 +319,8 @@ class _Reader:
         if not closed:
             self.out.report(self.line_of(at), "VAL_ statement has no semicolon at its end", Severity.REPAIRED)
         number = dbc_id_of(head["id"]) if head["id"] else None
+        if head["id"] and number is None:
+            return None
         if number is not None:  # without an id it is an environment variable's
             self.out.values.append(ValuesStatement(self.line_of(at), number, head["signal"], pairs))
         return end
@@ -377,7 +388,7 @@ def _first_missing(text: str) -> str:
     return "another form"
 
 
-def _excerpt(text: str, size: int = 60) -> str:
+def excerpt(text: str, size: int = 60) -> str:
     """The beginning of a statement, on one line."""
     line = " ".join(text[: 4 * size].split())
     return line if len(line) <= size else line[: size - 1] + "…"

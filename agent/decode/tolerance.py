@@ -5,11 +5,13 @@ What comes out of `sound_messages` is loaded by cantools without complaint: ever
 file is repaired here, or left out, as a problem of the line it stands on.
 
     repaired    a 29-bit id without its bit 31 · a name that is no identifier (loaded under that very name) ·
-                a number without its leading zero · limits that are no numbers · a float type that the signal's
-                length does not allow · a value table's entry whose value is no whole number
+                a number without its leading zero · limits that are no numbers, or larger than any · a float type
+                that the signal's length does not allow · a value table's entry whose value is no whole number, or
+                none that 64 bits hold
     skipped     an id past 29 bits · an id declared before · more than 64 bytes · a signal of no or more than 64
-                bits, or past the end of any frame · a signal name declared before for the same frames · a signal
-                that no multiplexor value reaches · a statement about a message or signal that is not there
+                bits, or past the end of any frame · a scale or offset that is too large · a signal name
+                declared before for the same frames · a signal that no multiplexor value reaches · a statement about a
+                message or signal that is not there
     note        overlapping signals, signals past the message's declared length (read from frames that are long
                 enough), message names used twice
 
@@ -18,11 +20,13 @@ The first declaration of an id or a name counts.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from agent.decode.multiplexing import drop_duplicates, drop_unreached
+from agent.decode.reading import DIGITS_MAX, excerpt
 from agent.decode.report import Severity, Subject
 from agent.decode.sound import SoundMessage, SoundSignal
 from agent.decode.statements import KEYWORDS
@@ -48,7 +52,7 @@ RANGE_MAX = 256
 """A longer range of multiplexor values is not spelled out: cantools keeps a codec for each value."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_MARK = re.compile(r"M|m\d+M?")
+_MARK = re.compile(rf"M|m\d{{1,{DIGITS_MAX}}}M?")
 _DBC_NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 
 
@@ -99,9 +103,11 @@ class _Message:
         try:
             length = int(message.length, 0)
         except ValueError:
-            raise _LeftOutError(f"its length is not a whole number of bytes: {message.length}") from None
+            raise _LeftOutError(f"its length is not a whole number of bytes: {excerpt(message.length)}") from None
         if not 0 <= length <= FRAME_BYTES_MAX:
-            raise _LeftOutError(f"its length is {length} bytes, a frame carries up to {FRAME_BYTES_MAX}")
+            raise _LeftOutError(
+                f"its length is {excerpt(message.length)} bytes, a frame carries up to {FRAME_BYTES_MAX}"
+            )
         sound = SoundMessage(message, message.dbc_id, can_id, length, self._alias(message.name))
         for signal in message.signals:
             try:
@@ -154,7 +160,7 @@ class _Message:
             raise _LeftOutError(f"it has {length} bits at {start}, decoded are 1 to {SIGNAL_BITS_MAX} bits from 0 on")
         mark = self._mark(signal)
         if mark is None:
-            raise _LeftOutError(f"its mark {signal.mark} is none of M, m<number>, m<number>M")
+            raise _LeftOutError(f"its mark {excerpt(signal.mark)} is none of M, m<number>, m<number>M")
         sound = SoundSignal(signal, "", mark, start, length)
         frame_bytes = CLASSIC_BYTES_MAX if message_bytes <= CLASSIC_BYTES_MAX else FRAME_BYTES_MAX
         if sound.end_bit > 8 * frame_bytes:
@@ -181,7 +187,7 @@ class _Message:
         multiplexors = sum(other.mark.endswith("M") for other in self._message.signals)
         if signal.mark.endswith("M") or multiplexors == 1:
             return None
-        reason = f"its mark {signal.mark} is none of M, m<number>, m<number>M and does not count"
+        reason = f"its mark {excerpt(signal.mark)} is none of M, m<number>, m<number>M and does not count"
         self._signal_problem(signal, reason, Severity.REPAIRED)
         return "m0"
 
@@ -192,12 +198,14 @@ class _Message:
             if not _DBC_NUMBER.fullmatch(written):
                 setattr(signal, name, re.sub(r"^([-+]?)\.", r"\g<1>0.", written))
                 mended.append(f"{name} {written} read as {getattr(signal, name)}")
+            if math.isinf(float(getattr(signal, name)) * (1 << SIGNAL_BITS_MAX)):
+                raise _LeftOutError(f"its {name} {excerpt(written)} makes values larger than any number")
         for name in ("minimum", "maximum"):
             written = getattr(signal, name)
-            if not _DBC_NUMBER.fullmatch(written):
+            if not _is_number(written):
                 short = re.sub(r"^([-+]?)\.(?=\d)", r"\g<1>0.", written)
-                setattr(signal, name, short if _DBC_NUMBER.fullmatch(short) else "0")
-                mended.append(f"{name} {written or 'is missing and'} read as {getattr(signal, name)}")
+                setattr(signal, name, short if _is_number(short) else "0")
+                mended.append(f"{name} {excerpt(written) or 'is missing and'} read as {getattr(signal, name)}")
         if mended:
             self._signal_problem(signal, "; ".join(mended), Severity.REPAIRED)
 
@@ -232,13 +240,13 @@ def _apply_statements(statements: Statements, by_id: dict[int, SoundMessage]) ->
             )
         return signals
 
-    for values in statements.values:
-        if signals := find("value table", values):
-            table = _value_table(statements, by_id[values.dbc_id], values)
-            by_id[values.dbc_id].values.update((signal.alias, table) for signal in signals if table)
     for kind in statements.floats:
         for signal in find("float type", kind):
             _apply_float(statements, by_id[kind.dbc_id], kind, signal)
+    for values in statements.values:
+        for signal in find("value table", values):
+            if table := _value_table(statements, by_id[values.dbc_id], values, signal):
+                by_id[values.dbc_id].values[signal.alias] = table
     for selection in statements.selections:
         for signal in find("multiplexor range", selection):
             multiplexors = loaded[selection.dbc_id].get(selection.multiplexor)
@@ -246,15 +254,27 @@ def _apply_statements(statements: Statements, by_id: dict[int, SoundMessage]) ->
             by_id[selection.dbc_id].selections[signal.alias] = (name, tuple(selection.ranges))
 
 
-def _value_table(statements: Statements, message: SoundMessage, values: ValuesStatement) -> dict[int, str]:
+def _value_table(
+    statements: Statements, message: SoundMessage, values: ValuesStatement, signal: SoundSignal
+) -> dict[int, str]:
+    """The table's entries that a raw value can be; all that a signed number of 64 bits can, for shorter signals."""
+    unsigned_long = signal.length == SIGNAL_BITS_MAX and signal.statement.sign == "+"
+    low, high = (
+        (0, (1 << 64) - 1) if unsigned_long and signal.alias not in message.floats else (-(1 << 63), (1 << 63) - 1)
+    )
     table: dict[int, str] = {}
     for value, text in values.pairs:
         try:
-            table[int(value)] = text
+            number = int(value)
         except ValueError:
+            number = None
+        if number is not None and low <= number <= high:
+            table[number] = text
+        else:
+            why = "a whole number" if number is None else f"one of {low} to {high}"
             statements.report(
                 values.line,
-                f"value table entry {value} left out, it is not a whole number",
+                f"value table entry {excerpt(value)} left out, it is not {why}",
                 Severity.REPAIRED,
                 Subject.STATEMENT,
                 message.statement.name,
@@ -297,6 +317,10 @@ def _layout(message: MessageStatement) -> object:
     return message.length, [
         (s.name, s.mark, s.start, s.length, s.order, s.sign, s.scale, s.offset) for s in message.signals
     ]
+
+
+def _is_number(text: str) -> bool:
+    return _DBC_NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
 
 
 def _bits(signal: SoundSignal) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Name, TCP, TLS: a connected, non-blocking socket, made without ever blocking the event loop.
 
-Promise: cancelling leaves no socket behind; the name is resolved and the steps of the handshake are made in a daemon
-thread (`apart`), so that neither a resolver that hangs nor a TPM that takes its time to sign holds up the loop or the
-end of the process. Host name and certificate chain are always verified. The caller sets the time limit.
+Promise: cancelling leaves no socket behind; the name is resolved and the steps of the handshake are made in a
+thread of their own (`threads`), so that neither a resolver that hangs nor a TPM that takes its time to sign holds up
+the loop or the end of the process. Host name and certificate chain are always verified. The caller sets the time limit.
 
 Failure: RefusedError, one line, with the address, the reason and what to do about it.
 """
@@ -20,9 +20,9 @@ import socket
 import ssl
 import struct
 import termios
-import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agent.threads import apart
 from agent.uplink.transport import RefusedError, Trouble
 from agent.uplink.watch import NO_TRAFFIC, Traffic
 
@@ -228,41 +228,6 @@ async def _resolve(host: str, port: int) -> list[Any]:
             raise OSError("the host name is not a valid one") from None
 
     return await apart(resolve, "uplink-resolver")
-
-
-async def apart(work: Callable[[], T], name: str, late: Callable[[], None] = lambda: None) -> T:
-    """What it returns or raises, run in a daemon thread: the event loop's own would hold up the end of the process.
-
-    Args:
-        work: may block, for whatever time.
-        name: of the thread.
-        late: called in the event loop when `work` is over and nobody has waited for it.
-
-    """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[T] = loop.create_future()
-    threading.Thread(target=_work_apart, args=(loop, answer, work, late), name=name, daemon=True).start()
-    try:
-        return await answer
-    except asyncio.CancelledError:
-        if not answer.cancelled():  # it was over just before
-            late()
-        raise
-    finally:
-        del answer  # it holds the error, which holds this frame
-
-
-def _work_apart(
-    loop: asyncio.AbstractEventLoop, answer: asyncio.Future[T], work: Callable[[], T], late: Callable[[], None]
-) -> None:
-    """In the thread."""
-    over: Callable[[], None]
-    try:
-        over = functools.partial(answer.set_result, work())
-    except Exception as error:  # noqa: BLE001 - it is raised where the work is waited for
-        over = functools.partial(answer.set_exception, error)
-    with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
-        loop.call_soon_threadsafe(lambda: late() if answer.done() else over())
 
 
 def _tune(sock: socket.socket, options: MqttOptions) -> None:

@@ -157,7 +157,7 @@ class Feed:
             elif self._is_over(found):
                 return
             else:
-                wait_s = REST_MAX_S if found is None else found
+                wait_s = REST_MAX_S if found is None else min(found, REST_MAX_S)
                 await self._pulse.rest(self.batch_available, wait_s, self._options.turn_max_s)
 
     async def learn(self, loss: LinkLoss) -> None:

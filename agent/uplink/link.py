@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
+from agent.threads import apart
 from agent.uplink import credentials, dialing
 from agent.uplink.labels import NONE
 from agent.uplink.mqtt import V5, V311, VERSION_NAMES, ClosedEarlyError, MqttConnection, VersionRefusedError
@@ -76,7 +77,7 @@ class Dialer:
         try:
             async with asyncio.timeout(options.connect_timeout_s):
                 read = functools.partial(self._read_credentials, options)
-                context, password = await dialing.apart(read, "uplink-credentials")
+                context, password = await apart(read, "uplink-credentials")
                 connection = MqttConnection(options, version, password=password, session=self._session)
                 sock = await dialing.open_socket(options, context)
                 return await connection.open(sock)

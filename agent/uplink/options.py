@@ -121,9 +121,11 @@ class Session:
 def parse_broker(url: str) -> tuple[str, int, bool]:
     """Host, port and whether TLS is spoken, from `mqtts://host[:port]` or `mqtt://host[:port]`.
 
-    Raises ConfigError with what is accepted.
+    Raises ConfigError with what is accepted, and never with a password.
     """
     accepted = "mqtts://host[:port] or mqtt://host[:port]"
+    if "@" in url:
+        raise ConfigError("broker: user name and password do not belong in the address; use username and password_file")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -131,9 +133,7 @@ def parse_broker(url: str) -> tuple[str, int, bool]:
         raise ConfigError(f"broker {url!r}: {error}; accepted is {accepted}") from None
     if parts.scheme not in SCHEMES or not parts.hostname:
         raise ConfigError(f"broker {url!r} is not {accepted}")
-    if parts.username or parts.password:
-        raise ConfigError("broker: user name and password do not belong in the address; use username and password_file")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ConfigError(f"broker {url!r}: nothing may follow the port; accepted is {accepted}")
+        raise ConfigError(f"broker {parts.netloc!r}: nothing may follow the port; accepted is {accepted}")
     tls, default = SCHEMES[parts.scheme]
     return parts.hostname, default if port is None else port, tls

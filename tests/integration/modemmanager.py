@@ -30,6 +30,7 @@ _CONFIG = """\
     <allow eavesdrop="true"/>
     <allow own="*"/>
   </policy>
+  {limits}
 </busconfig>
 """
 
@@ -48,16 +49,20 @@ AT_HOME = {
 
 
 class Bus:
-    """A dbus-daemon; `address` is for DBUS_SYSTEM_BUS_ADDRESS. Stopped and started again as wanted."""
+    """A dbus-daemon; `address` is for DBUS_SYSTEM_BUS_ADDRESS. Stopped and started again as wanted.
+
+    limits   of its configuration, from its next start on
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.address = f"unix:path={folder / 'bus'}"
+        self.limits = ""
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         config = self._folder / "bus.conf"
-        config.write_text(_CONFIG.format(path=self._folder / "bus"))
+        config.write_text(_CONFIG.format(path=self._folder / "bus", limits=self.limits))
         self._process = await asyncio.create_subprocess_exec(
             *("dbus-daemon", f"--config-file={config}", "--nofork", "--print-address=1"),
             stdout=asyncio.subprocess.PIPE,

@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
-from contextlib import asynccontextmanager
+import threading
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
+from agent import daemon
+from agent.config import load_config
 from agent.model import GapKind
+from agent.storage import Storage
 from tests.faults.processes import VEHICLE, Agent, Receiver
 from tests.integration.mosquitto import running
 from tests.unit.cellular.test_modem import ROAMING, ScriptedModem
@@ -19,6 +25,8 @@ from tests.unit.cellular.test_modem import ROAMING, ScriptedModem
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from agent.config import Config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 CONFIG = f"""
@@ -64,6 +72,12 @@ class Manager:
                 if text in message:
                     return message
 
+    def forget(self) -> None:
+        """What was said before now."""
+        with suppress(BlockingIOError):
+            while True:
+                self._socket.recv(4096)
+
     def close(self) -> None:
         self._socket.close()
 
@@ -102,13 +116,13 @@ async def all_received(agent: Agent, receiver: Receiver) -> int:
 async def test_the_service_manager_hears_of_readiness_life_and_end(tmp_path: Path, manager: Manager) -> None:
     async with service(tmp_path) as (agent, _):
         await agent.start()
+        await manager.hears("EXTEND_TIMEOUT_USEC=")
         await manager.hears("READY=1")
         assert await manager.hears("STATUS=") == manager.said[-1]
         assert "car up; " in manager.said[-1]
         assert [await manager.hears("WATCHDOG=1") for _ in range(3)]
         assert await agent.stop() == 0
         await manager.hears("STOPPING=1")
-        assert manager.said[0] == "READY=1"
 
 
 async def test_a_modem_is_told_of_and_its_changes_are_logged(tmp_path: Path, manager: Manager) -> None:
@@ -179,6 +193,67 @@ async def test_sighup_takes_a_new_configuration_and_loses_nothing(tmp_path: Path
         assert steps == {True: 1_000_000, False: 10_000_000}
         assert not [gap for batch in receiver.batches() for gap in batch.gaps]
         assert frames > 0
+
+
+class SlowStorage:
+    """Storage that opens when it may `go_on`."""
+
+    def __init__(self) -> None:
+        self.asked, self.go_on = threading.Event(), threading.Event()
+        self._open = Storage.open
+
+    def open(self, config: Config) -> Storage:
+        self.asked.set()
+        self.go_on.wait()
+        return self._open(config)
+
+
+@pytest.fixture
+async def ours(tmp_path: Path, manager: Manager) -> AsyncIterator[list[Exception]]:
+    """An agent in this process, its signals included; what raises when it is read anew may be put into the list."""
+    (tmp_path / "agent.toml").write_text(CONFIG.replace("BROKER", "mqtt://127.0.0.1:9").replace('"30s"', '"0s"'))
+    config, wrong = load_config(tmp_path / "agent.toml"), list[Exception]()
+
+    def reread() -> Config:
+        if wrong:
+            raise wrong.pop()
+        return config
+
+    running = asyncio.create_task(daemon.run(config, reread=reread))
+    await manager.hears("READY=1")
+    yield wrong
+    if not running.done():
+        os.kill(os.getpid(), signal.SIGTERM)
+    await running
+
+
+async def test_a_reload_that_takes_its_time_is_fed_for(
+    manager: Manager, ours: list[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = SlowStorage()
+    monkeypatch.setattr(Storage, "open", storage.open)
+    os.kill(os.getpid(), signal.SIGHUP)
+    try:
+        assert await asyncio.to_thread(storage.asked.wait, 60)
+        manager.forget()
+        for _ in range(4):
+            await manager.hears("WATCHDOG=1")
+    finally:
+        storage.go_on.set()
+    await manager.hears("READY=1")
+
+
+async def test_a_reload_that_raises_what_nobody_expected_changes_nothing(
+    manager: Manager, ours: list[Exception]
+) -> None:
+    ours.append(ValueError("Value out of range: 18446744073709551615"))
+    with capture_logs() as logs:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await manager.hears("RELOADING=1")
+        await manager.hears("READY=1")
+    (refused,) = [line for line in logs if line["event"] == "reload_refused"]
+    assert refused["reason"] == "ValueError: Value out of range: 18446744073709551615"
+    assert not [line for line in logs if line["event"] == "agent_reloaded"]
 
 
 @pytest.mark.parametrize(

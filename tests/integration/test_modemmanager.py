@@ -105,6 +105,22 @@ async def test_a_bus_that_goes_is_opened_again(bus: Bus) -> None:
             await until(lambda: modem.state == HOME)
 
 
+async def test_a_bus_that_refuses_to_tell_of_changes_is_down_and_tried_again(bus: Bus) -> None:
+    await bus.stop()
+    bus.limits = '<limit name="max_match_rules_per_connection">0</limit>'
+    await bus.start()
+    with capture_logs() as logs:
+        async with asking() as modem:
+            await until(lambda: str(modem) == "modem down")
+            await bus.stop()
+            bus.limits = ""
+            await bus.start()
+            async with ScriptedModemManager(bus.address).running():
+                await until(lambda: modem.state == HOME)
+    assert logs[0]["event"] == "modem_manager_down"
+    assert "LimitsExceeded" in logs[0]["reason"]
+
+
 @pytest.mark.parametrize(
     ("signature", "body"),
     [

@@ -234,6 +234,11 @@ def test_a_duration_without_a_unit_is_refused_with_what_is_accepted(configured: 
         ),
         (SMALLEST.replace("demo-0001", "x" * 129), "vehicle.id: "),
         (
+            SMALLEST.replace("demo-0001", ".."),
+            'vehicle.id: ".." is not of this form; accepted: 1 to 128 letters, digits',
+        ),
+        (SMALLEST.replace("demo-0001", ".demo"), 'vehicle.id: ".demo" is not of this form; accepted: 1 to 128 letters'),
+        (
             SMALLEST.replace('powertrain.dbc"]', 'powertrain.dbc"]\nj1939 = "yes"'),
             'bus[powertrain].j1939: "yes" is not one of these; accepted: true, false, "auto"',
         ),
@@ -306,6 +311,28 @@ def test_what_is_wrong_is_named_with_its_value_and_what_is_accepted(
     configured: Configured, text: str, expected: str
 ) -> None:
     assert configured.refusal(text).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (SMALLEST.replace('demo-0001"', 'demo-0001\\n"'), "vehicle.id"),
+        (SMALLEST.replace('name = "powertrain"', 'name = "powertrain\\n"'), "bus[#1].name"),
+        (SMALLEST.replace('socketcan"', 'socketcan\\n"'), "bus[powertrain].interface"),
+        (SMALLEST.replace(':8883"', ':8883\\n"'), "mqtt.broker"),
+        (with_mqtt('topic_batch = "t\\n"'), "mqtt.topic_batch"),
+        (with_mqtt('topic_status = "\\n"'), "mqtt.topic_status"),
+        (with_mqtt('congestion = "bbr\\n"'), "mqtt.congestion"),
+        (with_section("agent", 'socket = "\\n"'), "agent.socket"),
+        (with_section("modem", 'port = "/dev/ttyS0\\n"'), "modem.port"),
+        (with_section("data_plan", 'per_month = "1GiB"\ninterface = "wwan0\\n"'), "data_plan.interface"),
+        (SMALLEST + '[[trigger]]\nname = "t\\n"\nwhen = "a > 1"\n', "trigger[#1].name"),
+    ],
+)
+def test_a_name_with_a_line_feed_behind_it_is_not_that_name(configured: Configured, text: str, key: str) -> None:
+    config, problems = inspect_config(configured.write(text))
+    assert config is None
+    assert [problem.key for problem in problems] == [key]
 
 
 @pytest.mark.parametrize(
@@ -571,6 +598,10 @@ def test_a_command_line_without_a_broker_or_a_bus_is_enough(tmp_path: Path) -> N
     [
         ({"dbc": ["/a.dbc"], "broker": "host:1883"}, '--broker: "host:1883" is not of this form; accepted: "mqtts://'),
         ({"dbc": ["/a.dbc"], "broker": "mqtt://h:99999"}, "mqtt.broker: the port of"),
+        (
+            {"dbc": ["/a.dbc"], "broker": "mqtts://user:hunter2@host"},
+            "--broker: (not shown) is not of this form; accepted",
+        ),
         ({"dbc": ["/a.dbc"], "vehicle": "a/b"}, '--vehicle: "a/b" is not of this form; accepted: 1 to 128 letters'),
         ({"dbc": ["a b=/a.dbc"]}, '--dbc: "a b" is not of this form; accepted: 1 to 64 letters'),
     ],

@@ -80,6 +80,26 @@ def test_warnings_of_libraries_come_the_same_way_once() -> None:
     assert (line["event"], line["library"], line["message"]) == ("library_logged", "paho", "odd packet")
 
 
+class Unwritable:
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    ("said", "arguments", "message"),
+    [("%d items", ("x",), "%d items"), ("no %s", (Unwritable(),), "no %s"), (Unwritable(), (), "Unwritable")],
+)
+def test_a_librarys_line_that_cannot_be_put_together_raises_nothing_into_it(
+    said: object, arguments: tuple[object, ...], message: str
+) -> None:
+    stream = io.StringIO()
+    configure_logging("info", "json", stream)
+    record = logging.LogRecord("paho", logging.WARNING, "client.py", 1, said, arguments, None)
+    (handler,) = (each for each in logging.getLogger().handlers if type(each).__module__ == "agent.log")
+    handler.handle(record)
+    assert [line["message"] for line in lines_of(stream)] == [message]
+
+
 def test_pythons_warnings_come_the_same_way() -> None:
     stream = io.StringIO()
     configure_logging("info", "json", stream)

@@ -17,7 +17,7 @@ from agent.batch.codec import Batch, ClockReading, Header, UnknownCount, decode_
 from agent.batch.frame import compress, decompress
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.errors import BatchError
+from agent.errors import BatchError, DatabaseError
 from agent.model import (
     EXTENDED,
     BatchId,
@@ -231,6 +231,11 @@ def test_a_catalog_comes_back_as_it_was_and_its_hash_is_its_content() -> None:
     assert again == catalog
     assert again.hash == catalog.hash != CATALOG.hash
     assert [type(signal.scale) for signal in again.messages[0].signals] == [int, int, int]
+
+
+def test_a_definition_that_a_catalog_cannot_hold_is_an_error_of_its_message() -> None:
+    with pytest.raises(DatabaseError, match="message SPEED: a catalog cannot hold it"):
+        Catalog(("can0",), (replace(SPEED, cycle_ms=1 << 32),))
 
 
 def test_what_is_no_catalog_is_refused() -> None:

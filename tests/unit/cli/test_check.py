@@ -11,15 +11,16 @@ import secrets
 import socket
 import ssl
 import subprocess
+import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from agent import cli, preflight
+from agent import cli
 from agent.config import BusConfig, Config, MqttConfig, VehicleConfig, demo_car_dbc
 from agent.model import MessageDefinition, SignalDefinition
-from agent.preflight import check_catalog
+from agent.preflight import check_catalog, endpoint
 from agent.uplink.certificate import expiry_s
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def test_a_broken_line_of_a_dbc_file_is_a_warning_with_its_place(
     assert cli.main(["check", "--dbc", str(file)]) == 0
     out = capsys.readouterr().out
     assert f"warning  {file}: 1 messages, 1 signals, loaded in part" in out
-    assert f"           {file}:4: skipped: " in out
+    assert f"\n    {file}:4: skipped: " in out
     assert out.endswith("0 errors, 1 warning: all are usable\n")
 
 
@@ -187,6 +188,30 @@ def test_a_modem_that_is_not_there_is_named(checked: Checked) -> None:
     assert checked.only(text, "warning", "--offline").startswith("modem.port: /dev/ttyNOWHERE9 is not there")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "level", "subject"),
+    [
+        ('"simulator"', '"gnss"\nchannel = "{hidden}"', "warning", "bus car"),
+        ('"simulator"', '"slcan"\nchannel = "/dev/{name}"', "warning", "bus car"),
+        ('"simulator"', '"replay"\nchannel = "{hidden}"', "error", "bus car"),
+        ("[spool]", '[modem]\nport = "{hidden}"\n[spool]', "warning", "modem.port"),
+        ('path = "spool"', 'path = "{hidden}"', "error", "spool.path"),
+    ],
+)
+def test_where_it_may_not_even_look_is_a_finding_and_run_refuses_likewise(
+    checked: Checked, capsys: pytest.CaptureFixture[str], old: str, new: str, level: str, subject: str
+) -> None:
+    name = "n" * 300  # no file system takes it; as root no permission is missing
+    text = offline().replace(old, new.format(hidden=checked.folder / name, name=name))
+    told = checked.only(text, level, "--offline")
+    assert told.startswith(f"{subject}: /")
+    assert "file name too long, for " in told
+    if level == "error":
+        assert cli.main(["run", "--config", str(checked.file)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "file name too long" in line
+
+
 def test_modemmanager_without_its_library_is_refused_by_check_and_run(
     checked: Checked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,9 +228,9 @@ def test_a_congestion_control_that_the_kernel_has_not_is_a_warning(
     checked: Checked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = offline() + 'congestion = "bbr"\n'
-    monkeypatch.setattr(preflight, "control_congestion", lambda _, name: name != "bbr")
+    monkeypatch.setattr(endpoint, "control_congestion", lambda _, name: name != "bbr")
     assert checked.only(text, "warning", "--offline").startswith("mqtt.congestion: bbr is not there")
-    monkeypatch.setattr(preflight, "control_congestion", lambda _, name: name == "bbr")
+    monkeypatch.setattr(endpoint, "control_congestion", lambda _, name: name == "bbr")
     assert "mqtt.congestion" not in str(checked.run(text, "--offline"))
 
 
@@ -273,19 +298,29 @@ def test_what_the_endpoint_would_refuse_is_an_error(checked: Checked, credential
     assert told == "azure-iot-hub: MQTT 3.1.1, batches to devices/demo-0001/messages/events/kind=batch"
 
 
+def config_of(profile: Literal["generic", "aws-iot-core"]) -> Config:
+    return Config(
+        vehicle=VehicleConfig(id="car-1"),
+        buses=(BusConfig(name="car", interface="simulator"),),
+        mqtt=MqttConfig(broker="mqtts://localhost", profile=profile),
+    )
+
+
 @pytest.mark.parametrize(("messages", "warnings"), [(10, 0), (12_000, 1)])
 def test_a_catalog_that_the_endpoint_does_not_take_is_a_warning(messages: int, warnings: int) -> None:
     random = secrets.SystemRandom()
     signals = (SignalDefinition("A", 0, 8),)
     known = [MessageDefinition("car", n, f"{random.getrandbits(100):X}", 8, signals) for n in range(messages)]
-    config = Config(
-        vehicle=VehicleConfig(id="car-1"),
-        buses=(BusConfig(name="car", interface="simulator"),),
-        mqtt=MqttConfig(broker="mqtts://localhost", profile="aws-iot-core"),
-    )
-    found = list(check_catalog(config, known))
+    found = list(check_catalog(config_of("aws-iot-core"), known))
     assert len(found) == warnings
     assert all("the endpoint takes 131072 a message" in finding.text for finding in found)
+
+
+def test_a_definition_that_no_catalog_holds_is_an_error_as_it_is_for_run() -> None:
+    known = [MessageDefinition("car", 1, "Rare", 8, (SignalDefinition("A", 0, 8),), cycle_ms=1 << 32)]
+    (found,) = check_catalog(config_of("generic"), known)
+    assert (found.level, found.subject) == ("error", "dbc")
+    assert found.text.startswith("message Rare: a catalog cannot hold it")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +352,7 @@ def test_an_expired_certificate_is_a_warning(
     checked: Checked, credentials: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later_s = expiry_s((credentials / "good.pem").read_text()) + 3 * 86_400
-    monkeypatch.setattr("agent.preflight.time", SimpleNamespace(time=lambda: later_s))
+    monkeypatch.setattr("agent.preflight.endpoint.time", SimpleNamespace(time=lambda: later_s))
     text = with_credentials(credentials, "good.pem", "good.key")
     assert "expired 3 days ago; the broker will refuse it" in checked.only(text, "warning", "--offline")
 
@@ -403,6 +438,28 @@ def test_the_plan_of_what_is_kept_is_shown(checked: Checked) -> None:
     assert "1 rules, 1 triggers: 8 signals kept, about " in plan["text"]
     assert plan["details"][1].split()[:5] == ["car.BRAKE_PRESSURE", "normal", "8", "of", "8"]
     assert plan["details"][-1].startswith("trigger hard_braking: critical, records *PRESSURE* from 10s before")
+
+
+def test_the_plan_fits_a_terminal_and_is_whole_in_a_pipe(
+    checked: Checked, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked.file.write_text(ruled(RULES))
+    monkeypatch.setenv("COLUMNS", "70")
+
+    def details() -> list[str]:
+        cli.main(["check", "--config", str(checked.file), "--offline"])
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith(" ")]
+
+    wide = details()
+    assert max(map(len, wide)) > 70
+    assert (
+        "trigger hard_braking: critical, records *PRESSURE* from 10s before to 10s after MASTER_PRESSURE > 80"
+        in wide[-1]
+    )
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    narrow = details()
+    assert max(map(len, narrow)) <= 70
+    assert sorted(" ".join(narrow).split()) == sorted(" ".join(wide).split())
 
 
 @pytest.mark.parametrize(

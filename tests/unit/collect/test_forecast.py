@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agent.collect.directory import Directory
@@ -49,3 +51,25 @@ def test_the_table_lines_up_and_counts_what_is_not_kept() -> None:
     assert len({len(line) for line in lines[:-1]}) == 1
     assert lines[-1] == "nothing is kept of the other 1 messages"
     assert total(found).startswith("about 217,800 bytes an hour, beside 1")
+
+
+@pytest.mark.parametrize("width", [64, 76])
+def test_on_a_narrow_terminal_rows_are_folded_and_only_names_are_shortened(width: int) -> None:
+    found = [
+        replace(each, how=f"{each.how}, {'on change beyond a dead band, ' * 3}") for each in forecast(RULES, DIRECTORY)
+    ]
+    lines = table(found, 2, width)
+    assert max(map(len, lines)) <= width
+    assert len({len(line) for line in lines if "≤" in line or "hour" in line}) == 1
+    text = " ".join(" ".join(lines).split())
+    assert all(" ".join(each.how.split()) in text for each in found)
+    wide = table(found, 2)
+    assert table(found, 2, max(map(len, wide))) == wide
+
+
+def test_a_name_that_a_narrow_terminal_has_no_room_for_loses_its_beginning() -> None:
+    (each, *_) = forecast(RULES, DIRECTORY)
+    lines = table([replace(each, message=f"powertrain.{'A_LONG_NAME_' * 3}END")], 1, 60)
+    assert max(map(len, lines)) <= 60
+    assert lines[2].startswith("…")
+    assert lines[2].split()[0].endswith("_END")

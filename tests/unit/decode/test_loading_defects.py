@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
+from agent.batch.physical import names
 from agent.decode.loading import load_databases
 from agent.decode.report import LoadedDatabases, Severity, Subject
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 HEAD = 'VERSION ""\nNS_ :\n\tCM_\n\tBA_\nBS_:\nBU_: ECU\n\n'
 """Seven lines; what follows begins in line 8."""
+NINES = "9" * 5000
+"""More digits than Python makes an int of."""
 SOUND = 'BO_ 16 Sound: 8 ECU\n SG_ level : 0|8@1+ (1,0) [0|0] "" ECU\n'
 
 SKIPPED, REPAIRED, NOTE = Severity.SKIPPED, Severity.REPAIRED, Severity.NOTE
@@ -219,6 +224,73 @@ DEFECTS = {
         *(10, SKIPPED, STATEMENT, "", "", "VAL_ statement is not understood"),
         {"Sound": ["level"]},
     ),
+    "a value table entry that 64 bits do not hold": (
+        SOUND + 'VAL_ 16 level 18446744073709551615 "SNA" 1 "on";\n',
+        *(
+            10,
+            REPAIRED,
+            STATEMENT,
+            "Sound",
+            "level",
+            "entry 18446744073709551615 left out, it is not one of -922337203",
+        ),
+        {"Sound": ["level"]},
+    ),
+    "a value table entry that no unsigned number of 64 bits is": (
+        message(16, "Sound", signal("level", "0|64@1+")) + 'VAL_ 16 level -1 "SNA" 1 "on";\n',
+        *(10, REPAIRED, STATEMENT, "Sound", "level", "entry -1 left out, it is not one of 0 to 18446744073709551615"),
+        {"Sound": ["level"]},
+    ),
+    "a value table entry of thousands of digits": (
+        SOUND + f'VAL_ 16 level {NINES} "SNA" 1 "on";\n',
+        *(10, REPAIRED, STATEMENT, "Sound", "level", "999… left out, it is not a whole number"),
+        {"Sound": ["level"]},
+    ),
+    "a value table of an id of thousands of digits": (
+        SOUND + f'VAL_ {NINES} level 1 "on";\n',
+        *(10, SKIPPED, STATEMENT, "", "", "VAL_ statement is not understood"),
+        {"Sound": ["level"]},
+    ),
+    "a hexadecimal id of thousands of digits": (
+        f"BO_ 0x{NINES} Broken: 8 ECU\n" + SOUND,
+        *(8, SKIPPED, MESSAGE, "Broken", "", "its id is not a number: 0x999"),
+        {"Sound": ["level"]},
+    ),
+    "a hexadecimal length of thousands of digits": (
+        message(1, "Long", signal("a"), length=f"0x{NINES}") + SOUND,
+        *(8, SKIPPED, MESSAGE, "Long", "", "its length is 0x999"),
+        {"Sound": ["level"]},
+    ),
+    "a scale of hundreds of digits": (
+        message(1, "Vast", signal("a", rest=f'({NINES[:400]},0) [0|0] "" ECU')) + SOUND,
+        *(9, SKIPPED, SIGNAL, "Vast", "a", "its scale 999"),
+        {"Vast": [], "Sound": ["level"]},
+    ),
+    "an offset larger than any number": (
+        message(1, "Vast", signal("a", rest='(1,1e999) [0|0] "" ECU')) + SOUND,
+        *(9, SKIPPED, SIGNAL, "Vast", "a", "its offset 1e999 makes values larger than any number"),
+        {"Vast": [], "Sound": ["level"]},
+    ),
+    "a limit larger than any number": (
+        message(1, "Vast", signal("a", rest=f'(1,0) [0|{NINES[:400]}] "" ECU')),
+        *(9, REPAIRED, SIGNAL, "Vast", "a", "999… read as 0"),
+        {"Vast": ["a"]},
+    ),
+    "a multiplexing mark of thousands of digits": (
+        message(1, "Vast", signal("mux M"), signal(f"a m{NINES}"), signal("b m1", "8|8@1+")),
+        *(10, SKIPPED, SIGNAL, "Vast", "a", "its mark m999"),
+        {"Vast": ["mux", "b"]},
+    ),
+    "a multiplexor range of thousands of digits": (
+        SOUND + f"SG_MUL_VAL_ 16 level mux 0-{NINES};\n",
+        *(10, SKIPPED, STATEMENT, "", "", "SG_MUL_VAL_ statement is not understood"),
+        {"Sound": ["level"]},
+    ),
+    "a float type of thousands of digits": (
+        SOUND + f"SIG_VALTYPE_ 16 level : {NINES};\n",
+        *(10, SKIPPED, STATEMENT, "", "", "SIG_VALTYPE_ statement is not understood"),
+        {"Sound": ["level"]},
+    ),
     "a float type of a byte": (
         SOUND + "SIG_VALTYPE_ 16 level : 1;\n",
         *(10, REPAIRED, SIGNAL, "Sound", "level", "cannot be a float"),
@@ -254,6 +326,11 @@ DEFECTS = {
         *(11, NOTE, STATEMENT, "", "", "often is not a number of milliseconds"),
         {"Sound": ["level"]},
     ),
+    "a cycle time that no catalog holds": (
+        'BA_DEF_ BO_ "GenMsgCycleTime" INT 0 9;\n' + SOUND + 'BA_ "GenMsgCycleTime" BO_ 16 4294967296;\n',
+        *(11, NOTE, STATEMENT, "", "", "4294967296 is not a number of milliseconds up to 4294967295"),
+        {"Sound": ["level"]},
+    ),
 }
 
 
@@ -267,5 +344,30 @@ def test_a_defect_costs_itself_and_is_named_with_its_line(tmp_path: Path, case: 
     ], [str(problem) for problem in loaded.problems]
     assert str(reason) in named[0].reason
     assert named[0].file == str(tmp_path / "car.dbc")
-    names = {message.name: [signal.name for signal in message.signals] for message in loaded.messages}
-    assert names == expected
+    found = {message.name: [signal.name for signal in message.signals] for message in loaded.messages}
+    assert found == expected
+    assert decode_catalog(encode_catalog(Catalog(("can0",), loaded.messages))).hash
+
+
+def test_an_attribute_of_thousands_of_digits_is_none_of_its_values(tmp_path: Path) -> None:
+    definitions = 'BA_DEF_ BO_ "GenMsgSendType" ENUM "cyclic";\nBA_DEF_ SG_ "SigType" ENUM "MessageCounter";\n'
+    values = f'BA_ "GenMsgSendType" BO_ 16 {NINES};\nBA_ "SigType" SG_ 16 level {NINES};\n'
+    (found,) = load(tmp_path, f"{HEAD}{definitions}{SOUND}{values}").messages
+    assert not found.cyclic
+    assert not found.signals[0].counter
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [("0|64@1+", {(1 << 64) - 1: "SNA", 7: "on"}), ("0|64@1-", {-1: "SNA", 7: "on"})],
+)
+def test_all_ones_of_64_bits_keep_their_name_up_to_the_receiver(
+    tmp_path: Path, place: str, named: dict[int, str]
+) -> None:
+    pairs = " ".join(f'{value} "{name}"' for value, name in named.items())
+    loaded = load(tmp_path, f"{HEAD}{message(16, 'Sound', signal('level', place))}VAL_ 16 level {pairs};\n")
+    assert not loaded.problems
+    (received,) = decode_catalog(encode_catalog(Catalog(("can0",), loaded.messages))).messages
+    assert dict(received.signals[0].choices) == named
+    raw = np.array([(1 << 64) - 1, 7, 8], np.uint64)
+    assert names(received.signals[0], raw) == ["SNA", "on", None]

@@ -248,6 +248,23 @@ def test_a_broker_address_that_is_none_is_refused(url: str) -> None:
         parse_broker(url)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mqtts://user:s3cret@host:notaport",
+        "https://user:s3cret@host",
+        "mqtts://user:s3cret@",
+        "mqtts://user:s3cret@[::1",
+        "mqtts://user:s3cret@host/path",
+        "mqtts://host/?password=s3cret",
+    ],
+)
+def test_a_refused_broker_address_tells_no_password(url: str) -> None:
+    with pytest.raises(ConfigError, match="broker") as refused:
+        parse_broker(url)
+    assert "s3cret" not in str(refused.value)
+
+
 def test_options_name_their_address_and_hide_their_password() -> None:
     assert MqttOptions("::1", 1883).address == "[::1]:1883"
     assert "hidden" not in repr(MqttOptions("b", password="hidden"))

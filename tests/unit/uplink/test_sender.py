@@ -232,7 +232,7 @@ def test_what_the_budget_does_not_carry_stays_while_critical_goes(shelf: Catalog
             assert len(normal.acknowledged) == 3
             assert len(broker.sent()) == 8, "nothing is sent only to be held"
             budget.left = 100_000
-            await until(lambda: not normal.records, limit_s=601)
+            await until(lambda: not normal.records, limit_s=61)  # nobody tells; it is asked again every minute
             normal.append(bytes(100_000))
             sender.batch_available.set()
             await until(lambda: not normal.records, limit_s=2)

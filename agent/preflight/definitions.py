@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether DBC files can be read, and what rules and triggers come to with them."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from agent.collect import checking
+from agent.collect.directory import Directory
+from agent.collect.forecast import forecast, table, total
+from agent.collect.guards import guards_of
+from agent.config.collecting import patterns
+from agent.decode.loading import load_databases
+from agent.decode.report import FileReport, LoadedDatabases, Severity
+from agent.errors import DatabaseError
+from agent.preflight.finding import Finding, Level, refused
+from agent.sources.canlib import python_can
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from agent.collect.forecast import Forecast
+    from agent.config import Config, TriggerConfig
+    from agent.model import MessageDefinition
+
+
+def check_databases(
+    files: Sequence[tuple[str, Path]], j1939: Mapping[str, bool | str] | None = None
+) -> tuple[LoadedDatabases, list[Finding]]:
+    """The definitions of all files that can be read, and a finding a file; files are (bus, path)."""
+    loaded, findings = LoadedDatabases((), ()), []
+    try:
+        loaded = _load(files, j1939)
+    except DatabaseError:
+        readable = []
+        for entry in files:  # one at a time: each that cannot be read is told
+            try:
+                _load([entry], j1939)
+            except DatabaseError as error:
+                findings.append(refused(str(entry[1]), error))
+            else:
+                readable.append(entry)
+        loaded = _load(readable, j1939)
+    findings += [_database_finding(report) for report in loaded.files]
+    return loaded, findings
+
+
+def _load(files: Sequence[tuple[str, Path]], j1939: Mapping[str, bool | str] | None) -> LoadedDatabases:
+    python_can()  # before cantools imports it with all that it can do
+    return load_databases(files, j1939=dict(j1939 or {}), isolated=False)  # type: ignore[arg-type]
+
+
+def _database_finding(report: FileReport) -> Finding:
+    level = Level.WARNING if report.count(Severity.SKIPPED) else Level.OK
+    text = f"{report.messages} messages, {report.signals} signals, loaded {report.how}"
+    subject = report.file if report.bus == report.file else f"{report.file} on {report.bus}"
+    return Finding(level, subject, text, tuple(str(problem) for problem in report.problems))
+
+
+def check_collecting(
+    config: Config, messages: Sequence[MessageDefinition], width: int | None = None
+) -> tuple[list[Forecast], list[Finding]]:
+    """What rules and triggers come to, and what is wrong with them; nothing where there are none.
+
+    width   of the terminal on which the details are to fit; None: there is none
+    """
+    directory = Directory(messages)
+    errors = [Finding(Level.ERROR, key, text) for key, text in checking.broken(config, directory)]
+    if errors:
+        return [], errors
+    guards = guards_of(messages, config.integrity)
+    verified = [Finding(Level.OK, "integrity", f"{len(guards)} messages are verified")] if guards else []
+    if not config.collect and not config.triggers:
+        return [], verified
+    findings = [Finding(Level.WARNING, key, text) for key, text in checking.doubtful(config, directory)]
+    plan = list(forecast(config.collect, directory))
+    kept = sum(each.kept for each in plan)
+    rules = f"{len(config.collect)} rules" if config.collect else "without rules all is kept"
+    details = table(plan, len(directory.decoded), width)
+    for trigger in config.triggers:
+        details += [_told(trigger)] if width is None else textwrap.wrap(_told(trigger), width, subsequent_indent="  ")
+    text = f"{rules}, {len(config.triggers)} triggers: {kept} signals kept, {total(plan)}"
+    return plan, [*findings, *verified, Finding(Level.OK, "collect", text, tuple(details))]
+
+
+def _told(trigger: TriggerConfig) -> str:
+    record = ", ".join(patterns(trigger.record))
+    window = f"{trigger.before} before to {trigger.after} after"
+    return f"trigger {trigger.name}: {trigger.priority}, records {record} from {window} {trigger.when}"
