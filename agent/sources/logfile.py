@@ -9,9 +9,10 @@ Limits: `frames_max` frames and `span_s` seconds of log time a block. An MF4 log
 library; the others are read as they are consumed. candump logs are read without python-can, see candump.py.
 
 Failure: what cannot be opened or is of no known format is a LogFileError that names file, line and reason. A
-torn end (power cut, full disk) costs what it tore: the frames before it are delivered, the log says
-`log_file_torn`. A bad line in the middle of a candump log costs itself, is counted in `refused` and logged
-for the first time; in the middle of another format it is a LogFileError, after the frames before it:
+torn end (power cut, full disk) costs what it tore, the frame it cut short among it: those before are
+delivered, the log says `log_file_torn`. A bad line in the middle of a candump log costs itself, is counted in
+`refused` and logged for the first time; so does a line of another text that has fewer bytes than it says.
+Whatever else is wrong in the middle of another format is a LogFileError, after the frames before it:
 python-can's readers cannot go on.
 """
 
@@ -198,6 +199,11 @@ class LogReader:
     def _of_candump(self, stream: BinaryIO) -> Iterator[FrameBlock]:
         line = 1
         for text in self._pieces(stream):
+            if not text.endswith(b"\n"):
+                if candump.is_torn(text):
+                    self._note_torn(f"line {line}", "the last line is not whole")
+                    break
+                text += b"\n"  # noqa: PLW2901
             parsed = candump.parse(text, self._bus_of, line)
             line += text.count(b"\n")
             _add(self._errors, parsed.errors)
@@ -237,10 +243,15 @@ class LogReader:
         if self._stream.broken is not None:
             raise self._error(f"after {place}: cannot be decompressed: {self._stream.broken}")
         if self._stream.torn:
-            self._note_torn(place, "the compressed file ends too early")
+            self._note_torn(place, "")
 
     def _note_torn(self, place: str, reason: object) -> None:
+        """Once, by its first cause; what cannot be decompressed is told as that."""
+        if self.torn or self._stream.broken is not None:
+            return
         self.torn = True
+        if self._stream.torn:
+            reason = "the compressed file ends too early"
         log.warning("log_file_torn", path=str(self.path), place=place, reason=str(reason), frames_before=self._read)
 
     def _of_messages(self, kind: str, stream: BinaryIO) -> Iterator[FrameBlock]:
@@ -264,8 +275,9 @@ class LogReader:
         self._note_end(f"frame {self._read}")
 
     def _survive(self, error: UnreadableError | ValueError | OverflowError) -> None:
-        """A reader that failed at the log's end, frames before, has met a torn end."""
-        if isinstance(error, UnreadableError) and error.at_end and self._read:
+        """A reader that failed at the log's end, frames before, has met a torn end; `_note_end` knows the others."""
+        compressed = self._stream.torn or self._stream.broken is not None
+        if isinstance(error, UnreadableError) and error.at_end and (self._read or compressed):
             self._note_torn(error.place, error)
         else:
             place = error.place if isinstance(error, UnreadableError) else f"after frame {self._read}"
