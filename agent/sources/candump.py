@@ -2,9 +2,10 @@
 """candump logs (``candump -L``, ``candump -l``) by the thousand lines instead of the line.
 
 Promise: what python-can's reader makes of a log is what comes out, at a tenth of the time: lines of the
-usual shape are parsed all at once by numpy, every other line is given to python-can's reader by itself. Two
+usual shape are parsed all at once by numpy, every other line is given to python-can's reader by itself. Three
 deliberate differences. An identifier with CAN_ERR_FLAG is an error frame, as candump means it; python-can
-takes most of them for data frames. Times are exact to the nanosecond, where python-can's float has lost that.
+takes most of them for data frames. A classic frame of more than 8 bytes is none. Times are exact to the
+nanosecond, where python-can's float has lost that.
 
 Limits: a line has at most `LINE_MAX_BYTES`; the columns of one piece of text take about twenty times its
 size.
@@ -287,6 +288,8 @@ def _messages(line: str) -> Iterator[can.Message]:
     for message in python_can().CanutilsLogReader(io.StringIO(line)):
         if not message.is_remote_frame and len(message.data) != message.dlc:
             raise ValueError("the payload ends with half a byte")
+        if len(message.data) > 8 and not message.is_fd:
+            raise ValueError("a classic frame has at most 8 bytes")
         yield message
 
 
