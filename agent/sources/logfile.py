@@ -77,7 +77,7 @@ class LogReader:
 
     buses     channel name → bus index
     refused   lines that were no frames
-    ignored   frames of channels that are not wanted
+    ignored   frames of channels that are not wanted, error and remote frames
     torn      the log ended in the middle of something
     """
 
@@ -208,7 +208,7 @@ class LogReader:
             line += text.count(b"\n")
             _add(self._errors, parsed.errors)
             _add(self._remotes, parsed.remotes)
-            self.ignored += parsed.ignored
+            self.ignored += parsed.ignored + sum(parsed.errors.values()) + sum(parsed.remotes.values())
             self._read += len(parsed.block)
             for number, refused in parsed.refused:
                 self._refuse(number, refused)
@@ -259,12 +259,12 @@ class LogReader:
         try:
             for message in messages(kind, self.path, stream, self._refuse):
                 bus = self._bus_of(channel_name(message.channel))
-                if bus is None:
+                if bus is None or not builder.add(message, bus):
                     self.ignored += 1
-                elif builder.add(message, bus):
-                    self._read += 1
-                    if len(builder) == MESSAGES_A_BLOCK:
-                        yield builder.take()
+                    continue
+                self._read += 1
+                if len(builder) == MESSAGES_A_BLOCK:
+                    yield builder.take()
         except (UnreadableError, ValueError, OverflowError) as error:
             yield builder.take()
             self._survive(error)

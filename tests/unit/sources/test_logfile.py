@@ -103,6 +103,16 @@ def test_given_buses_are_used_and_other_channels_ignored(tmp_path: Path) -> None
     assert reader.ignored == 2
 
 
+@pytest.mark.parametrize("suffix", [".log", ".asc", ".blf"])
+def test_frames_and_what_is_left_out_of_them_add_up(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"drive{suffix}"
+    with python_can().Logger(str(path)) as writer:
+        for message in messages():  # 300 data frames, an error frame, a remote one
+            writer.on_message_received(message)
+    reader = read_log(path)
+    assert (sum(map(len, reader)), reader.ignored) == (300, 2)
+
+
 def test_a_bad_line_costs_itself_is_counted_and_logged_once(tmp_path: Path) -> None:
     path = log_of(tmp_path, b"(1.0) can0 1#\nrubbish\n(1.0) can0 2#\nmore\n(1.0) can0 3#\n")
     reader = read_log(path, piece_bytes=20)
