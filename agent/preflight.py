@@ -189,7 +189,7 @@ def _check_file(where: str, file: Path) -> Finding:
     if not os.access(file, os.R_OK):
         return Finding(Level.ERROR, where, f"{file}: may not be read")
     try:
-        with read_log(file, piece_bytes=_LOG_PIECE_BYTES) as log:
+        with read_log(file, piece_bytes=_LOG_PIECE_BYTES, quiet=True) as log:
             next(log, None)
     except LogFileError as error:
         return Finding(Level.ERROR, where, str(error))

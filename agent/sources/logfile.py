@@ -53,19 +53,21 @@ def read_log(
     frames_max: int = FRAMES_MAX,
     span_s: float = 1.0,
     piece_bytes: int = candump.PIECE_BYTES,
+    quiet: bool = False,
 ) -> LogReader:
     """The log's data frames as an iterator of blocks; LogFileError where it cannot be opened.
 
     buses         channel name → bus index: other channels are not wanted. None: every channel gets an index in
                   order of appearance, which the reader's `buses` then tells
     piece_bytes   how much text of a candump log is parsed at once
+    quiet         nothing is logged: for who looks at a log that is read again, where it is told
     """
-    return LogReader(path, buses, frames_max, span_s, piece_bytes)
+    return LogReader(path, buses, frames_max, span_s, piece_bytes, quiet)
 
 
 def log_channels(path: Path) -> dict[str, int]:
     """By channel name, in order of appearance: how many data frames the log has of it. Reads all of it."""
-    reader = read_log(path)
+    reader = read_log(path, quiet=True)
     frames = np.zeros(BUSES_MAX + 1, np.int64)
     for block in reader:
         frames += np.bincount(block.bus, minlength=len(frames))
@@ -82,7 +84,13 @@ class LogReader:
     """
 
     def __init__(
-        self, path: Path, buses: Mapping[str, int] | None, frames_max: int, span_s: float, piece_bytes: int
+        self,
+        path: Path,
+        buses: Mapping[str, int] | None,
+        frames_max: int,
+        span_s: float,
+        piece_bytes: int,
+        quiet: bool,
     ) -> None:
         self.path = Path(path)
         self.buses = dict(buses or {})
@@ -95,6 +103,7 @@ class LogReader:
         self._frames_max = frames_max
         self._span_ns = round(span_s * 1e9)
         self._piece_bytes = piece_bytes
+        self._quiet = quiet
         self._read = 0
         self._frames = 0
         self._errors: dict[int, int] = {}
@@ -235,7 +244,8 @@ class LogReader:
         line, text = self._first_refused
         if not self._read:
             raise self._error(f"line {line}: not a frame: {text!r}")
-        log.warning("log_line_refused", path=str(self.path), line=line, text=text)
+        if not self._quiet:
+            log.warning("log_line_refused", path=str(self.path), line=line, text=text)
         self._refusal_told = True
 
     def _note_end(self, place: str) -> None:
@@ -252,7 +262,9 @@ class LogReader:
         self.torn = True
         if self._stream.torn:
             reason = "the compressed file ends too early"
-        log.warning("log_file_torn", path=str(self.path), place=place, reason=str(reason), frames_before=self._read)
+        if not self._quiet:
+            path, why = str(self.path), str(reason)
+            log.warning("log_file_torn", path=path, place=place, reason=why, frames_before=self._read)
 
     def _of_messages(self, kind: str, stream: BinaryIO) -> Iterator[FrameBlock]:
         builder = BlockBuilder()

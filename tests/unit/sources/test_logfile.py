@@ -124,6 +124,13 @@ def test_a_bad_line_costs_itself_is_counted_and_logged_once(tmp_path: Path) -> N
     assert (line["line"], line["text"], line["path"]) == (2, "rubbish", str(path))
 
 
+def test_a_look_at_the_channels_says_nothing_that_reading_the_log_says_again(tmp_path: Path) -> None:
+    path = log_of(tmp_path, b"(1.0) can0 1#11\nrubbish\n(1.1) can0 2#1")
+    with capture_logs() as lines:
+        assert log_channels(path) == {"can0": 1}
+    assert not lines
+
+
 @pytest.mark.parametrize(
     ("last", "torn"),
     [
