@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from agent.sources.logstream import LogStream
+
 log = structlog.get_logger()
 
 BUSES_MAX = 255
@@ -249,11 +251,14 @@ class LogReader:
         self._refusal_told = True
 
     def _note_end(self, place: str) -> None:
-        """What the stream said of its own end."""
+        """What the stream said of its own end, and whether anything came before it."""
         if self._stream.broken is not None:
             raise self._error(f"after {place}: cannot be decompressed: {self._stream.broken}")
         if self._stream.torn:
             self._note_torn(place, "")
+        if not (self._read or self.ignored or self.torn or self._quiet):
+            hint = "a recording of nothing, or of another format than its name says"
+            log.warning("log_empty", path=str(self.path), hint=hint)
 
     def _note_torn(self, place: str, reason: object) -> None:
         """Once, by its first cause; what cannot be decompressed is told as that."""
@@ -266,7 +271,7 @@ class LogReader:
             path, why = str(self.path), str(reason)
             log.warning("log_file_torn", path=path, place=place, reason=why, frames_before=self._read)
 
-    def _of_messages(self, kind: str, stream: BinaryIO) -> Iterator[FrameBlock]:
+    def _of_messages(self, kind: str, stream: io.BufferedReader[LogStream]) -> Iterator[FrameBlock]:
         builder = BlockBuilder()
         try:
             for message in messages(kind, self.path, stream, self._refuse):

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
     import can
 
+    from agent.sources.logstream import LogStream
+
 _NOT_WHOLE = "the last line is not whole"
+_BLF_HEADER_BYTES = 144
 _BLF_END_BYTES = 16 + 3
 """At the end BLFReader asks for one more header, and before it for padding which may not be there."""
 
@@ -112,7 +115,9 @@ class _SkippedLines(logging.Filter):
         return False
 
 
-def messages(kind: str, path: Path, stream: BinaryIO, refuse: Callable[[int, str], None]) -> Iterator[can.Message]:
+def messages(
+    kind: str, path: Path, stream: io.BufferedReader[LogStream], refuse: Callable[[int, str], None]
+) -> Iterator[can.Message]:
     """The log's messages; `kind` is one of logstream's formats, `stream` the decompressed log.
 
     refuse   is told line number and text of each line that the reader skips
@@ -170,9 +175,13 @@ def _watch_skipped(file: _CountedText, refuse: Callable[[int, str], None], resou
     resources.callback(reader_log.removeFilter, skipped)
 
 
-def _for_reader(kind: str, path: Path, stream: BinaryIO, resources: ExitStack) -> Any:
+def _for_reader(kind: str, path: Path, stream: io.BufferedReader[LogStream], resources: ExitStack) -> Any:
     """What python-can's reader of this format is to be given."""
     if kind == ".blf":
+        header = stream.peek(_BLF_HEADER_BYTES)
+        short = len(header) < _BLF_HEADER_BYTES
+        if short or not header.startswith(b"LOGG"):
+            raise UnreadableError("no BLF log: it does not begin with a header of one", "byte 0", at_end=short)
         return _WatchedBytes(stream)
     if kind != ".mf4":
         return _CountedText(stream, encoding="utf-8", errors="replace")

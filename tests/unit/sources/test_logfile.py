@@ -165,8 +165,10 @@ def test_a_last_line_without_its_end_counts_where_nothing_of_its_frame_can_be_mi
         ("drive.log.gz", b"this is not gzip", "cannot be decompressed: Not a gzipped file"),
         ("drive.log.xz", b"this is not xz", "cannot be decompressed"),
         ("drive.log.zst", b"this is not zst", "cannot be decompressed"),
-        ("drive.blf", b"this is not a BLF", "after frame 0"),
-        ("drive.blf", b"", "after frame 0"),
+        ("drive.blf.gz", b"this is not gzip", "cannot be decompressed"),
+        ("drive.blf", b"this is not a BLF" * 20, "byte 0: no BLF log"),
+        ("drive.blf", b"LOGG", "byte 0: no BLF log"),
+        ("drive.blf", b"", "byte 0: no BLF log"),
         ("drive.trc", b"1 2\n4 5\n", "line 1: not a frame: '1 2'"),
         ("drive.csv", b"timestamp,id\nrubbish\n", "line 2"),
     ],
@@ -200,8 +202,20 @@ def test_a_candump_log_of_any_name_is_known_by_its_first_line(tmp_path: Path) ->
     assert len(whole(log_of(tmp_path, candump_text(5), "candump-2026-11-22"))) == 5
 
 
-def test_an_empty_log_has_no_frames(tmp_path: Path) -> None:
-    assert not len(whole(log_of(tmp_path, b"")))
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("drive.log", b""),
+        ("drive.asc", b""),
+        ("drive.csv", b"timestamp,arbitration_id,extended,remote,error,dlc,data\n"),
+        ("drive.trc", b";$FILEVERSION=1.1\n"),
+        ("drive.asc", b"this is\nanything else\n"),
+    ],
+)
+def test_a_log_without_a_frame_says_so(name: str, content: bytes, tmp_path: Path) -> None:
+    with capture_logs() as lines:
+        assert not len(whole(log_of(tmp_path, content, name)))
+    assert [line["event"] for line in lines] == ["log_empty"]
 
 
 @pytest.mark.parametrize(
