@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """python-can's readers of recorded logs: ASC, BLF, TRC, CSV, MF4.
 
-Promise: `messages` gives what the reader of the format gives with its own defaults, so times are what
-python-can says: seconds since the epoch for BLF and MF4, since the log's beginning for an ASC log of relative
-times.
+Promise: `messages` gives what the reader of the format gives, with times in seconds since the epoch where the log
+tells them. An ASC log counts from a date in its header, which bears no zone: it is local time, of the zone of
+whoever reads it (`TZ` tells another). Where python-can cannot read the date, or there is none, as in the
+oldest TRC logs, times are since the log's beginning.
 
 Limits: text is read as UTF-8, what is not is replaced. An MF4 log that is compressed is unpacked into a
 temporary file first, its library needs one.
@@ -18,8 +19,10 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import shutil
 import tempfile
+from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
     from agent.sources.logstream import LogStream
 
+_ASC_DATE = re.compile(r"(?im)^[ \t]*(?:date|begin[ \t]+triggerblock)[ \t]+(.+)\n")
 _NOT_WHOLE = "the last line is not whole"
 _BLF_HEADER_BYTES = 144
 _BLF_END_BYTES = 16 + 3
@@ -126,7 +130,7 @@ def messages(
     with ExitStack() as resources:
         file = _for_reader(kind, path, stream, resources)
         try:
-            reader = _reader(kind)(file)
+            reader = _reader(kind)(file, **_options(kind, stream))
             resources.callback(reader.stop)
             if kind == ".trc":
                 _watch_skipped(file, refuse, resources)
@@ -198,6 +202,22 @@ def _reader(kind: str) -> Any:
         return mf4_reader()
     can = python_can()
     return {".asc": can.ASCReader, ".blf": can.BLFReader, ".csv": can.CSVReader, ".trc": can.TRCReader}[kind]
+
+
+def _options(kind: str, stream: io.BufferedReader[LogStream]) -> dict[str, Any]:
+    """What the reader is told beside the file: of an ASC log, whether its date counts, see `_dates`."""
+    return {"relative_timestamp": not _dates(stream.peek().decode(errors="replace"))} if kind == ".asc" else {}
+
+
+def _dates(beginning: str) -> bool:
+    """Whether an ASC log begins with a date, and with none in a language that python-can does not know."""
+    dates = _ASC_DATE.findall(beginning)
+    try:
+        for date in dates:
+            deque(python_can().ASCReader(io.StringIO(f"date {date}"), relative_timestamp=False), maxlen=0)
+    except ValueError:
+        return False
+    return bool(dates)
 
 
 def _at_end(file: Any) -> bool:

@@ -7,6 +7,7 @@ import io
 import itertools
 import lzma
 import os
+import time
 import tracemalloc
 from collections import deque
 from pathlib import Path
@@ -283,8 +284,32 @@ def test_every_format_gives_what_python_cans_reader_gives(suffix: str, packed: s
     path = plain
     if packed:
         path = log_of(tmp_path, gzip.compress(plain.read_bytes()), plain.name + packed)
-    with can.io.player.MESSAGE_READERS[suffix](str(plain)) as reader:
+    told = {"relative_timestamp": False} if suffix == ".asc" else {}
+    with can.io.player.MESSAGE_READERS[suffix](str(plain), **told) as reader:
         assert read_alike(path, reader) > 200
+
+
+@pytest.mark.parametrize(
+    ("date", "trigger", "begin_s"),
+    [
+        ("date Mon Mar 2 10:00:00.250 am 2026", "", 1772442000.25),
+        ("date Mon Mar 2 10:00:00 2026", "", 1772442000.0),
+        ("date Mon Mar 2 10:00:00 2026", "Begin Triggerblock Mon Mar 2 10:00:05.000 am 2026", 1772442005.0),
+        ("date lun. mars 2 10:00:00 2026", "", 0.0),  # python-can reads English and German
+        ("// no date", "", 0.0),
+    ],
+)
+def test_an_asc_logs_times_begin_at_its_date_which_is_local_time(
+    date: str, trigger: str, begin_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = f"{date}\nbase hex  timestamps absolute\ninternal events logged\n{trigger}\n"
+    path = log_of(tmp_path, (header + "   0.500000 1  123             Rx   d 2 11 22\n").encode(), "drive.asc")
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        block = whole(path)
+    time.tzset()
+    assert block.time_ns.tolist() == [int((begin_s + 0.5) * 1000) * 1_000_000]
 
 
 def written(path: Path) -> bytes:
