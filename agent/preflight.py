@@ -34,7 +34,7 @@ from agent.decode.loading import load_databases
 from agent.decode.report import FileReport, LoadedDatabases, Severity
 from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError, UplinkError
 from agent.sources.canlib import python_can
-from agent.sources.logfile import read_log
+from agent.sources.channels import ADVICE, look, wanted_channels
 from agent.uplink.certificate import expiry_s
 from agent.uplink.dialing import control_congestion
 
@@ -49,7 +49,6 @@ REACH_S = 5.0
 _DAY_S = 86_400
 _EXPIRES_SOON_S = 30 * _DAY_S
 _SPOOL_FILES_MAX = 100_000
-_LOG_PIECE_BYTES = 1 << 16
 _VIN = re.compile(r"(?<![A-Z0-9])(?=[A-Z0-9]*[A-Z])(?=[A-Z0-9]*[0-9])[A-HJ-NPR-Z0-9]{17}(?![A-Z0-9])")
 """ISO 3779: seventeen letters and digits without I, O and Q; both kinds are there."""
 _TOLD_KEYS = ("client_id", "username", "topic_batch", "topic_catalog", "topic_status")
@@ -159,7 +158,7 @@ def check_buses(buses: Sequence[BusConfig]) -> Iterator[Finding]:
         if bus.interface == "socketcan":
             yield _check_socketcan(where, str(bus.channel))
         elif bus.interface == "replay":
-            yield _check_file(where, Path(str(bus.channel)))
+            yield _check_log(where, bus, buses)
         elif bus.interface == "simulator":
             yield Finding(Level.OK, where, "the simulated car")
         elif bus.interface == "gnss":
@@ -183,17 +182,20 @@ def _check_socketcan(where: str, name: str) -> Finding:
     return Finding(Level.WARNING, where, f"{name}: {advice(state, name)}")
 
 
-def _check_file(where: str, file: Path) -> Finding:
+def _check_log(where: str, bus: BusConfig, buses: Sequence[BusConfig]) -> Finding:
+    file = Path(str(bus.channel))
     if not file.is_file():
         return Finding(Level.ERROR, where, f"{file}: no such file; accepted: a recorded log")
-    if not os.access(file, os.R_OK):
-        return Finding(Level.ERROR, where, f"{file}: may not be read")
     try:
-        with read_log(file, piece_bytes=_LOG_PIECE_BYTES, quiet=True) as log:
-            next(log, None)
+        log = look(file)
     except LogFileError as error:
         return Finding(Level.ERROR, where, str(error))
-    return Finding(Level.OK, where, f"{file}: {file.stat().st_size} bytes")
+    found = log.assign(wanted_channels(buses)[str(file)])
+    if bus.name in found.values() or not log.names:
+        text = f"{file.stat().st_size} bytes, buses {', '.join(log.names) or '(no frame)'}"
+        return Finding(Level.OK if log.names else Level.WARNING, where, f"{file}: {text}")
+    level = Level.WARNING if found or not log.whole else Level.ERROR
+    return Finding(level, where, f"{file}: {log.lack(str(bus.options.get('channel', bus.name)))}; {ADVICE}")
 
 
 def _check_python_can(where: str, bus: BusConfig) -> Finding:
