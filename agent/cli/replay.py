@@ -28,11 +28,11 @@ examples:
   canferry replay drive.log --to vcan0
   canferry replay drive.log --to can0=vcan0 --to can1=vcan1 --speed 2
 
-Logs: candump .log, .asc, .blf, .trc, .csv, .mf4, also compressed (.gz .bz2 .xz .zst). With --config, the buses are
-those of the configuration, found in the log by their channel, else by their name; the only bus of a log is the only
-one of a configuration. Vehicle, batches and broker are the configuration's; the vehicle's own agent may go on
-meanwhile. Times stay the log's own. --out takes a folder that holds no batches yet. With --to nothing is decoded: the
-log's frames are sent on a bus, at their own pace, for an agent that listens there.
+Logs: candump's, also what candump -t prints, .asc, .blf, .trc, .csv, .mf4, also compressed (.gz .bz2 .xz .zst). With
+--config, the buses are those of the configuration, found in the log by their channel, else by their name; the only bus
+of a log is the only one of a configuration. Vehicle, batches and broker are the configuration's; the vehicle's own
+agent may go on meanwhile. Times stay the log's own. --out takes a folder that holds no batches yet. With --to nothing
+is decoded: the log's frames are sent on a bus, at their own pace, for an agent that listens there.
 """
 
 

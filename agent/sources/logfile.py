@@ -6,7 +6,8 @@ with the reader's times, in blocks that are bounded by number and by the log tim
 by the log's channels: a name as it is, number n is ``can<n>``, none is ``can0``.
 
 Limits: `frames_max` frames and `span_s` seconds of log time a block. An MF4 log is held as a whole, by its
-library; the others are read as they are consumed. candump logs are read without python-can, see candump.py.
+library; the others are read as they are consumed. candump logs are read without python-can, see candump.py,
+and so is what candump prints, see candump_screen.py.
 
 Failure: what cannot be opened or is of no known format is a LogFileError that names file, line and reason. A
 torn end (power cut, full disk) costs what it tore, the frame it cut short among it: those before are
@@ -28,7 +29,7 @@ import structlog
 
 from agent.errors import LogFileError
 from agent.model import FrameBlock, SourceCounters
-from agent.sources import candump
+from agent.sources import candump, candump_screen
 from agent.sources.logstream import log_format, open_log
 from agent.sources.messagelog import UnreadableError, messages
 from agent.sources.messages import BlockBuilder, channel_name
@@ -229,7 +230,7 @@ class LogReader:
 
     def _pieces(self, stream: BinaryIO) -> Iterator[bytes]:
         try:
-            yield from candump.pieces(stream, self._piece_bytes)
+            yield from candump_screen.as_log(candump.pieces(stream, self._piece_bytes))
         except LogFileError as error:
             raise self._error(error) from error
 
