@@ -40,7 +40,7 @@ from agent.uplink.link import MqttTransport
 from agent.uplink.sender import Sender
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from agent.cellular.dataplan import DataPlan
     from agent.cellular.modem import Modem
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from agent.config import BusConfig, Config, Priority
     from agent.live.heard import Heard
     from agent.pipeline import Source
+    from agent.sources.replay import ReplaySource
     from agent.stream import Store
     from agent.uplink.allowance import Allowance
     from agent.uplink.rotation import Rotation
@@ -207,11 +208,8 @@ def make_sources(
         from agent.sources.socketcan import SocketCanSource
 
         sources.append(SocketCanSource(live, filters=filters, receive_buffer_bytes=config.agent.receive_buffer))
-    logs: dict[str, dict[str, int]] = {}
     for index, bus in enumerate(config.buses):
-        if bus.interface == "replay":
-            logs.setdefault(str(bus.channel), {})[str(bus.options.get("channel", bus.name))] = index
-        elif bus.interface == "simulator":
+        if bus.interface == "simulator":
             from agent.sources.simulator import SimulatorSource
 
             sources.append(SimulatorSource(index, bus.name, clock=clock))
@@ -219,14 +217,22 @@ def make_sources(
             from agent.cellular.gnss import GnssSource
 
             sources.append(GnssSource(index, bus.name, str(bus.channel), baud=bus.bitrate, clock=clock, told=told))
-        elif bus.interface != "socketcan":
+        elif bus.interface not in ("socketcan", "replay"):
             sources.append(_python_can_source(index, bus))
-    for path, buses in logs.items():
-        from agent.sources.replay import ReplaySource
-
-        names = {channel: config.buses[index].name for channel, index in buses.items()}
-        sources.append(ReplaySource(Path(path), buses=buses, names=names))
+    if any(bus.interface == "replay" for bus in config.buses):
+        sources += _logs(config)
     return sources
+
+
+def _logs(config: Config) -> Iterator[ReplaySource]:
+    """One for each recorded log, of all buses that are in it."""
+    from agent.sources.channels import wanted_channels
+    from agent.sources.replay import ReplaySource
+
+    index = {bus.name: number for number, bus in enumerate(config.buses)}
+    for path, names in wanted_channels(config.buses).items():
+        buses = {channel: index[bus] for channel, bus in names.items()}
+        yield ReplaySource(Path(path), buses=buses, names=names)
 
 
 def _python_can_source(index: int, bus: BusConfig) -> Any:

@@ -122,7 +122,7 @@ def _our_costs(log: Path, buses: dict[str, int], work: _Work, plan: Plan, config
 
     def read() -> None:
         done = 0
-        with read_log(log, buses=buses) as blocks:
+        with read_log(log, buses=buses, quiet=True) as blocks:
             for block in blocks:
                 done += len(block)
                 if done >= len(work.frames):

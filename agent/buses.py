@@ -29,12 +29,14 @@ class Setup:
 
     @property
     def filters(self) -> Filters:
-        """What the kernel needs to let through."""
+        """What the kernel needs to let through, of buses that it filters."""
         if not self.config.collect:
             return {}
         from agent.collect.wanted import wanted_frames
 
-        return wanted_frames(self.config, self.decoding.catalog.messages)
+        live = {bus.name for bus in self.config.buses if bus.interface == "socketcan"}
+        wanted = wanted_frames(self.config, self.decoding.catalog.messages)
+        return {bus: frames for bus, frames in wanted.items() if bus in live}
 
 
 class Buses:

@@ -8,6 +8,8 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.errors import LogFileError
+
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
 
@@ -42,17 +44,22 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Measure and print."""
+    """Measure and print; LogFileError where there is nothing to measure."""
     from agent import allocator, benchmark
     from agent.config import config_from_arguments
     from agent.decode.loading import load_databases
     from agent.sources.replay import log_channels
 
     allocator.settle()  # as the daemon does: large arrays are not mapped anew each time
-    channels = [name for name in log_channels(args.log) if args.bus is None or name in args.bus]
+    found = log_channels(args.log)
+    channels = [name for name in found if args.bus is None or name in args.bus]
     config = config_from_arguments(args.log, args.dbc, buses=channels)
     loaded = load_databases([(bus.name, path) for bus in config.buses for path in bus.dbc])
     figures = benchmark.run(args.log, config, loaded.messages, max(1, args.frames))
+    if not figures["frames_decoded"]:
+        buses = ", ".join(f"{name} ({frames:,} frames)" for name, frames in found.items()) or "none"
+        text = "no frame was decoded: is it the right DBC file for the right bus? The log's buses: "
+        raise LogFileError(f"{args.log}: {text}{buses}")
     print(json.dumps(figures) if args.json else "\n".join(_table(figures)))
     return 0
 

@@ -15,6 +15,7 @@ from agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
+    from collections.abc import Mapping
 
     from agent.config import Config
     from agent.packer import PackerCounters
@@ -27,11 +28,11 @@ examples:
   canferry replay drive.log --to vcan0
   canferry replay drive.log --to can0=vcan0 --to can1=vcan1 --speed 2
 
-Logs: candump .log, .asc, .blf, .trc, .csv, .mf4, also compressed (.gz .bz2 .xz .zst). With --config, the buses are
-those of the configuration, found in the log by their channel, else by their name; vehicle, batches and broker are
-the configuration's; the vehicle's own agent may go on meanwhile. Times stay the log's own. --out takes a folder that
-holds no batches yet and is no spool. With --to nothing is decoded: the log's frames are sent on a bus, at their own
-pace, for an agent that listens there.
+Logs: candump's, also what candump -t prints, .asc, .blf, .trc, .csv, .mf4, also compressed (.gz .bz2 .xz .zst). With
+--config, the buses are those of the configuration, found in the log by their channel, else by their name; the only bus
+of a log is the only one of a configuration. Vehicle, batches and broker are the configuration's; the vehicle's own
+agent may go on meanwhile. Times stay the log's own. --out takes a folder that holds no batches yet and is no spool.
+With --to nothing is decoded: the log's frames are sent on a bus, at their own pace, for an agent that listens there.
 """
 
 
@@ -85,6 +86,8 @@ def run(args: Namespace) -> int:
             packer = asyncio.run(replaying.replay(config, watched, speed=args.speed))
         refused, ignored = blocks.refused, blocks.ignored
     _print(packer.counters, refused, ignored, as_json=args.json)
+    if (packer.counters.frames or ignored) and not packer.counters.frames_decoded:
+        _tell(f"no frame of {', '.join(buses)} was decoded: is it the right DBC file for the right bus?")
     return 0
 
 
@@ -112,11 +115,13 @@ def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
     """The configuration, and which bus each of the log's channels is."""
     import msgspec
 
-    from agent.config import config_from_arguments, load_config
+    from agent.config import config_from_arguments, load_config, parse_dbc_arguments
+    from agent.sources.channels import missing
     from agent.sources.replay import log_channels
 
     channels = log_channels(args.log)
     if args.config is None:
+        _tell(missing(args.log, channels, parse_dbc_arguments(args.dbc), "--dbc"))
         config = config_from_arguments(
             args.log, args.dbc, buses=list(channels), broker=args.broker, vehicle=args.vehicle or "replay"
         )
@@ -131,9 +136,32 @@ def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
     if args.broker is not None and config.mqtt is not None:
         config = msgspec.structs.replace(config, mqtt=msgspec.structs.replace(config.mqtt, broker=args.broker))
         config = _beside_the_agent(config)
-    by_channel = {str(bus.channel): index for index, bus in enumerate(config.buses)}
-    by_name = {bus.name: index for index, bus in enumerate(config.buses)}
-    return config, {name: index for name, index in (by_name | by_channel).items() if name in channels}
+    return config, _buses_in(args.log, channels, config, args.config)
+
+
+def _buses_in(log: Path, channels: Mapping[str, int], config: Config, file: Path) -> dict[str, int]:
+    """Which of the configuration's buses each of the log's channels is."""
+    from agent.sources.channels import missing
+
+    asked = {bus.name: index for index, bus in enumerate(config.buses)}
+    for index, bus in enumerate(config.buses):
+        if bus.interface != "replay":
+            asked[str(bus.channel)] = index
+        elif "channel" in bus.options:
+            asked[str(bus.options["channel"])] = index
+    found = {name: index for name, index in asked.items() if name in channels}
+    named = [name for name, frames in channels.items() if frames]
+    if len(named) == len(config.buses) == 1 and not found:
+        _tell(f"{log}: its only bus, {named[0]}, is taken for {config.buses[0].name}")
+        return {named[0]: 0}
+    if not found:
+        missing(log, channels, asked, str(file))
+    return found
+
+
+def _tell(text: str) -> None:
+    if text:
+        print(f"canferry: {text}", file=sys.stderr)
 
 
 def _beside_the_agent(config: Config) -> Config:
@@ -175,5 +203,3 @@ def _print(counters: PackerCounters, refused: int, ignored: int, *, as_json: boo
         print(f"{key.replace('_', ' '):<16}{value:>14,}")
     if counters.frames_decoded:
         print(f"{'bytes per frame':<16}{counters.batch_bytes / counters.frames_decoded:>14.3f}")
-    else:
-        print("no frame was decoded: is it the right DBC file for the right bus?", file=sys.stderr)

@@ -139,6 +139,8 @@ def _of_closed_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("bus_off", ERROR, bus.name, f"the controller of {bus.channel} went bus-off after errors", move)
     elif bus.state == "not_can":
         yield Finding("bus_not_can", ERROR, bus.name, f"{bus.channel} is no CAN interface", "correct the bus' channel")
+    elif bus.state == "ended" and not bus.frames:
+        yield from _of_silent_log(bus)
     elif bus.state == "ended":
         yield Finding("bus_ended", NOTE, bus.name, f"the recorded log {bus.channel} has ended", "none")
     else:
@@ -150,7 +152,10 @@ def _of_closed_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _of_silent_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
-    if bus.error_frames:
+    if bus.interface == "replay":
+        if snapshot.reloaded_s > SILENT_S:
+            yield from _of_silent_log(bus)
+    elif bus.error_frames:
         cause = f"{bus.error_frames} error frames and no data frame: the bitrate is wrong, or nobody else is on the bus"
         move = f"compare bitrates (ip -details link show {bus.channel}; the DBC's BS_ or the car's manual), then wiring"
         yield Finding("bus_errors_only", ERROR, bus.name, cause, move)
@@ -161,6 +166,13 @@ def _of_silent_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
             cause = "no frame has come of those that rules want; the kernel lets no others through"
             move = f"candump {bus.channel}: where frames come, the DBC files or the rules do not fit this car"
         yield Finding("bus_silent", WARNING, bus.name, cause, move)
+
+
+def _of_silent_log(bus: BusFigures) -> Iterator[Finding]:
+    errors = f" but {bus.error_frames} error frames" if bus.error_frames else ""
+    cause = f"no frame of this bus has come from the recorded log {bus.channel}{errors}"
+    move = "canferry check tells the log's buses: name this one as the log does, or set options = { channel = … }"
+    yield Finding("bus_silent", WARNING, bus.name, cause, move)
 
 
 def _of_decoding(bus: BusFigures) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from agent.config import inspect_config
 from agent.errors import AgentError, LogFileError
 from agent.preflight.finding import Finding, Level, looked_at, user
 from agent.sources.canlib import python_can
-from agent.sources.logfile import read_log
+from agent.sources.channels import ADVICE, look, wanted_channels
 from agent.units import Size
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _SPOOL_FILES_MAX = 100_000
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_LOG_PIECE_BYTES = 1 << 16
 
 
 def check_config_file(file: Path) -> tuple[Config | None, list[Finding]]:
@@ -44,14 +43,14 @@ def check_buses(buses: Sequence[BusConfig]) -> Iterator[Finding]:
     for bus in buses:
         where = f"bus[{bus.name}]"
         hidden = Level.ERROR if bus.interface == "replay" else Level.WARNING  # the others are opened when they can be
-        yield from looked_at(hidden, f"{where}.channel", _check_bus(where, bus))
+        yield from looked_at(hidden, f"{where}.channel", _check_bus(where, bus, buses))
 
 
-def _check_bus(where: str, bus: BusConfig) -> Iterator[Finding]:
+def _check_bus(where: str, bus: BusConfig, buses: Sequence[BusConfig]) -> Iterator[Finding]:
     if bus.interface == "socketcan":
         yield _check_socketcan(where, str(bus.channel))
     elif bus.interface == "replay":
-        yield _check_file(f"{where}.channel", Path(str(bus.channel)))
+        yield _check_log(f"{where}.channel", bus, buses)
     elif bus.interface == "simulator":
         yield Finding(Level.OK, f"{where}.interface", "the simulated car")
     elif bus.interface == "gnss":
@@ -75,17 +74,20 @@ def _check_socketcan(where: str, name: str) -> Finding:
     return Finding(Level.WARNING, f"{where}.channel", f"{name}: {advice(state, name)}")
 
 
-def _check_file(where: str, file: Path) -> Finding:
+def _check_log(where: str, bus: BusConfig, buses: Sequence[BusConfig]) -> Finding:
+    file = Path(str(bus.channel))
     if not file.is_file():
         return Finding(Level.ERROR, where, f"{file}: no such file; accepted: a recorded log")
-    if not os.access(file, os.R_OK):
-        return Finding(Level.ERROR, where, f"{file}: may not be read")
     try:
-        with read_log(file, piece_bytes=_LOG_PIECE_BYTES) as log:
-            next(log, None)
+        log = look(file)
     except LogFileError as error:
         return Finding(Level.ERROR, where, str(error))
-    return Finding(Level.OK, where, f"{file}: {file.stat().st_size} bytes")
+    found = log.assign(wanted_channels(buses)[str(file)])
+    if bus.name in found.values() or not log.names:
+        text = f"{file.stat().st_size} bytes, buses {', '.join(log.names) or '(no frame)'}"
+        return Finding(Level.OK if log.names else Level.WARNING, where, f"{file}: {text}")
+    level = Level.WARNING if found or not log.whole else Level.ERROR
+    return Finding(level, where, f"{file}: {log.lack(str(bus.options.get('channel', bus.name)))}; {ADVICE}")
 
 
 def _check_python_can(where: str, bus: BusConfig) -> Finding:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.config import config_from_arguments
+from agent.config import config_from_arguments, parse_dbc_arguments
 from agent.replaying import replay_into
+from agent.sources.channels import missing
 from agent.sources.replay import log_channels, read_log
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def recorded(
 
     """
     vehicle = vehicle or re.sub(r"[^A-Za-z0-9_:-]", "-", log.name.partition(".")[0])[:64] or "log"
-    channels = [name for name in log_channels(log) if buses is None or name in buses]
+    found = log_channels(log)
+    missing(log, found, parse_dbc_arguments(dbc), "--dbc")
+    channels = [name for name in found if buses is None or name in buses]
     config = config_from_arguments(log, dbc, buses=channels, vehicle=vehicle)
     indexes = {bus.name: index for index, bus in enumerate(config.buses)}
     with tempfile.TemporaryDirectory(prefix="canferry-report-") as folder:

@@ -2,15 +2,18 @@
 """candump logs (``candump -L``, ``candump -l``) by the thousand lines instead of the line.
 
 Promise: what python-can's reader makes of a log is what comes out, at a tenth of the time: lines of the
-usual shape are parsed all at once by numpy, every other line is given to python-can's reader by itself. Two
+usual shape are parsed all at once by numpy, every other line is given to python-can's reader by itself. Three
 deliberate differences. An identifier with CAN_ERR_FLAG is an error frame, as candump means it; python-can
-takes most of them for data frames. Times are exact to the nanosecond, where python-can's float has lost that.
+takes most of them for data frames. A classic frame of more than 8 bytes is none. Times are exact to the
+nanosecond, where python-can's float has lost that.
 
 Limits: a line has at most `LINE_MAX_BYTES`; the columns of one piece of text take about twenty times its
 size.
 
-Failure: a line that is no frame (torn, half a byte at its end, an identifier out of range) costs itself: it
-is left out and named in `Parsed.refused`. More than `LINE_MAX_BYTES` without a line end is a LogFileError.
+Failure: a line that is no frame (half a byte at its end, an identifier out of range) costs itself: it is left
+out and named in `Parsed.refused`. A last line without its line end, which candump always writes, was torn off
+where more of its frame could have come: `is_torn`. More than `LINE_MAX_BYTES` without a line end is a
+LogFileError.
 
     (1436509052.249713) can0 1A0#1122334455667788      11 bits: three digits
     (1436509052.249713) can0 18FEF100#11223344 R       29 bits: eight; newer candumps tell the direction
@@ -22,6 +25,7 @@ is left out and named in `Parsed.refused`. More than `LINE_MAX_BYTES` without a 
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,6 +54,7 @@ _SECONDS_DIGITS = 10
 _SECONDS_MAX = 9_223_372_036  # nanoseconds are 64 bits wide
 _FRACTION_DIGITS = 9
 _CHANNEL_BYTES = 16  # IFNAMSIZ, linux/if.h
+_LONGEST = re.compile(rb"(?i)#([0-9a-f]{16}|#.[0-9a-f]{128}|.*[\sr].*)$")  # nothing of the frame can follow
 _NO_DIGIT = 0xFF
 _HEX = np.full(256, _NO_DIGIT, np.uint8)
 for _digit in range(16):
@@ -125,7 +130,7 @@ class _Lines:
 
 
 def pieces(stream: BinaryIO, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
-    """The text in pieces of whole lines; the last line gets the line end that it may lack."""
+    """The text in pieces of whole lines; a last line without line end is a piece of its own."""
     rest = b""
     while read := stream.read(piece_bytes):
         whole, end, rest_of_read = read.rpartition(b"\n")
@@ -137,7 +142,12 @@ def pieces(stream: BinaryIO, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
         if len(rest) > LINE_MAX_BYTES:
             raise LogFileError(f"no line end within {LINE_MAX_BYTES} bytes: not a candump log")
     if rest:
-        yield rest + b"\n"
+        yield rest
+
+
+def is_torn(line: bytes) -> bool:
+    """Whether a frame without its line end may have lost more than that: a payload that could be longer."""
+    return line.lstrip().startswith(b"(") and not _LONGEST.search(line)
 
 
 def parse(text: bytes, bus_of: Callable[[str], int | None], first_line: int = 1) -> Parsed:
@@ -278,6 +288,8 @@ def _messages(line: str) -> Iterator[can.Message]:
     for message in python_can().CanutilsLogReader(io.StringIO(line)):
         if not message.is_remote_frame and len(message.data) != message.dlc:
             raise ValueError("the payload ends with half a byte")
+        if len(message.data) > 8 and not message.is_fd:
+            raise ValueError("a classic frame has at most 8 bytes")
         yield message
 
 

@@ -6,12 +6,14 @@ with the reader's times, in blocks that are bounded by number and by the log tim
 by the log's channels: a name as it is, number n is ``can<n>``, none is ``can0``.
 
 Limits: `frames_max` frames and `span_s` seconds of log time a block. An MF4 log is held as a whole, by its
-library; the others are read as they are consumed. candump logs are read without python-can, see candump.py.
+library; the others are read as they are consumed. candump logs are read without python-can, see candump.py,
+and so is what candump prints, see candump_screen.py.
 
 Failure: what cannot be opened or is of no known format is a LogFileError that names file, line and reason. A
-torn end (power cut, full disk) costs what it tore: the frames before it are delivered, the log says
-`log_file_torn`. A bad line in the middle of a candump log costs itself, is counted in `refused` and logged
-for the first time; in the middle of another format it is a LogFileError, after the frames before it:
+torn end (power cut, full disk) costs what it tore, the frame it cut short among it: those before are
+delivered, the log says `log_file_torn`. A bad line in the middle of a candump log costs itself, is counted in
+`refused` and logged for the first time; so does a line of another text that has fewer bytes than it says.
+Whatever else is wrong in the middle of another format is a LogFileError, after the frames before it:
 python-can's readers cannot go on.
 """
 
@@ -27,7 +29,7 @@ import structlog
 
 from agent.errors import LogFileError
 from agent.model import FrameBlock, SourceCounters
-from agent.sources import candump
+from agent.sources import candump, candump_screen
 from agent.sources.logstream import log_format, open_log
 from agent.sources.messagelog import UnreadableError, messages
 from agent.sources.messages import BlockBuilder, channel_name
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
+
+    from agent.sources.logstream import LogStream
 
 log = structlog.get_logger()
 
@@ -52,19 +56,21 @@ def read_log(
     frames_max: int = FRAMES_MAX,
     span_s: float = 1.0,
     piece_bytes: int = candump.PIECE_BYTES,
+    quiet: bool = False,
 ) -> LogReader:
     """The log's data frames as an iterator of blocks; LogFileError where it cannot be opened.
 
     buses         channel name → bus index: other channels are not wanted. None: every channel gets an index in
                   order of appearance, which the reader's `buses` then tells
     piece_bytes   how much text of a candump log is parsed at once
+    quiet         nothing is logged: for who looks at a log that is read again, where it is told
     """
-    return LogReader(path, buses, frames_max, span_s, piece_bytes)
+    return LogReader(path, buses, frames_max, span_s, piece_bytes, quiet)
 
 
 def log_channels(path: Path) -> dict[str, int]:
     """By channel name, in order of appearance: how many data frames the log has of it. Reads all of it."""
-    reader = read_log(path)
+    reader = read_log(path, quiet=True)
     frames = np.zeros(BUSES_MAX + 1, np.int64)
     for block in reader:
         frames += np.bincount(block.bus, minlength=len(frames))
@@ -76,12 +82,18 @@ class LogReader:
 
     buses     channel name → bus index
     refused   lines that were no frames
-    ignored   frames of channels that are not wanted
+    ignored   frames of channels that are not wanted, error and remote frames
     torn      the log ended in the middle of something
     """
 
     def __init__(
-        self, path: Path, buses: Mapping[str, int] | None, frames_max: int, span_s: float, piece_bytes: int
+        self,
+        path: Path,
+        buses: Mapping[str, int] | None,
+        frames_max: int,
+        span_s: float,
+        piece_bytes: int,
+        quiet: bool,
     ) -> None:
         self.path = Path(path)
         self.buses = dict(buses or {})
@@ -94,6 +106,7 @@ class LogReader:
         self._frames_max = frames_max
         self._span_ns = round(span_s * 1e9)
         self._piece_bytes = piece_bytes
+        self._quiet = quiet
         self._read = 0
         self._frames = 0
         self._errors: dict[int, int] = {}
@@ -198,11 +211,16 @@ class LogReader:
     def _of_candump(self, stream: BinaryIO) -> Iterator[FrameBlock]:
         line = 1
         for text in self._pieces(stream):
+            if not text.endswith(b"\n"):
+                if candump.is_torn(text):
+                    self._note_torn(f"line {line}", "the last line is not whole")
+                    break
+                text += b"\n"  # noqa: PLW2901
             parsed = candump.parse(text, self._bus_of, line)
             line += text.count(b"\n")
             _add(self._errors, parsed.errors)
             _add(self._remotes, parsed.remotes)
-            self.ignored += parsed.ignored
+            self.ignored += parsed.ignored + sum(parsed.errors.values()) + sum(parsed.remotes.values())
             self._read += len(parsed.block)
             for number, refused in parsed.refused:
                 self._refuse(number, refused)
@@ -212,7 +230,7 @@ class LogReader:
 
     def _pieces(self, stream: BinaryIO) -> Iterator[bytes]:
         try:
-            yield from candump.pieces(stream, self._piece_bytes)
+            yield from candump_screen.as_log(candump.pieces(stream, self._piece_bytes))
         except LogFileError as error:
             raise self._error(error) from error
 
@@ -229,31 +247,42 @@ class LogReader:
         line, text = self._first_refused
         if not self._read:
             raise self._error(f"line {line}: not a frame: {text!r}")
-        log.warning("log_line_refused", path=str(self.path), line=line, reason=f"not a frame: {text!r}")
+        if not self._quiet:
+            log.warning("log_line_refused", path=str(self.path), line=line, reason=f"not a frame: {text!r}")
         self._refusal_told = True
 
     def _note_end(self, place: str) -> None:
-        """What the stream said of its own end."""
+        """What the stream said of its own end, and whether anything came before it."""
         if self._stream.broken is not None:
             raise self._error(f"after {place}: cannot be decompressed: {self._stream.broken}")
         if self._stream.torn:
-            self._note_torn(place, "the compressed file ends too early")
+            self._note_torn(place, "")
+        if not (self._read or self.ignored or self.torn or self._quiet):
+            hint = "a recording of nothing, or of another format than its name says"
+            log.warning("log_empty", path=str(self.path), hint=hint)
 
     def _note_torn(self, place: str, reason: object) -> None:
+        """Once, by its first cause; what cannot be decompressed is told as that."""
+        if self.torn or self._stream.broken is not None:
+            return
         self.torn = True
-        log.warning("log_file_torn", path=str(self.path), place=place, reason=str(reason), frames_before=self._read)
+        if self._stream.torn:
+            reason = "the compressed file ends too early"
+        if not self._quiet:
+            path, why = str(self.path), str(reason)
+            log.warning("log_file_torn", path=path, place=place, reason=why, frames_before=self._read)
 
-    def _of_messages(self, kind: str, stream: BinaryIO) -> Iterator[FrameBlock]:
+    def _of_messages(self, kind: str, stream: io.BufferedReader[LogStream]) -> Iterator[FrameBlock]:
         builder = BlockBuilder()
         try:
             for message in messages(kind, self.path, stream, self._refuse):
                 bus = self._bus_of(channel_name(message.channel))
-                if bus is None:
+                if bus is None or not builder.add(message, bus):
                     self.ignored += 1
-                elif builder.add(message, bus):
-                    self._read += 1
-                    if len(builder) == MESSAGES_A_BLOCK:
-                        yield builder.take()
+                    continue
+                self._read += 1
+                if len(builder) == MESSAGES_A_BLOCK:
+                    yield builder.take()
         except (UnreadableError, ValueError, OverflowError) as error:
             yield builder.take()
             self._survive(error)
@@ -264,8 +293,9 @@ class LogReader:
         self._note_end(f"frame {self._read}")
 
     def _survive(self, error: UnreadableError | ValueError | OverflowError) -> None:
-        """A reader that failed at the log's end, frames before, has met a torn end."""
-        if isinstance(error, UnreadableError) and error.at_end and self._read:
+        """A reader that failed at the log's end, frames before, has met a torn end; `_note_end` knows the others."""
+        compressed = self._stream.torn or self._stream.broken is not None
+        if isinstance(error, UnreadableError) and error.at_end and (self._read or compressed):
             self._note_torn(error.place, error)
         else:
             place = error.place if isinstance(error, UnreadableError) else f"after frame {self._read}"

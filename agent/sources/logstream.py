@@ -8,8 +8,7 @@ Limits: the format is told by the file's name, without a compression's suffix; a
 candump log where its first line begins with a parenthesis.
 
 Failure: a name that tells nothing, of a file that looks like nothing, is a ValueError which says what is
-read; what the file system says is its OSError. A Zstandard file that ends too early cannot be told from a
-whole one.
+read; what the file system says is its OSError.
 """
 
 from __future__ import annotations
@@ -19,20 +18,23 @@ import gzip
 import io
 import lzma
 import zlib
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from _typeshed import WriteableBuffer
+    from zstandard import ZstdDecompressionObj
 
 FORMATS = (".log", ".asc", ".blf", ".trc", ".csv", ".mf4")
 COMPRESSIONS = (".xz", ".gz", ".bz2", ".zst")
 ACCEPTED = f"{' '.join(FORMATS)}, also compressed: {' '.join(COMPRESSIONS)}"
 
+_PACKED_BYTES = 1 << 14
+
 
 class _Readable(Protocol):
-    def read1(self, size: int = -1, /) -> bytes: ...
+    def read1(self, size: int, /) -> bytes: ...
 
     def close(self) -> object: ...
 
@@ -72,6 +74,41 @@ class LogStream(io.RawIOBase):
         super().close()
 
 
+class _ZstdReader:
+    """A Zstandard file that ends within a frame is an EOFError, as the other compressions' readers have it.
+
+    zstandard's own reader simply ends there.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        import zstandard
+
+        self._file = file
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._frame: ZstdDecompressionObj | None = None  # None: between two frames
+        self._packed = b""
+        self._ready = memoryview(b"")
+
+    def read1(self, size: int, /) -> bytes:
+        """At most so many bytes; none at the end."""
+        while not self._ready:
+            packed = self._packed or self._file.read(_PACKED_BYTES)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError
+                return b""
+            self._frame = self._frame or self._decompressor.decompressobj()
+            self._ready, self._packed = memoryview(self._frame.decompress(packed)), b""
+            if self._frame.eof:
+                self._packed, self._frame = self._frame.unused_data, None
+        piece, self._ready = self._ready[:size], self._ready[size:]
+        return bytes(piece)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
 def open_log(path: Path) -> LogStream:
     """The log's bytes, decompressed on the way; OSError where the file cannot be opened."""
     suffix = path.suffix.lower()
@@ -82,10 +119,7 @@ def open_log(path: Path) -> LogStream:
     if suffix == ".bz2":
         return LogStream(bz2.open(path))
     if suffix == ".zst":
-        import zstandard
-
-        reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-        return LogStream(cast("_Readable", reader))
+        return LogStream(_ZstdReader(path.open("rb")))
     return LogStream(path.open("rb"))
 
 

@@ -8,8 +8,9 @@ shrink or grow with it, as they would on a bus that is that fast. When the log h
 Limits: `drain_frames_max` frames a drain; what is due beyond comes in the next. A drain may read a piece of
 the file (some milliseconds), it never waits. A log that steps back in time is played without waiting.
 
-Failure: a log that cannot be opened is a LogFileError when the source is opened. One that turns out
-unreadable on the way is logged, and ends there: the live buses beside it go on.
+Failure: a log that cannot be opened, or that has none of the buses asked for, is a LogFileError when the source
+is opened; one of them that does not come soon is logged. A log that turns out unreadable on the way is logged, and
+ends there: the live buses beside it go on.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ import structlog
 
 from agent.errors import LogFileError
 from agent.model import DRAIN_FRAMES_MAX, FrameBlock, SourceCounters
+from agent.sources.channels import ADVICE, look
 from agent.sources.logfile import LogReader, log_channels, read_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
+
+    from agent.sources.channels import Channels
 
 __all__ = ["LogReader", "ReplaySource", "log_channels", "read_log"]
 
@@ -41,7 +45,8 @@ _PIECE_BYTES = 1 << 17
 class ReplaySource:
     """Plays a log; `buses` maps its channel names to bus indexes, None: every channel in order of appearance.
 
-    names   what the buses are called, by channel name; unless given, as the channels are
+    names   what the buses are called, by channel name; unless given, as the channels are. The only channel of a
+            log is the only bus, if that is called as the channel it asks for: see channels.py
     """
 
     def __init__(
@@ -73,6 +78,8 @@ class ReplaySource:
         self._delivered = 0
 
     async def __aenter__(self) -> Self:
+        if self._buses is not None:
+            self._buses = self._found(self._buses, look(self._path))
         self._reader = read_log(self._path, buses=self._buses, frames_max=_BLOCK_FRAMES, piece_bytes=_PIECE_BYTES)
         self._begun_s = self._monotonic()
         self._begun_ns = self._wall_ns()
@@ -83,6 +90,24 @@ class ReplaySource:
     ) -> None:
         if self._reader is not None:
             self._reader.close()
+
+    def _found(self, buses: Mapping[str, int], log_has: Channels) -> dict[str, int]:
+        """The buses by the channels that they turn out to be, or that may still come."""
+        wanted = {channel: self._name(channel) for channel in buses}
+        found = log_has.assign(wanted)
+        missing = {channel: bus for channel, bus in wanted.items() if bus not in found.values()}
+        path, channels = str(self._path), list(log_has.names)
+        if log_has.whole and channels and not found:
+            raise LogFileError(f"{path}: {log_has.lack(*missing)}; {ADVICE}")
+        for channel, bus in missing.items():
+            if channels:
+                log.warning("log_bus_missing", path=path, bus=bus, reason=log_has.lack(channel), hint=ADVICE)
+        for channel, bus in found.items():
+            if channel not in wanted:
+                log.info("log_channel_taken", path=path, channel=channel, bus=bus)
+        index = {wanted[channel]: number for channel, number in buses.items()}
+        self._names |= found
+        return {channel: index[bus] for channel, bus in (missing | found).items()}
 
     @property
     def exhausted(self) -> bool:
@@ -141,7 +166,8 @@ class ReplaySource:
             self._waiting = next(self._reader)
         except StopIteration:
             self._ended = True
-            log.info("log_replayed", path=str(self._path), frames=self._delivered)
+            ignored = self._reader.ignored
+            log.info("log_replayed", path=str(self._path), frames=self._delivered, frames_ignored=ignored)
         except LogFileError as error:
             self._ended = True
             path, reason = str(self._path), str(error)

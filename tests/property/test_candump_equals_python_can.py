@@ -48,12 +48,12 @@ def oracle(text: list[str]) -> tuple[list[object], int, list[int]]:
                     continue
                 can_id = message.arbitration_id
                 payload = bytes(message.data)
-                if len(payload) != message.dlc or len(payload) > 64:
+                if len(payload) != message.dlc or len(payload) > (64 if message.is_fd else 8):
                     raise ValueError(line)
                 if not message.is_extended_id and can_id > 0x7FF:
                     raise ValueError(line)
                 flags = 0
-                if message.is_fd or len(payload) > 8:
+                if message.is_fd:
                     flags = FrameFlag.FD | message.bitrate_switch * FrameFlag.BRS
                     flags |= message.error_state_indicator * FrameFlag.ESI
                 word = can_id | EXTENDED if message.is_extended_id else can_id

@@ -65,6 +65,19 @@ def setup(folder: Path, receive_buffer: str) -> Setup:
     return Setup(read, load_decoding(read))
 
 
+def test_the_kernel_filters_buses_that_it_has(tmp_path: Path) -> None:
+    (tmp_path / "car.dbc").write_text(
+        "BU_: X\n" + "".join(f'BO_ {n} M{n}: 8 X\n SG_ S{n} : 0|8@1+ (1,0) [0|0] "" X\n' for n in (1, 2))
+    )
+    text = CONFIG.replace("keep_unknown = true\n", 'dbc = ["car.dbc"]\n[[collect]]\nsignal = "S1"\n')
+    for interface, filtered in (("socketcan", {"powertrain"}), ("replay", set())):
+        path = tmp_path / "agent.toml"
+        path.write_text(text.replace('"socketcan"', f'"{interface}"').format(receive_buffer="1MiB"))
+        config, problems = inspect_config(path)
+        assert config is not None, problems
+        assert set(Setup(config, load_decoding(config)).filters) == filtered
+
+
 async def test_buses_opened_anew_are_a_gap_from_the_last_drain_until_they_listen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -309,6 +309,34 @@ def test_a_bus_that_cannot_be_opened_is_named(checked: Checked, interface: str, 
     assert checked.only(text, level, "--offline").startswith(expected.format(folder=checked.folder))
 
 
+@pytest.mark.parametrize(
+    ("log", "options", "level", "expected"),
+    [
+        ("(1.0) can0 123#11\n", "", "ok", "bytes, buses can0"),
+        ("(1.0) car 123#11\n(1.0) can0 123#11\n", "", "ok", "bytes, buses car, can0"),
+        (
+            "(1.0) can0 123#11\n",
+            'options = { channel = "can9" }\n',
+            "error",
+            "no frame is of can9; the log's buses: can0",
+        ),
+        ("(1.0) can0 1#11\n(1.0) can1 1#11\n", "", "error", "no frame is of car; the log's buses: can0, can1"),
+        ("(1.0) can0 1#11\n(1.0) can1 1#11\n" * 10_000, "", "warning", "none of the first 20,000 frames is of car"),
+        ("", "", "warning", "(no frame)"),
+        ("rubbish\n", "", "error", "line 1: not a frame"),
+    ],
+)
+def test_a_recorded_log_is_looked_into_for_its_buses(
+    checked: Checked, log: str, options: str, level: str, expected: str
+) -> None:
+    (checked.folder / "drive.log").write_text(log)
+    text = offline().replace('"simulator"', f'"replay"\nchannel = "drive.log"\n{options}')
+    _, findings = checked.run(text, "--offline")
+    (found,) = [finding for finding in findings if finding["subject"] == "bus[car].channel"]
+    assert found["level"] == level
+    assert expected in found["text"]
+
+
 def test_a_modem_that_is_not_there_is_named(checked: Checked) -> None:
     text = offline() + '[modem]\nport = "/dev/ttyNOWHERE9"\n'
     assert checked.only(text, "warning", "--offline").startswith("modem.port: /dev/ttyNOWHERE9 is not there")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent import cli
 from agent.cli.replay import _configured
+from agent.config.rules import demo_car_dbc
 from agent.errors import ConfigError
 from agent.settings import mqtt_options, sender_options
 
@@ -29,6 +31,62 @@ def test_another_vehicle_connects_by_its_own_name(tmp_path: Path, written: str, 
     config, _ = _configured(args)
     assert config.mqtt is not None
     assert (config.vehicle.id, config.mqtt.client_id) == ("car-2", client_id)
+
+
+@pytest.mark.parametrize(
+    ("bus", "channels", "found"),
+    [
+        ('interface = "socketcan"\nchannel = "can1"', "can0 can1", {"can1": 0}),
+        ('interface = "socketcan"\nchannel = "can7"', "can0 powertrain", {"powertrain": 0}),
+        ('interface = "replay"\nchannel = "x"\noptions = { channel = "can1" }', "can0 can1", {"can1": 0}),
+        ('interface = "socketcan"\nchannel = "can7"', "can0", {"can0": 0}),
+        ('interface = "socketcan"\nchannel = "can7"', "can0 can1", None),
+    ],
+)
+def test_the_logs_buses_are_found_in_the_configuration_or_told(
+    bus: str, channels: str, found: dict[str, int] | None, tmp_path: Path
+) -> None:
+    (tmp_path / "drive.log").write_text("".join(f"(1.0) {channel} 001#00\n" for channel in channels.split()))
+    file = tmp_path / "agent.toml"
+    bus = f'[[bus]]\nname = "powertrain"\nkeep_unknown = true\n{bus}\n'
+    file.write_text(f'[vehicle]\nid = "car-1"\n{bus}[mqtt]\nbroker = "mqtt://localhost"\n')
+    args = Namespace(log=tmp_path / "drive.log", config=file, dbc=None, vehicle=None, broker=None)
+    if found is None:
+        with pytest.raises(ConfigError, match=r"no frame is of powertrain or can7; the log's buses: can0, can1"):
+            _configured(args)
+    else:
+        assert _configured(args)[1] == found
+
+
+def test_a_bus_that_the_log_has_not_is_told_with_those_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "drive.log"
+    log.write_text("(1.0) can0 001#00\n(1.0) can1 001#00\n")
+    dbc = f"can7={demo_car_dbc()}"
+    assert cli.main(["replay", str(log), "--dbc", dbc, "--out", str(tmp_path / "out")]) == 2
+    told = f"canferry: --dbc: {log}: no frame is of can7; the log's buses: can0, can1\n"
+    assert capsys.readouterr().err == told
+    assert (
+        cli.main(["replay", str(log), "--dbc", dbc, "--dbc", str(demo_car_dbc()), "--out", str(tmp_path / "out")]) == 0
+    )
+    assert (
+        capsys.readouterr().err
+        == f"{told}canferry: no frame of can0, can1, can7 was decoded: is it the right DBC file for the right bus?\n"
+    )
+
+
+@pytest.mark.parametrize("bus", ["can7=", "can0="])
+def test_a_bench_of_nothing_is_a_failure_that_names_the_logs_buses(
+    bus: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "drive.log"
+    log.write_text("(1.0) can0 001#00\n(1.1) can0 001#00\n(1.0) can1 001#00\n")
+    assert cli.main(["bench", str(log), "--dbc", f"{bus}{demo_car_dbc()}"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"canferry: {log}: no frame was decoded")
+    assert err.endswith("The log's buses: can0 (2 frames), can1 (1 frames)\n")
 
 
 def replayed(folder: Path, more: str = "", vehicle: str | None = None) -> Config:

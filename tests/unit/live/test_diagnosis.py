@@ -137,6 +137,15 @@ def test_a_rule_for_raw_frames_alone_is_not_missed() -> None:
     assert diagnose(snapshot(rules=(RuleFigures(number=1, messages=0, heard=0),))) == []
 
 
+@pytest.mark.parametrize("state", ["up", "ended"])
+def test_a_silent_recording_is_no_matter_of_kernels_and_wires(state: str) -> None:
+    log = {"bus_interface": "replay", "bus_channel": "/var/drive.log", "bus_state": state}
+    (finding,) = diagnose(snapshot(**log, bus_frames=0, bus_known=0, bus_error_frames=3))
+    assert (finding.code, finding.level) == ("bus_silent", Level.WARNING)
+    assert finding.cause == "no frame of this bus has come from the recorded log /var/drive.log but 3 error frames"
+    assert finding.move.startswith("canferry check tells the log's buses")
+
+
 def test_rules_are_not_blamed_while_no_bus_says_anything() -> None:
     codes = [finding.code for finding in diagnose(snapshot(rules=IDLE, bus_frames=0, bus_known=0))]
     assert codes == ["bus_silent"]

@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import LogFileError
+from agent.sources.channels import BEGINNING_FRAMES
 from agent.sources.replay import ReplaySource
 
 if TYPE_CHECKING:
@@ -94,6 +95,54 @@ async def test_only_the_channels_asked_for_are_played(tmp_path: Path) -> None:
         assert source.states() == {"can1": "ended"}
     assert set(block.bus.tolist()) == {5}
     assert block.can_id.tolist() == [1, 3, 5, 7, 9]
+
+
+async def test_the_only_channel_of_a_log_is_the_only_bus_whatever_that_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "drive.log"
+    path.write_text("(1.0) can0 123#11\n(1.1) can0 123#R\n")
+    clock = Clock()
+    with capture_logs() as lines:
+        async with ReplaySource(
+            path, buses={"powertrain": 3}, names={"powertrain": "powertrain"}, monotonic=clock
+        ) as source:
+            clock.now += 1
+            assert source.drain().bus.tolist() == [3]
+            assert not len(source.drain())
+            assert source.states() == {"powertrain": "ended"}
+            assert source.counters().remote_frames == {"powertrain": 1}
+    assert [line["event"] for line in lines] == ["log_channel_taken", "log_replayed"]
+    assert (lines[0]["channel"], lines[0]["bus"]) == ("can0", "powertrain")
+    assert (lines[1]["frames"], lines[1]["frames_ignored"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("channels", "buses", "names"),
+    [
+        (["can0", "can1"], {"can7": 0}, {}),
+        (["can0"], {"can7": 0, "can8": 1}, {}),
+        (["can0"], {"can7": 0}, {"can7": "powertrain"}),  # its options name the channel
+    ],
+)
+async def test_a_log_of_other_buses_is_refused_with_their_names(
+    channels: list[str], buses: dict[str, int], names: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "drive.log"
+    path.write_text("".join(f"(1.0) {channel} 123#11\n" for channel in channels))
+    with pytest.raises(LogFileError, match=rf"no frame is of can7.*; the log's buses: {', '.join(channels)}"):
+        async with ReplaySource(path, buses=buses, names=names):
+            pass
+
+
+async def test_a_bus_that_may_still_come_is_waited_for_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "drive.log"
+    path.write_text("(1.0) can0 123#11\n(1.0) can1 123#11\n" * (BEGINNING_FRAMES // 2) + "(2.0) can2 123#11\n")
+    clock = Clock()
+    with capture_logs() as lines:
+        async with ReplaySource(path, buses={"can2": 0}, monotonic=clock) as source:
+            clock.now += 10
+            assert source.drain().bus.tolist() == [0]
+    (line,) = [line for line in lines if line["event"] == "log_bus_missing"]
+    assert line["reason"] == "none of the first 20,000 frames is of can2; the log's buses: can0, can1"
 
 
 async def test_a_missing_log_is_an_error_at_the_start(tmp_path: Path) -> None:
