@@ -65,10 +65,10 @@ def run(args: Namespace) -> int:
             try:
                 snapshot = ask_once(path, "status", log_level=args.log_level).snapshot
             except AgentError as error:
+                status = 2
                 if args.watch and sys.stdout.isatty():  # no figures of an agent that is gone
                     print(_UPPER_LEFT + _CLEAR, end="", flush=True)
                 print(f"canferry: {error}", file=sys.stderr, flush=True)
-                status = 2
             else:
                 assert snapshot is not None
                 status = _show(snapshot, args)
