@@ -77,6 +77,8 @@ def decode_catalog(payload: bytes) -> Catalog:
         return Catalog(tuple(message.buses), tuple(_message_from(m, message.buses) for m in message.messages))
     except IndexError:
         raise BatchError("a catalog's message names a bus that it does not have") from None
+    except (ValueError, OverflowError) as error:
+        raise BatchError(f"not a sound catalog: {error}") from None
 
 
 def is_catalog(payload: bytes, name: str) -> bool:

@@ -113,9 +113,7 @@ def _play(args: Namespace) -> int:
 
 def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
     """The configuration, and which bus each of the log's channels is."""
-    import msgspec
-
-    from agent.config import config_from_arguments, load_config, parse_dbc_arguments
+    from agent.config import config_from_arguments, load_config, parse_dbc_arguments, with_arguments
     from agent.sources.channels import missing
     from agent.sources.replay import log_channels
 
@@ -126,15 +124,8 @@ def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
             args.log, args.dbc, buses=list(channels), broker=args.broker, vehicle=args.vehicle or "replay"
         )
         return config, {bus.name: index for index, bus in enumerate(config.buses)}
-    config = load_config(args.config)
-    if args.vehicle is not None:
-        mqtt = config.mqtt
-        if mqtt is not None and mqtt.client_id == config.vehicle.id:  # another's would be disconnected
-            mqtt = msgspec.structs.replace(mqtt, client_id=args.vehicle)
-        vehicle = msgspec.structs.replace(config.vehicle, id=args.vehicle)
-        config = msgspec.structs.replace(config, vehicle=vehicle, mqtt=mqtt)
-    if args.broker is not None and config.mqtt is not None:
-        config = msgspec.structs.replace(config, mqtt=msgspec.structs.replace(config.mqtt, broker=args.broker))
+    config = with_arguments(load_config(args.config), vehicle=args.vehicle, broker=args.broker)
+    if args.broker is not None:
         config = _beside_the_agent(config)
     return config, _buses_in(args.log, channels, config, args.config)
 

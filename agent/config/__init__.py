@@ -7,7 +7,7 @@ its annotation, ``rules`` says what must hold between values, ``reading`` makes 
 names file, key, value and what is accepted.
 """
 
-from agent.config.arguments import config_from_arguments, parse_dbc_arguments
+from agent.config.arguments import config_from_arguments, parse_dbc_arguments, with_arguments
 from agent.config.collecting import CollectConfig, Priority, TriggerConfig
 from agent.config.reading import Problem, inspect_config, load_config
 from agent.config.rules import demo_car_dbc, gnss_dbc
@@ -45,4 +45,5 @@ __all__ = [
     "inspect_config",
     "load_config",
     "parse_dbc_arguments",
+    "with_arguments",
 ]

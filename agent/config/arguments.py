@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A configuration without a file, from the pieces of a command line.
+"""A configuration from the pieces of a command line, or changed by them.
 
 Promise: the result obeys the same rules as one read from a file, so the pipeline cannot tell them apart.
 Failure: `ConfigError`, naming the option.
@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+import msgspec
+
 from agent.config import rules
 from agent.config.sections import BatchConfig, BusConfig, Config, MqttConfig, VehicleConfig
 from agent.config.values import RefusedError, convert, shown
@@ -17,8 +19,6 @@ from agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import msgspec
 
 
 def parse_dbc_arguments(arguments: Sequence[str]) -> dict[str, tuple[Path, ...]]:
@@ -71,6 +71,23 @@ def config_from_arguments(
         if not key.endswith(".dbc"):
             raise ConfigError(f"{key}: {text}")
     return rules.completed(config)
+
+
+def with_arguments(config: Config, *, vehicle: str | None, broker: str | None) -> Config:
+    """A file's configuration as another vehicle's, or for another broker; None: as it is."""
+    mqtt = config.mqtt
+    assert mqtt is not None, "a file has a broker"
+    if broker is not None:
+        mqtt = msgspec.structs.replace(mqtt, broker=_checked("--broker", MqttConfig, "broker", broker))
+    if vehicle is not None:
+        name = _checked("--vehicle", VehicleConfig, "id", vehicle)
+        if mqtt.client_id == config.vehicle.id:  # another's would be disconnected
+            mqtt = msgspec.structs.replace(mqtt, client_id=name)
+        config = msgspec.structs.replace(config, vehicle=msgspec.structs.replace(config.vehicle, id=name))
+    config = msgspec.structs.replace(config, mqtt=mqtt)
+    for key, text in rules.broken(config):
+        raise config.refusal(key, text)
+    return config
 
 
 def _checked(option: str, section: type[msgspec.Struct], key: str, value: str) -> Any:

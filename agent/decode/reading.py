@@ -81,7 +81,7 @@ _SELECTION = re.compile(
 _ATTRIBUTE_TYPE = re.compile(
     r'BA_DEF_\s+(?:(?:BO_|SG_|BU_|EV_)\s+)?"(?P<name>[^"]*)"\s*(?P<type>\w+)\s*(?P<rest>(?:"[^"]*"|[^";])*+);'
 )
-_ATTRIBUTE_DEFAULT = re.compile(r'BA_DEF_DEF_\s+"(?P<name>[^"]*)"\s*(?P<value>{_NUMBER}|"(?:\\"|[^"])*?")\s*;')
+_ATTRIBUTE_DEFAULT = re.compile(rf'BA_DEF_DEF_\s+"(?P<name>[^"]*)"\s*(?P<value>{_NUMBER}|"(?:\\"|[^"])*?")\s*;')
 _ATTRIBUTE = re.compile(
     rf'BA_\s+"(?P<name>[^"]*)"\s*(?:(?P<kind>BO_|SG_)\s+(?P<id>{_NAME})\s+|(?P<other>BU_|EV_)\s+{_NAME}\s+)?'
     rf'(?:(?<=\s)(?P<signal>[A-Za-z_]{_NAME})\s+)?(?P<value>{_NUMBER}|"(?:\\"|[^"])*?")\s*;'

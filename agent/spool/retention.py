@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SEGMENTS_MIN = 8
 SEGMENTS_MAX = 256
 SEGMENT_BYTES_MIN = 2 * PAGE
+FEW_SEGMENT_BYTES_MAX = 64 << 20
+"""Larger ones are not made just so that there are fewer: each is written whole before it is used."""
 JOURNALS_SHARE = 8
 JOURNAL_BYTES_MIN = 48 << 10
 ASIDE_SHARE = 64
@@ -58,7 +60,8 @@ def layout(limit_bytes: int, segment_bytes: int, spools: int = 1) -> Layout:
     journal_bytes = min(JOURNAL_BYTES, limit_bytes // JOURNALS_SHARE // spools // PAGE * PAGE)
     journal_bytes = max(JOURNAL_BYTES_MIN, journal_bytes)
     available = limit_bytes - spools * (STATE_BYTES + journal_bytes + 2 * aside_bytes)
-    wanted = max(segment_bytes, available // SEGMENTS_MAX, SEGMENT_BYTES_MIN)
+    few = min(available // SEGMENTS_MAX, FEW_SEGMENT_BYTES_MAX)
+    wanted = max(segment_bytes, few, SEGMENT_BYTES_MIN)
     size = min(wanted, available // SEGMENTS_MIN) // PAGE * PAGE
     if size < SEGMENT_BYTES_MIN:
         raise SpoolError(f"a spool limit of {limit_bytes} bytes is too small: give at least 1 MiB")

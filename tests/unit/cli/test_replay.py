@@ -34,6 +34,21 @@ def test_another_vehicle_connects_by_its_own_name(tmp_path: Path, written: str, 
 
 
 @pytest.mark.parametrize(
+    ("vehicle", "broker", "says"),
+    [
+        ("../x", None, r'--vehicle: "\.\./x" is not of this form'),
+        (None, "mqtt://localhost:port", r'--broker: "mqtt://localhost:port" is not of this form'),
+        (None, "mqtt://me:secret@localhost", r"--broker: \(not shown\) is not of this form"),
+    ],
+)
+def test_what_the_command_line_changes_of_a_configuration_is_held_to_its_rules(
+    vehicle: str | None, broker: str | None, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        replayed(tmp_path, vehicle=vehicle, broker=broker)
+
+
+@pytest.mark.parametrize(
     ("bus", "channels", "found"),
     [
         ('interface = "socketcan"\nchannel = "can1"', "can0 can1", {"can1": 0}),
@@ -89,7 +104,9 @@ def test_a_bench_of_nothing_is_a_failure_that_names_the_logs_buses(
     assert err.endswith("The log's buses: can0 (2 frames), can1 (1 frames)\n")
 
 
-def replayed(folder: Path, more: str = "", vehicle: str | None = None) -> Config:
+def replayed(
+    folder: Path, more: str = "", vehicle: str | None = None, broker: str | None = "mqtts://elsewhere"
+) -> Config:
     """To a broker of the command line, where the configured agent's socket is in the folder."""
     (folder / "drive.log").write_text("(1.0) can0 001#00\n")
     file = folder / "agent.toml"
@@ -97,7 +114,6 @@ def replayed(folder: Path, more: str = "", vehicle: str | None = None) -> Config
         '[vehicle]\nid = "car-1"\n[[bus]]\nname = "can0"\ninterface = "simulator"\n'
         f'[agent]\nsocket = "{folder}/sock"\n[mqtt]\nbroker = "mqtts://localhost"\n{more}'
     )
-    broker = "mqtts://elsewhere"
     config, _ = _configured(Namespace(log=folder / "drive.log", config=file, dbc=None, vehicle=vehicle, broker=broker))
     return config
 

@@ -55,6 +55,14 @@ def test_every_line_end_counts_the_same(tmp_path: Path) -> None:
         assert loaded.messages[0].signals[0].name == "level"
 
 
+def test_what_no_message_says_of_itself_is_as_the_file_says_of_all(tmp_path: Path) -> None:
+    cycles = 'BA_DEF_ BO_ "GenMsgCycleTime" INT 0 1000;\nBA_DEF_DEF_ "GenMsgCycleTime" 50;\n'
+    own = 'BA_ "GenMsgCycleTime" BO_ 1 20;\n'
+    signals = signal("level", "0|8@1+")
+    loaded = load(tmp_path, HEAD + cycles + message(1, "Own", signals) + message(2, "Other", signals) + own)
+    assert {each.name: each.cycle_ms for each in loaded.messages} == {"Own": 20, "Other": 50}
+
+
 def test_a_message_is_what_its_statements_say(tmp_path: Path) -> None:
     loaded = load(
         tmp_path,

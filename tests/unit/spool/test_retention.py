@@ -31,6 +31,13 @@ def test_a_journal_is_an_eighth_of_a_small_limit(limit: int, spools: int, journa
     assert layout(limit << 20, 1 << 22, spools).journal_bytes == journal << 10
 
 
+@pytest.mark.parametrize(
+    ("limit", "segment", "mebibytes"), [(1 << 30, 4, 4), (1 << 33, 4, 31), (1 << 40, 4, 64), (1 << 40, 256, 256)]
+)
+def test_a_large_limit_has_larger_segments_within_reason(limit: int, segment: int, mebibytes: int) -> None:
+    assert layout(limit, segment << 20).segment_bytes >> 20 == mebibytes
+
+
 def test_a_limit_that_cannot_work_is_refused_with_one_that_does() -> None:
     with pytest.raises(SpoolError, match="1 MiB"):
         layout(100_000, 1 << 20)
