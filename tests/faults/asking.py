@@ -46,7 +46,7 @@ async def status(agent: Agent) -> Told:
         while True:
             told = await canferry("status", "--config", str(agent.config))
             if told.status in (0, 1):
-                assert not told.err
+                assert not told.err, told.err
                 return told
             assert "no agent answers there" in told.err
             await asyncio.sleep(0.1)
