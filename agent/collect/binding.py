@@ -65,8 +65,19 @@ def bind(condition: Condition, directory: Directory) -> Condition:
 
 
 def _comparison(comparison: Comparison, directory: Directory) -> Condition:
+    """One with each number that its sides stand for: a name may stand for several raw values."""
     left, right = (_quantity(side, directory) for side in (comparison.left, comparison.right))
-    left, right = _named(left, right), _named(right, left)
+    found = [
+        _compared(comparison, one, other)
+        for one in _named(left, right, comparison.operator)
+        for other in _named(right, left, comparison.operator)
+    ]
+    if len(found) == 1:
+        return found[0]
+    return (AllOf if comparison.operator == "!=" else AnyOf)(comparison.at, tuple(found))
+
+
+def _compared(comparison: Comparison, left: Quantity, right: Quantity) -> Condition:
     _check_units(left, right)
     left, right = _folded(left), _folded(right)
     written = replace(comparison, left=left, right=right)
@@ -107,10 +118,10 @@ def _signal(name: Name, directory: Directory) -> Signal:
     return Signal(name.at, directory.signal(name), str(name))
 
 
-def _named(side: Quantity, other: Quantity) -> Quantity:
-    """The number that a text stands for in the value table of the signal it is compared with."""
+def _named(side: Quantity, other: Quantity, operator: Operator) -> list[Quantity]:
+    """The numbers that a text stands for in the value table of the signal it is compared with."""
     if not isinstance(side, Text):
-        return side
+        return [side]
     if not isinstance(other, Signal):
         raise ExpressionError(f'"{side.value}" can only be compared with a signal that has a value table', side.at)
     definition = other.ref.definition
@@ -120,7 +131,10 @@ def _named(side: Quantity, other: Quantity) -> Quantity:
         if not definition.choices:
             advice = "; it has no value table"
         raise ExpressionError(f'{other.name} has no value "{side.value}"{advice}', side.at)
-    return Number(side.at, found[0] * exact(definition.scale) + exact(definition.offset))
+    if len(found) > 1 and operator not in ("==", "!="):
+        raws = ", ".join(map(str, found))
+        raise ExpressionError(f'"{side.value}" stands for the raw values {raws}; accepted: == or !=', side.at)
+    return [Number(side.at, raw * exact(definition.scale) + exact(definition.offset)) for raw in found]
 
 
 def _folded(quantity: Quantity) -> Quantity:
