@@ -37,7 +37,7 @@ class Trigger:
     on        it has fired, and is not over yet
     level     what its condition was after the last instant
     since     steady time since which the condition has been true, while `hold` is waited for
-    fired     steady time of the last event, and passed_over: how many came too soon after one
+    fired     steady time of the last event, and passed_over: how many have come too soon after it
     """
 
     config: TriggerConfig
@@ -89,8 +89,8 @@ class Trigger:
             return when == (ALWAYS_TRUE if self.level else NEVER_TRUE)
         return when == NEVER_TRUE and self.since is None
 
-    def run(self, at: BlockInstants) -> list[int]:
-        """The instants at which it fires."""
+    def run(self, at: BlockInstants) -> list[tuple[int, int]]:
+        """The instants at which it fires, and how many events were passed over before each, since the last one."""
         truth, level = self.when.evaluate(at)
         if self.until is None and not self.config.hold:
             before = np.concatenate([[self.level], level[:-1]])
@@ -99,7 +99,7 @@ class Trigger:
         else:
             over = ~truth if self.until is None else self.until.evaluate(at)[0]
             events = self._walk(truth, over, at.steady)
-        return [event for event in events if self._is_due(int(at.steady[event]))]
+        return self._due(events, at.steady)
 
     def _walk(self, truth: NDArray[np.bool_], over: NDArray[np.bool_], steady: NDArray[np.int64]) -> list[int]:
         """Instant by instant: on, off, and how long it has been true."""
@@ -119,9 +119,14 @@ class Trigger:
                     events.append(place)
         return events
 
-    def _is_due(self, now: int) -> bool:
-        if self.fired is not None and now - self.fired < self.config.at_most_every:
-            self.passed_over += 1
-            return False
-        self.fired = now
-        return True
+    def _due(self, events: list[int], steady: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Those that come late enough after the last one, and how many before each did not."""
+        due = []
+        for event in events:
+            now = int(steady[event])
+            if self.fired is not None and now - self.fired < self.config.at_most_every:
+                self.passed_over += 1
+                continue
+            due.append((event, self.passed_over))
+            self.fired, self.passed_over = now, 0
+        return due
