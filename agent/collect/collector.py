@@ -97,15 +97,13 @@ class Collector:
         kept = Kept()
         if self._integrity is not None:
             view = self._verified(self._integrity, view, kept)
-        if not len(view.frames):
-            return kept
         if self._keeps_all:
             kept.tell(self._home, self._gates.observe(view, self._clock.now))
             kept.add(self._home, view.block)
             return kept
         choice = self._gates.begin(view, self._clock.now)
         kept.tell(self._home, choice.events)
-        if self._triggers is not None:
+        if self._triggers is not None and len(view.frames):
             self._trigger(self._triggers, view, choice, kept)
         closings = self._gates.finish(view, choice)
         picks = self._gates.picks(view, choice)
@@ -123,7 +121,7 @@ class Collector:
         return kept
 
     def _verified(self, integrity: Integrity, view: View, kept: Kept) -> View:
-        """The block without the frames that are to be dropped; what was found is told."""
+        """The block without the frames that are to be dropped, which still tell the time; what was found is told."""
         verdict = integrity.verify(view)
         kept.tell(self._home, self._findings.tell(verdict.findings, view.span[1]))
         if verdict.dropped is None:

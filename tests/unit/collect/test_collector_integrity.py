@@ -6,16 +6,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from agent.collect.collector import Collector, Kept
+from agent.collect.directory import Directory
 from agent.collect.guards import guards_of
 from agent.collect.integrity import TOLD_EVERY_NS
 from agent.collect.rules import RuleBook
-from agent.config.collecting import CollectConfig
+from agent.collect.trigger import Trigger
+from agent.config.collecting import CollectConfig, TriggerConfig
 from agent.config.integrity import IntegrityConfig
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import Event, EventKind, FrameBlock, MessageDefinition, SignalDefinition
+from agent.units import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,10 +43,23 @@ def brake(counter: int, *, off: int = 0) -> bytes:
 class Car:
     """Frames of BRAKE by time in ms, and what is kept of them."""
 
-    def __init__(self, *configs: IntegrityConfig, rules: Sequence[CollectConfig] = ()) -> None:
+    def __init__(
+        self,
+        *configs: IntegrityConfig,
+        rules: Sequence[CollectConfig] = (),
+        triggers: Sequence[TriggerConfig] = (),
+    ) -> None:
         self.decoder = Decoder(Plan(("can0",), MESSAGES))
         guards = guards_of(MESSAGES, configs)
-        self.collector = Collector(self.decoder.plan, RuleBook.of(rules), decode=self.decode, guards=guards)
+        found = [Trigger.of(each, Directory(MESSAGES)) for each in triggers]
+        self.collector = Collector(
+            self.decoder.plan,
+            RuleBook.of(rules),
+            triggers=found,
+            decode=self.decode,
+            ring_bytes=1 << 20,
+            guards=guards,
+        )
 
     def decode(self, frames: FrameBlock) -> SignalBlock:
         return self.decoder.decode(frames).signals
@@ -95,6 +112,19 @@ def test_wrong_frames_are_dropped_where_it_says_so_by_rules_and_without() -> Non
         assert [event.kind for event in events(kept)] == [EventKind.WRONG]
         assert counters(car.take((30, brake(3, off=9)))) == []
         assert counters(car.take((40, brake(4)))) == [4]
+
+
+@pytest.mark.parametrize("size", [1, 10, 100])
+def test_frames_that_are_dropped_tell_the_time_be_there_no_others(size: int) -> None:
+    rule = CollectConfig(message="DOOR", every=Duration.parse("1s"), stale_after=Duration.parse("2s"))
+    trigger = TriggerConfig(name="open", when="OPEN > 100")
+    car = Car(DROPPED, rules=[rule], triggers=[trigger])
+    car.take((0, b"\7"), can_id=0x300)
+    frames = [(at_ms, brake(0, off=1)) for at_ms in range(100, 10_000, 100)]
+    kept = [car.take(*frames[begin : begin + size]) for begin in range(0, len(frames), size)]
+    assert [list(block.values) for each in kept for blocks in each.blocks.values() for block in blocks] == [[7]]
+    told = [event for each in kept for event in events(each) if event.kind != EventKind.WRONG]
+    assert told == [Event(EventKind.ABSENT, 0, "can0.DOOR", 0x300)]
 
 
 def test_what_goes_on_being_wrong_is_told_once_a_minute_with_how_many() -> None:
