@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from agent.collect.collector import Collector, Kept
 from agent.collect.directory import Directory
@@ -112,6 +113,12 @@ def test_wrong_frames_are_dropped_where_it_says_so_by_rules_and_without() -> Non
         assert [event.kind for event in events(kept)] == [EventKind.WRONG]
         assert counters(car.take((30, brake(3, off=9)))) == []
         assert counters(car.take((40, brake(4)))) == [4]
+
+
+def test_a_frame_whose_checksum_is_right_is_not_dropped_for_its_counter() -> None:
+    kept = Car(replace(DROPPED, counter_max=3)).take((0, brake(3)), (10, brake(4)), (20, brake(5, off=1)))
+    assert counters(kept) == [3, 4]
+    assert [(event.kind, event.detail) for event in events(kept)] == [(EventKind.WRONG, "2 frames")]
 
 
 @pytest.mark.parametrize("size", [1, 10, 100])
