@@ -173,7 +173,7 @@ def _check_units(left: Quantity, right: Quantity) -> None:
         if not isinstance(number, Number) or not number.unit:
             continue
         unit, name = _unit(other)
-        if unit is not None and _plain(unit) != _plain(number.unit):
+        if unit is not None and _close(unit) != _close(number.unit):
             has = f'is in "{unit}"' if unit else "has no unit in the DBC file"
             accepted = f"[{unit}]" if unit else "none"
             raise ExpressionError(f'"{number.unit}" does not fit: {name} {has}; accepted: {accepted}', number.at)
@@ -191,8 +191,9 @@ def _unit(quantity: Quantity) -> tuple[str | None, str]:
     return None, ""
 
 
-def _plain(unit: str) -> str:
-    return unit.replace(" ", "").lower()
+def _close(unit: str) -> str:
+    """Without spaces; in its own case, for mW is not MW."""
+    return unit.replace(" ", "")
 
 
 def exact(number: float) -> Fraction:
