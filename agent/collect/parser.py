@@ -13,7 +13,8 @@
                 | ("rising" | "falling") "(" condition ")"
     name        word ("." word)*, a word that is none of letters, digits and _ in backquotes: `can-0`.BRAKE.Pressure
 
-Nothing of it is ever handed to Python to evaluate. Limits: `DEPTH_MAX` parentheses within one another.
+Nothing of it is ever handed to Python to evaluate.
+Limits: `DEPTH_MAX` parentheses within one another, numbers of `DIGITS_MAX` digits.
 Failure: `ExpressionError`, with the place in the text.
 """
 
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from agent.collect.expression import Node, Operator
 
 DEPTH_MAX = 32
+DIGITS_MAX = 400
+"""Of a number, and the size of its exponent: more than any value of a signal needs."""
 SPAN_NS_MAX = 600 * 10**9
 """The longest time that min, max, mean and count look back over."""
 _TOKEN = re.compile(
@@ -92,6 +95,18 @@ def _tokens(text: str) -> list[_Token]:
             tokens.append(_Token(kind, match[0], at))
         at = match.end()
     return [*tokens, _Token("end", "", len(text.rstrip()))]
+
+
+def _value(number: _Token) -> Fraction:
+    """What the digits say, exactly."""
+    text = number.text.lower()
+    if text.startswith("0x"):
+        return Fraction(int(text, 16))
+    digits, _, exponent = text.partition("e")
+    if max(len(digits), len(exponent)) > DIGITS_MAX or abs(int(exponent or 0)) > DIGITS_MAX:
+        accepted = f"up to {DIGITS_MAX} digits, and exponents from -{DIGITS_MAX} to {DIGITS_MAX}"
+        raise ExpressionError(f"a number out of range; accepted: {accepted}", number.at)
+    return Fraction(text)
 
 
 class _Parser:
@@ -185,7 +200,7 @@ class _Parser:
         return Number(at, -operand.value, operand.unit) if isinstance(operand, Number) else Negative(at, operand)
 
     def _number(self, token: _Token) -> Number:
-        value = Fraction(int(token.text, 16)) if token.text[:2] in ("0x", "0X") else Fraction(token.text)
+        value = _value(token)
         unit = self._advance().text[1:-1].strip() if self._here.kind == "unit" else ""
         if self._here.kind == "word" and self._here.text not in _KEYWORDS:
             raise ExpressionError(
