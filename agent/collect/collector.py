@@ -105,12 +105,12 @@ class Collector:
         kept.tell(self._home, choice.events)
         if self._triggers is not None and len(view.frames):
             self._trigger(self._triggers, view, choice, kept)
-        closings = self._gates.finish(view, choice)
+        closing = self._gates.finish(view, choice)
         picks = self._gates.picks(view, choice)
-        samples = [closing.samples for closing in closings]
-        for closing in closings:
-            for rank in set(closing.rank.tolist()):
-                places = closing.place.compress(closing.rank == rank)
+        samples = []
+        if closing is not None:
+            samples.append(closing.samples())
+            for rank, places in closing.places():
                 if rank in picks:
                     picks[rank][places] = True
                 else:
@@ -151,7 +151,7 @@ class Collector:
         """What open intervals close with now: at the end, or when all has fallen silent."""
         kept = Kept()
         kept.tell(self._home, self._findings.flush())
-        self._put_samples(kept, [closing.samples for closing in self._gates.flush()])
+        self._put_samples(kept, [self._gates.flush().samples()])
         return kept
 
     def _put_samples(self, kept: Kept, samples: Sequence[Samples]) -> None:

@@ -49,7 +49,7 @@ def test_a_name_that_several_raw_values_have_is_neither_more_nor_less_than_anyth
 
 @pytest.mark.parametrize("text", ["Power > 1 [MW]", "Power > 1", "Speed > 1 [km/h]", "abs(Power - 5 [MW]) > 1 [MW]"])
 def test_a_unit_is_the_signals_own_whatever_the_spaces_in_it(text: str) -> None:
-    assert bound(text)
+    bound(text)
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,9 @@ def test_samples_of_one_time_are_one_row_and_each_class_has_a_block() -> None:
     assert blocks[2].time_ns.tolist() == [6, 7]
 
 
-def test_a_sample_that_was_put_by_twice_comes_once() -> None:
+def test_two_samples_of_one_time_and_value_are_two_rows() -> None:
     ((_, block),) = samples_blocks(roster(), put_by((SPEED, 7, 60, 1), (SPEED, 7, 60, 1)), Shapes())
-    assert samples(block) == [(0, 0x100, "SPEED", 7, 60)]
+    assert samples(block) == [(0, 0x100, "SPEED", 7, 60)] * 2
 
 
 def test_two_values_of_one_time_are_two_rows() -> None:
