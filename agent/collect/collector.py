@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agent.collect.gates import Choice
     from agent.collect.guards import Guard
     from agent.collect.integrity import IntegrityCounters
+    from agent.collect.open_batch import Span
     from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
     from agent.config.collecting import Priority
@@ -61,6 +62,10 @@ class Collector:
         payload_bytes: of a batch; what is recorded of the time before an event comes in blocks that fit one.
         guards: what messages are verified by, by their index in the plan's.
 
+    Attributes:
+        held: the span of the frames that were taken last, None where all intervals have been closed since; for whoever
+            stores what is kept, and who comes after it, to see to.
+
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Collector:
         payload_bytes: int = 48 << 10,
         guards: Mapping[int, Guard] | None = None,
     ) -> None:
+        self.held: Span | None = None
         self._home = home
         self._decode = decode
         self._keeps_all = not book.rules and not triggers
