@@ -146,6 +146,17 @@ def test_what_goes_on_being_wrong_is_told_once_a_minute_with_how_many() -> None:
     assert [event.detail for event in events(car.collector.flush())] == ["39 frames"]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_times_after_which_a_message_is_stale_the_shortest_counts(order: int) -> None:
+    times = {"CHECKSUM": "2s", "COUNTER": "5s", "X": "10s"}
+    rules = [CollectConfig(signal=signal, stale_after=Duration.parse(time)) for signal, time in times.items()]
+    car = Car(rules=rules[::order])
+    car.take((0, brake(0)))
+    assert events(car.take((2000, b"\1"), can_id=0x300)) == []
+    (absent,) = events(car.take((2001, b"\1"), can_id=0x300))
+    assert (absent.kind, absent.time_ns) == (EventKind.ABSENT, 0)
+
+
 def test_a_message_that_is_sent_in_cycles_is_told_when_it_stops_and_starts() -> None:
     car = Car()
     for at_ms in range(0, 500, 100):

@@ -77,6 +77,14 @@ def test_what_an_interval_chooses_later_goes_to_its_class_as_well_if_that_is_hig
     assert kept(rules, speeds, size) == expected
 
 
+def test_the_latest_sample_is_not_kept_again_by_an_interval_that_is_over_later() -> None:
+    car = Car(*(CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse(every)) for every in ("2s", "5s")))
+    assert car.take((0, 1), (1900, 2)) == []
+    assert car.take_other_message(2000) == [("normal", 1900, 2)]
+    assert car.take_other_message(5000) == []
+    assert car.flush() == []
+
+
 def test_of_intervals_that_are_over_together_the_highest_class_has_the_sample() -> None:
     rules = [
         CollectConfig(message="DRIVE", signal="SPEED", every=SECOND, value="max", priority="bulk"),
