@@ -2,7 +2,7 @@
 """The parts of an agent, each built from a configuration; `daemon` and `replaying` put them together.
 
     Decoding     what the DBC files became: the decoder, and the catalog that describes its signals to the receiver
-    make_packer  rules and triggers, and the streams of their classes, into stores
+    make_collector, make_packer   rules and triggers, and the streams of their classes, into stores
     sources      one for each bus
     Agent        worker thread, storage, packer and sender: what a live run and a replay have in common
 
@@ -150,20 +150,26 @@ def make_packer(
     clock: Clock,
     counters: PackerCounters | None = None,
     heard: Heard | None = None,
+    collector: Collector | None = None,
 ) -> Packer:
-    """A packer that stores each class's batches in its store; `stores` has the most urgent first."""
+    """A packer that stores each class's batches in its store; `stores` has the most urgent first.
+
+    collector   as `make_collector` makes it, which is done unless one is given
+    """
     counters = counters or PackerCounters()
     streams = {
         priority: Stream(decoding.catalog, store, stream_settings(config, priority), clock, counters.of(priority))
         for priority, store in stores.items()
     }
     home = home_class(config.collect, config.triggers)
-    collector = _make_collector(config, decoding, home)
+    collector = make_collector(config, decoding) if collector is None else collector
     return Packer(decoding.decoder, streams, home, collector, counters, heard)
 
 
-def _make_collector(config: Config, decoding: Decoding, home: Priority) -> Collector | None:
+def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False) -> Collector | None:
     """Rules, triggers and what is verified, which fit the DBC files.
+
+    reloaded   what conditions say already is no event
 
     None where there is nothing of these, nor a message that is missed when it stops: modules are not paid for then.
     """
@@ -184,8 +190,8 @@ def _make_collector(config: Config, decoding: Decoding, home: Priority) -> Colle
     return Collector(
         decoder.plan,
         RuleBook.of(config.collect),
-        home,
-        [Trigger.of(trigger, directory) for trigger in config.triggers],
+        home_class(config.collect, config.triggers),
+        [Trigger.of(trigger, directory, armed=not reloaded) for trigger in config.triggers],
         lambda frames: decoder.decode(frames).signals,
         config.agent.ring,
         config.batch.max_bytes,
@@ -320,17 +326,18 @@ async def open_agent(
     rotation: Rotation | None = None,
     heard: Heard | None = None,
     allowance: Allowance = UNLIMITED,
+    collector: Collector | None = None,
 ) -> AsyncIterator[Agent]:
     """Storage, packer and sender, built and opened; closed cleanly where nothing failed.
 
-    Counters and rotation go on over a reload.
+    Counters and rotation go on over a reload, and the collector where it may.
     """
     worker = Worker()
     try:
         storage = await worker.call(Storage.open, config)
         clean = False
         try:
-            packer = make_packer(config, decoding, storage.vaults, clock, counters, heard)
+            packer = make_packer(config, decoding, storage.vaults, clock, counters, heard, collector)
             sender = Sender(
                 MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation),
                 storage.spools,

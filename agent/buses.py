@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from agent.assembly import make_sources
+from agent.assembly import make_collector, make_sources
 from agent.model import Gap, GapKind
 from agent.packer import PackerCounters
 
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
     from agent.assembly import Decoding, Filters, TellTime
     from agent.clock import Clock
+    from agent.collect.collector import Collector
     from agent.config import BusConfig, Config
     from agent.pipeline import Source
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A configuration and what its DBC files became."""
+    """A configuration, what its DBC files became, and what goes by its rules and triggers."""
 
     config: Config
     decoding: Decoding
+    collector: Collector | None = None
 
     @property
     def filters(self) -> Filters:
@@ -37,6 +39,13 @@ class Setup:
         live = {bus.name for bus in self.config.buses if bus.interface == "socketcan"}
         wanted = wanted_frames(self.config, self.decoding.catalog.messages)
         return {bus: frames for bus, frames in wanted.items() if bus in live}
+
+    @classmethod
+    def after(cls, running: Setup, config: Config, decoding: Decoding) -> Setup:
+        """The one that follows: it collects on as before where nothing of that has changed, and begins anew else."""
+        if _collected(config, decoding) == _collected(running.config, running.decoding):
+            return cls(config, running.decoding, running.collector)
+        return cls(config, decoding, make_collector(config, decoding, reloaded=True))
 
 
 class Buses:
@@ -81,6 +90,12 @@ class Buses:
         async with contextlib.AsyncExitStack() as opened:
             self.sources = [await opened.enter_async_context(source) for source in made]
             self._opened = opened.pop_all()
+
+
+def _collected(config: Config, decoding: Decoding) -> object:
+    """As far as it matters to what is kept."""
+    limits = config.agent.ring, config.batch.max_bytes
+    return config.buses, config.collect, config.triggers, config.integrity, limits, decoding.catalog.messages
 
 
 def _wiring(setup: Setup) -> object:

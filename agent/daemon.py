@@ -14,6 +14,7 @@ Signals:
                       wrong, or the spool would be in another folder, where nobody would find what waits in this one,
                       one line says what, and nothing changes. Else the open batch is sealed and the parts are
                       built from the new ones; buses that are configured as before stay open, and lose nothing.
+                      Where definitions, rules and triggers are as before, these go on where they were.
                       The uplink connects anew, with the certificate that is there now
     SIGUSR1           debug lines are logged too; at the next one as much as is configured
 
@@ -39,7 +40,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.assembly import Agent, load_decoding, make_allowance, make_data_plan, make_modem, open_agent
+from agent.assembly import (
+    Agent,
+    load_decoding,
+    make_allowance,
+    make_collector,
+    make_data_plan,
+    make_modem,
+    open_agent,
+)
 from agent.buses import Buses, Setup
 from agent.changing import Change
 from agent.clock import Clock, KernelWitness, SystemClock, TimesyncdWitness, TimeTold
@@ -110,7 +119,7 @@ async def run(
     life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, manager, change, Rotation(), reread, observe, logging)
     with _signals(life) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config, config.spool.path / DEFINITIONS)
-        first = Setup(config, decoding)
+        first = Setup(config, decoding, make_collector(config, decoding))
         async with change.fed_for(), Buses(first, life.clock, told.tell) as buses:
             setup: Setup | None = first
             while setup is not None:
@@ -143,7 +152,8 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
     if plan is not None:
         await asyncio.to_thread(plan.load)
     allowance = make_allowance(config, modem, plan)
-    async with open_agent(config, setup.decoding, clock, buses.counters, life.rotation, heard, allowance) as agent:
+    lasting = buses.counters, life.rotation, heard, allowance, setup.collector
+    async with open_agent(config, setup.decoding, clock, *lasting) as agent:
         await agent.take_over(config, setup.decoding, clock)
         if gap is not None:
             await agent.worker.call(agent.packer.lose, gap)
@@ -256,7 +266,7 @@ async def _change_when_told(changed: list[Setup], run: _Run) -> None:
         life.hangup.clear()
         life.manager.reloading()
         try:
-            changed.append(await apart(functools.partial(_read_anew, life.reread, run.setup.config), "reload"))
+            changed.append(await apart(functools.partial(_read_anew, life.reread, run.setup), "reload"))
         except Exception as error:  # noqa: BLE001 - whatever a new file makes happen, what runs goes on
             reason = str(error) if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
             hint = "nothing has changed: mend it and reload again"
@@ -264,17 +274,19 @@ async def _change_when_told(changed: list[Setup], run: _Run) -> None:
             life.manager.ready()
     if life.logging is not None:
         life.logging.configure(changed[0].config.log.level, changed[0].config.log.format)
+    if changed[0].collector is run.setup.collector:
+        run.agent.packer.hand_over()
     run.pipeline.stop()
 
 
-def _read_anew(reread: Callable[[], Config] | None, running: Config) -> Setup:
+def _read_anew(reread: Callable[[], Config] | None, running: Setup) -> Setup:
     assert reread is not None
     config = reread()
-    old, new = running.spool.path, config.spool.path
+    old, new = running.config.spool.path, config.spool.path
     if new != old:
         advice = f"stop the agent, move {old} to {new}, start the agent"
         raise config.refusal("spool.path", f'"{new}" is another folder, and what waits is in {old}; accepted: {advice}')
-    return Setup(config, load_decoding(config, config.spool.path / DEFINITIONS))
+    return Setup.after(running, config, load_decoding(config, config.spool.path / DEFINITIONS))
 
 
 async def _watch(

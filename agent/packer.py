@@ -15,7 +15,8 @@ Promise: what is kept of the frames it was given is noted in the stores before i
 home last: what is noted there is noted of all classes, and after a kill the gap begins where home's notes end. What
 rules hold back until an interval is over is not kept yet: a kill loses what open intervals would have closed with, and
 the samples that a trigger's window was still to get; `seal` closes the intervals first, so that an end in good order,
-or a bus that falls silent, loses nothing.
+or a bus that falls silent, loses nothing. Over a reload that does not concern it a collector goes on, with all that it
+holds (`hand_over`).
 
 Limits: a block of frames is cut so that it fits one batch even if nothing in it compresses.
 
@@ -133,7 +134,7 @@ class Packer:
         self._home_last = sorted(streams.items(), key=lambda entry: entry[0] == home)
         self._collector = collector
         self._onlooker = heard
-        self._last_span: Span | None = None  # since the collector's intervals were closed by `seal`
+        self._hands_over = False
         self._payload_bytes = self._home.settings.limits.payload_bytes
         self._clock = self._home.clock
         self._reading: Reading | None = None
@@ -141,7 +142,7 @@ class Packer:
     @property
     def has_open_batch(self) -> bool:
         """Whether there is anything to seal, or held back by a rule."""
-        held_back = self._collector is not None and self._last_span is not None
+        held_back = self._collector is not None and self._collector.held is not None and not self._hands_over
         return held_back or any(stream.has_open_batch for stream in self._streams.values())
 
     def take(self, frames: FrameBlock) -> None:
@@ -159,12 +160,13 @@ class Packer:
         self._count(len(frames), decoded)
         if self._onlooker is not None:
             self._onlooker.take(frames, decoded)
-        self._last_span = span = Span.of(frames)
+        span = Span.of(frames)
         sequence = self._home.next_sequence
         if self._collector is None:
             self._home.take(span, [Part(*span, len(frames), decoded)])
         else:
             counted = Part(*span, len(frames), replace(decoded, signals=SignalBlock.empty()))
+            self._collector.held = span
             self._keep(self._collector.take(frames, decoded.signals), span, counted)
         if self._home.next_sequence != sequence:
             self._tell_gaps_beside_home()
@@ -199,11 +201,16 @@ class Packer:
         """What counters and checksums have told of each message that is verified, by bus.message."""
         return {} if self._collector is None else self._collector.verified()
 
+    def hand_over(self) -> None:
+        """Another packer goes on with the same collector: what rules hold back is not closed, but left to it."""
+        self._hands_over = True
+
     def seal(self) -> None:
         """Close open intervals, store every open batch, and tell what had to make room for it: none may follow."""
-        if self._collector is not None and self._last_span is not None:
-            self._keep(self._collector.flush(), self._last_span)
-        self._last_span = None
+        collector = self._collector
+        if collector is not None and collector.held is not None and not self._hands_over:
+            self._keep(collector.flush(), collector.held)
+            collector.held = None
         for stream in self._streams.values():
             stream.seal()
             stream.tell_gaps()

@@ -65,8 +65,19 @@ def bind(condition: Condition, directory: Directory) -> Condition:
 
 
 def _comparison(comparison: Comparison, directory: Directory) -> Condition:
+    """One with each number that its sides stand for: a name may stand for several raw values."""
     left, right = (_quantity(side, directory) for side in (comparison.left, comparison.right))
-    left, right = _named(left, right), _named(right, left)
+    found = [
+        _compared(comparison, one, other)
+        for one in _named(left, right, comparison.operator)
+        for other in _named(right, left, comparison.operator)
+    ]
+    if len(found) == 1:
+        return found[0]
+    return (AllOf if comparison.operator == "!=" else AnyOf)(comparison.at, tuple(found))
+
+
+def _compared(comparison: Comparison, left: Quantity, right: Quantity) -> Condition:
     _check_units(left, right)
     left, right = _folded(left), _folded(right)
     written = replace(comparison, left=left, right=right)
@@ -107,10 +118,10 @@ def _signal(name: Name, directory: Directory) -> Signal:
     return Signal(name.at, directory.signal(name), str(name))
 
 
-def _named(side: Quantity, other: Quantity) -> Quantity:
-    """The number that a text stands for in the value table of the signal it is compared with."""
+def _named(side: Quantity, other: Quantity, operator: Operator) -> list[Quantity]:
+    """The numbers that a text stands for in the value table of the signal it is compared with."""
     if not isinstance(side, Text):
-        return side
+        return [side]
     if not isinstance(other, Signal):
         raise ExpressionError(f'"{side.value}" can only be compared with a signal that has a value table', side.at)
     definition = other.ref.definition
@@ -120,7 +131,10 @@ def _named(side: Quantity, other: Quantity) -> Quantity:
         if not definition.choices:
             advice = "; it has no value table"
         raise ExpressionError(f'{other.name} has no value "{side.value}"{advice}', side.at)
-    return Number(side.at, found[0] * exact(definition.scale) + exact(definition.offset))
+    if len(found) > 1 and operator not in ("==", "!="):
+        raws = ", ".join(map(str, found))
+        raise ExpressionError(f'"{side.value}" stands for the raw values {raws}; accepted: == or !=', side.at)
+    return [Number(side.at, raw * exact(definition.scale) + exact(definition.offset)) for raw in found]
 
 
 def _folded(quantity: Quantity) -> Quantity:
@@ -159,7 +173,7 @@ def _check_units(left: Quantity, right: Quantity) -> None:
         if not isinstance(number, Number) or not number.unit:
             continue
         unit, name = _unit(other)
-        if unit is not None and _plain(unit) != _plain(number.unit):
+        if unit is not None and _close(unit) != _close(number.unit):
             has = f'is in "{unit}"' if unit else "has no unit in the DBC file"
             accepted = f"[{unit}]" if unit else "none"
             raise ExpressionError(f'"{number.unit}" does not fit: {name} {has}; accepted: {accepted}', number.at)
@@ -177,8 +191,9 @@ def _unit(quantity: Quantity) -> tuple[str | None, str]:
     return None, ""
 
 
-def _plain(unit: str) -> str:
-    return unit.replace(" ", "").lower()
+def _close(unit: str) -> str:
+    """Without spaces; in its own case, for mW is not MW."""
+    return unit.replace(" ", "")
 
 
 def exact(number: float) -> Fraction:

@@ -172,7 +172,7 @@ def samples_at(view: View, places: NDArray[np.int64], rank: int) -> Samples:
 
 
 def samples_blocks(roster: Roster, samples: Samples, shapes: Shapes) -> list[tuple[int, SignalBlock]]:
-    """For each rank that occurs the block of its samples, each once; those of one time and lane are one row."""
+    """For each rank that occurs the block of its samples; those of one time and lane are one row."""
     if not len(samples.channel):
         return []
     shapes.bound()
@@ -208,7 +208,7 @@ def samples_blocks(roster: Roster, samples: Samples, shapes: Shapes) -> list[tup
 
 
 def _in_order(roster: Roster, samples: Samples) -> tuple[Samples, NDArray[np.uint64], NDArray[np.int64]]:
-    """Each sample once, by rank, group key, time, turn and signal; the keys, and the turns.
+    """Samples by rank, group key, time, turn and signal; the keys, and the turns.
 
     Of several samples of one signal and time, which are of different frames or summaries, each has another turn.
     """
@@ -217,10 +217,6 @@ def _in_order(roster: Roster, samples: Samples) -> tuple[Samples, NDArray[np.uin
     samples = samples.at(order)
     key, turn = key.take(order), np.zeros(len(order), np.int64)
     first = _changes(samples.rank, samples.time_ns, samples.channel)
-    if len(first) < len(key):
-        each_once = _changes(samples.rank, samples.time_ns, samples.channel, samples.raw)
-        samples, key, turn = samples.at(each_once), key.take(each_once), turn.take(each_once)
-        first = _changes(samples.rank, samples.time_ns, samples.channel)
     if len(first) < len(key):
         turn = np.arange(len(key)) - first.take(_numbered(first, len(key)))
         order = np.lexsort((samples.channel, turn, samples.time_ns, key, samples.rank))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agent.collect.gates import Choice
     from agent.collect.guards import Guard
     from agent.collect.integrity import IntegrityCounters
+    from agent.collect.open_batch import Span
     from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
     from agent.config.collecting import Priority
@@ -61,6 +62,10 @@ class Collector:
         payload_bytes: of a batch; what is recorded of the time before an event comes in blocks that fit one.
         guards: what messages are verified by, by their index in the plan's.
 
+    Attributes:
+        held: the span of the frames that were taken last, None where all intervals have been closed since; for whoever
+            stores what is kept, and who comes after it, to see to.
+
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Collector:
         payload_bytes: int = 48 << 10,
         guards: Mapping[int, Guard] | None = None,
     ) -> None:
+        self.held: Span | None = None
         self._home = home
         self._decode = decode
         self._keeps_all = not book.rules and not triggers
@@ -97,22 +103,20 @@ class Collector:
         kept = Kept()
         if self._integrity is not None:
             view = self._verified(self._integrity, view, kept)
-        if not len(view.frames):
-            return kept
         if self._keeps_all:
             kept.tell(self._home, self._gates.observe(view, self._clock.now))
             kept.add(self._home, view.block)
             return kept
         choice = self._gates.begin(view, self._clock.now)
         kept.tell(self._home, choice.events)
-        if self._triggers is not None:
+        if self._triggers is not None and len(view.frames):
             self._trigger(self._triggers, view, choice, kept)
-        closings = self._gates.finish(view, choice)
+        closing = self._gates.finish(view, choice)
         picks = self._gates.picks(view, choice)
-        samples = [closing.samples for closing in closings]
-        for closing in closings:
-            for rank in set(closing.rank.tolist()):
-                places = closing.place.compress(closing.rank == rank)
+        samples = []
+        if closing is not None:
+            samples.append(closing.samples())
+            for rank, places in closing.places():
                 if rank in picks:
                     picks[rank][places] = True
                 else:
@@ -123,7 +127,7 @@ class Collector:
         return kept
 
     def _verified(self, integrity: Integrity, view: View, kept: Kept) -> View:
-        """The block without the frames that are to be dropped; what was found is told."""
+        """The block without the frames that are to be dropped, which still tell the time; what was found is told."""
         verdict = integrity.verify(view)
         kept.tell(self._home, self._findings.tell(verdict.findings, view.span[1]))
         if verdict.dropped is None:
@@ -153,7 +157,7 @@ class Collector:
         """What open intervals close with now: at the end, or when all has fallen silent."""
         kept = Kept()
         kept.tell(self._home, self._findings.flush())
-        self._put_samples(kept, [closing.samples for closing in self._gates.flush()])
+        self._put_samples(kept, [self._gates.flush().samples()])
         return kept
 
     def _put_samples(self, kept: Kept, samples: Sequence[Samples]) -> None:

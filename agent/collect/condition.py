@@ -121,10 +121,12 @@ class Evaluator:
     """A bound condition, and what it remembers between blocks: its edges' last state."""
 
     condition: Condition
+    opposite: Condition = field(init=False)
     is_momentary: bool = field(init=False)
     edges: list[WatchedEdge] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.opposite = normal(self.condition, positive=False)
         self.condition = normal(self.condition)
         self.is_momentary = is_momentary(self.condition)
         self.edges = [WatchedEdge.of(node) for node in nodes(self.condition) if isinstance(node, Edge)]
@@ -147,6 +149,10 @@ class Evaluator:
         moments = {id(watched.edge): watched.moments(at) for watched in self.edges}
         truth = _truth(self.condition, at, moments)
         return truth, _truth(self.condition, at, None) if self.is_momentary else truth
+
+    def fails(self, at: Instants) -> Truth:
+        """Where it is known not to hold, its moments left out."""
+        return _truth(self.opposite, at, None)
 
 
 def _truth(condition: Condition, at: Instants, moments: dict[int, Truth] | None) -> Truth:

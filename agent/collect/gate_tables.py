@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.building import Samples
     from agent.collect.roster import Roster
     from agent.collect.rules import IntervalRule
     from agent.collect.view import Gathered, View
@@ -33,18 +32,6 @@ def is_plain_last(rule: IntervalRule) -> bool:
 
 
 @dataclass(slots=True)
-class Closing:
-    """What intervals are closed with: values of the block at hand, and samples of earlier ones.
-
-    place int64, rank uint8: of the values
-    """
-
-    place: NDArray[np.int64]
-    rank: NDArray[np.uint8]
-    samples: Samples
-
-
-@dataclass(slots=True)
 class GateTable:
     """The gates; arrays by gate.
 
@@ -54,7 +41,7 @@ class GateTable:
     banded      bool, what differs enough from what it kept before is kept · floating: bool, the least float
     interval    int64, the number of the interval that is open · until: steady time at which it is over
     first       uint64, raw value of its first sample
-    raw, time_ns, kept, returns   of its least sample, as in `Latest`
+    raw, time_ns, kept, returns, serial   of its least sample, as in `Latest`
     """
 
     number: NDArray[np.int64]
@@ -74,6 +61,7 @@ class GateTable:
     time_ns: NDArray[np.int64]
     kept: NDArray[np.uint8]
     returns: NDArray[np.int64]
+    serial: NDArray[np.int64]
 
     @classmethod
     def of(cls, roster: Roster, rules: Sequence[tuple[int, IntervalRule]], first: int = 0) -> GateTable:
@@ -100,6 +88,7 @@ class GateTable:
             np.zeros(len(rules), np.uint64),
             np.zeros(len(rules), np.int64),
             np.zeros(len(rules), np.uint8),
+            np.zeros(len(rules), np.int64),
             np.zeros(len(rules), np.int64),
         )
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.collect.changes import ChangeGates
 from agent.collect.classes import CLASSES
+from agent.collect.closing import Closing
 from agent.collect.cycles import stopped_after_ns
 from agent.collect.intervals import IntervalGates
 from agent.collect.lasts import LastGates
@@ -20,7 +21,6 @@ from agent.collect.silence import Patience, Silences
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.collect.gate_tables import Closing
     from agent.collect.roster import Roster
     from agent.collect.rules import RuleBook, Treatment
     from agent.collect.view import View
@@ -62,6 +62,7 @@ class Gates:
     latest: Latest = field(init=False)
     _treatments: list[Treatment] = field(default_factory=list)
     _always_channels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    _shared: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))  # with more than one interval
     _changes: ChangeGates = field(init=False)
     _intervals: IntervalGates = field(init=False)
     _lasts: LastGates = field(init=False)
@@ -85,6 +86,7 @@ class Gates:
         self._treatments += fresh
         self.always = np.concatenate([self.always, np.array([each.rank for each in fresh], np.uint8)])
         self._always_channels = self.always.nonzero()[0]
+        self._shared = np.concatenate([self._shared, np.array([len(each.intervals) > 1 for each in fresh], np.bool_)])
 
     def _watch(self, lanes: range) -> None:
         self.watched = np.concatenate([self.watched, np.zeros(len(self.roster.channels(lanes)), np.bool_)])
@@ -115,12 +117,25 @@ class Gates:
         self._intervals.begin(view, kept, returns, now)
         return Choice(kept, scan, returns, now, events)
 
-    def finish(self, view: View, choice: Choice) -> list[Closing]:
+    def finish(self, view: View, choice: Choice) -> Closing | None:
         """What intervals are closed with, once all else that keeps samples at once has had its say."""
         closings = self._intervals.finish(view, choice.kept, choice.returns)
         closings += self._lasts.finish(view, choice.kept, choice.now)
         self.latest.remember(view, choice.kept, choice.returns)
-        return closings
+        return self._once(Closing.joined(closings)) if closings else None
+
+    def _once(self, closing: Closing) -> Closing:
+        """Each sample once in a class; what it is kept with is remembered where it may be chosen again."""
+        keeps = closing.of_higher_rank(self.always)
+        again = (keeps & self._shared.take(closing.channel) & (closing.serial >= 0)).nonzero()[0]
+        if len(again):
+            once = closing.once(again)
+            keeps[again] = False
+            keeps[once] = True
+            serial, rank = closing.serial.take(once), closing.rank.take(once)
+            self.latest.mark(closing.channel.take(once), serial, rank)
+            self._intervals.mark(serial, rank)
+        return closing.at(keeps.nonzero()[0])
 
     def picks(self, view: View, choice: Choice) -> dict[int, NDArray[np.bool_]]:
         """Which values of a block are kept at once, by rank: bool (V,) each. Takes over `choice.kept`."""
@@ -132,6 +147,7 @@ class Gates:
             kept[gathered.place] = np.maximum(kept.take(gathered.place), ranks)
         return {rank: chosen for rank in _RANKS if (chosen := kept == rank).any()}
 
-    def flush(self) -> list[Closing]:
+    def flush(self) -> Closing:
         """Close all intervals that are open."""
-        return self._intervals.flush() + self._lasts.flush()
+        closing = Closing.joined(self._intervals.flush() + self._lasts.flush())
+        return self._once(replace(closing, end=np.zeros_like(closing.end)))

@@ -348,7 +348,7 @@ class BlockInstants:
         begin = np.minimum(steady.searchsorted(self.steady - over.span_ns, side="right"), end)
         pairs = np.stack([begin, end], axis=1).ravel()
         reduce = {"min": np.minimum, "max": np.maximum, "mean": np.add}[over.function]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             found = reduce.reduceat(numbers, pairs)[::2]
         found[begin == end] = np.nan
         return found / np.maximum(end - begin, 1) if over.function == "mean" else found

@@ -58,7 +58,7 @@ class Verdict:
     """What a block's frames are worth.
 
     wrong     bool (R,), rows that are wrong; None where none is
-    dropped   bool (R,), those of them that are not to be kept; None where all are
+    dropped   bool (R,), those whose checksum is wrong and that are not to be kept for it; None where all are
     """
 
     wrong: NDArray[np.bool_] | None = None
@@ -172,7 +172,7 @@ class Integrity:
             return Verdict()
         guarded, rows = view.lane.take(groups), np.diff(view.block.row_start).take(groups)
         counted, checked = (_read(view, signal.take(guarded)) for signal in (self._counter, self._checksum))
-        wrong = self._wrong(view, counted, checked)
+        wrong, damaged = self._wrong(view, counted, checked)
         missing, repeated = self._follow(counted, ~wrong[counted.row])
         wrong_rows = wrong.nonzero()[0]
         findings = [
@@ -183,14 +183,14 @@ class Integrity:
         self._frames[guarded] += rows
         if not len(wrong_rows):
             return Verdict(findings=findings)
-        dropped = wrong.copy()
-        dropped[wrong_rows] = self._drops.take(self._guard.take(view.row_lane.take(wrong_rows)))
+        dropped = damaged
+        dropped[wrong_rows] &= self._drops.take(self._guard.take(view.row_lane.take(wrong_rows)))
         return Verdict(wrong, dropped if dropped.any() else None, findings)
 
-    def _wrong(self, view: View, counted: _Read, checked: _Read) -> NDArray[np.bool_]:
-        """bool (R,): whether counter or checksum of each row cannot be."""
+    def _wrong(self, view: View, counted: _Read, checked: _Read) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """bool (R,), twice: whether counter or checksum of each row cannot be; whether its checksum cannot."""
         block, frames = view.block, view.frames
-        counter, wrong = np.zeros(len(block), np.int64), np.zeros(len(block), np.bool_)
+        counter, wrong, damaged = np.zeros(len(block), np.int64), *np.zeros((2, len(block)), np.bool_)
         if len(counted.row):
             counter[counted.row] = counted.raw
             wrong[counted.row] = counter[counted.row] >= self._of(self._modulus, counted)
@@ -203,8 +203,8 @@ class Integrity:
                 frames.can_id[at] & np.uint32(EXTENDED_MASK),
                 counter.take(checked.row),
             )
-            wrong[checked.row] |= expected != checked.raw
-        return wrong
+            damaged[checked.row] = expected != checked.raw
+        return wrong | damaged, damaged
 
     def _of(self, table: NDArray[np.int64], read: _Read) -> NDArray[np.int64]:
         """The entry of each value's guard."""

@@ -11,7 +11,7 @@ another. What it closes with is chosen then:
     mean        the value nearest to the mean of all that the signal can carry, with the last sample's time
 
 With a dead band (`on_change`), what would be kept is kept only if it differs by more from what was kept before.
-A sample that was kept in as high a class already, by a rule that keeps at once, is not kept again.
+A sample that was kept in as high a class already is not kept again (`closing`).
 
 A gate is a channel and a rule. While no interval ends, the gates of last and first samples have nothing to do: what
 they would close with is the channel's latest sample. The others, and those whose interval ends, have their values cut
@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.batch.physical import reads_as_float
-from agent.collect.building import Samples
 from agent.collect.changes import beyond
-from agent.collect.gate_tables import CLOSED, FIRST, LAST, LEAST, MEAN, Closing, GateTable, Pieces, is_plain_last
+from agent.collect.closing import SUMMARY, Closing
+from agent.collect.gate_tables import CLOSED, FIRST, LAST, LEAST, MEAN, GateTable, Pieces, is_plain_last
 from agent.collect.summaries import NOTHING, Sum, float_keys, mean, sum_of
 
 if TYPE_CHECKING:
@@ -246,18 +246,16 @@ class IntervalGates:
         telling = pieces.tells.nonzero()[0]
         if not len(telling):
             return
-        gate, place = pieces.gate.take(telling), pieces.place.take(telling)
-        means, carried = gates.kind.take(gate) == MEAN, place < 0
-        rank = gates.rank.take(gate)
-        here = (~means & ~carried & (rank > kept.take(place))).nonzero()[0]
-        there = (means | (carried & (rank > gates.kept.take(gate)))).nonzero()[0]
-        found = np.maximum(place.take(there), 0)
-        of_place = view.block.time_ns.take(view.row_of(found, view.value_column.take(found)))
-        time = np.where(carried.take(there), gates.time_ns.take(gate.take(there)), of_place)
-        samples = Samples(
-            gates.channel.take(gate.take(there)), time, pieces.raw.take(telling.take(there)), rank.take(there)
-        )
-        closings.append(Closing(place.take(here), rank.take(here), samples))
+        gate, place, raw = pieces.gate.take(telling), pieces.place.take(telling), pieces.raw.take(telling)
+        carried, at = place < 0, np.maximum(place, 0)
+        column = view.value_column.take(at)
+        summary = ~carried & (raw != view.block.values.take(at))
+        serial = np.where(carried, gates.serial.take(gate), place + self._latest.values)
+        time = np.where(carried, gates.time_ns.take(gate), view.block.time_ns.take(view.row_of(at, column)))
+        so_far = np.where(carried, gates.kept.take(gate), kept.take(at))
+        serial[summary], place[summary], so_far[summary] = SUMMARY, -1, 0
+        end = (pieces.interval.take(telling) + 1) * gates.every.take(gate)
+        closings.append(Closing(gates.channel.take(gate), serial, place, time, raw, gates.rank.take(gate), so_far, end))
 
     def _remember(self, view: View, pieces: Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
         """The state of the gates after their last pieces."""
@@ -287,6 +285,15 @@ class IntervalGates:
         gates.time_ns[gate] = view.block.time_ns.take(row)
         gates.kept[gate] = kept.take(place)
         gates.returns[gate] = 0 if returns is None else returns.take(row)
+        gates.serial[gate] = place + self._latest.values
+
+    def mark(self, serial: NDArray[np.int64], rank: NDArray[np.uint8]) -> None:
+        """Samples have been kept with these ranks now, higher ones than before; in order, of one the last counts."""
+        gates = self._gates
+        carried = gates.serial[: int(gates.kind.searchsorted(MEAN))]
+        at = serial.searchsorted(carried, side="right") - 1
+        found = (serial.take(at, mode="clip") == carried).nonzero()[0]
+        gates.kept[found] = rank.take(at.take(found))
 
     def flush(self) -> list[Closing]:
         """Close what is open; a later sample of the same interval begins it anew."""
@@ -295,24 +302,25 @@ class IntervalGates:
     def _close(self, lapsed: NDArray[np.int64]) -> Closing:
         """Close the open intervals of these gates with samples of earlier blocks."""
         gates, latest = self._gates, self._latest
-        channel, kind = gates.channel.take(lapsed), gates.kind.take(lapsed)
+        channel, kind, end = gates.channel.take(lapsed), gates.kind.take(lapsed), gates.until.take(lapsed)
         gates.until[lapsed] = gates.interval[lapsed] = CLOSED
         least = kind == LEAST
         raw = np.where(least, gates.raw.take(lapsed), latest.raw.take(channel))
         time = np.where(least, gates.time_ns.take(lapsed), latest.time_ns.take(channel))
         kept = np.where(least, gates.kept.take(lapsed), latest.kept.take(channel))
         returns = np.where(least, gates.returns.take(lapsed), latest.returns.take(channel))
+        serial = np.where(least, gates.serial.take(lapsed), latest.serial.take(channel))
         tells = (kind != FIRST) | (raw != gates.first.take(lapsed))
         numbers = gates.number.take(lapsed).tolist()
         for index in (kind == MEAN).nonzero()[0].tolist():
             found = mean(self._sums.get(numbers[index], NOTHING), self._means[numbers[index]][0])
-            tells[index], raw[index] = found is not None, found or 0
+            tells[index] = found is not None
+            if found is not None and found != raw[index]:
+                raw[index], serial[index], kept[index] = found, SUMMARY, 0
         for index in (gates.banded.take(lapsed) & tells).nonzero()[0].tolist():
             tells[index] = self._differs(int(lapsed[index]), int(raw[index]), int(returns[index]))
-        rank = gates.rank.take(lapsed)
-        there = (tells & ((kind == MEAN) | (rank > kept))).nonzero()[0]
-        samples = Samples(channel.take(there), time.take(there), raw.take(there), rank.take(there))
-        return Closing(np.empty(0, np.int64), np.empty(0, np.uint8), samples)
+        none = np.full(len(lapsed), -1)
+        return Closing(channel, serial, none, time, raw, gates.rank.take(lapsed), kept, end).at(tells.nonzero()[0])
 
 
 def _count(view: View, returns: NDArray[np.int64] | None, place: int) -> int:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.building import Samples
-from agent.collect.gate_tables import Closing, is_plain_last
+from agent.collect.closing import Closing
+from agent.collect.gate_tables import is_plain_last
 from agent.collect.steady import NEVER
 
 if TYPE_CHECKING:
@@ -78,29 +78,36 @@ class LastGates:
         column = view.place.take(channel)
         came = (column >= 0).nonzero()[0]
         gathered, beat_came = view.gather(column.take(came)), beat.take(came)
-        steady = view.row_steady.take(view.rows_of(gathered))
-        interval = steady // self._every.take(beat_came).repeat(gathered.counts)
+        steady, every = view.row_steady.take(view.rows_of(gathered)), self._every.take(beat_came)
+        interval = steady // every.repeat(gathered.counts)
         goes_on = np.zeros(len(due), np.bool_)
         goes_on[came] = steady.take(gathered.begin[:-1]) < self._until.take(beat_came)
         silent = ~goes_on & self._is_open(channel, beat)
-        last, end = np.empty(len(interval), np.bool_), gathered.begin[1:] - 1
+        last, final = np.empty(len(interval), np.bool_), gathered.begin[1:] - 1
         np.not_equal(interval[1:], interval[:-1], out=last[:-1])
-        last[end] = interval.take(end) < (now // self._every).take(beat_came)
-        last_at = last.nonzero()[0]
-        place, rank = (
-            gathered.place.take(last_at),
-            self._rank.take(due.take(came)).repeat(gathered.counts).take(last_at),
+        last[final] = interval.take(final) < (now // self._every).take(beat_came)
+        at = last.nonzero()[0]
+        of = np.arange(len(came)).repeat(gathered.counts).take(at)
+        place, none = gathered.place.take(at), np.zeros(len(at), np.int64)
+        of_values = Closing(
+            channel.take(came).take(of),
+            place + self._latest.values,
+            place,
+            none,
+            none.view(np.uint64),
+            self._rank.take(due.take(came)).take(of),
+            kept.take(place),
+            (interval.take(at) + 1) * every.take(of),
         )
-        here = (rank > kept.take(place)).nonzero()[0]
+        closings = [of_values, self._latest_of(due.compress(silent))] if silent.any() else [of_values]
         self._until = np.where(over, (now // self._every + 1) * self._every, self._until)
-        return [Closing(place.take(here), rank.take(here), self._latest_of(due.compress(silent)))]
+        return closings
 
     def flush(self) -> list[Closing]:
         """Close what is open; a later sample of the same interval begins it anew."""
         is_open = self._is_open(self._channel, self._beat)
         self._latest.fresh[:] = False
-        none = np.empty(0, np.int64), np.empty(0, np.uint8)
-        return [Closing(*none, self._latest_of(is_open.nonzero()[0]))]
+        return [self._latest_of(is_open.nonzero()[0])]
 
     def _is_open(self, channel: NDArray[np.int64], beat: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether the latest sample of a gate is of the interval that was open after the block before."""
@@ -108,8 +115,16 @@ class LastGates:
         is_open: NDArray[np.bool_] = self._latest.fresh.take(channel) & (self._latest.steady.take(channel) >= begin)
         return is_open
 
-    def _latest_of(self, gate: NDArray[np.int64]) -> Samples:
-        """The latest samples of these gates' channels, where they were not kept with as high a rank."""
-        gate = gate.compress(self._rank.take(gate) > self._latest.kept.take(self._channel.take(gate)))
+    def _latest_of(self, gate: NDArray[np.int64]) -> Closing:
+        """The latest samples of these gates' channels."""
         channel, latest = self._channel.take(gate), self._latest
-        return Samples(channel, latest.time_ns.take(channel), latest.raw.take(channel), self._rank.take(gate))
+        return Closing(
+            channel,
+            latest.serial.take(channel),
+            np.full(len(gate), -1),
+            latest.time_ns.take(channel),
+            latest.raw.take(channel),
+            self._rank.take(gate),
+            latest.kept.take(channel),
+            self._until.take(self._beat.take(gate)),
+        )

@@ -13,7 +13,8 @@
                 | ("rising" | "falling") "(" condition ")"
     name        word ("." word)*, a word that is none of letters, digits and _ in backquotes: `can-0`.BRAKE.Pressure
 
-Nothing of it is ever handed to Python to evaluate. Limits: `DEPTH_MAX` parentheses within one another.
+Nothing of it is ever handed to Python to evaluate.
+Limits: `DEPTH_MAX` parentheses within one another, numbers of `DIGITS_MAX` digits.
 Failure: `ExpressionError`, with the place in the text.
 """
 
@@ -49,10 +50,10 @@ if TYPE_CHECKING:
     from agent.collect.expression import Node, Operator
 
 DEPTH_MAX = 32
+DIGITS_MAX = 400
+"""Of a number, and the size of its exponent: more than any value of a signal needs."""
 SPAN_NS_MAX = 600 * 10**9
 """The longest time that min, max, mean and count look back over."""
-_EXPONENT_MAX = 308
-"""Of a double, which is as far as a signal's value goes."""
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
     |(?P<number>0[xX][0-9a-fA-F]+(?![\w.])|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)
@@ -94,6 +95,18 @@ def _tokens(text: str) -> list[_Token]:
             tokens.append(_Token(kind, match[0], at))
         at = match.end()
     return [*tokens, _Token("end", "", len(text.rstrip()))]
+
+
+def _value(number: _Token) -> Fraction:
+    """What the digits say, exactly."""
+    text = number.text.lower()
+    if text.startswith("0x"):
+        return Fraction(int(text, 16))
+    digits, _, exponent = text.partition("e")
+    if max(len(digits), len(exponent)) > DIGITS_MAX or abs(int(exponent or 0)) > DIGITS_MAX:
+        accepted = f"up to {DIGITS_MAX} digits, and exponents from -{DIGITS_MAX} to {DIGITS_MAX}"
+        raise ExpressionError(f"a number out of range; accepted: {accepted}", number.at)
+    return Fraction(text)
 
 
 class _Parser:
@@ -297,13 +310,3 @@ class _Parser:
             raise ExpressionError(f"too deep; accepted: up to {DEPTH_MAX} levels of parentheses", at)
         self._depth += 1
         return before
-
-
-def _value(token: _Token) -> Fraction:
-    """What the digits say, exactly; a short text may stand for a number that fills the memory."""
-    if token.text[:2] in ("0x", "0X"):
-        return Fraction(int(token.text, 16))
-    _, _, exponent = token.text.lower().partition("e")
-    if abs(int(exponent or 0)) > _EXPONENT_MAX:
-        raise ExpressionError(f'"{token.text}" is beyond all signals; accepted: up to e{_EXPONENT_MAX}', token.at)
-    return Fraction(token.text)

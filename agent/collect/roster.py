@@ -114,10 +114,11 @@ class Roster:
 
 
 class Latest:
-    """The latest sample of each channel, before the block at hand; arrays by channel.
+    """The latest sample of each channel, before the block at hand; arrays by channel. `values`: how many have come.
 
     raw uint64 · time_ns int64, its frame's own · steady int64, `NEVER` where there was none yet
-    kept      uint8, the rank that it was kept with when it came, by a rule that does not keep all of the channel
+    kept      uint8, the highest rank that it was kept with so far, by a rule that does not keep all of the channel
+    serial    int64, its number among all values that have come, of all channels
     returns   int64, how often its lane had returned (`silence`)
     fresh     bool, it has come since all intervals were closed
     """
@@ -127,6 +128,8 @@ class Latest:
         self.time_ns = np.empty(0, np.int64)
         self.steady = np.empty(0, np.int64)
         self.kept = np.empty(0, np.uint8)
+        self.serial = np.empty(0, np.int64)
+        self.values = 0
         self.returns = np.empty(0, np.int64)
         self.fresh = np.empty(0, np.bool_)
         self._roster = roster
@@ -138,6 +141,7 @@ class Latest:
         self.time_ns = np.concatenate([self.time_ns, np.zeros(more, np.int64)])
         self.steady = np.concatenate([self.steady, np.full(more, NEVER)])
         self.kept = np.concatenate([self.kept, np.zeros(more, np.uint8)])
+        self.serial = np.concatenate([self.serial, np.full(more, -1)])
         self.returns = np.concatenate([self.returns, np.zeros(more, np.int64)])
         self.fresh = np.concatenate([self.fresh, np.zeros(more, np.bool_)])
 
@@ -149,6 +153,13 @@ class Latest:
         self.time_ns[channel] = view.block.time_ns.take(row)
         self.steady[channel] = view.row_steady.take(row)
         self.kept[channel] = kept.take(place)
+        self.serial[channel] = place + self.values
         self.fresh[channel] = True
         if returns is not None:
             self.returns[channel] = returns.take(row)
+        self.values += len(view.block.values)
+
+    def mark(self, channel: NDArray[np.int64], serial: NDArray[np.int64], rank: NDArray[np.uint8]) -> None:
+        """Samples have been kept with these ranks now, higher ones than before; of one sample the last counts."""
+        latest = (self.serial.take(channel) == serial).nonzero()[0]
+        self.kept[channel.take(latest)] = rank.take(latest)

@@ -34,16 +34,18 @@ if TYPE_CHECKING:
 class Trigger:
     """A ``[[trigger]]``, and its state between blocks.
 
+    armed     its condition has been known not to be true: from then on it fires; from the start, but not after a reload
     on        it has fired, and is not over yet
     level     what its condition was after the last instant
     since     steady time since which the condition has been true, while `hold` is waited for
-    fired     steady time of the last event, and passed_over: how many came too soon after one
+    fired     steady time of the last event, and passed_over: how many have come too soon after it
     """
 
     config: TriggerConfig
     when: Evaluator
     until: Evaluator | None
     record: SignalPatterns
+    armed: bool = True
     on: bool = False
     level: bool = False
     since: int | None = None
@@ -51,12 +53,11 @@ class Trigger:
     passed_over: int = 0
 
     @classmethod
-    def of(cls, config: TriggerConfig, directory: Directory) -> Trigger:
+    def of(cls, config: TriggerConfig, directory: Directory, *, armed: bool = True) -> Trigger:
         """The trigger that a section says; raises ExpressionError."""
         until = Evaluator(bind(parse_condition(config.until), directory)) if config.until is not None else None
-        return cls(
-            config, Evaluator(bind(parse_condition(config.when), directory)), until, SignalPatterns(config.record)
-        )
+        when = Evaluator(bind(parse_condition(config.when), directory))
+        return cls(config, when, until, SignalPatterns(config.record), armed)
 
     @property
     def rank(self) -> int:
@@ -81,7 +82,7 @@ class Trigger:
 
     def has_nothing_to_do(self, when: Outlook, until: Outlook) -> bool:
         """Whether no instant of a block can change anything, as its conditions look over the block's bounds."""
-        if UNCERTAIN in (when, until):
+        if not self.armed or UNCERTAIN in (when, until):
             return False
         if self.on:
             return when == ALWAYS_TRUE if self.until is None else until == NEVER_TRUE
@@ -89,9 +90,11 @@ class Trigger:
             return when == (ALWAYS_TRUE if self.level else NEVER_TRUE)
         return when == NEVER_TRUE and self.since is None
 
-    def run(self, at: BlockInstants) -> list[int]:
-        """The instants at which it fires."""
+    def run(self, at: BlockInstants) -> list[tuple[int, int]]:
+        """The instants at which it fires, and how many events were passed over before each, since the last one."""
         truth, level = self.when.evaluate(at)
+        if not self.armed:
+            truth, level = self._arm(at, truth, level)
         if self.until is None and not self.config.hold:
             before = np.concatenate([[self.level], level[:-1]])
             events = np.flatnonzero(truth & ~before).tolist()
@@ -99,7 +102,16 @@ class Trigger:
         else:
             over = ~truth if self.until is None else self.until.evaluate(at)[0]
             events = self._walk(truth, over, at.steady)
-        return [event for event in events if self._is_due(int(at.steady[event]))]
+        return self._due(events, at.steady)
+
+    def _arm(
+        self, at: BlockInstants, truth: NDArray[np.bool_], level: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Truth and level from the first instant on at which the condition is known not to hold; none before that."""
+        fails = self.when.fails(at)
+        self.armed = bool(fails.any())
+        since = np.logical_or.accumulate(fails)
+        return truth & since, level & since
 
     def _walk(self, truth: NDArray[np.bool_], over: NDArray[np.bool_], steady: NDArray[np.int64]) -> list[int]:
         """Instant by instant: on, off, and how long it has been true."""
@@ -119,9 +131,14 @@ class Trigger:
                     events.append(place)
         return events
 
-    def _is_due(self, now: int) -> bool:
-        if self.fired is not None and now - self.fired < self.config.at_most_every:
-            self.passed_over += 1
-            return False
-        self.fired = now
-        return True
+    def _due(self, events: list[int], steady: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Those that come late enough after the last one, and how many before each did not."""
+        due = []
+        for event in events:
+            now = int(steady[event])
+            if self.fired is not None and now - self.fired < self.config.at_most_every:
+                self.passed_over += 1
+                continue
+            due.append((event, self.passed_over))
+            self.fired, self.passed_over = now, 0
+        return due

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from agent.collect.roster import Roster
     from agent.collect.scan import Scan
     from agent.collect.trigger import Trigger
+    from agent.config.collecting import TriggerConfig
     from agent.model import SignalBlock
 
 
@@ -112,8 +113,8 @@ class Triggers:
         self._calm.learn(number, bounds, is_at_rest)
         return False
 
-    def fire(self, view: View, scan: Scan) -> list[tuple[int, int]]:
-        """The events in a block: place of the frame, number of the trigger; in that order."""
+    def fire(self, view: View, scan: Scan) -> list[tuple[int, int, int]]:
+        """The events in a block: place of the frame, number of the trigger, how many were passed over before."""
         glance = self._screen.glance(view, scan)
         asked = self._calm.left(glance)
         if not asked:
@@ -125,17 +126,17 @@ class Triggers:
             if len(arrival):
                 self._calm.forget(number)
                 at = BlockInstants(view, self._inputs, arrival, int(trigger.config.stale_after or 0))
-                events += [(int(arrival[place]), number) for place in trigger.run(at)]
+                events += [(int(arrival[place]), number, passed_over) for place, passed_over in trigger.run(at)]
         return sorted(events)
 
     def record(
-        self, view: View, events: Sequence[tuple[int, int]], always: NDArray[np.uint8], shapes: Shapes
+        self, view: View, events: Sequence[tuple[int, int, int]], always: NDArray[np.uint8], shapes: Shapes
     ) -> Iterator[tuple[Trigger, Event, list[SignalBlock]]]:
         """For each event what is told of it and what is recorded of the time before it; its window opens with it.
 
         always   uint8 (channels,), the rank that rules keep all of each channel with
         """
-        for arrival, number in events:
+        for arrival, number, passed_over in events:
             trigger, event = self._triggers[number], int(view.steady[arrival])
             begin = event - trigger.config.before
             frames, steady = self._ring.since(begin)
@@ -150,7 +151,7 @@ class Triggers:
                 block = chosen_block(before, self.recorder.chosen(number, before, always), shapes)
                 blocks += [block] if block is not None else []
             self.recorder.open(number, arrival, event)
-            yield trigger, self._event(trigger, int(view.frames.time_ns[arrival])), blocks
+            yield trigger, _event(trigger.config, int(view.frames.time_ns[arrival]), passed_over), blocks
 
     def remember(self, view: View, now: NDArray[np.int64]) -> None:
         """What the block leaves behind. `now`: int64 (buses,), steady time after it."""
@@ -158,13 +159,12 @@ class Triggers:
         self._ring.append(view.frames, view.steady)
         self.recorder.settle()
 
-    def _event(self, trigger: Trigger, time_ns: int) -> Event:
-        config = trigger.config
-        passed_over, trigger.passed_over = trigger.passed_over, 0
-        detail = f"recorded from {config.before} before to {config.after} after"
-        if passed_over:
-            detail += f"; {passed_over} events passed over since the last one"
-        return Event(EventKind.TRIGGERED, time_ns, config.name, detail=detail)
+
+def _event(config: TriggerConfig, time_ns: int, passed_over: int) -> Event:
+    detail = f"recorded from {config.before} before to {config.after} after"
+    if passed_over:
+        detail += f"; {passed_over} events passed over since the last one"
+    return Event(EventKind.TRIGGERED, time_ns, config.name, detail=detail)
 
 
 def _watched_for_changes(trigger: Trigger) -> set[SignalRef]:

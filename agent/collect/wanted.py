@@ -3,7 +3,8 @@
 
 Promise: with the filter, the samples that are kept are the same. So there is none for a bus that a trigger may look at
 or record from, or whose unknown frames a rule may keep, and none where frames must tell the time, for intervals to be
-closed and silence to be noticed, and no wanted message is sent often enough to do so.
+closed and silence to be noticed, and no wanted message is sent often enough to do so: of a message that may stop
+another one has to tell that it has.
 
 What is filtered is not received, so it is not counted either.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.collect.cycles import stopped_after_ns
 from agent.collect.directory import Directory
 from agent.collect.patterns import Patterns
 from agent.collect.rules import RuleBook
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from agent.model import MessageDefinition
 
 CLOCK_CYCLE_MS_MAX = 1000
-"""A message that comes at least so often tells the time."""
+"""A message that is sent at least so often, all the time, tells it."""
 _GROUP_MASK, _DESTINATION_MASK, _PDU2 = 0x03FF_FF00, 0x0000_FF00, 240
 
 
@@ -48,16 +50,21 @@ def _wanted(config: Config, bus: BusConfig, messages: Sequence[MessageDefinition
         return messages
     book = RuleBook.of(config.collect)
     verified = [(Patterns(each.bus), Patterns(each.message)) for each in config.integrity]
-    wanted = []
-    needs_time = False
+    wanted, clocks, missed, has_intervals = [], [], [], False
     for message in messages:
         guarded = any(of_bus.match(bus.name) and of_name.match(message.name) for of_bus, of_name in verified)
         treatments = [book.treatment(bus.name, message.name, signal) for signal in message.signals]
-        if guarded or not all(treatment.is_dropped for treatment in treatments):
-            wanted.append(message)
-        needs_time |= any(treatment.intervals or treatment.stale_ns for treatment in treatments)
-    tells_time = any(0 < message.cycle_ms <= CLOCK_CYCLE_MS_MAX for message in wanted)
-    return wanted if tells_time or not needs_time else messages
+        if not guarded and all(treatment.is_dropped for treatment in treatments):
+            continue
+        wanted.append(message)
+        has_intervals |= any(treatment.intervals for treatment in treatments)
+        if message.cyclic and 0 < message.cycle_ms <= CLOCK_CYCLE_MS_MAX:
+            clocks.append(message)
+        if stopped_after_ns(message) or any(treatment.stale_ns for treatment in treatments):
+            missed.append(message)
+    tells_time = bool(clocks) or not has_intervals
+    tells_silence = all(any(clock is not message for clock in clocks) for message in missed)
+    return wanted if tells_time and tells_silence else messages
 
 
 def _filter(message: MessageDefinition) -> tuple[int, int]:

@@ -97,20 +97,30 @@ def number(definition: SignalDefinition, raw: int) -> int | float:
 
 
 @dataclass
+class Taken:
+    """A sample, and the highest rank that it has been kept with."""
+
+    time_ns: int
+    raw: int
+    kept: int
+    returns: int
+
+
+@dataclass
 class Open:
     """The interval of one channel that one rule has open."""
 
     interval: int
-    taken: list[tuple[int, int, int, int]] = field(default_factory=list)  # time, raw, kept rank, returns
+    taken: list[Taken] = field(default_factory=list)
 
-    def closing(self, definition: SignalDefinition, value: str) -> tuple[int, int, int, int] | None:
-        """The sample to close with; the mean counts as not kept before."""
+    def closing(self, definition: SignalDefinition, value: str) -> Taken | None:
+        """The sample to close with; a mean that is not what the last one says is none that was kept before."""
         last = self.taken[-1]
         if value == "last":
             return last
         if value == "first":
-            return last if last[1] != self.taken[0][1] else None
-        numbers = [number(definition, raw) for _, raw, _, _ in self.taken]
+            return last if last.raw != self.taken[0].raw else None
+        numbers = [number(definition, each.raw) for each in self.taken]
         if value == "mean":
             finite = [Fraction(each) for each in numbers if math.isfinite(each)]
             if not finite:
@@ -120,7 +130,7 @@ class Open:
                 raw = int(np.array([float(mean)], np.float32).view(np.uint32)[0])
             else:
                 raw = round(mean) % 2**definition.length
-            return last[0], raw, 0, last[3]
+            return last if raw == last.raw else Taken(last.time_ns, raw, 0, last.returns)
         best = 0
         for place, each in enumerate(numbers):
             if math.isnan(numbers[best]) or (each < numbers[best] if value == "min" else each > numbers[best]):
@@ -147,11 +157,14 @@ class Reference:
 
     def take(self, frame: Frame) -> None:
         steady = self._clocks[frame.bus].at(frame.time_ns)
-        for (channel, rule), opened in list(self._open.items()):
+        over = []
+        for (channel, rule), opened in self._open.items():
             every = self.rules[rule].every
             assert every is not None
             if channel[0] == frame.bus and steady // every != opened.interval:
-                self.close(channel, rule)
+                over.append(((opened.interval + 1) * every, -RANKS[self.rules[rule].priority], channel, rule))
+        for _, _, channel, rule in sorted(over):
+            self.close(channel, rule)
         for lane, (last, last_time) in self._heard.items():
             if (
                 lane[0] == frame.bus
@@ -212,12 +225,16 @@ class Reference:
             (RANKS[rule.priority] for _, rule in keepers if rule.every is None and not rule.on_change), default=0
         )
         rank = max(always, self.rank_at_once(frame, definition.name, steady))
-        opening = []
+        opening, alike = [], set()
         for place, rule in keepers:
             if rule.every is None:
                 if rule.on_change and self._differs(channel, place, raw, returns):
                     rank = max(rank, RANKS[rule.priority])
             elif not _outdone(rule, [other for _, other in keepers], always):
+                says = (rule.every, rule.value, rule.priority, _steps(rule, definition))
+                if says in alike:
+                    continue  # rules that come to the same are one
+                alike.add(says)
                 opening.append((place, rule))
                 if (channel, place) not in self._open:
                     self._open[channel, place] = Open(steady // rule.every)
@@ -225,8 +242,9 @@ class Reference:
                         rank = max(rank, RANKS[rule.priority])
         if rank:
             self.kept[rank].append((*channel, frame.time_ns, raw))
+        taken = Taken(frame.time_ns, raw, rank, returns)
         for place, _ in opening:
-            self._open[channel, place].taken.append((frame.time_ns, raw, rank, returns))
+            self._open[channel, place].taken.append(taken)
 
     def _differs(self, channel: Channel, rule: int, raw: int, returns: int) -> bool:
         deadband = self.rules[rule].deadband or 0
@@ -238,16 +256,24 @@ class Reference:
         closing = self._open.pop((channel, place)).closing(self._definitions[channel], rule.value)
         if closing is None:
             return
-        time_ns, raw, kept, returns = closing
-        if rule.on_change and not self._differs(channel, place, raw, returns):
+        if rule.on_change and not self._differs(channel, place, closing.raw, closing.returns):
             return
-        if RANKS[rule.priority] > kept:
-            self.kept[RANKS[rule.priority]].append((*channel, time_ns, raw))
+        if RANKS[rule.priority] > closing.kept:
+            closing.kept = RANKS[rule.priority]
+            self.kept[closing.kept].append((*channel, closing.time_ns, closing.raw))
 
     def flush(self) -> None:
-        """Close all that is open."""
-        for channel, place in list(self._open):
+        """Close all that is open, for the highest class first."""
+        for channel, place in sorted(self._open, key=lambda each: -RANKS[self.rules[each[1]].priority]):
             self.close(channel, place)
+
+
+def _steps(rule: CollectConfig, definition: SignalDefinition) -> Fraction | int | None:
+    """A rule's dead band, in steps of the raw value, whole ones where it is a whole number."""
+    if not rule.on_change:
+        return None
+    steps = Fraction(repr(rule.deadband or 0)) / abs(Fraction(repr(definition.scale)))
+    return steps if definition.is_float else int(steps)
 
 
 def _names(written: str | tuple[str, ...], name: str) -> bool:

@@ -42,6 +42,7 @@ class Running:
     level: bool = False
     since: int | None = None
     fired: int | None = None
+    passed_over: int = 0
     windows: list[tuple[int, int]] = field(default_factory=list)
 
     @property
@@ -110,7 +111,8 @@ class TriggerReference(Reference):
     def __init__(self, rules: Sequence[CollectConfig], triggers: Sequence[Written]) -> None:
         super().__init__(rules)
         self.triggers = [Running(written) for written in triggers]
-        self.fired: list[tuple[int, str]] = []
+        self.fired: list[tuple[int, str, int]] = []
+        """Time, name, how many events were passed over since the last one."""
         self._seen: list[Seen] = []
         self._of_triggers = Decoder(plan())
 
@@ -140,13 +142,17 @@ class TriggerReference(Reference):
         else:
             trigger.since = None if not truth else steady if trigger.since is None else trigger.since
             fires = trigger.on = trigger.since is not None and steady - trigger.since >= hold
-        if not fires or (trigger.fired is not None and steady - trigger.fired < Duration.parse(written.at_most_every)):
+        if not fires:
+            return False
+        if trigger.fired is not None and steady - trigger.fired < Duration.parse(written.at_most_every):
+            trigger.passed_over += 1
             return False
         trigger.fired = steady
         return True
 
     def _record(self, trigger: Running, steady: int, time_ns: int) -> None:
-        self.fired.append((time_ns, trigger.written.name))
+        self.fired.append((time_ns, trigger.written.name, trigger.passed_over))
+        trigger.passed_over = 0
         begin, end = steady - Duration.parse(trigger.written.before), steady + Duration.parse(trigger.written.after)
         for seen in self._seen[:-1]:
             if seen.steady < begin or trigger.covers(seen.steady):

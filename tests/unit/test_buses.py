@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from agent import buses as room
-from agent.assembly import load_decoding
+from agent.assembly import load_decoding, make_collector
+from agent.batch.catalog import Catalog
 from agent.buses import Buses, Setup
-from agent.config import inspect_config
-from agent.model import Gap, GapKind
+from agent.config import AgentConfig, CollectConfig, inspect_config
+from agent.model import Gap, GapKind, MessageDefinition
+from agent.units import Size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -93,3 +98,23 @@ async def test_buses_opened_anew_are_a_gap_from_the_last_drain_until_they_listen
         GapKind.INTERRUPTED, buses.drained_ns, recorder.opened[1] + 1, detail="the buses were configured anew"
     )
     assert buses.drained_ns < recorder.closed[0] < recorder.opened[1]
+
+
+def test_a_configuration_that_collects_the_same_goes_on_with_it(tmp_path: Path) -> None:
+    running = setup(tmp_path, "1MiB")
+    running = replace(running, collector=make_collector(running.config, running.decoding))
+    same = setup(tmp_path, "2MiB")
+    assert Setup.after(running, same.config, same.decoding) == Setup(same.config, running.decoding, running.collector)
+    rule = msgspec.structs.replace(same.config, collect=(CollectConfig(),))
+    ring = msgspec.structs.replace(same.config, agent=AgentConfig(ring=Size.parse("1MiB")))
+    (bus,) = same.config.buses
+    raw = msgspec.structs.replace(same.config, buses=(msgspec.structs.replace(bus, keep_unknown=False),))
+    other = MessageDefinition("powertrain", 1, "M", 1, (), cycle_ms=10)
+    defined = replace(same.decoding, catalog=Catalog(("powertrain",), (other,)))
+    for config, decoding in (
+        (rule, same.decoding),
+        (ring, same.decoding),
+        (raw, same.decoding),
+        (same.config, defined),
+    ):
+        assert Setup.after(running, config, decoding).decoding is decoding

@@ -52,13 +52,13 @@ class Car:
         self.stores: dict[Priority, ListStore] = {name: ListStore(f"{name}-1") for name in used}
         self.wire()
 
-    def wire(self) -> None:
+    def wire(self, collector: Collector | None = None) -> None:
         """To the stores as they are."""
         rules, triggers = self.rules, self.triggers
         home = home_class(rules, triggers)
         streams = {name: Stream(CATALOG, store, settings(name), StoppedClock()) for name, store in self.stores.items()}
         decoder, directory = Decoder(Plan(CATALOG.buses, CATALOG.messages)), Directory(CATALOG.messages)
-        collector = Collector(
+        self.collector = collector or Collector(
             decoder.plan,
             RuleBook.of(rules),
             home,
@@ -66,7 +66,7 @@ class Car:
             lambda frames: decoder.decode(frames).signals,
             1 << 20,
         )
-        self.packer = Packer(decoder, streams, home, collector)
+        self.packer = Packer(decoder, streams, home, self.collector)
 
     def batches(self, name: Priority) -> list[Batch]:
         return [decode_batch(each.payload, CATALOG) for each in self.stores[name].batches]
@@ -210,6 +210,21 @@ def test_the_last_of_an_open_interval_arrives_when_the_buses_fall_silent() -> No
     assert not car.packer.has_open_batch
     car.packer.take(frames(1, [4]))
     assert car.packer.has_open_batch
+
+
+def test_what_is_held_back_is_left_to_the_packer_that_goes_on_with_the_same_collector() -> None:
+    car = Car([CollectConfig(signal="SPEED", every=Duration.parse("1h"), value="max")])
+    car.packer.take(frames(0, [1, 9, 3]))
+    first, collector = car.packer, car.collector
+    first.hand_over()
+    first.seal()
+    assert not first.has_open_batch
+    assert car.values("normal", 0) == []
+    car.wire(collector)
+    assert car.packer.has_open_batch, "it is sealed even if nothing comes any more"
+    car.packer.take(frames(1, [4]))
+    car.packer.seal()
+    assert car.values("normal", 0) == [9]
 
 
 def test_gaps_of_a_class_without_frames_are_told_with_the_next_batch_of_home() -> None:

@@ -134,6 +134,20 @@ async def test_stopping_drains_once_more_and_seals() -> None:
     assert (packer.frames, packer.seals) == (7, 1)
 
 
+async def test_at_the_end_a_source_that_never_falls_silent_is_drained_so_often_and_no_more() -> None:
+    class Busy(Script):
+        def drain(self) -> FrameBlock:
+            assert len(self.blocks) < 100, "it goes on for ever"
+            self.blocks.append(frames(1))
+            return frames(1)
+
+    packer, source = Taking(), Busy([], ends=False)
+    pipeline, _ = build(packer, source)
+    pipeline.stop()
+    await pipeline.run()
+    assert len(source.blocks) == packer.frames == room.LAST_DRAINS_MAX
+
+
 async def test_a_long_tick_holds_up_neither_a_block_nor_the_end() -> None:
     packer = Taking()
     source = Script([], ends=False)

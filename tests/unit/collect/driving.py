@@ -29,6 +29,9 @@ class Car:
     def take(self, *frames: tuple[int, int]) -> list[tuple[str, int, int]]:
         return self._take([Frame(START + at_ms * MS, 0, 0x100, drive(speed)) for at_ms, speed in frames])
 
+    def take_other_message(self, at_ms: int) -> list[tuple[str, int, int]]:
+        return self._take([Frame(START + at_ms * MS, 0, 0x200, bytes(3))])
+
     def take_other_bus(self, at_ms: int) -> list[tuple[str, int, int]]:
         return self._take([Frame(START + at_ms * MS, 1, ENGINES[0], bytes(4))])
 

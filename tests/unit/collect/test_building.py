@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from agent.collect import building
 from agent.collect.building import Samples, Shapes, samples_blocks
 from agent.collect.roster import Roster
 from agent.model import EXTENDED, group_key
 from tests.property.collect_car import ENGINES, plan
 from tests.property.collect_reference import samples
+
+if TYPE_CHECKING:
+    import pytest
 
 DRIVE = group_key(0, 0, 0x100)
 SPEED, SLOPE, GEAR, COUNTER = range(4)
@@ -38,9 +44,9 @@ def test_samples_of_one_time_are_one_row_and_each_class_has_a_block() -> None:
     assert blocks[2].time_ns.tolist() == [6, 7]
 
 
-def test_a_sample_that_was_put_by_twice_comes_once() -> None:
+def test_two_samples_of_one_time_and_value_are_two_rows() -> None:
     ((_, block),) = samples_blocks(roster(), put_by((SPEED, 7, 60, 1), (SPEED, 7, 60, 1)), Shapes())
-    assert samples(block) == [(0, 0x100, "SPEED", 7, 60)]
+    assert samples(block) == [(0, 0x100, "SPEED", 7, 60)] * 2
 
 
 def test_two_values_of_one_time_are_two_rows() -> None:
@@ -61,6 +67,15 @@ def test_groups_ascend_whatever_came_first() -> None:
         (1, 0x18FEF100 | EXTENDED, "TORQUE", 2, 11),
         (1, 0x18FEF117 | EXTENDED, "TORQUE", 1, 10),
     ]
+
+
+def test_past_the_limit_a_new_list_of_shapes_is_begun_and_blocks_keep_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "SHAPES_MAX", 2)
+    shapes, blocks = Shapes(), []
+    for signal in (SPEED, SLOPE, GEAR, COUNTER, SPEED):
+        blocks += [block for _, block in samples_blocks(roster(), put_by((signal, 7, 1, 1)), shapes)]
+    assert [samples(block)[0][2] for block in blocks] == ["SPEED", "SLOPE", "GEAR", "COUNTER", "SPEED"]
+    assert [len(block.shapes) for block in blocks] == [3, 3, 3, 2, 2]
 
 
 def test_shapes_of_more_signals_than_a_number_has_bits_are_told_apart() -> None:

@@ -78,8 +78,11 @@ def test_a_rule_may_name_raw_frames_where_they_are_kept() -> None:
         ({"when": "BrakePressure > 80 [kPa]"}, '"kPa" does not fit: BrakePressure is in "bar"; accepted: [bar]'),
         ({"when": "BrakePressure > 900"}, '"BrakePressure > 900" can never be true: '),
         ({"when": "BrakePressure >"}, "at character 16"),
-        ({"when": "BrakePressure > 1e10000"}, '"1e10000" is beyond all signals; accepted: up to e308, at character 17'),
-        ({"when": "BrakePressure > 1e-10000"}, '"1e-10000" is beyond all signals; accepted: up to e308'),
+        (
+            {"when": "BrakePressure > 1e10000"},
+            "a number out of range; accepted: up to 400 digits, and exponents from -400",
+        ),
+        ({"when": "BrakePressure > 1e-10000"}, "a number out of range; accepted: up to 400 digits"),
         ({"until": "Gear == 9"}, '"Gear == 9" can never be true: '),
         ({"record": "Steer*"}, 'no signal "Steer*"'),
         ({"record": ("BRAKE.Gear", "can0.BRAKE.Gaer")}, 'did you mean "can0.BRAKE.Gear"?'),

@@ -6,16 +6,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
+from msgspec.structs import replace
 
 from agent.collect.collector import Collector, Kept
+from agent.collect.directory import Directory
 from agent.collect.guards import guards_of
 from agent.collect.integrity import TOLD_EVERY_NS
 from agent.collect.rules import RuleBook
-from agent.config.collecting import CollectConfig
+from agent.collect.trigger import Trigger
+from agent.config.collecting import CollectConfig, TriggerConfig
 from agent.config.integrity import IntegrityConfig
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import Event, EventKind, FrameBlock, MessageDefinition, SignalDefinition
+from agent.units import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,10 +44,23 @@ def brake(counter: int, *, off: int = 0) -> bytes:
 class Car:
     """Frames of BRAKE by time in ms, and what is kept of them."""
 
-    def __init__(self, *configs: IntegrityConfig, rules: Sequence[CollectConfig] = ()) -> None:
+    def __init__(
+        self,
+        *configs: IntegrityConfig,
+        rules: Sequence[CollectConfig] = (),
+        triggers: Sequence[TriggerConfig] = (),
+    ) -> None:
         self.decoder = Decoder(Plan(("can0",), MESSAGES))
         guards = guards_of(MESSAGES, configs)
-        self.collector = Collector(self.decoder.plan, RuleBook.of(rules), decode=self.decode, guards=guards)
+        found = [Trigger.of(each, Directory(MESSAGES)) for each in triggers]
+        self.collector = Collector(
+            self.decoder.plan,
+            RuleBook.of(rules),
+            triggers=found,
+            decode=self.decode,
+            ring_bytes=1 << 20,
+            guards=guards,
+        )
 
     def decode(self, frames: FrameBlock) -> SignalBlock:
         return self.decoder.decode(frames).signals
@@ -97,6 +115,25 @@ def test_wrong_frames_are_dropped_where_it_says_so_by_rules_and_without() -> Non
         assert counters(car.take((40, brake(4)))) == [4]
 
 
+def test_a_frame_whose_checksum_is_right_is_not_dropped_for_its_counter() -> None:
+    kept = Car(replace(DROPPED, counter_max=3)).take((0, brake(3)), (10, brake(4)), (20, brake(5, off=1)))
+    assert counters(kept) == [3, 4]
+    assert [(event.kind, event.detail) for event in events(kept)] == [(EventKind.WRONG, "2 frames")]
+
+
+@pytest.mark.parametrize("size", [1, 10, 100])
+def test_frames_that_are_dropped_tell_the_time_be_there_no_others(size: int) -> None:
+    rule = CollectConfig(message="DOOR", every=Duration.parse("1s"), stale_after=Duration.parse("2s"))
+    trigger = TriggerConfig(name="open", when="OPEN > 100")
+    car = Car(DROPPED, rules=[rule], triggers=[trigger])
+    car.take((0, b"\7"), can_id=0x300)
+    frames = [(at_ms, brake(0, off=1)) for at_ms in range(100, 10_000, 100)]
+    kept = [car.take(*frames[begin : begin + size]) for begin in range(0, len(frames), size)]
+    assert [list(block.values) for each in kept for blocks in each.blocks.values() for block in blocks] == [[7]]
+    told = [event for each in kept for event in events(each) if event.kind != EventKind.WRONG]
+    assert told == [Event(EventKind.ABSENT, 0, "can0.DOOR", 0x300)]
+
+
 def test_what_goes_on_being_wrong_is_told_once_a_minute_with_how_many() -> None:
     car = Car(COUNTED)
     told = [event for n in range(520) for event in events(car.take((n * 250, brake(n % 16, off=1))))]
@@ -107,6 +144,17 @@ def test_what_goes_on_being_wrong_is_told_once_a_minute_with_how_many() -> None:
     ]
     assert [event.time_ns for event in told] == [0, 250 * MS, TOLD_EVERY_NS + 250 * MS]
     assert [event.detail for event in events(car.collector.flush())] == ["39 frames"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_times_after_which_a_message_is_stale_the_shortest_counts(order: int) -> None:
+    times = {"CHECKSUM": "2s", "COUNTER": "5s", "X": "10s"}
+    rules = [CollectConfig(signal=signal, stale_after=Duration.parse(time)) for signal, time in times.items()]
+    car = Car(rules=rules[::order])
+    car.take((0, brake(0)))
+    assert events(car.take((2000, b"\1"), can_id=0x300)) == []
+    (absent,) = events(car.take((2001, b"\1"), can_id=0x300))
+    assert (absent.kind, absent.time_ns) == (EventKind.ABSENT, 0)
 
 
 def test_a_message_that_is_sent_in_cycles_is_told_when_it_stops_and_starts() -> None:

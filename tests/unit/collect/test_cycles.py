@@ -88,6 +88,18 @@ def test_what_a_rule_says_is_kept_to_however_often_a_message_stops() -> None:
     assert len(events([frames], expected=False)) == 198
 
 
+@pytest.mark.parametrize("size", [1, 3, 3000])
+def test_who_is_given_more_time_while_it_is_silent_is_back_all_the_same(size: int) -> None:
+    frames = [(at + late, can_id) for at in range(0, 2700, 180) for late, can_id in ((0, 1), (150, 3))]
+    blocks = [frames[begin : begin + size] for begin in range(0, len(frames), size)]
+    assert [event.kind for event in events(blocks)] == [EventKind.ABSENT, EventKind.BACK] * 9
+
+
+def test_stops_more_than_a_minute_apart_give_nobody_more_time() -> None:
+    frames = [(at + drive * 63_000, 2) for drive in range(12) for at in range(0, 61_001, 500)]
+    assert [event.kind for event in events([frames])] == [EventKind.ABSENT, EventKind.BACK] * 11
+
+
 def test_stops_far_apart_are_all_told() -> None:
     frames = [(at + burst * 70_000, 1) for burst in range(20) for at in range(0, 500, 10)]
     assert len(events([[*frames, (20 * 70_000, 3)]])) == 39

@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from agent.config.collecting import CollectConfig
+from agent.units import Duration
 from tests.unit.collect.driving import SECOND, Car
+
+if TYPE_CHECKING:
+    from agent.config.collecting import Priority
 
 SPEEDS = [5, 3, 9, 3, 7]
 VALUES = {"min": (100, 3), "max": (200, 9), "mean": (400, 5)}
@@ -34,3 +40,63 @@ def test_an_extreme_that_was_kept_at_once_is_not_kept_again(value: str) -> None:
     for place, speed in enumerate(SPEEDS):
         assert car.take((100 * place, speed)) == [("normal", 100 * place, speed)]
     assert car.take((1000, 7)) == []
+
+
+@pytest.mark.parametrize("size", [1, 10, 30])
+def test_a_sample_that_several_intervals_choose_comes_once_in_a_class(size: int) -> None:
+    speeds = [place % 10 for place in range(100)]
+    speeds[49] = 200  # the last of its second, and the greatest of all
+    rules = [
+        CollectConfig(message="DRIVE", signal="SPEED", every=SECOND),
+        CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse("10s"), value="max"),
+        CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse("2s"), value="mean"),
+    ]
+    assert kept(rules, speeds, size) == sorted(
+        [("normal", 100 * last, speeds[last]) for last in range(9, 100, 10)]
+        + [("normal", 1900 + 2000 * two, 14 if two == 2 else 4) for two in range(5)]
+    )
+
+
+@pytest.mark.parametrize("size", [1, 10, 30])
+@pytest.mark.parametrize(
+    ("each", "every_other", "expected"),
+    [
+        ("bulk", "critical", [("bulk", 900, 9), ("bulk", 1900, 5), ("critical", 900, 9)]),
+        ("critical", "bulk", [("critical", 900, 9), ("critical", 1900, 5)]),
+    ],
+)
+def test_what_an_interval_chooses_later_goes_to_its_class_as_well_if_that_is_higher(
+    size: int, each: Priority, every_other: Priority, expected: list[tuple[str, int, int]]
+) -> None:
+    rules = [
+        CollectConfig(message="DRIVE", signal="SPEED", every=SECOND, priority=each),
+        CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse("2s"), value="max", priority=every_other),
+    ]
+    speeds = [0] * 20
+    speeds[9], speeds[19] = 9, 5
+    assert kept(rules, speeds, size) == expected
+
+
+def test_the_latest_sample_is_not_kept_again_by_an_interval_that_is_over_later() -> None:
+    car = Car(*(CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse(every)) for every in ("2s", "5s")))
+    assert car.take((0, 1), (1900, 2)) == []
+    assert car.take_other_message(2000) == [("normal", 1900, 2)]
+    assert car.take_other_message(5000) == []
+    assert car.flush() == []
+
+
+def test_of_intervals_that_are_over_together_the_highest_class_has_the_sample() -> None:
+    rules = [
+        CollectConfig(message="DRIVE", signal="SPEED", every=SECOND, value="max", priority="bulk"),
+        CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse("2s"), priority="normal"),
+        CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse("5s"), value="max", priority="critical"),
+    ]
+    assert kept(rules, [0, 1, 2], 1) == [("critical", 200, 2)]
+
+
+def kept(rules: list[CollectConfig], speeds: list[int], size: int) -> list[tuple[str, int, int]]:
+    """What is kept of speeds that come each 100 ms, in blocks of a size."""
+    car = Car(*rules)
+    frames = [(100 * place, speed) for place, speed in enumerate(speeds)]
+    found = [each for begin in range(0, len(frames), size) for each in car.take(*frames[begin : begin + size])]
+    return sorted(found + car.flush())

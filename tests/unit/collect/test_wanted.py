@@ -19,6 +19,9 @@ MESSAGES = [
     MessageDefinition("can0", 0x18FEF100 | EXTENDED, "CRUISE", 8, SIGNALS, j1939=True, cycle_ms=100),
     MessageDefinition("can0", 0x18EF0021 | EXTENDED, "DIRECTED", 8, SIGNALS, j1939=True),
     MessageDefinition("can0", 0x18FEF200 | EXTENDED, "PLAIN", 8, SIGNALS),
+    MessageDefinition("can0", 0x102, "BRAKE", 8, SIGNALS, cycle_ms=20),
+    MessageDefinition("can0", 0x103, "SLOW", 8, SIGNALS, cycle_ms=2000),
+    MessageDefinition("can0", 0x104, "ON_EVENT", 8, SIGNALS, cycle_ms=100, cyclic=False),
 ]
 SECOND = Duration.parse("1s")
 
@@ -28,16 +31,22 @@ def filters(*rules: CollectConfig, keep_unknown: bool = False, **given: Any) -> 
     return wanted_frames(Config(vehicle=VehicleConfig(id="car"), buses=(bus,), collect=rules, **given), MESSAGES)
 
 
+def ids(*rules: CollectConfig) -> set[int] | None:
+    """The arbitration id words that are let through; None: all."""
+    found = filters(*rules)
+    return {can_id for can_id, _ in found["can0"]} if found else None
+
+
 def test_only_what_is_kept_is_let_through() -> None:
-    assert filters(CollectConfig(message="DRIVE")) == {"can0": [(0x100, 0x7FF)]}
-    assert filters(CollectConfig(), CollectConfig(message=("DRIVE", "CRUISE", "DIRECTED", "DOORS"), keep=False)) == {
+    assert filters(CollectConfig(message=("DRIVE", "BRAKE"))) == {"can0": [(0x100, 0x7FF), (0x102, 0x7FF)]}
+    assert filters(CollectConfig(), CollectConfig(message=("[A-O]*", "SLOW"), keep=False)) == {
         "can0": [(0x18FEF200 | EXTENDED, 0x1FFF_FFFF)]
     }
 
 
 def test_a_parameter_group_is_let_through_from_any_source_and_to_any_destination() -> None:
-    assert filters(CollectConfig(message=("CRUISE", "DIRECTED"))) == {
-        "can0": [(0x18FEF100 | EXTENDED, 0x03FF_FF00), (0x18EF0021 | EXTENDED, 0x03FF_0000)]
+    assert filters(CollectConfig(message=("CRUISE", "DIRECTED", "DRIVE"))) == {
+        "can0": [(0x100, 0x7FF), (0x18FEF100 | EXTENDED, 0x03FF_FF00), (0x18EF0021 | EXTENDED, 0x03FF_0000)]
     }
 
 
@@ -54,8 +63,22 @@ def test_everything_is_received_where_anything_may_be_needed(everything: dict[st
     assert everything == {}
 
 
-def test_a_bus_must_still_tell_the_time_where_an_interval_or_a_silence_needs_it() -> None:
-    assert filters(CollectConfig(message="DOORS", on_change=True)) == {"can0": [(0x101, 0x7FF)]}
-    assert not filters(CollectConfig(message="DOORS", every=SECOND))
-    assert not filters(CollectConfig(message="DOORS", stale_after=SECOND))
-    assert len(filters(CollectConfig(message=("DOORS", "DRIVE"), every=SECOND))["can0"]) == 2
+def test_a_bus_must_still_tell_the_time_where_an_interval_needs_it() -> None:
+    assert ids(CollectConfig(message="DOORS", on_change=True)) == {0x101}
+    assert ids(CollectConfig(message="DOORS", every=SECOND)) is None
+    assert ids(CollectConfig(message=("DOORS", "DRIVE", "BRAKE"), every=SECOND)) == {0x100, 0x101, 0x102}
+
+
+def test_a_message_that_is_not_sent_all_the_time_tells_no_time() -> None:
+    assert ids(CollectConfig(message="ON_EVENT")) == {0x104}
+    assert ids(CollectConfig(message="ON_EVENT", every=SECOND)) is None
+    assert ids(CollectConfig(message="ON_EVENT", stale_after=SECOND)) is None
+    assert ids(CollectConfig(message=("ON_EVENT", "DRIVE"), stale_after=SECOND)) is None
+
+
+def test_of_a_message_that_may_stop_another_one_tells_that_it_has() -> None:
+    assert ids(CollectConfig(message="DOORS", stale_after=SECOND)) is None
+    assert ids(CollectConfig(message="DRIVE")) is None
+    assert ids(CollectConfig(message="SLOW")) is None
+    assert ids(CollectConfig(message=("SLOW", "DRIVE"))) is None
+    assert ids(CollectConfig(message=("SLOW", "DRIVE", "BRAKE"))) == {0x100, 0x102, 0x103}

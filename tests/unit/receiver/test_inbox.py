@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -18,9 +19,6 @@ from agent.receiver import inbox as module
 from agent.receiver.inbox import PAYLOAD_MAX, Inbox, Verdict, safe_name
 from agent.receiver.ledger import RECEIVED
 from tests.unit.receiver.samples import CATALOG, START, batch, catalog, steer
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FRAMES = [steer(START, 1)]
 
@@ -236,6 +234,36 @@ def test_a_sequence_beyond_all_bounds_is_rejected(tmp_path: Path) -> None:
     forged = zstandard.ZstdCompressor(write_checksum=True).compress(message.SerializeToString())
 
     assert Inbox(tmp_path).accept(forged).verdict is Verdict.REJECTED
+
+
+def test_whatever_is_stored_is_on_the_disk_before_it_is_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").readlink()))
+    inbox = Inbox(tmp_path)
+    for payload in (batch(0, FRAMES), catalog(), b"neither"):
+        inbox.accept(payload, vehicle="car-1")
+    stored = [place for place, path in enumerate(synced) if path.name.endswith((".part", RECEIVED))]
+    assert [synced[place].name for place in stored] == [
+        "000000000000.batch.zst.part",
+        RECEIVED,
+        f"{CATALOG.hash}.catalog.zst.part",
+        "000000.payload.part",
+    ]
+    for place in stored:
+        assert synced[place + 1] == synced[place].parent, "its name is, too"
+
+
+def test_ledgers_in_memory_have_a_limit_and_those_that_were_dropped_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEDGERS_MAX", 2)
+    inbox, gap = Inbox(tmp_path), Gap(GapKind.EVICTED, stream="normal-1", first_sequence=0, last_sequence=0)
+    payloads = [batch(1, FRAMES, vehicle=f"car-{number}", gaps=(gap,)) for number in range(4)]
+    assert [inbox.accept(payload).verdict for payload in payloads] == [Verdict.BATCH] * 4
+    assert (len(inbox._streams), len(inbox._gaps)) == (2, 2)
+    assert [inbox.accept(payload).verdict for payload in payloads] == [Verdict.DUPLICATE] * 4
 
 
 def test_a_disk_that_refuses_raises_and_stores_nothing(tmp_path: Path) -> None:

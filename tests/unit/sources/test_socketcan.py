@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from agent.errors import AgentError
 from agent.model import FrameFlag
+from agent.sources import socketcan
 from agent.sources.interfaces import InterfaceState, look_at
 from agent.sources.socketcan import SocketCanSource
 from tests.unit.sources.stand_in import ERROR, EXTENDED, REMOTE, StandIn
@@ -232,6 +233,21 @@ async def test_a_socket_that_fails_for_good_is_one_clear_error(can: StandIn) -> 
             source.drain()
         can.receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         source._socket = can.receiver
+
+
+async def test_the_kernels_count_of_lost_frames_goes_on_past_its_32_bits(
+    can: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [0]
+    monkeypatch.setattr(socketcan, "dropped_so_far", lambda _: told[-1])
+    async with source_of(can) as source:
+
+        def dropped(word: int) -> int:
+            told.append(word)
+            return source.counters().dropped
+
+        counted = [dropped(word) for word in (0, 0x7000_0000, 0xE000_0000, 0x10, 0xFFFF_FFFF, 0x11)]
+    assert counted == [0, 0x7000_0000, 0xE000_0000, *[(1 << 32) + 0x10] * 2, (1 << 32) + 0x11]
 
 
 def test_two_buses_on_one_interface_are_refused() -> None:
