@@ -149,7 +149,7 @@ class TriggerReference(Reference):
         self.fired.append((time_ns, trigger.written.name))
         begin, end = steady - Duration.parse(trigger.written.before), steady + Duration.parse(trigger.written.after)
         for seen in self._seen[:-1]:
-            if seen.steady < begin or trigger.covers(seen.steady):
+            if not begin <= seen.steady <= end or trigger.covers(seen.steady):
                 continue
             for signal, raw in seen.raws.items():
                 others = (other for other in self.triggers if other is not trigger and other.rank >= trigger.rank)
