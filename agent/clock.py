@@ -166,6 +166,11 @@ class LogClock(SystemClock):
         self._boot_id = str(uuid.uuid4())
 
 
+def times_frames(clock: Clock) -> bool:
+    """Whether frames bear this clock's time."""
+    return not isinstance(clock, LogClock)
+
+
 class KernelWitness:
     """An NTP or PTP daemon that disciplines the kernel's clock; no witness where the kernel does not answer."""
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from agent.clock import read
+from agent.clock import read, times_frames
 from agent.collect.open_batch import Part, Span
 from agent.collect.pieces import pieces
 from agent.collect.steps import by_setting
@@ -137,6 +137,7 @@ class Packer:
         self._hands_over = False
         self._payload_bytes = self._home.settings.limits.payload_bytes
         self._clock = self._home.clock
+        self._times_frames = times_frames(self._clock)
         self._reading: Reading | None = None
 
     @property
@@ -153,9 +154,9 @@ class Packer:
             for stream in self._streams.values():
                 stream.hear_clock(its_reading)
             for begin, end in pieces(part, self._payload_bytes):
-                self._take(part if end - begin == len(part) else part.slice(begin, end))
+                self._take(part if end - begin == len(part) else part.slice(begin, end), its_reading)
 
-    def _take(self, frames: FrameBlock) -> None:
+    def _take(self, frames: FrameBlock, reading: Reading) -> None:
         decoded = self._decoder.decode(frames)
         self._count(len(frames), decoded)
         if self._onlooker is not None:
@@ -167,7 +168,8 @@ class Packer:
         else:
             counted = Part(*span, len(frames), replace(decoded, signals=SignalBlock.empty()))
             self._collector.held = span
-            self._keep(self._collector.take(frames, decoded.signals), span, counted)
+            kept = self._collector.take(frames, decoded.signals, reading if self._times_frames else None)
+            self._keep(kept, span, counted)
         if self._home.next_sequence != sequence:
             self._tell_gaps_beside_home()
 

@@ -20,6 +20,7 @@ from agent.collect.view import View
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from agent.clock import Reading
     from agent.collect.gates import Choice
     from agent.collect.guards import Guard
     from agent.collect.integrity import IntegrityCounters
@@ -95,11 +96,17 @@ class Collector:
             self._triggers = Triggers(self._roster, self._gates, triggers, decode, ring_bytes, payload_bytes)
         self._roster.enter(plan.plain_keys)
 
-    def take(self, frames: FrameBlock, block: SignalBlock) -> Kept:
-        """What is kept now; `block` is what the frames were decoded to."""
+    def take(self, frames: FrameBlock, block: SignalBlock, reading: Reading | None = None) -> Kept:
+        """What is kept now.
+
+        block     what the frames were decoded to
+        reading   of the clocks, that holds for them; None: they are of a recorded log
+        """
         if not len(frames):
             return Kept()
-        view = View(self._roster, frames, block, self._clock.advance(frames))
+        if reading is not None:
+            self._clock.hear(reading)
+        view = View(self._roster, frames, block, *self._clock.advance(frames))
         kept = Kept()
         if self._integrity is not None:
             view = self._verified(self._integrity, view, kept)
@@ -136,7 +143,7 @@ class Collector:
         stays = np.ones(len(view.frames), np.bool_)
         stays[view.arrival[verdict.dropped]] = False
         frames = view.frames.chosen(stays)
-        return View(self._roster, frames, self._decode(frames), view.steady[stays])
+        return View(self._roster, frames, self._decode(frames), view.steady[stays], view.ahead)
 
     def _trigger(self, triggers: Triggers, view: View, choice: Choice, kept: Kept) -> None:
         for trigger, event, blocks in triggers.record(

@@ -87,9 +87,11 @@ class Recorder:
         self._latest_end = max(self._latest_end, window.end)
         return window
 
-    def missing(self, number: int, steady: NDArray[np.int64], begin: int) -> NDArray[np.bool_]:
-        """Which of the frames before an event are to be recorded: since `begin`, and in no window of the trigger."""
-        return (steady >= begin) & ~self._recordings[number].covers(steady)
+    def missing(self, number: int, steady: NDArray[np.int64], event: int) -> NDArray[np.bool_]:
+        """Which of the frames before an event are to be recorded: in its window, and in none of the trigger before."""
+        recording = self._recordings[number]
+        begin, end = event - recording.trigger.config.before, event + recording.trigger.config.after
+        return (steady >= begin) & (steady <= end) & ~recording.covers(steady)
 
     def chosen(self, number: int, view: View, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """bool (V,): the values that are recorded, of a block before an event.

@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clock that rules and triggers go by: the frames' own time, made so that it never goes back.
+"""The clock that rules and triggers go by: the frames' own time, made so that setting a clock does nothing to it.
 
-A bus's *steady* time is the latest time that its frames have had so far. Where a frame is more than a second older
-than that, the clock was set back: steady time stands still for an instant and goes on from there, so that nothing
-is silenced until the old time comes round again, and nothing is repeated. A clock that is set forward takes steady
-time with it. What is kept bears its frame's own time; steady time is never seen outside.
+Steady time is what the unit's wall clock would say had nobody set it since the start, on all buses alike: a frame's own
+time, put back by what the readings of the clocks tell that the wall clock was set forward. What is kept bears its
+frame's own time; steady time is never seen outside.
 
-Promise: a frame's steady time depends on the frames of its bus before it, and not on how they came in blocks.
+An adapter may stamp frames by a clock of its own, and a stamp may be anything. By the readings a block's frames came
+between the reading before and its own: a bus all of whose frames lie elsewhere is brought to the time of the reading,
+and goes on from there by its own clock; a single frame that does is of the time of the reading. So no bus holds up the
+others' rules, nor hurries them on.
+
+A recorded log has no readings. There a frame that is more than a second older than the latest of its bus tells that
+the clock was set back: steady time stands still for an instant and goes on from there, on all buses. A clock that is
+set forward takes steady time with it.
+
+Promise: a bus's steady time never goes back, and a frame's depends on the frames before it, not on how they came in
+blocks; but for frames that cannot have come when the readings say.
 """
 
 from __future__ import annotations
@@ -15,15 +24,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.clock import SET_NS_MIN
 from agent.collect.open_batch import BACKWARD_NS_MAX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from agent.clock import Reading
     from agent.model import FrameBlock
 
 NEVER = -(1 << 62)
 """Before all times: the steady time of a bus that has not been heard."""
+AHEAD_NS_MAX = BACKWARD_NS_MAX
+"""An adapter's clock may be so much ahead of the unit's without being brought to it,"""
+LATE_NS_MAX = 10_000_000_000
+"""and behind it, or a frame have waited so long before the block of before was read."""
 
 
 class SteadyClock:
@@ -31,43 +46,101 @@ class SteadyClock:
 
     def __init__(self, buses: int) -> None:
         self._latest = np.full(buses, NEVER, np.int64)
-        self._shift = np.zeros(buses, np.int64)
-        self._is_shifted = False
         self._newest = NEVER
+        self._ahead = 0  # of the frames' own times, on buses that go by the unit's clock
+        self._ahead_of = np.zeros(buses, np.int64)  # on each bus, as of its latest frames
+        self._is_apart = False  # some bus goes by a clock of its own
+        self._reading: Reading | None = None
+        self._offset_ns = 0  # wall clock less monotonic one, since it was set
+        self._came = NEVER, -NEVER
 
     @property
     def now(self) -> NDArray[np.int64]:
         """int64 (buses,): the steady time of each, `NEVER` where it has not been heard."""
-        return self._latest + self._shift if self._is_shifted else self._latest.copy()
+        return self._latest.copy()
 
-    def advance(self, frames: FrameBlock) -> NDArray[np.int64]:
-        """int64 (n,): the steady time of each frame, in the order received; their own times, where they run on."""
+    def hear(self, reading: Reading) -> int:
+        """The clocks as they are when the frames to come have come; by how much the wall clock was set, 0 mostly."""
+        before = self._reading
+        if reading == before:
+            return 0
+        self._reading = reading
+        if before is None:
+            before, self._offset_ns = reading, reading.offset_ns
+        step = reading.offset_ns - self._offset_ns
+        step = step if abs(step) > SET_NS_MIN else 0
+        if step:
+            self._offset_ns += step
+            follow = self._ahead_of == self._ahead
+            self._ahead -= step
+            self._ahead_of[follow] = self._ahead
+        start = self._offset_ns + self._ahead
+        self._came = before.monotonic_ns + start, reading.monotonic_ns + start
+        return step
+
+    def advance(self, frames: FrameBlock) -> tuple[NDArray[np.int64], int | None]:
+        """int64 (n,): the steady time of each frame, in the order received; and by how much they are ahead of the
+        frames' own, where that is the same for all and they run on.
+        """
         time, bus = frames.time_ns, frames.bus
         if not len(time):
-            return time
-        if time[0] >= self._newest and not (time[1:] < time[:-1]).any():
-            self._latest[bus] = time  # of a bus that is named twice the last one counts
-            self._newest = int(time[-1])
-            return time + self._shift.take(bus) if self._is_shifted else time
+            return time, 0
+        ahead, (begin, end) = self._ahead, self._came
+        first, last = int(time[0]) + ahead, int(time[-1]) + ahead
+        if (
+            not self._is_apart
+            and max(self._newest, begin - LATE_NS_MAX) <= first
+            and last <= end + AHEAD_NS_MAX
+            and not (time[1:] < time[:-1]).any()
+        ):
+            steady = time + ahead if ahead else time
+            self._latest[bus] = steady  # of a bus that is named twice the last one counts
+            self._newest = last
+            return steady, ahead
+        steady = self._of_log(time, bus) if self._reading is None else self._of_buses(time, bus)
+        self._newest = int(self._latest.max())
+        return steady, None
+
+    def _of_buses(self, time: NDArray[np.int64], bus: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """By the readings, each bus for itself."""
         steady = np.empty_like(time)
         for index in np.bincount(bus).nonzero()[0].tolist():
             at = (bus == index).nonzero()[0]
-            steady[at] = self._advance_bus(index, time[at])
-        self._newest = int(self._latest.max())
+            own = self._brought(index, time[at])
+            own[0] = max(int(own[0]), int(self._latest[index]))
+            steady[at] = own = np.maximum.accumulate(own)
+            self._latest[index] = own[-1]
+        self._is_apart = bool((self._ahead_of != self._ahead).any())
         return steady
 
-    def _advance_bus(self, bus: int, time: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _brought(self, bus: int, time: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Times of a bus's frames in a block, brought to where they can have come."""
+        begin, end = self._came
+        least, greatest = begin - LATE_NS_MAX, end + AHEAD_NS_MAX
+        for ahead in (self._ahead, int(self._ahead_of[bus]), end - int(time.max())):
+            self._ahead_of[bus] = ahead
+            own = time + ahead
+            if ((least <= own) & (own <= greatest)).any():
+                break
+        return np.where(own > greatest, end, np.maximum(own, least))
+
+    def _of_log(self, time: NDArray[np.int64], bus: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """By the frames themselves, from one setting of the clock to the next."""
         steady = np.empty_like(time)
+        buses = [(bus == index).nonzero()[0] for index in range(len(self._latest))]
         begin = 0
         while begin < len(time):
-            latest = np.maximum.accumulate(np.concatenate([self._latest[bus : bus + 1], time[begin:]]))
-            back = (time[begin:] < latest[:-1] - BACKWARD_NS_MAX).nonzero()[0]
+            before, highest = np.empty_like(time), time + self._ahead
+            for index, places in enumerate(buses):
+                at = places[places.searchsorted(begin) :]
+                run = np.maximum.accumulate(np.concatenate([self._latest[index : index + 1], highest[at]]))
+                before[at], highest[at] = run[:-1], run[1:]
+            own = time[begin:] + self._ahead
+            back = (own < before[begin:] - BACKWARD_NS_MAX).nonzero()[0]
             end = begin + int(back[0]) if len(back) else len(time)
-            steady[begin:end] = latest[1 : end - begin + 1] + self._shift[bus]
-            self._latest[bus] = latest[end - begin]
+            steady[begin:end] = highest[begin:end]
+            self._latest[bus[begin:end]] = highest[begin:end]
             if end < len(time):
-                self._is_shifted = True
-                self._shift[bus] += self._latest[bus] - time[end]
-                self._latest[bus] = time[end]
+                self._ahead = int(before[end]) - int(time[end])
             begin = end
         return steady

@@ -138,11 +138,10 @@ class Triggers:
         """
         for arrival, number, passed_over in events:
             trigger, event = self._triggers[number], int(view.steady[arrival])
-            begin = event - trigger.config.before
-            frames, steady = self._ring.since(begin)
+            frames, steady = self._ring.since(event - trigger.config.before)
             frames = FrameBlock.concatenate([frames, view.frames.slice(0, arrival)])
             steady = np.concatenate([steady, view.steady[:arrival]])
-            missing = self.recorder.missing(number, steady, begin)
+            missing = self.recorder.missing(number, steady, event)
             blocks: list[SignalBlock] = []
             frames, steady = frames.chosen(missing), steady[missing]
             for first, end in pieces(frames, self._payload_bytes):

@@ -38,15 +38,24 @@ class Gathered:
 class View:
     """A block, what it was decoded from, and the steady time of each frame.
 
+    ahead    by how much steady times are ahead of the frames' own, where that is the same for all and they run on
     lane     int64 (G,), of the groups · channel int64 (C,), of the columns
     counts   int64 (C,), values of each column
     """
 
-    def __init__(self, roster: Roster, frames: FrameBlock, block: SignalBlock, steady: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        frames: FrameBlock,
+        block: SignalBlock,
+        steady: NDArray[np.int64],
+        ahead: int | None = None,
+    ) -> None:
         self.roster = roster
         self.frames = frames
         self.block = block
         self.steady = steady
+        self.ahead = ahead
         self.lane = roster.lanes(block.group_key)
         self.channel = roster.first.take(self.lane).take(block.column_group) + block.column_signal
         self._start = start = block.column_start[:-1]
@@ -60,7 +69,7 @@ class View:
     def span(self) -> tuple[int, int]:
         """The steady times between which the frames lie."""
         steady = self.steady
-        if steady is self.frames.time_ns:  # they run on
+        if self.ahead is not None:
             return int(steady[0]), int(steady[-1])
         return int(steady.min()), int(steady.max())
 
@@ -185,6 +194,6 @@ class View:
     @cached_property
     def row_steady(self) -> NDArray[np.int64]:
         """int64 (R,): the steady time of each row."""
-        if self.steady is self.frames.time_ns:
-            return self.block.time_ns
-        return self.steady.take(self.arrival)
+        if self.ahead is None:
+            return self.steady.take(self.arrival)
+        return self.block.time_ns + self.ahead if self.ahead else self.block.time_ns

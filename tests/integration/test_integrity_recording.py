@@ -38,7 +38,7 @@ def test_every_checksum_of_a_real_drive_is_right_and_a_damaged_bit_is_found() ->
             block.data[rows[0], 2] ^= 0x10
             damaged = "can0.SPEED"
         seen += len(block)
-        integrity.verify(View(roster, block, decoder.decode(block).signals, block.time_ns))
+        integrity.verify(View(roster, block, decoder.decode(block).signals, block.time_ns, 0))
 
     counters = integrity.counters()
     assert sum(each.frames for each in counters.values()) > 10_000

@@ -51,17 +51,17 @@ def samples(signals: SignalBlock) -> list[Sample]:
 
 @dataclass
 class Clock:
-    """A bus's steady time."""
+    """Steady time of a recorded log: the latest of each bus, by what the log's clock was set back."""
 
-    latest: int | None = None
-    shift: int = 0
+    latest: dict[int, int] = field(default_factory=dict)
+    set_back: int = 0
 
-    def at(self, time_ns: int) -> int:
-        if self.latest is not None and time_ns < self.latest - 10**9:
-            self.shift += self.latest - time_ns
-            self.latest = time_ns
-        self.latest = time_ns if self.latest is None else max(self.latest, time_ns)
-        return self.latest + self.shift
+    def at(self, bus: int, time_ns: int) -> int:
+        latest = self.latest.get(bus, time_ns + self.set_back)
+        if time_ns + self.set_back < latest - 10**9:
+            self.set_back = latest - time_ns
+        self.latest[bus] = max(latest, time_ns + self.set_back)
+        return self.latest[bus]
 
 
 @dataclass
@@ -146,7 +146,7 @@ class Reference:
         self.kept: dict[int, list[Sample]] = defaultdict(list)
         self.events: list[tuple[str, int, int, int]] = []
         self._decoder = Decoder(plan())
-        self._clocks: dict[int, Clock] = defaultdict(Clock)
+        self._clock = Clock()
         self._told: dict[tuple[Channel, int], Told] = defaultdict(Told)
         self._open: dict[tuple[Channel, int], Open] = {}
         self._heard: dict[tuple[int, int], tuple[int, int]] = {}
@@ -156,7 +156,7 @@ class Reference:
         self._definitions: dict[Channel, SignalDefinition] = {}
 
     def take(self, frame: Frame) -> None:
-        steady = self._clocks[frame.bus].at(frame.time_ns)
+        steady = self._clock.at(frame.bus, frame.time_ns)
         over = []
         for (channel, rule), opened in self._open.items():
             every = self.rules[rule].every

@@ -155,7 +155,7 @@ class TriggerReference(Reference):
         trigger.passed_over = 0
         begin, end = steady - Duration.parse(trigger.written.before), steady + Duration.parse(trigger.written.after)
         for seen in self._seen[:-1]:
-            if seen.steady < begin or trigger.covers(seen.steady):
+            if not begin <= seen.steady <= end or trigger.covers(seen.steady):
                 continue
             for signal, raw in seen.raws.items():
                 others = (other for other in self.triggers if other is not trigger and other.rank >= trigger.rank)

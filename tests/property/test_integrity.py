@@ -136,7 +136,7 @@ def test_what_is_found_equals_the_reference_however_the_stream_is_cut(
     findings = []
     for begin, end in pairwise([0, *sorted(min(cut, len(sent)) for cut in cuts), len(sent)]):
         frames = block(sent[begin:end], begin)
-        view = View(roster, frames, decoder.decode(frames).signals, frames.time_ns)
+        view = View(roster, frames, decoder.decode(frames).signals, frames.time_ns, 0)
         verdict = integrity.verify(view)
         marked = np.zeros(len(frames), np.bool_)
         if verdict.wrong is not None:

@@ -11,6 +11,7 @@ import pytest
 
 from agent.batch.catalog import Catalog
 from agent.batch.codec import Batch, decode_batch
+from agent.clock import LogClock
 from agent.collect.open_batch import SealLimits
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
@@ -29,7 +30,7 @@ NOISE = MessageDefinition("can0", 0x100, "NOISE", 8, (SignalDefinition("A", 0, 3
 CATALOG = Catalog(("can0",), (NOISE,))
 
 
-class StoppedClock:
+class StoppedClock(LogClock):
     def wall_ns(self) -> int:
         return T0_NS
 

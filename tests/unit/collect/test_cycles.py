@@ -49,8 +49,9 @@ def events(blocks: list[list[tuple[int, int]]], *, expected: bool = True) -> lis
     silences = Silences(roster, lambda lane: Patience(stopped_after_ns(MESSAGES[int(roster.message[lane])]), expected))
     found = []
     for frames in map(block, blocks):
-        steady = clock.advance(frames)
-        found += silences.observe(View(roster, frames, decoder.decode(frames).signals, steady), clock.now)[1]
+        found += silences.observe(
+            View(roster, frames, decoder.decode(frames).signals, *clock.advance(frames)), clock.now
+        )[1]
     return found
 
 

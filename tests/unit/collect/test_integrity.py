@@ -56,7 +56,7 @@ class Bench:
             zeros,
             data,
         )
-        return self.integrity.verify(View(self.roster, block, self.decoder.decode(block).signals, block.time_ns))
+        return self.integrity.verify(View(self.roster, block, self.decoder.decode(block).signals, block.time_ns, 0))
 
 
 def rows(mask: Any) -> list[int]:
