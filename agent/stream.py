@@ -317,7 +317,11 @@ class Stream:
             sealed_ns=0,
             frames=0,
             clock=ClockReading(
-                uuid.UUID(reading.boot_id).bytes, reading.wall_ns, reading.monotonic_ns, reading.trusted
+                uuid.UUID(reading.boot_id).bytes,
+                reading.wall_ns,
+                reading.monotonic_ns,
+                reading.trusted,
+                holds=True,
             ),
             gaps=gaps,
         )

@@ -288,6 +288,10 @@ class IntervalGates:
         gates.kept[gate] = kept.take(place)
         gates.returns[gate] = 0 if returns is None else returns.take(row)
 
+    def set_clock(self, step_ns: int) -> None:
+        """As of `gates.Gates`."""
+        self._gates.time_ns += step_ns
+
     def flush(self) -> list[Closing]:
         """Close what is open; a later sample of the same interval begins it anew."""
         return [self._close((self._gates.until > CLOSED).nonzero()[0])]

@@ -157,6 +157,10 @@ class Triggers:
         self._ring.append(view.frames, view.steady)
         self.recorder.settle()
 
+    def set_clock(self, step_ns: int) -> None:
+        """The wall clock was set forward by so much: so are the times of the frames that are held."""
+        self._ring.set_clock(step_ns)
+
     def _event(self, trigger: Trigger, time_ns: int) -> Event:
         config = trigger.config
         passed_over, trigger.passed_over = trigger.passed_over, 0
