@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from agent.clock import read, times_frames
 from agent.collect.open_batch import Part, Span
 from agent.collect.pieces import pieces
-from agent.collect.steps import by_setting
+from agent.collect.steps import Settings
 from agent.model import SignalBlock
 from agent.stream import StreamCounters
 
@@ -138,7 +138,7 @@ class Packer:
         self._payload_bytes = self._home.settings.limits.payload_bytes
         self._clock = self._home.clock
         self._times_frames = times_frames(self._clock)
-        self._reading: Reading | None = None
+        self._settings = Settings(read(self._clock))
 
     @property
     def has_open_batch(self) -> bool:
@@ -148,9 +148,7 @@ class Packer:
 
     def take(self, frames: FrameBlock) -> None:
         """Decode and collect; write down, or seal and store what is due."""
-        reading = read(self._clock)
-        before, self._reading = self._reading or reading, reading
-        for part, its_reading in by_setting(frames, before, reading):
+        for part, its_reading in self._settings.divide(frames, read(self._clock)):
             for stream in self._streams.values():
                 stream.hear_clock(its_reading)
             for begin, end in pieces(part, self._payload_bytes):

@@ -141,7 +141,8 @@ class Stream:
         self._catalog = catalog
         self._store = store
         self.clock = clock
-        self._reading: Reading | None = None
+        self._reading: Reading | None = None  # of the open batch
+        self._latest: Reading | None = None
         self._open = OpenBatch()
         self._bytes_per_value = FIRST_BYTES_PER_VALUE
 
@@ -156,10 +157,15 @@ class Stream:
         return self._store.next_sequence
 
     def hear_clock(self, reading: Reading) -> None:
-        """What the clocks say of the frames to come; where the wall clock was set, they open a new batch."""
-        if self._reading is not None and was_set(self._reading, reading):
+        """What the clocks say of the frames to come; where the wall clock was set, they open a new batch.
+
+        A batch that a trusted reading holds for keeps that: it tells more than a later one that is not.
+        """
+        before, self._latest = self._latest, reading
+        if before is not None and was_set(before, reading):
             self.seal()
-        self._reading = reading
+        if self._reading is None or reading.trusted or not (self._open.parts and self._reading.trusted):
+            self._reading = reading
 
     def take(self, span: Span, parts: Sequence[Part]) -> None:
         """Frames of this time have been received, and these are kept: write them down, or seal what is due."""
@@ -201,6 +207,7 @@ class Stream:
         values = batch.values
         if batch.parts:
             self._seal(batch)
+        self._reading = self._latest
         del batch
         if values > HANDED_BACK_VALUES:
             allocator.hand_back()
@@ -310,7 +317,11 @@ class Stream:
             sealed_ns=0,
             frames=0,
             clock=ClockReading(
-                uuid.UUID(reading.boot_id).bytes, reading.wall_ns, reading.monotonic_ns, reading.trusted
+                uuid.UUID(reading.boot_id).bytes,
+                reading.wall_ns,
+                reading.monotonic_ns,
+                reading.trusted,
+                holds=True,
             ),
             gaps=gaps,
         )

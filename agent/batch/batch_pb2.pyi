@@ -98,16 +98,18 @@ class Catalog(_message.Message):
     def __init__(self, version: _Optional[int] = ..., buses: _Optional[_Iterable[str]] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ...) -> None: ...
 
 class Clock(_message.Message):
-    __slots__ = ["boot_id", "monotonic_ns", "trusted", "wall_ns"]
+    __slots__ = ["boot_id", "holds", "monotonic_ns", "trusted", "wall_ns"]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    HOLDS_FIELD_NUMBER: _ClassVar[int]
     MONOTONIC_NS_FIELD_NUMBER: _ClassVar[int]
     TRUSTED_FIELD_NUMBER: _ClassVar[int]
     WALL_NS_FIELD_NUMBER: _ClassVar[int]
     boot_id: bytes
+    holds: bool
     monotonic_ns: int
     trusted: bool
     wall_ns: int
-    def __init__(self, boot_id: _Optional[bytes] = ..., wall_ns: _Optional[int] = ..., monotonic_ns: _Optional[int] = ..., trusted: bool = ...) -> None: ...
+    def __init__(self, boot_id: _Optional[bytes] = ..., wall_ns: _Optional[int] = ..., monotonic_ns: _Optional[int] = ..., trusted: bool = ..., holds: bool = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ["detail", "id", "kind", "subject", "time_ns"]

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """All clocks, read together. `boot_id` has 16 bytes; `monotonic_ns` counts through suspend."""
+    """All clocks, read together. `boot_id` has 16 bytes; `monotonic_ns` counts through suspend.
+
+    holds   all times in the batch are by the wall clock as it was set then; else by what it said when each came
+    """
 
     boot_id: bytes = b""
     wall_ns: int = 0
     monotonic_ns: int = 0
     trusted: bool = False
+    holds: bool = False
 
 
 @dataclass(frozen=True, slots=True)

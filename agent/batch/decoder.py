@@ -80,7 +80,7 @@ def _batch(message: batch_pb2.Batch, groups: Sequence[Group]) -> Batch:
         opened_ns=message.opened_ns,
         sealed_ns=message.sealed_ns,
         frames=message.frames,
-        clock=ClockReading(clock.boot_id, clock.wall_ns, clock.monotonic_ns, clock.trusted),
+        clock=ClockReading(clock.boot_id, clock.wall_ns, clock.monotonic_ns, clock.trusted, clock.holds),
         gaps=tuple(_gap(gap) for gap in message.gaps),
         unknown=tuple(UnknownCount(bus, can_id, frames) for bus, can_id, frames in unknown),
         events=tuple(Event(each.kind, each.time_ns, each.subject, each.id, each.detail) for each in message.events),

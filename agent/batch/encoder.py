@@ -95,6 +95,7 @@ def _head(header: Header, base: int, block: SignalBlock) -> bytes:
             wall_ns=clock.wall_ns,
             monotonic_ns=clock.monotonic_ns,
             trusted=clock.trusted,
+            holds=clock.holds,
         ),
         gaps=[
             batch_pb2.Gap(

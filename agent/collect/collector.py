@@ -104,8 +104,8 @@ class Collector:
         """
         if not len(frames):
             return Kept()
-        if reading is not None:
-            self._clock.hear(reading)
+        if reading is not None and (step_ns := self._clock.hear(reading)):
+            self._set_clock(step_ns)
         view = View(self._roster, frames, block, *self._clock.advance(frames))
         kept = Kept()
         if self._integrity is not None:
@@ -132,6 +132,13 @@ class Collector:
         for rank, chosen in picks.items():
             kept.add(CLASSES[rank - 1], chosen_block(view, chosen, self._shapes))
         return kept
+
+    def _set_clock(self, step_ns: int) -> None:
+        """What is held back bears from now on the time that the clock would have said as it is set now."""
+        self._gates.set_clock(step_ns)
+        self._findings.set_clock(step_ns)
+        if self._triggers is not None:
+            self._triggers.set_clock(step_ns)
 
     def _verified(self, integrity: Integrity, view: View, kept: Kept) -> View:
         """The block without the frames that are to be dropped, which still tell the time; what was found is told."""

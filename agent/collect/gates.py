@@ -147,6 +147,12 @@ class Gates:
             kept[gathered.place] = np.maximum(kept.take(gathered.place), ranks)
         return {rank: chosen for rank in _RANKS if (chosen := kept == rank).any()}
 
+    def set_clock(self, step_ns: int) -> None:
+        """The wall clock was set forward by so much: so are the times of what is held back."""
+        self.latest.time_ns += step_ns
+        self._intervals.set_clock(step_ns)
+        self._silences.set_clock(step_ns)
+
     def flush(self) -> Closing:
         """Close all intervals that are open."""
         closing = Closing.joined(self._intervals.flush() + self._lasts.flush())

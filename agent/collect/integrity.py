@@ -108,6 +108,10 @@ class Findings:
         self._told |= dict.fromkeys(due, now)
         return [_event(self._more.pop(key)) for key in due]
 
+    def set_clock(self, step_ns: int) -> None:
+        """The wall clock was set forward by so much: so are the times of what is held back."""
+        self._more = {key: replace(each, time_ns=each.time_ns + step_ns) for key, each in self._more.items()}
+
     def flush(self) -> list[Event]:
         """What was held back."""
         events = [_event(finding) for finding in self._more.values()]

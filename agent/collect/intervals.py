@@ -295,6 +295,10 @@ class IntervalGates:
         found = (serial.take(at, mode="clip") == carried).nonzero()[0]
         gates.kept[found] = rank.take(at.take(found))
 
+    def set_clock(self, step_ns: int) -> None:
+        """As of `gates.Gates`."""
+        self._gates.time_ns += step_ns
+
     def flush(self) -> list[Closing]:
         """Close what is open; a later sample of the same interval begins it anew."""
         return [self._close((self._gates.until > CLOSED).nonzero()[0])]

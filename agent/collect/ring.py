@@ -126,6 +126,11 @@ class Ring:
         blocks, times = [frames for frames, _ in found], [steady for _, steady in found]
         return FrameBlock.concatenate(blocks), np.concatenate([np.empty(0, np.int64), *times])
 
+    def set_clock(self, step_ns: int) -> None:
+        """The wall clock was set forward by so much: so are the frames' own times."""
+        for chunk in self._chunks:
+            chunk.frames.time_ns[: chunk.filled] += step_ns
+
     def _chunk_with_room(self) -> _Chunk:
         chunks = self._chunks
         if chunks and chunks[-1].room and chunks[-1].width >= self._width:

@@ -90,6 +90,10 @@ class Silences:
             self._returns[view.row_lane[row]] += 1
         return returns, events
 
+    def set_clock(self, step_ns: int) -> None:
+        """As of `gates.Gates`."""
+        self._last_time += step_ns
+
     def _overdue(self, view: View, now: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the tracked lanes have been silent for their time, in the block or before it, and not told yet."""
         last = self._last.take(self._tracked)

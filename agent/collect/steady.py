@@ -26,6 +26,7 @@ import numpy as np
 
 from agent.clock import SET_NS_MIN
 from agent.collect.open_batch import BACKWARD_NS_MAX
+from agent.collect.steps import WAITED_NS_MAX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,9 +37,7 @@ if TYPE_CHECKING:
 NEVER = -(1 << 62)
 """Before all times: the steady time of a bus that has not been heard."""
 AHEAD_NS_MAX = BACKWARD_NS_MAX
-"""An adapter's clock may be so much ahead of the unit's without being brought to it,"""
-LATE_NS_MAX = 10_000_000_000
-"""and behind it, or a frame have waited so long before the block of before was read."""
+"""An adapter's clock may be so much ahead of the unit's without being brought to it."""
 
 
 class SteadyClock:
@@ -47,9 +46,8 @@ class SteadyClock:
     def __init__(self, buses: int) -> None:
         self._latest = np.full(buses, NEVER, np.int64)
         self._newest = NEVER
-        self._ahead = 0  # of the frames' own times, on buses that go by the unit's clock
-        self._ahead_of = np.zeros(buses, np.int64)  # on each bus, as of its latest frames
-        self._is_apart = False  # some bus goes by a clock of its own
+        self._ahead = 0  # of the frames' own times
+        self._ahead_of: dict[int, int] = {}  # of those of a bus, when they did not run on with the others' last
         self._reading: Reading | None = None
         self._offset_ns = 0  # wall clock less monotonic one, since it was set
         self._came = NEVER, -NEVER
@@ -69,11 +67,8 @@ class SteadyClock:
             before, self._offset_ns = reading, reading.offset_ns
         step = reading.offset_ns - self._offset_ns
         step = step if abs(step) > SET_NS_MIN else 0
-        if step:
-            self._offset_ns += step
-            follow = self._ahead_of == self._ahead
-            self._ahead -= step
-            self._ahead_of[follow] = self._ahead
+        self._offset_ns += step
+        self._ahead -= step
         start = self._offset_ns + self._ahead
         self._came = before.monotonic_ns + start, reading.monotonic_ns + start
         return step
@@ -88,8 +83,7 @@ class SteadyClock:
         ahead, (begin, end) = self._ahead, self._came
         first, last = int(time[0]) + ahead, int(time[-1]) + ahead
         if (
-            not self._is_apart
-            and max(self._newest, begin - LATE_NS_MAX) <= first
+            max(self._newest, begin - WAITED_NS_MAX) <= first
             and last <= end + AHEAD_NS_MAX
             and not (time[1:] < time[:-1]).any()
         ):
@@ -110,18 +104,17 @@ class SteadyClock:
             own[0] = max(int(own[0]), int(self._latest[index]))
             steady[at] = own = np.maximum.accumulate(own)
             self._latest[index] = own[-1]
-        self._is_apart = bool((self._ahead_of != self._ahead).any())
         return steady
 
     def _brought(self, bus: int, time: NDArray[np.int64]) -> NDArray[np.int64]:
         """Times of a bus's frames in a block, brought to where they can have come."""
         begin, end = self._came
-        least, greatest = begin - LATE_NS_MAX, end + AHEAD_NS_MAX
-        for ahead in (self._ahead, int(self._ahead_of[bus]), end - int(time.max())):
-            self._ahead_of[bus] = ahead
+        least, greatest = begin - WAITED_NS_MAX, end + AHEAD_NS_MAX
+        for ahead in (self._ahead, self._ahead_of.get(bus, self._ahead), end - int(time.max())):
             own = time + ahead
             if ((least <= own) & (own <= greatest)).any():
                 break
+        self._ahead_of[bus] = ahead
         return np.where(own > greatest, end, np.maximum(own, least))
 
     def _of_log(self, time: NDArray[np.int64], bus: NDArray[np.uint8]) -> NDArray[np.int64]:

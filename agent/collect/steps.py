@@ -3,9 +3,11 @@
 
 A batch bears one reading of the clocks, which is to hold for all its frames. So the clocks are read with each block of
 frames, and where wall and monotonic clock have moved against each other since the block before, the frames of the
-block are told apart by their times, and the later ones open a new batch.
+block are told apart by their times, and the later ones open a new batch. For `WAITED_NS_MAX` after that, frames that
+had waited while the clock was set are told apart still.
 
-Limits: a step that is shorter than a block may leave frames of that block on the wrong side of it, off by the step.
+Limits: a step that is shorter than a block may leave frames of that block on the wrong side of it, off by the step; one
+that is shorter than `WAITED_NS_MAX` those that had waited.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from agent.clock import Reading
     from agent.model import FrameBlock
 
+WAITED_NS_MAX = 10_000_000_000
+"""No frame waits longer to be read, if nothing is amiss."""
 FUTURE_WEIGHT = 10
 """A frame is so much less likely to come from the future than from as far in the past."""
 
@@ -30,6 +34,29 @@ FUTURE_WEIGHT = 10
 def was_set(before: Reading, after: Reading) -> bool:
     """Whether the wall clock was set between two readings of one boot."""
     return abs(after.offset_ns - before.offset_ns) > SET_NS_MIN
+
+
+class Settings:
+    """The clock as it is set, and for a while as it was before. `reading`: from before the first frame came."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._latest = reading
+        self._before: Reading | None = None
+        self._set_ns = 0
+
+    def divide(self, frames: FrameBlock, reading: Reading) -> list[tuple[FrameBlock, Reading]]:
+        """As `by_setting`. `reading`: taken when the last of the frames was there."""
+        latest, self._latest = self._latest, reading
+        if was_set(latest, reading):
+            self._before, self._set_ns = latest, reading.monotonic_ns
+        elif self._before is not None and not self._may_have_waited(self._before, reading):
+            self._before = None
+        return by_setting(frames, self._before or reading, reading)
+
+    def _may_have_waited(self, before: Reading, reading: Reading) -> bool:
+        """Whether a frame may still come of before, and cannot be taken for one of now."""
+        is_long = abs(reading.offset_ns - before.offset_ns) > WAITED_NS_MAX
+        return is_long and reading.monotonic_ns - self._set_ns < WAITED_NS_MAX
 
 
 def by_setting(frames: FrameBlock, before: Reading, after: Reading) -> list[tuple[FrameBlock, Reading]]:

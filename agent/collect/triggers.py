@@ -158,6 +158,10 @@ class Triggers:
         self._ring.append(view.frames, view.steady)
         self.recorder.settle()
 
+    def set_clock(self, step_ns: int) -> None:
+        """The wall clock was set forward by so much: so are the times of the frames that are held."""
+        self._ring.set_clock(step_ns)
+
 
 def _event(config: TriggerConfig, time_ns: int, passed_over: int) -> Event:
     detail = f"recorded from {config.before} before to {config.after} after"

@@ -16,9 +16,12 @@ Promise: times stay as they are in a boot without a trusted reading, and in a se
 `RESOLUTION_NS`; elsewhere they are right to within that, the batch's own resolution, and what the trusted readings
 were off by. The order of a message's frames is kept, as is the batch's resolution.
 
-Limits: when exactly the clock was set is not known, only that it was between two readings. Frames of that while are
-put where they fit better, by their times and their order. An agent that opens a new batch when its clock was set, and
-reads it with the frames, leaves no doubt but for what a trigger has kept of the time before.
+An agent opens a new batch when its clock was set, and what it kept back of the time before is timed as if it had been
+set all along: its reading *holds* for all of the batch.
+
+Limits: batches of earlier versions may have frames of more than one setting. When exactly the clock was set is not
+known, only that it was between two readings: frames of that while are put where they fit better, by their times and
+their order, events by their times.
 
 Failure: readings that no unit can have are not learnt from; a batch with one stays as it is.
 """
@@ -85,13 +88,13 @@ class Placing:
         if key not in self._boots:
             self._boots[key] = Boot(readings)
         ends = np.array([batch.opened_ns, batch.sealed_ns], np.int64)
-        told = np.array([event.time_ns for event in batch.events], np.int64)
-        before = [ends, *(group.time_ns for group in batch.groups), told]
+        told = [np.array([event.time_ns], np.int64) for event in batch.events]
+        before = [ends, *(group.time_ns for group in batch.groups), *told]
         after = self._boots[key].place(before, batch.clock, batch.resolution_ns)
         if after is before:
             return Placed(batch)
         of_frames = slice(1, None) if any(map(len, before[1:])) else slice(1)
-        *groups, events = after[1:]
+        groups, events = after[1 : 1 + len(batch.groups)], after[1 + len(batch.groups) :]
         moved = np.concatenate([b - a for a, b in zip(before[of_frames], after[of_frames], strict=True)])
         return Placed(
             replace(
@@ -99,7 +102,7 @@ class Placing:
                 opened_ns=int(after[0].min()),
                 sealed_ns=int(after[0].max()),
                 groups=tuple(replace(each, time_ns=at) for each, at in zip(batch.groups, groups, strict=True)),
-                events=tuple(replace(each, time_ns=int(at)) for each, at in zip(batch.events, events, strict=True)),
+                events=tuple(replace(each, time_ns=int(at[0])) for each, at in zip(batch.events, events, strict=True)),
             ),
             int(moved.min()),
             int(moved.max()),
@@ -127,7 +130,7 @@ class Boot:
     def __init__(self, readings: Iterable[ClockReading]) -> None:
         self.settings = tuple(_settings(sorted(readings, key=lambda reading: reading.monotonic_ns)))
         self._first = [setting.first_ns for setting in self.settings]
-        self._begin = [-math.inf, *(float(setting.last_ns) for setting in self.settings[:-1])]
+        self._begin = [0.0, *(float(setting.last_ns) for setting in self.settings[:-1])]
         self._end = [*map(float, self._first[1:]), math.inf]
         self._true = [self._true_offsets(number) for number in range(len(self.settings))]
         self._is_moved = [self._is_off(number) for number in range(len(self.settings))]
@@ -141,7 +144,7 @@ class Boot:
         own = max(bisect_right(self._first, reading.monotonic_ns) - 1, 0)
         if not any(self._is_moved[: own + 1]):
             return times
-        if own == 0 or self._fit(times, own, reading):
+        if reading.holds or own == 0 or self._fit(times, own, reading):
             return [self._moved(each, own, unit_ns) for each in times] if self._is_moved[own] else times
         placed = []
         for each in times:

@@ -60,6 +60,9 @@ class Turning(SystemClock):
 
     ahead_ns = 0
 
+    def wall_ns(self) -> int:
+        return super().wall_ns() + self.ahead_ns
+
     def monotonic_ns(self) -> int:
         return super().monotonic_ns() + self.ahead_ns
 

@@ -130,3 +130,14 @@ def test_a_clock_that_becomes_trusted_as_it_is_goes_on_in_the_same_batch() -> No
     (batch,) = stored(unit.store)
     assert batch.clock.trusted
     assert batch.clock.monotonic_ns == 9 * S
+
+
+def test_a_batch_in_which_the_clock_was_trusted_for_a_while_tells_that_it_was() -> None:
+    unit = Unit()
+    unit.drive(3)
+    unit.set_clock(trusted=True)
+    unit.drive(2)
+    unit.clock.trusted = False
+    unit.drive(60)
+    assert worst_ns(unit) <= RESOLUTION_NS
+    assert [batch.clock.trusted for batch in stored(unit.store)] == [False, True, False]

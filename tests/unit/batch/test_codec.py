@@ -82,7 +82,7 @@ def through(frames: FrameBlock, keep_unknown: frozenset[str] = frozenset(), **ch
 
 def test_a_batch_keeps_its_id_its_clock_and_its_gaps() -> None:
     told: dict[str, Any] = {
-        "clock": ClockReading(b"0123456789abcdef", 5, 6, trusted=True),
+        "clock": ClockReading(b"0123456789abcdef", 5, 6, trusted=True, holds=True),
         "events": (Event(EventKind.ABSENT, 5, "can0.DRIVE", 0x100, "silent"), Event("of a later version", 6, "x")),
         "gaps": (Gap(GapKind.EVICTED, 1, 2, 3, "normal-ab12", 4, 5, "full"), Gap(GapKind.DROPPED)),
         "unknown": (UnknownCount(0, 0x7FF, 3), UnknownCount(1, 5 | EXTENDED, 1)),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from agent.clock import Reading
 from agent.collect.collector import Collector, Kept
 from agent.collect.directory import Directory
 from agent.collect.guards import guards_of
@@ -65,7 +66,7 @@ class Car:
     def decode(self, frames: FrameBlock) -> SignalBlock:
         return self.decoder.decode(frames).signals
 
-    def take(self, *frames: tuple[int, bytes], can_id: int = 0x100) -> Kept:
+    def take(self, *frames: tuple[int, bytes], can_id: int = 0x100, reading: Reading | None = None) -> Kept:
         data = np.zeros((len(frames), 8), np.uint8)
         for row, (_, payload) in enumerate(frames):
             data[row, : len(payload)] = np.frombuffer(payload, np.uint8)
@@ -78,7 +79,7 @@ class Car:
             zeros,
             data,
         )
-        return self.collector.take(block, self.decode(block))
+        return self.collector.take(block, self.decode(block), reading)
 
 
 def events(kept: Kept) -> list[Event]:
@@ -132,6 +133,30 @@ def test_frames_that_are_dropped_tell_the_time_be_there_no_others(size: int) -> 
     assert [list(block.values) for each in kept for blocks in each.blocks.values() for block in blocks] == [[7]]
     told = [event for each in kept for event in events(each) if event.kind != EventKind.WRONG]
     assert told == [Event(EventKind.ABSENT, 0, "can0.DOOR", 0x300)]
+
+
+def test_where_frames_are_dropped_the_others_are_of_the_interval_that_they_are_of_without() -> None:
+    right = [(3_700_000, brake(0)), (100, brake(1)), (900, brake(2)), (1300, brake(3)), (2500, brake(4))]
+    wrong = {1: (150, brake(9, off=1)), 3: (1400, brake(9, off=1))}
+
+    def kept(*, damaged: bool) -> list[list[int]]:
+        car = Car(DROPPED, rules=[CollectConfig(signal="COUNTER", every=Duration.parse("1s"))])
+        blocks = [[frame, *([wrong[n]] if damaged and n in wrong else [])] for n, frame in enumerate(right)]
+        return [counters(car.take(*each)) for each in blocks]
+
+    assert kept(damaged=True) == kept(damaged=False) == [[], [], [], [2], [3]]
+
+
+def test_what_was_found_before_the_clock_was_set_is_told_with_the_time_that_it_would_have_said() -> None:
+    car, hour = Car(COUNTED), 3_600_000
+    readings = [
+        Reading("boot", (at_ms + wrong_by) * MS, at_ms * MS, trusted=not wrong_by)
+        for at_ms, wrong_by in ((1100, -1000), (1350, -1000), (2000, hour))
+    ]
+    car.take((100, brake(0, off=1)), reading=readings[0])
+    assert events(car.take((350, brake(1, off=1)), reading=readings[1])) == []
+    car.take((hour + 2000, brake(2)), reading=readings[2])
+    assert [event.time_ns for event in events(car.collector.flush())] == [(hour + 1350) * MS]
 
 
 def test_what_goes_on_being_wrong_is_told_once_a_minute_with_how_many() -> None:

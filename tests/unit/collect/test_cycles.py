@@ -69,6 +69,14 @@ def test_a_message_that_stops_is_marked_at_its_last_frame_and_at_its_first_after
     ]
 
 
+def test_a_silence_of_half_a_century_in_a_log_is_one_like_any_other() -> None:
+    years = 54 * 365 * 24 * 3_600_000
+    assert [(event.kind, event.time_ns) for event in events([[(0, 1), (10, 1)], [(years, 1)]])] == [
+        (EventKind.ABSENT, 10 * MS),
+        (EventKind.BACK, years * MS),
+    ]
+
+
 def test_a_message_without_a_cycle_time_and_one_that_is_a_little_late_are_not_missed() -> None:
     assert events([[(0, 3), (0, 1), (0, 2)], [(95, 1), (100, 2)], [(190, 1), (1500, 2), (1500, 3)]]) == [
         Event(EventKind.ABSENT, 190 * MS, "can0.FAST", 1)

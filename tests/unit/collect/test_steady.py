@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from agent.clock import Reading
-from agent.collect.steady import AHEAD_NS_MAX, LATE_NS_MAX, SteadyClock
+from agent.collect.steady import AHEAD_NS_MAX, SteadyClock
+from agent.collect.steps import WAITED_NS_MAX
 from agent.model import FrameBlock
 
 MS, S = 10**6, 10**9
@@ -78,7 +79,7 @@ def test_a_bus_that_is_first_heard_after_the_clock_was_set_keeps_step_with_the_o
 def test_an_adapter_that_stamps_by_a_clock_of_its_own_is_brought_to_the_units(apart_s: float) -> None:
     live = Live()
     live.take((0, 0.9), (1, apart_s + 0.5), (1, apart_s + 1))
-    assert live.take((0, 0.9), (1, apart_s + 0.5), (1, apart_s + 1)) == [1.9, 1.5, 2]
+    assert live.take((0, 0.9), (1, apart_s + 0.2), (1, apart_s + 0.6)) == [1.9, 1.2, 1.6]
     live.set_clock(HOUR)  # the adapter's is not
     assert live.take((0, 0.9), (1, apart_s - 3600 + 0.5), (1, apart_s - 3600 + 1)) == [2.9, 2.5, 3]
 
@@ -88,18 +89,26 @@ def test_a_single_stamp_from_the_future_is_of_now_and_leaves_no_trace() -> None:
     assert live.take((0, 0.1), (0, 7200.0), (1, 0.2), (0, 0.3)) == [0.1, 1, 0.2, 1]
     assert live.take((1, 9000.0)) == [2]
     assert live.take((0, 0.1), (1, 0.2)) == [2.1, 2.2]
+    assert live.take((1, 6.0)) == [4]
+    assert live.take((0, 0.3), (1, 0.2)) == [4.3, 4.2]
 
 
 @pytest.mark.parametrize("bogus_s", [-7200.0, 7200.0])
 def test_a_bus_that_is_first_heard_with_a_bogus_stamp_is_none_the_worse(bogus_s: float) -> None:
     live = Live()
-    live.take((0, 0.1), (1, bogus_s))
+    assert live.take((1, bogus_s)) == [1]
     assert live.take((0, 0.1), (1, 0.2)) == [1.1, 1.2]
+
+
+def test_a_frame_that_is_a_little_late_is_of_the_latest_time_of_its_bus() -> None:
+    live = Live()
+    live.take((0, 0.5), (1, 0.6))
+    assert live.take((0, -0.7), (0, 0.2), (1, -0.1)) == [0.5, 1.2, 0.9]
 
 
 def test_frames_that_waited_and_adapters_a_little_off_are_left_as_they_are() -> None:
     live = Live()
-    late, ahead = -LATE_NS_MAX / S, AHEAD_NS_MAX / S
+    late, ahead = -WAITED_NS_MAX / S, AHEAD_NS_MAX / S
     live.take((0, 0.5))
     assert live.take((1, late), (0, 1 + ahead)) == [1 + late, 2 + ahead]
 

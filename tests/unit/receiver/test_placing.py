@@ -11,14 +11,16 @@ import pytest
 
 from agent.batch.codec import ClockReading, decode_batch
 from agent.cli import main
+from agent.model import Event, EventKind
 from agent.receiver.export import ExportSummary, export
 from agent.receiver.inventory import Inventory
 from agent.receiver.placing import DRIFT, RESOLUTION_NS, Placing
-from tests.unit.receiver.samples import MS, SECOND, START, batch, modes, steer, store
+from tests.unit.receiver.samples import CATALOG, MS, SECOND, START, batch, modes, steer, store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from agent.batch.codec import Batch
     from tests.unit.receiver.samples import Frame
 
 BOOT = bytes.fromhex("0e1b2c3d00004000800000000000abcd")
@@ -28,9 +30,11 @@ BOOTED = START
 """When the unit was booted: monotonic time 0."""
 
 
-def reading(at_ns: int, error_ns: int = 0, *, trusted: bool = False, boot: bytes = BOOT) -> ClockReading:
+def reading(
+    at_ns: int, error_ns: int = 0, *, trusted: bool = False, boot: bytes = BOOT, holds: bool = False
+) -> ClockReading:
     """At so many nanoseconds after boot, of a wall clock that is off by so many."""
-    return ClockReading(boot, BOOTED + at_ns + error_ns, at_ns, trusted)
+    return ClockReading(boot, BOOTED + at_ns + error_ns, at_ns, trusted, holds)
 
 
 def frames(at_ns: int, count: int, error_ns: int = 0, *, first: int = 0) -> list[Frame]:
@@ -106,6 +110,85 @@ def test_a_batch_that_was_read_after_the_clock_was_set_is_of_the_setting_before(
     _, lines = exported(tmp_path)
 
     assert times_ns(lines) == [n * 100 * MS for n in range(150)]
+
+
+def test_a_stamp_a_little_ahead_of_the_reading_does_not_put_a_batch_into_the_setting_before(tmp_path: Path) -> None:
+    store(tmp_path, 0, batch(0, frames(95 * SECOND, 1, 30 * SECOND), clock=reading(98 * SECOND, 30 * SECOND)))
+    store(tmp_path, 1, batch(1, frames(110 * SECOND, 1, first=1), clock=reading(110 * SECOND, trusted=True)))
+    both = frames(99 * SECOND, 1, 30 * SECOND, first=2) + frames(125 * SECOND, 1, first=3)
+    both += frames(130 * SECOND + 20 * MS, 1, first=4)
+    store(tmp_path, 2, batch(2, both, clock=reading(130 * SECOND)))
+
+    _, lines = exported(tmp_path)
+
+    assert times_ns(lines) == [95 * SECOND, 99 * SECOND, 110 * SECOND, 125 * SECOND, 130 * SECOND + 20 * MS]
+
+
+def placed(*batches: bytes) -> list[Batch]:
+    """As a receiver has them that has all of them."""
+    decoded, placing = [decode_batch(each, CATALOG) for each in batches], Placing()
+    for each in decoded:
+        placing.learn("car-1", each.clock)
+    return [placing.place(each).batch for each in decoded]
+
+
+@pytest.mark.parametrize("error_ns", [HOUR, -HOUR, 20 * SECOND, -20 * SECOND])
+def test_what_was_put_by_is_of_the_setting_whose_reading_holds_for_its_batch(error_ns: int) -> None:
+    wrong = reading(2 * HOUR, error_ns, holds=True)
+    right = reading(2 * HOUR + 10 * SECOND, trusted=True, holds=True)
+    put_by = frames(2 * HOUR + 5 * SECOND, 2) + frames(2 * HOUR - 10 * SECOND, 1) + frames(HOUR + SECOND, 1)
+    absent = Event(EventKind.ABSENT, BOOTED + 2 * HOUR - 30 * SECOND, "can0.STEER")
+    second = batch(1, put_by, clock=right, events=(absent,))
+    _, found = placed(batch(0, frames(2 * HOUR, 1, error_ns), clock=wrong), second)
+    assert found.groups[0].time_ns.tolist() == [time_ns for time_ns, *_ in put_by]
+    assert found.events == (absent,)
+
+
+@pytest.mark.parametrize("error_ns", [HOUR, -HOUR])
+@pytest.mark.parametrize("holds", [True, False])
+def test_events_are_placed_as_frames_are(error_ns: int, *, holds: bool) -> None:
+    told = tuple(Event(EventKind.BACK, BOOTED + error_ns + at * SECOND, "can0.STEER") for at in (7, 4, 9))
+    wrong = reading(10 * SECOND, error_ns, holds=holds)
+    first, _ = placed(
+        batch(0, frames(8 * SECOND, 1, error_ns), clock=wrong, events=told),
+        batch(1, frames(10 * SECOND, 1), clock=reading(11 * SECOND, trusted=True, holds=holds)),
+    )
+    assert [event.time_ns for event in first.events] == [BOOTED + at * SECOND for at in (7, 4, 9)]
+
+
+def test_what_an_earlier_version_had_put_by_is_not_of_before_the_boot() -> None:
+    put_by = frames(55 * SECOND, 1) + frames(45 * SECOND, 1) + frames(58 * SECOND, 1)
+    *_, found = placed(
+        batch(0, frames(0, 1, HOUR), clock=reading(10 * SECOND, HOUR)),
+        batch(1, frames(20 * SECOND, 1), clock=reading(20 * SECOND, trusted=True)),
+        batch(2, put_by, clock=reading(60 * SECOND, trusted=True)),
+    )
+    assert found.groups[0].time_ns.tolist() == [time_ns for time_ns, *_ in put_by]
+
+
+def test_events_of_two_settings_in_one_batch_are_told_apart_whatever_their_order() -> None:
+    at = {2: HOUR, 1: HOUR, 7: 0, 3: HOUR, 8: 0}
+    told = tuple(Event(EventKind.BACK, BOOTED + error + each * SECOND, "can0.STEER") for each, error in at.items())
+    _, second = placed(
+        batch(0, frames(0, 1, HOUR), clock=reading(5 * SECOND, HOUR)),
+        batch(1, frames(8 * SECOND, 1), clock=reading(10 * SECOND, trusted=True), events=told),
+    )
+    assert [event.time_ns for event in second.events] == [BOOTED + each * SECOND for each in at]
+
+
+def test_trusted_readings_that_no_drift_explains_say_each_what_was_right_by_it() -> None:
+    readings = [
+        reading(10 * SECOND, trusted=True),
+        reading(15 * SECOND),
+        reading(20 * SECOND, -HOUR),
+        reading(30 * SECOND, HOUR, trusted=True),
+    ]
+    batches = [
+        batch(number, frames(each.monotonic_ns - SECOND, 1, each.wall_ns - BOOTED - each.monotonic_ns), clock=each)
+        for number, each in enumerate(readings)
+    ]
+    times = [int(each.groups[0].time_ns[0]) - BOOTED for each in placed(*batches)]
+    assert times == [9 * SECOND, 14 * SECOND, 19 * SECOND + HOUR, 29 * SECOND + HOUR]
 
 
 def test_a_suspend_leaves_every_time_where_it_was(tmp_path: Path) -> None:
