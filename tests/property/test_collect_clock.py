@@ -96,7 +96,7 @@ cases = st.tuples(
 RIGHT = Unit((Set(0, 0, trusted=True),))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(cases)
 def test_what_arrives_is_what_would_have_with_a_clock_that_was_right_all_along(
     case: tuple[tuple[list[Frame], Unit], int, list[CollectConfig], list[TriggerConfig]],
