@@ -131,7 +131,7 @@ class BatchConfig(Section, frozen=True, kw_only=True):
     silence: Annotated[Duration, Within("1s", "1h")] = Duration.parse("5s")
     time_resolution: Annotated[Duration, Within("1us", "1s")] = Duration.parse("1ms")
     max_bytes: Annotated[Size, Within("1KiB", "120KiB")] = Size.parse("48KiB")  # AWS takes 128 KB, headers included
-    compression_level: Annotated[int, Within("1", "22")] = 10
+    compression_level: Annotated[int, Within("1", "22")] = 8
 
 
 class SpoolConfig(Section, frozen=True, kw_only=True):

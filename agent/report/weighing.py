@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agent.model import MessageDefinition
 
 WEIGHED_MAX = 60
-LEVEL = 10
+LEVEL = 8
 """zstd's; the default of `[batch] compression_level`."""
 _BITS_OF_BYTE = 8
 
