@@ -52,7 +52,7 @@ class Placement:
         if extent(length) > self._room.layout.segment_bytes:
             hint = "raise the spool's limit, or seal smaller batches"
             segment_bytes = self._room.layout.segment_bytes
-            stream = self._account.stream_of(record.sequence)
+            stream = self._account.stream_of(record.sequence).name
             log.error("batch_too_large", stream=stream, size_bytes=length, segment_bytes=segment_bytes, hint=hint)
             return False
         failures = 0
@@ -89,7 +89,7 @@ class Placement:
         self._account.save()
         if lost:
             hint = "the link was away for longer than the spool has room for: raise its limit, or keep less"
-            stream = self._account.stream_of(last)
+            stream = self._account.stream_of(last).name
             log.warning("batches_evicted", stream=stream, batches=len(lost), first=first, last=last, hint=hint)
 
     @property
