@@ -12,16 +12,12 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-import structlog
-
 from agent.health import Pulse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from agent.service import ServiceManager
-
-log = structlog.get_logger()
 
 CHANGE_MAX_S = 600.0
 EXTENSION_LOOKS = 3
@@ -62,9 +58,8 @@ class Change:
         look_s = self._manager.look_s
         while True:
             await self._going_on.wait()
-            if late_s := self._pulse.late_s():
-                hint = "the watchdog restarts the agent; nothing that was spooled is lost"
-                log.error("stage_stalled", stage=self._pulse.stage, late_s=round(late_s), hint=hint)
+            if self._pulse.late_s():
+                self._pulse.tell_late()
             else:
                 self._manager.extend(EXTENSION_LOOKS * look_s)
                 self._manager.alive()

@@ -297,8 +297,7 @@ async def _watch(
         spooled = await agent.worker.call(agent.storage.stats)  # the worker answers, or nobody is fed
         late = [pulse for pulse in (pipeline.pulse, agent.sender.pulse) if pulse.late_s()]
         for pulse in late:
-            hint = "the watchdog restarts the agent; nothing that was spooled is lost"
-            log.error("stage_stalled", stage=pulse.stage, late_s=round(pulse.late_s()), hint=hint)
+            pulse.tell_late()
         manager.status(status_line(buses.sources, buses.counters, spooled, agent.sender.state(), *cellular))
         if not late:
             manager.alive()

@@ -16,8 +16,12 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+import structlog
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = structlog.get_logger()
 
 
 class Pulse:
@@ -42,6 +46,11 @@ class Pulse:
     def end(self) -> None:
         """The stage has ended in good order: nothing more is to be expected."""
         self._due_s = math.inf
+
+    def tell_late(self) -> None:
+        """Log how late it is."""
+        hint = "the watchdog restarts the agent; nothing that was spooled is lost"
+        log.error("stage_stalled", stage=self.stage, late_s=round(self.late_s()), hint=hint)
 
     def late_s(self) -> float:
         """How long ago it should have moved on; 0 while it is in time."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.arrays import starts
 from agent.model import split_group_key
 
 if TYPE_CHECKING:
@@ -145,9 +146,7 @@ class View:
     def gather(self, columns: NDArray[np.int64]) -> Gathered:
         """The values of some columns."""
         counts = self.counts.take(columns)
-        begin = np.empty(len(columns) + 1, np.int64)
-        begin[0] = 0
-        counts.cumsum(out=begin[1:])
+        begin = starts(counts)
         place = np.arange(begin[-1])
         place += (self._start.take(columns) - begin[:-1]).repeat(counts)
         return Gathered(columns, begin, counts, place)

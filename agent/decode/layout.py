@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.arrays import starts
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -118,7 +120,7 @@ class Layout:
         signals = np.array([signal for each in carried for signal in each], np.int64)
         variant = np.repeat(np.arange(len(variants)), counts)
         columns, self.member_column = np.unique(slots << 16 | signals, return_inverse=True)
-        self.member_start = np.concatenate([[0], np.cumsum(np.array(counts, np.int64), dtype=np.int64)])
+        self.member_start = starts(counts)
         by_column = np.argsort(self.member_column, kind="stable")
         self.sources = variant[by_column]
         self.sources_start = np.searchsorted(self.member_column[by_column], np.arange(len(columns)))

@@ -3,8 +3,7 @@
 
 Promise: an `ERROR` is what ``canferry run`` refuses to start with, or, of `LOGIN`, what the broker refuses for a
 reason that waiting does not mend; a `WARNING` is what it lives with: it tries again, or does less than the
-configuration asks for. Every finding is one line that says what and where, with
-further lines as details.
+configuration asks for. Every finding is one line that says what and where, with further lines as details.
 
     definitions.py   DBC files, rules and triggers
     unit.py          configuration file, buses, modem, disk

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.arrays import starts
 from agent.batch.codec import Header, encode_batch
+from agent.config import BatchConfig
 from agent.model import SignalBlock, group_key
 
 if TYPE_CHECKING:
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from agent.model import MessageDefinition
 
 WEIGHED_MAX = 60
-LEVEL = 8
-"""zstd's; the default of `[batch] compression_level`."""
+LEVEL = BatchConfig().compression_level
+"""zstd's."""
 _BITS_OF_BYTE = 8
 
 
@@ -69,7 +71,7 @@ def _block(group: Group, messages: tuple[MessageDefinition, ...]) -> SignalBlock
         group.shape.astype(np.int32),
         np.zeros(len(columns), np.int32),
         np.array(list(columns), np.int32),
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        starts(lengths),
         np.concatenate([np.empty(0, np.uint64), *columns.values()]),
         np.array(
             [

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = 4096
+TRIED_ELSEWHERE = "another place is tried: look at the disk; a second failure ends the agent"
+"""What is said of a write that failed, once."""
 """Bytes: the file system's block, the cache's page. Writes begin and end on it, so nothing is read first."""
 
 _ZEROS = bytes(1 << 20)

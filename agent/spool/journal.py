@@ -58,7 +58,7 @@ from zlib import crc32
 import msgspec
 import structlog
 
-from agent.spool.disk import PAGE, Disk, naming, padded, read_around
+from agent.spool.disk import PAGE, TRIED_ELSEWHERE, Disk, naming, padded, read_around
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -250,9 +250,8 @@ class Journal:
                 except OSError as error:
                     if verify:
                         raise
-                    hint = "another place is tried: look at the disk; a second failure ends the agent"
                     about = {"path": str(self._path), "offset": offset}
-                    log.warning("journal_write_failed", **about, reason=error.strerror, hint=hint)
+                    log.warning("journal_write_failed", **about, reason=error.strerror, hint=TRIED_ELSEWHERE)
                     offset += length
                 else:
                     break

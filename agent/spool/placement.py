@@ -19,7 +19,7 @@ import structlog
 
 from agent.model import GapKind
 from agent.spool import retention
-from agent.spool.disk import naming
+from agent.spool.disk import TRIED_ELSEWHERE, naming
 from agent.spool.retention import Step
 from agent.spool.segment import Head, Segment, extent
 
@@ -71,9 +71,8 @@ class Placement:
                 if failures > 1:
                     with naming("write a record", segment.path):
                         raise
-                hint = "another place is tried: look at the disk; a second failure ends the agent"
                 about = {"path": str(segment.path), "offset": segment.end}
-                log.warning("write_failed", **about, reason=error.strerror, hint=hint)
+                log.warning("write_failed", **about, reason=error.strerror, hint=TRIED_ELSEWHERE)
             else:
                 return True
         return False

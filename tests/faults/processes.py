@@ -35,6 +35,29 @@ async def spawn(*arguments: str, log: Path, out: Path | None = None) -> asyncio.
         return await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, stdout=stdout, stderr=err)
 
 
+SIMULATED = f"""
+[vehicle]
+id = "{VEHICLE}"
+[[bus]]
+name = "car"
+interface = "simulator"
+[batch]
+interval = "500ms"
+[spool]
+path = "spool"
+min_free = "0B"
+journal_interval = "100ms"
+[mqtt]
+broker = "BROKER"
+[agent]
+shutdown_grace = "30s"
+[log]
+level = "debug"
+format = "json"
+"""
+"""A simulated car's configuration, but for the broker's address."""
+
+
 class Agent:
     """One vehicle's agent, started again and again. `lines` are those of the process at hand.
 

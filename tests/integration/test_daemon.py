@@ -18,7 +18,7 @@ from agent import daemon
 from agent.config import load_config
 from agent.model import GapKind
 from agent.storage import Storage
-from tests.faults.processes import VEHICLE, Agent, Receiver
+from tests.faults.processes import SIMULATED, Agent, Receiver
 from tests.integration.mosquitto import running
 from tests.unit.cellular.test_modem import ROAMING, ScriptedModem
 
@@ -29,26 +29,7 @@ if TYPE_CHECKING:
     from agent.config import Config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-CONFIG = f"""
-[vehicle]
-id = "{VEHICLE}"
-[[bus]]
-name = "car"
-interface = "simulator"
-[batch]
-interval = "500ms"
-[spool]
-path = "spool"
-min_free = "0B"
-journal_interval = "100ms"
-[mqtt]
-broker = "BROKER"
-[agent]
-shutdown_grace = "30s"
-[log]
-level = "debug"
-format = "json"
-"""
+
 OTHER_BUS = '[[bus]]\nname = "other"\ninterface = "simulator"\n[batch]'
 
 
@@ -95,7 +76,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ma
 async def service(folder: Path) -> AsyncIterator[tuple[Agent, Receiver]]:
     """An agent that is to be started, and the cloud."""
     async with running(folder / "broker") as broker, Receiver(folder).running(broker) as receiver:
-        agent = Agent(folder, CONFIG.replace("BROKER", broker.url()))
+        agent = Agent(folder, SIMULATED.replace("BROKER", broker.url()))
         try:
             yield agent, receiver
         finally:
@@ -211,7 +192,7 @@ class SlowStorage:
 @pytest.fixture
 async def ours(tmp_path: Path, manager: Manager) -> AsyncIterator[list[Exception]]:
     """An agent in this process, its signals included; what raises when it is read anew may be put into the list."""
-    (tmp_path / "agent.toml").write_text(CONFIG.replace("BROKER", "mqtt://127.0.0.1:9").replace('"30s"', '"0s"'))
+    (tmp_path / "agent.toml").write_text(SIMULATED.replace("BROKER", "mqtt://127.0.0.1:9").replace('"30s"', '"0s"'))
     config, wrong = load_config(tmp_path / "agent.toml"), list[Exception]()
 
     def reread() -> Config:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agent.model import EventKind
-from tests.faults.processes import VEHICLE, Agent, Receiver
+from tests.faults.processes import SIMULATED, Agent, Receiver
 from tests.integration.mosquitto import running
 
 if TYPE_CHECKING:
@@ -20,12 +20,7 @@ if TYPE_CHECKING:
     from agent.batch.codec import Batch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-CONFIG = f"""
-[vehicle]
-id = "{VEHICLE}"
-[[bus]]
-name = "car"
-interface = "simulator"
+CONFIG = f"""{SIMULATED}
 [[collect]]
 message = "ENGINE_SPEED"
 signal = "COUNTER"
@@ -38,19 +33,6 @@ when = "ENGINE_RPM > 0"
 before = "1s"
 after = "1h"
 record = "ENGINE_SPEED.ENGINE_RPM"
-[batch]
-interval = "500ms"
-[spool]
-path = "spool"
-min_free = "0B"
-journal_interval = "100ms"
-[mqtt]
-broker = "BROKER"
-[agent]
-shutdown_grace = "30s"
-[log]
-level = "debug"
-format = "json"
 """
 CYCLE_S = 0.01
 
