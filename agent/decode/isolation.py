@@ -7,14 +7,15 @@ in process leaves it 18 MB larger, or 115 MB with asammdf installed. In the chil
 needs it.
 
 The request goes to the child's standard input, the answer comes from its standard output, both pickled by this module.
-The child imports from the same places as its parent. A child that fails, or takes longer than `TIMEOUT_S`, is a
-`DatabaseError`.
+The child starts isolated, and imports from the same places as its parent: never from the folder that it happens to be
+started in, which may hold an ``agent.py`` or a ``numpy.py``. A child that fails, or takes longer than
+`TIMEOUT_S`, is a `DatabaseError`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import os
 import pickle
 import subprocess
 import sys
@@ -30,20 +31,20 @@ if TYPE_CHECKING:
     from agent.decode.report import LoadedDatabases
 
 TIMEOUT_S = 300.0
-_CHILD = "from agent.decode.isolation import serve; serve()"
+_CHILD = "import sys; sys.path[:] = sys.argv[1:]; from agent.decode.isolation import serve; serve()"
+_ROOT = str(Path(__file__).parents[2])
+"""Where this very package is imported from."""
 
 
 def load_in_child(files: Sequence[tuple[str, str]], settings: Mapping[str, J1939]) -> LoadedDatabases:
     """`load_here`, in a child process."""
-    paths = [path for path in sys.path if path and Path(path).exists()]
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _CHILD],
+            [sys.executable, "-I", "-c", _CHILD, *_import_paths()],
             input=pickle.dumps((list(files), dict(settings))),
             capture_output=True,
             check=False,
             timeout=TIMEOUT_S,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
     except subprocess.TimeoutExpired:
         raise DatabaseError(f"{_named(files)}: loading took longer than {TIMEOUT_S:.0f} s") from None
@@ -56,6 +57,15 @@ def load_in_child(files: Sequence[tuple[str, str]], settings: Mapping[str, J1939
     if isinstance(answer, str):
         raise DatabaseError(answer)
     return cast("LoadedDatabases", answer)
+
+
+def _import_paths() -> list[str]:
+    """Those of this process, but for the current folder, unless this package is imported from there."""
+    here = ""  # it may be gone
+    with contextlib.suppress(OSError):
+        here = str(Path.cwd())
+    paths = [path for path in sys.path if path == _ROOT or (Path(path).is_absolute() and path != here)]
+    return paths if _ROOT in paths else [*paths, _ROOT]
 
 
 def serve() -> None:
