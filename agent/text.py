@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text from outside (names, topics, reasons, file contents) made fit for a terminal, a log line or a table's cell.
 
-Promise: what `printable` gives is one line, moves no cursor, sets no colour, turns no writing direction, can be
-encoded as UTF-8, and has at most ``limit`` characters. What is no such character stays as it is, backslashes too: the
-result is for people, not to be read back. Cost: by ``limit``, not by the length of the text.
+Promise: what `printable` gives is one line, moves no cursor, sets no colour, turns no writing direction, can be encoded
+as UTF-8, and has at most ``limit`` characters. What is no such character stays as it is, backslashes too: the result is
+for people, not to be read back. Cost: by ``limit``, not by the length of the text. `printable_line` is for a line made
+of such texts and our own words. `printable_json` loses nothing: whoever parses the document gets the text as it was.
 """
 
 from __future__ import annotations
 
+import json
 import re
 
 LIMIT = 200
+LINE_LIMIT = 2000
+"""Of a whole line, which may hold several such texts and the way out."""
+ESCAPED_MAX = len(r"\U000e0001")
+"""Characters that one becomes at most."""
 ELLIPSIS = "…"
 _UNPRINTABLE = re.compile(
     "["
@@ -33,6 +39,16 @@ def printable(text: str, limit: int = LIMIT) -> str:
     return _cut(text, limit)
 
 
+def printable_line(text: str) -> str:
+    """A whole line likewise, of at most `LINE_LIMIT` characters."""
+    return printable(text, LINE_LIMIT)
+
+
+def printable_json(document: str) -> str:
+    """The same document; what is not to be printed is escaped as JSON does. Line breaks stay: strings have none."""
+    return document if document.isprintable() else _UNPRINTABLE.sub(_escape_in_json, document)
+
+
 def _cut(text: str, limit: int) -> str:
     """As many characters as have room before the ellipsis, none of their escapes cut in two."""
     shown = ""
@@ -49,3 +65,9 @@ def _escape(match: re.Match[str]) -> str:
     if match[0] in _SHORT:
         return _SHORT[match[0]]
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _escape_in_json(match: re.Match[str]) -> str:
+    if match[0] in "\n\r\t":  # between the values: within strings they are escaped already
+        return match[0]
+    return r"\u007f" if match[0] == "\x7f" else json.dumps(match[0])[1:-1]

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.cli.stdout import json_text
 from agent.errors import LogFileError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(args: Namespace) -> int:
         buses = ", ".join(f"{name} ({frames:,} frames)" for name, frames in found.items()) or "none"
         text = "no frame was decoded: is it the right DBC file for the right bus? The log's buses: "
         raise LogFileError(f"{args.log}: {text}{buses}")
-    print(json.dumps(figures) if args.json else "\n".join(_table(figures)))
+    print(json_text(figures) if args.json else "\n".join(_table(figures)))
     return 0
 
 

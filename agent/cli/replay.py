@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.playing import add_bus_arguments, play_onto, speed
 from agent.cli.progress import Progress
+from agent.cli.stdout import json_text, tell
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ def _buses_in(log: Path, channels: Mapping[str, int], config: Config, file: Path
 
 def _tell(text: str) -> None:
     if text:
-        print(f"canferry: {text}", file=sys.stderr)
+        tell(text)
 
 
 def _beside_the_agent(config: Config) -> Config:
@@ -188,7 +187,7 @@ def _answers(path: str) -> bool:
 def _print(counters: PackerCounters, refused: int, ignored: int, *, as_json: bool) -> None:
     summary = counters.as_dict() | {"lines_refused": refused, "frames_ignored": ignored}
     if as_json:
-        print(json.dumps(summary))
+        print(json_text(summary))
         return
     for key, value in summary.items():
         print(f"{key.replace('_', ' '):<16}{value:>14,}")

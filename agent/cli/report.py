@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from contextlib import ExitStack
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.progress import Progress
+from agent.cli.stdout import json_text, tell
 from agent.errors import ConfigError
+from agent.text import printable_line
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -92,15 +93,12 @@ def run(args: Namespace) -> int:
         "problems": [{"place": problem.place, "reason": problem.reason} for problem in found.problems],
     }
     if args.json:
-        print(json.dumps(summary))
+        print(json_text(summary))
     else:
         for problem in found.problems:
-            print(f"canferry: {problem}", file=sys.stderr)
-        print(
-            f"{args.html}: {found.frames:,} frames, {found.samples:,} samples, {len(found.gaps)} gaps; "
-            f"{len(content) / 1e6:.1f} MB",
-            file=sys.stderr,
-        )
+            tell(str(problem))
+        told = f"{found.frames:,} frames, {found.samples:,} samples, {len(found.gaps)} gaps"
+        print(printable_line(f"{args.html}: {told}; {len(content) / 1e6:.1f} MB"), file=sys.stderr)
     return 1 if found.problems else 0
 
 

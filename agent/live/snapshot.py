@@ -8,7 +8,11 @@ unless it is said that they begin anew at a reload. All of it is plain JSON on t
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+
+from agent.text import printable
 
 
 class BusFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,3 +184,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     network: tuple[str, ...] = ()
     late: dict[str, float] = {}
     said: tuple[Said, ...] = ()
+
+
+TEXT_MAX = 1000
+"""Of a reason with its advice; names are shorter."""
+
+
+def printable_snapshot(snapshot: Snapshot) -> Snapshot:
+    """The same for a person to read: its texts are fit for a terminal."""
+    return msgspec.convert(_printable(msgspec.to_builtins(snapshot)), Snapshot)
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _printable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(each) for each in value]
+    return printable(value, TEXT_MAX) if isinstance(value, str) else value

