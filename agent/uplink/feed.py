@@ -255,7 +255,7 @@ class Feed:
             options = self._owners.options_of(record)
             if not await self._deliver_catalog(link, lane, record, options):
                 return
-            topic = options.topic(options.batch)
+            topic = options.batch_topic(record.stream)
             began = time.monotonic()
             labels = options.labels("batch", f"{record.stream}/{record.sequence}")
             answer = await link.publish(topic, record.payload, labels=labels)

@@ -183,7 +183,8 @@ class MqttConnection(aiomqtt.Client):
         name, properties = self._alias(topic)
         if labels:
             properties = _labelled(properties or Properties(PacketTypes.PUBLISH), labels)  # type: ignore[no-untyped-call]
-        info = self._client.publish(name, payload, 1, retain and self.limits.retain, properties)
+        retain = retain and self.limits.retain and size <= (self.options.retained_bytes_max or size)
+        info = self._client.publish(name, payload, 1, retain, properties)
         if info.rc != MQTT_ERR_SUCCESS:
             self._lose(self._local_loss("it cannot be sent"))
             return self._lost_answer()
