@@ -25,6 +25,7 @@ from agent.batch.catalog import is_catalog
 from agent.clock import YEAR_2020_NS
 from agent.collect.classes import CLASSES, classes_in_use, lives_ns, rank_of
 from agent.spool import retention
+from agent.spool.continuity import Continuity
 from agent.spool.journal import Journal
 from agent.spool.room import Room
 from agent.spool.segment import SUFFIX, extent
@@ -51,8 +52,8 @@ class Storage:
     lives_ns: dict[Priority, int]
 
     @classmethod
-    def open(cls, config: Config) -> Storage:
-        """Open or make it."""
+    def open(cls, config: Config, boot_id: str = "") -> Storage:
+        """Open or make it; without a boot id each time begins other streams."""
         path = config.spool.path
         layout = layout_of(config)
         room = Room(layout, config.spool.min_free)
@@ -65,6 +66,7 @@ class Storage:
                     room=room,
                     urgency=rank_of(priority),
                     vehicle=config.vehicle.id,
+                    continuity=Continuity.of(path / priority, boot_id),
                 )
                 opened.callback(spool.close)
                 journal = Journal.open(_journal(path, priority), layout.journal_bytes)

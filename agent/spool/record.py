@@ -10,7 +10,9 @@ from dataclasses import dataclass
 class Record:
     """A spooled batch: its bytes, and what the spool knows of them without opening them.
 
+    sequence  the spool's own number for it
     vehicle   whose batch it is, "" where the spool was not told
+    base      the sequence whose number in the stream is 0
     """
 
     stream: str
@@ -21,6 +23,12 @@ class Record:
     end_ns: int
     frames: int
     vehicle: str = ""
+    base: int = 0
+
+    @property
+    def number(self) -> int:
+        """In its stream: the sequence number of the batch's id."""
+        return self.sequence - self.base
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,11 +54,15 @@ _DOCUMENT = _HEADER.size + 4
 
 
 class Stream(msgspec.Struct, frozen=True, array_like=True):
-    """A stream: its name, the first sequence given out in it, and whose batches they are, "" where nobody told."""
+    """A stream: its name, the first sequence given out in it, and whose batches they are, "" where nobody told.
+
+    base   the sequence whose number in the stream is 0; earlier versions counted on from the stream before, from 0
+    """
 
     name: str
     first: int
     vehicle: str = ""
+    base: int = 0
 
 
 class State(msgspec.Struct, frozen=True, array_like=True):

@@ -4,8 +4,9 @@
 Promises:
 - A record whose `append` returned is there after a power cut or kill -9 at any moment, until it is
   acknowledged, evicted or set aside. An append costs one `fdatasync`.
-- A sequence number names one batch for ever: it is never used again, not after everything was acknowledged,
-  not after a torn write, not after the directory was wiped (that begins a new stream).
+- A stream and a number name one batch for ever: it is never used again, not after everything was acknowledged,
+  not after a torn write, not after the directory was wiped, restored or copied (that begins a new stream, see
+  continuity.py). A stream's numbers begin at 0; the spool's own sequence numbers go on through all of its streams.
 - A flipped byte costs at most one record, which is logged and becomes a gap; the records around it are
   delivered.
 - Whatever goes missing becomes a gap, made last in one write with the decision that loses the data, and
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
+    from agent.spool.continuity import Continuity
+
 __all__ = ["Record", "Spool", "SpoolStats"]
 
 log = structlog.get_logger()
@@ -77,6 +80,7 @@ class Spool:
         vehicle: str,
         clock: Callable[[], float],
         disk: Disk,
+        continuity: Continuity | None,
     ) -> None:
         layout = room.layout
         self.directory = directory
@@ -84,19 +88,23 @@ class Spool:
         self._ack_delay_s = ack_delay_s
         self._clock = clock
         self._disk = disk
+        self._continuity = continuity
         self._unsaved_since = 0.0
         self._acknowledged_end_ns, self._acknowledged_s = 0, 0.0
         self._failure: SpoolError | None = None
         self._corrupt = Aside(disk, directory / "corrupt", layout.aside_bytes)
         self._refused = Aside(disk, directory / "refused", layout.aside_bytes)
         with contextlib.ExitStack() as files:
+            if continuity is not None:
+                files.callback(continuity.close)
             files.callback(disk.close, _locked(disk, directory))
             self._shelf = Shelf(disk, directory, layout.segment_bytes)
             files.callback(self._shelf.close)
             self._account = Account.open(disk, directory / "state", self._shelf)
             files.callback(self._account.file.close)
             self._placement = Placement(disk, directory, self._shelf, self._account, room)
-            recover(self._account, self._corrupt, _stream_name(name), vehicle)
+            recover(self._account, self._corrupt, _stream_name(name), vehicle, continuity)
+            self._record_continuity()
             for aside in (self._corrupt, self._refused):
                 aside.trim()
             room.let(self._placement, urgency)
@@ -119,9 +127,11 @@ class Spool:
         vehicle: str = "",
         clock: Callable[[], float] = time.monotonic,
         disk: Disk | None = None,
+        continuity: Continuity | None = None,
     ) -> Self:
         """Open or make the spool in `directory`; `name` (else the directory's) begins the stream's, and what is
-        appended is of `vehicle`.
+        appended is of `vehicle`. The stream goes on where `continuity` proves that it may; without one the caller
+        vouches for that.
 
         `room` is shared with other spools, opened in the order of their `urgency`; segments and free bytes are its.
         """
@@ -140,17 +150,23 @@ class Spool:
                 vehicle=vehicle,
                 clock=clock,
                 disk=disk,
+                continuity=continuity,
             )
 
     @property
     def stream(self) -> str:
-        """The stream's name, made once when the directory was, and anew where the vehicle is another one."""
+        """The stream's name, made with the directory, and anew with each boot or vehicle, see recovery.py."""
         return self._account.streams[-1].name
 
     @property
     def next_sequence(self) -> int:
         """The number that the next batch gets; none was ever given out twice."""
         return self._account.next_sequence
+
+    @property
+    def next_number(self) -> int:
+        """What that is called in its stream, and in the batch's id: each stream is numbered from 0."""
+        return self._account.number_of(self._account.next_sequence)
 
     @property
     def unsealed_sequence(self) -> int:
@@ -175,7 +191,8 @@ class Spool:
         if len(catalog) > NAME_BYTES_MAX or not catalog.isascii():
             raise ValueError(f"catalog {catalog!r}: at most {NAME_BYTES_MAX} ASCII characters")
         stream = self._account.streams[-1]
-        record = Record(stream.name, self.next_sequence, payload, catalog, begin_ns, end_ns, frames, stream.vehicle)
+        about = (begin_ns, end_ns, frames, stream.vehicle, stream.base)
+        record = Record(stream.name, self.next_sequence, payload, catalog, *about)
         with self._guarded("append"):
             if gaps:
                 self._account.ledger.carry(gaps, record.sequence)
@@ -184,11 +201,13 @@ class Spool:
                 self._account.drop(record, "no room: dropped when it was sealed")
                 self._account.save()
                 hint = "the disk is full of other things: free some room"
-                log.error("batch_dropped", stream=self.stream, sequence=record.sequence, hint=hint)
+                log.error("batch_dropped", stream=self.stream, sequence=record.number, hint=hint)
+                self._record_continuity()
                 return None
             self._account.give_out(record.sequence)
             self._account.counts.appended_records += 1
             self._account.payload_bytes += len(payload)
+            self._record_continuity()
             self._save_if_due()
         return record
 
@@ -228,8 +247,9 @@ class Spool:
                 self._account.save()
                 return None
         head, payload = content
-        vehicle = self._account.stream_of(sequence).vehicle
-        return Record(head.stream, sequence, payload, head.catalog, head.begin_ns, head.end_ns, head.frames, vehicle)
+        stream = self._account.stream_of(sequence)
+        about = (head.begin_ns, head.end_ns, head.frames, stream.vehicle, stream.base)
+        return Record(head.stream, sequence, payload, head.catalog, *about)
 
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle there are."""
@@ -268,7 +288,7 @@ class Spool:
             self._account.counts.refused_records += 1
             self._account.save()
         hint = "it lies in refused/, the cloud is told; the others go on"
-        name = {"stream": self._account.stream_of(sequence).name, "sequence": sequence}
+        name = {"stream": self._account.stream_of(sequence).name, "sequence": self._account.number_of(sequence)}
         log.warning("batch_refused", **name, reason=reason, hint=hint)
 
     def expire(self, before_ns: int, since_ns: int) -> None:
@@ -336,6 +356,10 @@ class Spool:
             if found not in done:
                 yield found
             sequence = found + 1
+
+    def _record_continuity(self) -> None:
+        if self._continuity is not None:
+            self._continuity.record(self.stream, self.next_number)
 
     def _save_if_due(self) -> None:
         unsaved = self._account.unsaved
