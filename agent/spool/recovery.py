@@ -26,14 +26,20 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.model import Gap, GapKind
+from agent.spool import segment as segments
+from agent.spool import state as states
 from agent.spool.account import STREAMS_MAX, Account, gaps_between
 from agent.spool.ledger import PENDING
 from agent.spool.sequences import SequenceSet
 from agent.spool.state import Stream
+from agent.spool.version import refusal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.spool.aside import Aside
     from agent.spool.continuity import Continuity, Left
+    from agent.spool.disk import Disk
 
 log = structlog.get_logger()
 
@@ -60,6 +66,18 @@ def recover(
     _return_gaps(account)
     _choose_stream(account, fresh_stream, vehicle, continuity)
     account.save()
+
+
+def refuse_other_versions(disk: Disk, directory: Path) -> None:
+    """Raise SpoolVersionError where another version has written what is in the folder."""
+    for name in disk.names(directory):
+        version = None
+        if name == "state":
+            version = states.foreign_version(disk, directory / name)
+        elif name.endswith(segments.SUFFIX):
+            version = segments.foreign_version(disk, directory / name)
+        if version is not None:
+            raise refusal(directory / name, version)
 
 
 def _begin_stream(account: Account, fresh_stream: str) -> None:

@@ -45,7 +45,7 @@ from agent.spool.aside import Aside
 from agent.spool.disk import Disk, naming
 from agent.spool.placement import Placement
 from agent.spool.record import Record, SpoolStats
-from agent.spool.recovery import recover, set_aside_corrupt
+from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt
 from agent.spool.room import Room
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.shelf import Shelf
@@ -98,6 +98,7 @@ class Spool:
             if continuity is not None:
                 files.callback(continuity.close)
             files.callback(disk.close, _locked(disk, directory))
+            refuse_other_versions(disk, directory)
             self._shelf = Shelf(disk, directory, layout.segment_bytes)
             files.callback(self._shelf.close)
             self._account = Account.open(disk, directory / "state", self._shelf)
@@ -132,6 +133,8 @@ class Spool:
         """Open or make the spool in `directory`; `name` (else the directory's) begins the stream's, and what is
         appended is of `vehicle`. The stream goes on where `continuity` proves that it may; without one the caller
         vouches for that.
+
+        Raises SpoolVersionError where another version has written it; nothing is changed then.
 
         `room` is shared with other spools, opened in the order of their `urgency`; segments and free bytes are its.
         """
