@@ -94,6 +94,13 @@ class Storage:
         """Of these."""
         return sum(stats.payload_bytes for stats in self.stats().values())
 
+    def keep_in_place(self) -> None:
+        """Put back what somebody has deleted, moved or replaced beneath the agent; to be done now and then."""
+        for vault in self.vaults.values():
+            vault.spool.keep_in_place()
+            vault.journal.keep_in_place()
+        self.shelf.keep_in_place()
+
     def expire(self, clock: Clock) -> None:
         """Give up what is past its time to live."""
         if self.lives_ns and clock.wall_trusted():

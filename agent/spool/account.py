@@ -43,6 +43,7 @@ class Counts:
     corrupt_records: int = 0
     refused_records: int = 0
     acknowledged_records: int = 0
+    put_back_files: int = 0
 
     def items(self) -> dict[str, int]:
         """By name."""

@@ -197,6 +197,7 @@ class Journal:
         """Keep a part of the batch to be sealed as `sequence`; durable on return. False: full, seal now."""
         if not self._started:
             self.start()
+        self.keep_in_place()
         kept_free = _extent(self._appended_bytes + len(payload))
         limit = min(PAGE + (self._size - PAGE) * 3 // 4, self._size - kept_free)
         place = self._put(_RECORD_MAGIC, self._epoch, sequence, self._index, payload, self._end, limit)
@@ -228,6 +229,16 @@ class Journal:
         self._index = self._appended_bytes = 0
         self._begin = self._end = PAGE
         self.is_replaced = False
+
+    def keep_in_place(self) -> None:
+        """Put the file back where somebody has deleted, moved or replaced it; done at each `append`."""
+        if not self._disk.is_in_place(self._file, self._path):
+            with naming("put the journal back", self._path):
+                self._disk.make_directory(self._path.parent)
+                self._disk.put_back(self._file, self._path)
+                self._disk.sync_directory(self._path.parent)
+            hint = "it was written anew, and nothing of it is lost: find out who deletes or moves it"
+            log.error("journal_deleted", path=str(self._path), hint=hint)
 
     def close(self, *, clean: bool = False) -> None:
         """Close; `clean` says that no batch is open any more: the next start reports no interruption."""

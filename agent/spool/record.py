@@ -40,6 +40,7 @@ class SpoolStats:
     disk_bytes, limit_bytes     in segment files, and what all files together may take
     gaps                        recorded and not yet acknowledged
     …_records                   events since the spool was opened
+    put_back_files              that somebody had deleted or moved, and that were written anew
     acknowledged_end_ns         when the latest of the acknowledged ones ends, 0 where none was since then
     acknowledged_s              when the last of them was, by the spool's clock
     bytes_written, syncs        asked of the file system, by everything in this directory
@@ -59,5 +60,6 @@ class SpoolStats:
     bytes_written: int
     syncs: int
     acknowledged_records: int = 0
+    put_back_files: int = 0
     acknowledged_end_ns: int = 0
     acknowledged_s: float = 0.0

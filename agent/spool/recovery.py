@@ -21,6 +21,8 @@ Payloads are not read here, but for the newest record's: opening costs one small
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING
 
 import structlog
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _ENDED = "another stream has begun"
+_REPLACED = "the spool was put back, copied or deleted: what the open batch held that it does not know of"
 _CORRUPT = "it is lost, the cloud is told: look at the disk"
 
 
@@ -78,6 +81,12 @@ def refuse_other_versions(disk: Disk, directory: Path) -> None:
             version = segments.foreign_version(disk, directory / name)
         if version is not None:
             raise refusal(directory / name, version)
+
+
+def stream_name(name: str) -> str:
+    """A name for another stream, which begins with this."""
+    safe = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[:19] or "stream"
+    return f"{safe}-{os.urandom(6).hex()}"
 
 
 def _begin_stream(account: Account, fresh_stream: str) -> None:
@@ -140,6 +149,7 @@ def _tell_ended(account: Account, left: Left | None) -> None:
         account.ledger.add(gap)
         if left is not None and left.stream == stream:
             hint = "it was put back, copied or deleted while no agent ran: another stream begins, the cloud is told"
+            account.ledger.add(Gap(GapKind.INTERRUPTED, detail=_REPLACED))
             log.warning("spool_replaced", stream=stream, batches=numbers, hint=hint)
 
 

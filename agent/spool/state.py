@@ -114,6 +114,11 @@ class StateFile:
             self._verify(generation, copy)
         self._generation, self.state = generation, state
 
+    @property
+    def file(self) -> int:
+        """The open file."""
+        return self._file
+
     def close(self) -> None:
         """Close without saving."""
         self._disk.close(self._file)

@@ -9,6 +9,7 @@ Promises:
   continuity.py). A stream's numbers begin at 0; the spool's own sequence numbers go on through all of its streams.
 - A flipped byte costs at most one record, which is logged and becomes a gap; the records around it are
   delivered.
+- Whoever deletes or moves the directory beneath an open spool takes nothing from it: its files are put back.
 - Whatever goes missing becomes a gap, made last in one write with the decision that loses the data, and
   before the data is deleted. Gaps stay until a batch that carries them is acknowledged.
 - All files together stay within `limit_bytes`; the oldest segment is evicted when there is no other way. Spools
@@ -30,8 +31,6 @@ Limits: one thread, one process (a lock sees to that), payloads up to one segmen
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -43,9 +42,10 @@ from agent.spool import retention
 from agent.spool.account import Account
 from agent.spool.aside import Aside
 from agent.spool.disk import Disk, naming
+from agent.spool.in_place import put_back
 from agent.spool.placement import Placement
 from agent.spool.record import Record, SpoolStats
-from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt
+from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt, stream_name
 from agent.spool.room import Room
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.shelf import Shelf
@@ -97,14 +97,15 @@ class Spool:
         with contextlib.ExitStack() as files:
             if continuity is not None:
                 files.callback(continuity.close)
-            files.callback(disk.close, _locked(disk, directory))
+            self._lock = _locked(disk, directory)
+            files.callback(disk.close, self._lock)
             refuse_other_versions(disk, directory)
             self._shelf = Shelf(disk, directory, layout.segment_bytes)
             files.callback(self._shelf.close)
             self._account = Account.open(disk, directory / "state", self._shelf)
             files.callback(self._account.file.close)
             self._placement = Placement(disk, directory, self._shelf, self._account, room)
-            recover(self._account, self._corrupt, _stream_name(name), vehicle, continuity)
+            recover(self._account, self._corrupt, stream_name(name), vehicle, continuity)
             self._record_continuity()
             for aside in (self._corrupt, self._refused):
                 aside.trim()
@@ -196,6 +197,7 @@ class Spool:
         stream = self._account.streams[-1]
         about = (begin_ns, end_ns, frames, stream.vehicle, stream.base)
         record = Record(stream.name, self.next_sequence, payload, catalog, *about)
+        self.keep_in_place()
         with self._guarded("append"):
             if gaps:
                 self._account.ledger.carry(gaps, record.sequence)
@@ -319,6 +321,18 @@ class Spool:
             if self._account.changed:
                 self._account.save()
 
+    def keep_in_place(self) -> None:
+        """Put back what somebody has deleted, moved or replaced beneath this spool, from what it has open; done before
+        each append, so that none goes into nothing, and to be done now and then."""
+        with self._guarded("put back what was deleted"):
+            state = self._account.file
+            files = [(state.file, state.path), *self._shelf.files()]
+            found = put_back(self._disk, self.directory, self._lock, files)
+        if found:
+            self._account.counts.put_back_files += found
+            hint = "its files were written anew, and nothing that waits is lost: find out who deletes or moves them"
+            log.error("spool_deleted", stream=self.stream, path=str(self.directory), files=found, hint=hint)
+
     def stats(self) -> SpoolStats:
         """What is held and what was done."""
         oldest = next(self._live(0), -1)
@@ -389,8 +403,3 @@ def _locked(disk: Disk, directory: Path) -> int:
         raise SpoolError(
             f"{directory}: another process has this spool open: stop it first (systemctl stop canferry)"
         ) from error
-
-
-def _stream_name(name: str) -> str:
-    safe = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[:19] or "stream"
-    return f"{safe}-{os.urandom(6).hex()}"
