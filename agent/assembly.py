@@ -334,7 +334,7 @@ async def open_agent(
     """
     worker = Worker()
     try:
-        storage = await worker.call(Storage.open, config)
+        storage = await worker.call(Storage.open, config, clock.boot_id())
         clean = False
         try:
             packer = make_packer(config, decoding, storage.vaults, clock, counters, heard, collector)

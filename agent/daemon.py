@@ -294,6 +294,7 @@ async def _watch(
 ) -> None:
     """Tell the service manager how it goes, and feed its watchdog while it goes well."""
     while True:
+        await agent.worker.call(agent.storage.keep_in_place)
         spooled = await agent.worker.call(agent.storage.stats)  # the worker answers, or nobody is fed
         late = [pulse for pulse in (pipeline.pulse, agent.sender.pulse) if pulse.late_s()]
         for pulse in late:

@@ -221,6 +221,7 @@ class Figures:
                     dropped=held.dropped_records,
                     corrupt=held.corrupt_records,
                     refused=held.refused_records,
+                    put_back=held.put_back_files,
                     samples=self.counters.of(name).samples,
                     sealed_bytes=self.counters.of(name).batch_bytes,
                     acknowledged=held.acknowledged_records,

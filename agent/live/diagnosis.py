@@ -287,6 +287,10 @@ def _of_spool(spool: SpoolFigures) -> Iterator[Finding]:
         if each.corrupt:
             cause = f"{each.corrupt} batches were damaged on disk and set aside"
             yield Finding("spool_damaged", WARNING, each.name, cause, "look at the disk: smartctl, dmesg")
+        if each.put_back:
+            cause = f"{each.put_back} files of the spool were deleted or moved beneath the agent, and written anew"
+            move = f"find out who deletes or moves what is in {spool.path}; nothing that waits is lost yet"
+            yield Finding("spool_deleted", ERROR, each.name, cause, move)
 
 
 def _said_of(bus: BusFigures, said: tuple[Said, ...]) -> Said | None:

@@ -61,6 +61,7 @@ class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
     oldest_ns             when the oldest of them begins
     evicted, dropped      gone without having been sent: the oldest for want of room or past their time, or the newest
     corrupt, refused      set aside: damaged on disk, or never to be taken by the broker
+    put_back              files that somebody has deleted or moved beneath the agent, and that were written anew
     samples, sealed_bytes   kept, and what they took in sealed batches, since the start
     acknowledged          taken by the broker since the start; acknowledged_ns when the last of them was, and
     acknowledged_end_ns   when the latest of them ends: what came later, and before that, may still be waiting
@@ -74,6 +75,7 @@ class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     corrupt: int = 0
     refused: int = 0
+    put_back: int = 0
     samples: int = 0
     sealed_bytes: int = 0
     acknowledged: int = 0

@@ -66,6 +66,7 @@ def test_the_service_runs_what_the_command_line_expects(service: configparser.Ra
 def test_the_service_makes_the_place_of_the_socket_for_the_group(service: configparser.RawConfigParser) -> None:
     assert Path(AgentConfig().socket).parent == Path("/run") / service["Service"]["RuntimeDirectory"]
     assert service["Service"]["RuntimeDirectoryMode"] == "0750"
+    assert service["Service"]["RuntimeDirectoryPreserve"] == "yes", "each restart would begin another stream"
 
 
 def test_the_service_tells_the_agent_which_boot_it_is() -> None:

@@ -74,6 +74,7 @@ CAUSES: list[tuple[str, Level, dict[str, Any]]] = [
     ("spool_evicting", Level.WARNING, {"normal_evicted": 3}),
     ("batches_refused", Level.ERROR, {"normal_refused": 1}),
     ("spool_damaged", Level.WARNING, {"normal_corrupt": 1}),
+    ("spool_deleted", Level.ERROR, {"normal_put_back": 3}),
     ("clock_wrong", Level.ERROR, {"time_ns": 86_400 * 10**9}),
     ("clock_not_synchronised", Level.NOTE, {"clock_trusted": False}),
     ("data_plan_holds_back", Level.WARNING, {"link_held_s": 60.0, "network": ("data plan 20.0MiB of 20.0MiB",)}),

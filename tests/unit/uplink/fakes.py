@@ -30,6 +30,10 @@ class StoredBatch:
     catalog: str = ""
     vehicle: str = ""
 
+    @property
+    def number(self) -> int:
+        return self.sequence
+
 
 class MemoryQueue:
     """A spool without a disk."""
