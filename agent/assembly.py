@@ -35,7 +35,9 @@ from agent.settings import data_plan, mqtt_options, sender_options, stream_setti
 from agent.storage import Storage
 from agent.stream import Stream
 from agent.takeover import take_over
+from agent.uplink import brokers
 from agent.uplink.allowance import UNLIMITED
+from agent.uplink.brokers import BrokerMemory
 from agent.uplink.link import MqttTransport
 from agent.uplink.sender import Sender
 
@@ -335,11 +337,12 @@ async def open_agent(
     worker = Worker()
     try:
         storage = await worker.call(Storage.open, config, clock.boot_id())
+        memory = await worker.call(BrokerMemory, config.spool.path / brokers.FILE)
         clean = False
         try:
             packer = make_packer(config, decoding, storage.vaults, clock, counters, heard, collector)
             sender = Sender(
-                MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation),
+                MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation, memory),
                 storage.spools,
                 storage.shelf,
                 worker.call,

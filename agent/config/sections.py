@@ -169,7 +169,8 @@ class MqttConfig(Section, frozen=True, kw_only=True):
                       (1883); required
     profile           the kind of endpoint: "generic", "azure-iot-hub", "azure-event-grid" or "aws-iot-core";
                       sets what that kind wants, and refuses what it does not take
-    version           MQTT version: "5", "3.1.1", or "auto": 5, and 3.1.1 where the broker refuses that
+    version           MQTT version: "5", "3.1.1", or "auto": 5, and 3.1.1 where the broker's answer refuses that and
+                      it has never spoken 5; in 3.1.1 it cannot tell that it refuses a batch
     client_id         the name of the connection, one a vehicle; the vehicle's id unless given
     username          for brokers that ask for one
     password_file     a file whose first line is the password; read at each connection

@@ -108,6 +108,9 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     next_try_s          when sending is tried again, counted from when that was decided
     links               connections that came up
     certificate_ends_ns when the vehicle's own certificate expires, 0 where there is none or it cannot be read
+    version             of MQTT, as the latest link spoke it; "" before the first
+    version_asked       as configured, or as the profile wants it: "auto", "5" or "3.1.1"
+    refusals_silent     in the version that is spoken nobody can tell whether the broker refuses a batch
     held_s              the data plan holds back what is not critical, and is asked again after so long
     """
 
@@ -124,6 +127,9 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_bytes: int = 0
     refused: int = 0
     certificate_ends_ns: int = 0
+    version: str = ""
+    version_asked: str = ""
+    refusals_silent: bool = False
     held_s: float = 0.0
 
 

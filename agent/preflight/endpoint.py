@@ -12,6 +12,7 @@ from agent.errors import ConfigError, DatabaseError
 from agent.preflight.finding import Finding, Level, looked_at, user
 from agent.uplink.certificate import expiry_s
 from agent.uplink.dialing import control_congestion
+from agent.uplink.transport import UNTOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,6 +45,8 @@ def check_endpoint(config: Config) -> Iterator[Finding]:
 
     errors = [Finding(Level.ERROR, key, text) for key, text in profiles.broken(config)]
     yield from errors
+    if config.mqtt is not None and profiles.PROFILES[config.mqtt.profile].hides_refusals(config.mqtt.version):
+        yield Finding(Level.WARNING, "mqtt.version", f'"3.1.1" is asked for: {UNTOLD}')
     if config.mqtt is not None and config.mqtt.profile != profiles.GENERIC.name and not errors:
         profile = profiles.PROFILES[config.mqtt.profile]
         topics = profile.topics_of(config.mqtt)

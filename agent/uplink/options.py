@@ -21,7 +21,7 @@ SCHEMES = {"mqtt": (False, 1883), "mqtts": (True, 8883)}
 class MqttOptions:
     """One broker and one client.
 
-    version                MQTT version; "auto" tries 5, then 3.1.1 where the broker refuses 5
+    version                MQTT version; "auto" tries 5, then 3.1.1 where the broker's CONNACK refuses 5
     password_file          its first line; read at every connection, so that a new secret needs no restart
     ca                     PEM file of the authorities to trust; None: the system's
     certificate, key       the client's own, PEM; read at every connection

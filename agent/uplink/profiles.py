@@ -123,6 +123,10 @@ class Profile:
         """The MQTT version to speak: nobody has to find out what is written in the endpoint's documentation."""
         return self.versions[0] if mqtt.version == "auto" and self.source else mqtt.version
 
+    def hides_refusals(self, version: str) -> bool:
+        """Whether it may acknowledge what it does not take: in 3.1.1 it has to, or to close the connection over it."""
+        return version == "3.1.1" and not self.closes_over
+
 
 _EVENTS = "devices/{client}/messages/events/kind="
 """The topic ends in a property bag, URL-encoded: what it says becomes application properties of the message."""
