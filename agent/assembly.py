@@ -194,7 +194,7 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
         RuleBook.of(config.collect),
         home_class(config.collect, config.triggers),
         [Trigger.of(trigger, directory, armed=not reloaded) for trigger in config.triggers],
-        lambda frames: decoder.decode(frames).signals,
+        decoder.decode_again,
         config.agent.ring,
         config.batch.max_bytes,
         guards,

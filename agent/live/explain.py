@@ -246,8 +246,10 @@ class _Explainer:
 
     def _recording(self, message: MessageDefinition) -> Iterator[TriggerConfig]:
         for trigger in self._definitions.triggers:
-            match = SignalPatterns(trigger.record).match
-            if any(match(message.bus, message.name, signal.name) for signal in message.signals):
+            record = SignalPatterns(trigger.record)
+            if any(
+                self._book.lets_record(record, message.bus, message.name, signal.name) for signal in message.signals
+            ):
                 yield trigger
 
     def _near(self, bus: int, can_id: int) -> Iterator[str]:
