@@ -78,10 +78,8 @@ class Decoding:
     content: bytes
 
 
-def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
+def load_decoding(config: Config) -> Decoding:
     """Load and compile the DBC files; problems within them are logged.
-
-    cache   a folder where loaded definitions are kept for the next start
 
     Raises:
         DatabaseError: a file of the command line cannot be read.
@@ -89,7 +87,7 @@ def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
 
     """
     try:
-        return _load_decoding(config, cache)
+        return _load_decoding(config)
     except DatabaseError as error:
         if not config.file:
             raise
@@ -102,9 +100,9 @@ def _key_of(config: Config, error: str) -> str:
     return next(keys, "bus.dbc")
 
 
-def _load_decoding(config: Config, cache: Path | None) -> Decoding:
+def _load_decoding(config: Config) -> Decoding:
     files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
-    loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses}, cache=cache)
+    loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses})
     for report in loaded.files:
         log.info(
             "dbc_loaded",

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from agent.model import MessageDefinition  # noqa: TC001  msgspec reads the annotations when definitions are cached
+if TYPE_CHECKING:
+    from agent.model import MessageDefinition
 
 
 class Severity(enum.StrEnum):

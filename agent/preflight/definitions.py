@@ -15,7 +15,6 @@ from agent.decode.loading import load_databases
 from agent.decode.report import FileReport, LoadedDatabases, Severity
 from agent.errors import DatabaseError
 from agent.preflight.finding import Finding, Level
-from agent.sources.canlib import python_can
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,8 +47,7 @@ def check_databases(
 
 
 def _load(files: Sequence[tuple[str, Path]], j1939: Mapping[str, bool | str] | None) -> LoadedDatabases:
-    python_can()  # before cantools imports it with all that it can do
-    return load_databases(files, j1939=dict(j1939 or {}), isolated=False)  # type: ignore[arg-type]
+    return load_databases(files, j1939=dict(j1939 or {}))  # type: ignore[arg-type]
 
 
 def _refused(bus: str, file: Path, error: DatabaseError) -> Finding:
