@@ -27,7 +27,7 @@ import structlog
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.collect.classes import home_class
 from agent.decode.decoder import Decoder
-from agent.decode.loading import load_databases
+from agent.decode.loading import load_buses
 from agent.decode.plan import Plan
 from agent.errors import DatabaseError
 from agent.packer import Packer, PackerCounters
@@ -101,8 +101,7 @@ def _key_of(config: Config, error: str) -> str:
 
 
 def _load_decoding(config: Config) -> Decoding:
-    files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
-    loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses})
+    loaded = load_buses(config.buses)
     for report in loaded.files:
         log.info(
             "dbc_loaded",

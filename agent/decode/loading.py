@@ -10,12 +10,12 @@ at all, or is no DBC file, raises `DatabaseError`.
     parsing.py     sound statements to definitions
     report.py      problems and reports
 
-A file's suffix says which loader takes it (`LOADERS`); one that no loader names is read as a DBC file.
+A file's suffix says which loader takes it (`_LOADERS`); one that has no loader is read as a DBC file.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from agent.decode.files import read_text
@@ -27,30 +27,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from agent.config import BusConfig
     from agent.model import MessageDefinition
+
+    _Loaded = tuple[FileReport, list[tuple[int, MessageDefinition]]]
+    """A file's report and its messages, each with its line."""
 
 J1939 = bool | Literal["auto"]
 """Match 29-bit ids by PGN: all, none, or as each file says of itself."""
 
 
+def load_buses(buses: Sequence[BusConfig]) -> LoadedDatabases:
+    """The definitions of the DBC files of these buses, read as their sections say; raises DatabaseError."""
+    return load_databases(
+        [(bus.name, path) for bus in buses for path in bus.dbc],
+        j1939={bus.name: bus.j1939 for bus in buses},
+        encodings={bus.name: bus.dbc_encoding for bus in buses},
+    )
+
+
 def load_databases(
-    files: Sequence[tuple[str, Path]], *, j1939: J1939 | Mapping[str, J1939] = "auto"
+    files: Sequence[tuple[str, Path]],
+    *,
+    j1939: J1939 | Mapping[str, J1939] = "auto",
+    encodings: Mapping[str, str] | None = None,
 ) -> LoadedDatabases:
     """The definitions of all files.
 
     Args:
         files: (bus name, path), the earlier first where two files of a bus declare one id.
         j1939: for all buses, or by bus name ("auto" where a bus is missing).
+        encodings: of the files of a bus, by its name, as `encodings.CODECS` has them; found where a bus is missing.
 
     Raises:
         DatabaseError: a file cannot be read, or is no DBC file.
 
     """
-    settings = {bus: j1939 if isinstance(j1939, bool | str) else j1939.get(bus, "auto") for bus, _ in files}
+    encodings = encodings or {}
+    settings = {
+        bus: _Settings(j1939 if isinstance(j1939, bool | str) else j1939.get(bus, "auto"), encodings.get(bus, "auto"))
+        for bus, _ in files
+    }
     buses = {bus: _Bus() for bus, _ in files}
     reports = []
     for bus, path in files:
-        load = LOADERS.get(path.suffix.lower(), _load_dbc)
+        load = _LOADERS.get(path.suffix.lower(), _load_dbc)
         report, messages = load(bus, path, settings[bus])
         reports.append(_merge(report, messages, buses[bus]))
     return LoadedDatabases(
@@ -58,23 +79,28 @@ def load_databases(
     )
 
 
-def _load_dbc(bus: str, path: Path, j1939: J1939) -> tuple[FileReport, list[tuple[int, MessageDefinition]]]:
-    """One file's report and its messages, each with its line."""
+def _load_dbc(bus: str, path: Path, settings: _Settings) -> _Loaded:
+    """A DBC file."""
     file = str(path)
-    text, encoding, line = read_text(path)
-    messages, problems = parse(bus, file, text, j1939)
-    if line:
-        reason = f"text that is not UTF-8, the file is read as {encoding}"
-        problems.append(Problem(file, line, reason, Severity.NOTE, Subject.FILE))
+    decoded = read_text(path, settings.encoding)
+    messages, problems = parse(bus, file, decoded.text, settings.j1939)
+    if decoded.line:
+        problems.append(Problem(file, decoded.line, decoded.reason, Severity.NOTE, Subject.FILE))
         problems.sort(key=lambda problem: problem.line)
     signals = sum(len(message.signals) for _, message in messages)
-    return FileReport(bus, file, len(messages), signals, encoding, tuple(problems)), messages
+    return FileReport(bus, file, len(messages), signals, decoded.encoding, tuple(problems)), messages
 
 
-LOADERS: dict[str, Callable[[str, Path, J1939], tuple[FileReport, list[tuple[int, MessageDefinition]]]]] = {
-    ".dbc": _load_dbc
-}
-"""By the file's suffix: (bus, path, the bus's J1939 setting) to what `_load_dbc` gives."""
+_LOADERS: dict[str, Callable[[str, Path, _Settings], _Loaded]] = {".dbc": _load_dbc}
+"""By the file's suffix, in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """How the files of one bus are read."""
+
+    j1939: J1939
+    encoding: str
 
 
 class _Bus:

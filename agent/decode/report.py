@@ -65,7 +65,7 @@ class FileReport:
     """One DBC file as loaded.
 
     messages, signals   loaded; the file's own, also where another file of the bus declares the same message
-    encoding            how the file's text was read: utf-8, cp1252 or latin-1
+    encoding            how the file's text was read: one of `encodings.CODECS`, or latin-1
     """
 
     bus: str
