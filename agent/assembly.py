@@ -27,7 +27,7 @@ import structlog
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.collect.classes import home_class
 from agent.decode.decoder import Decoder
-from agent.decode.loading import load_databases
+from agent.decode.loading import load_buses
 from agent.decode.plan import Plan
 from agent.errors import DatabaseError
 from agent.packer import Packer, PackerCounters
@@ -80,10 +80,8 @@ class Decoding:
     content: bytes
 
 
-def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
+def load_decoding(config: Config) -> Decoding:
     """Load and compile the DBC files; problems within them are logged.
-
-    cache   a folder where loaded definitions are kept for the next start
 
     Raises:
         DatabaseError: a file of the command line cannot be read.
@@ -91,7 +89,7 @@ def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
 
     """
     try:
-        return _load_decoding(config, cache)
+        return _load_decoding(config)
     except DatabaseError as error:
         if not config.file:
             raise
@@ -104,9 +102,8 @@ def _key_of(config: Config, error: str) -> str:
     return next(keys, "bus.dbc")
 
 
-def _load_decoding(config: Config, cache: Path | None) -> Decoding:
-    files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
-    loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses}, cache=cache)
+def _load_decoding(config: Config) -> Decoding:
+    loaded = load_buses(config.buses)
     for report in loaded.files:
         log.info(
             "dbc_loaded",

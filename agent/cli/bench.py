@@ -47,14 +47,14 @@ def run(args: Namespace) -> int:
     """Measure and print; LogFileError where there is nothing to measure."""
     from agent import allocator, benchmark
     from agent.config import config_from_arguments
-    from agent.decode.loading import load_databases
+    from agent.decode.loading import load_buses
     from agent.sources.replay import log_channels
 
     allocator.settle()  # as the daemon does: large arrays are not mapped anew each time
     found = log_channels(args.log)
     channels = [name for name in found if args.bus is None or name in args.bus]
     config = config_from_arguments(args.log, args.dbc, buses=channels)
-    loaded = load_databases([(bus.name, path) for bus in config.buses for path in bus.dbc])
+    loaded = load_buses(config.buses)
     figures = benchmark.run(args.log, config, loaded.messages, max(1, args.frames))
     if not figures["frames_decoded"]:
         buses = ", ".join(f"{name} ({frames:,} frames)" for name, frames in found.items()) or "none"

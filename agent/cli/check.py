@@ -72,6 +72,7 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
     from dataclasses import replace
 
     from agent import preflight
+    from agent.config import BusConfig
 
     findings: list[Finding] = []
     databases: list[LoadedDatabases] = []
@@ -86,7 +87,8 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
             findings += [replace(finding, file=config.file) for finding in found]
     if args.dbc:
         # Each by itself: a bus of its own, so that no file takes another's identifiers.
-        loaded, found = preflight.check_databases([(name, Path(name)) for name in dict.fromkeys(args.dbc)])
+        alone = [BusConfig(name=name, interface="replay", dbc=(Path(name),)) for name in dict.fromkeys(args.dbc)]
+        loaded, found = preflight.check_databases(alone)
         databases.append(loaded)
         findings += found
     return findings, databases, plan
@@ -97,8 +99,7 @@ def _check_config(
 ) -> tuple[LoadedDatabases, list[Forecast], list[Finding]]:
     from agent import preflight
 
-    files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
-    loaded, findings = preflight.check_databases(files, {bus.name: bus.j1939 for bus in config.buses})
+    loaded, findings = preflight.check_databases(config.buses)
     plan, collecting = preflight.check_collecting(config, loaded.messages, width)
     findings += [*collecting, *preflight.check_buses(config.buses)]
     findings += [*preflight.check_modem(config), *preflight.check_disk(config)]

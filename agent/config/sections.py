@@ -80,6 +80,10 @@ Congestion = Annotated[
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 
 
+DbcEncoding = Literal[
+    "auto", "utf-8", "utf-16", "cp1250", "cp1251", "cp1252", "gbk", "big5", "shift_jis", "euc_jp", "euc_kr"
+]
+
 SocketPath = Annotated[
     str,
     Meta(pattern=r"^(/[^\x00]{1,106})?\Z", description='an absolute path of at most 107 characters, or "" for none'),
@@ -106,6 +110,8 @@ class BusConfig(Section, frozen=True, kw_only=True):
                    but for "simulator"
     dbc            the DBC files that describe the bus, first match wins; relative to the configuration file;
                    may be empty only with keep_unknown; "gnss" and "simulator" without any have their own
+    dbc_encoding   what the text of the bus's DBC files is written in; "auto": UTF-8 or UTF-16 where a file says so or
+                   is, else cp1252, "gbk" or "shift_jis", whichever it looks like; check says what was taken
     j1939          match 29-bit identifiers by PGN: true, false, or "auto": what each DBC file says of itself
     keep_unknown   keep frames that no DBC file describes as raw bytes, instead of only counting them
     bitrate        bits per second, handed to python-can, or of a satellite receiver's serial device, there
@@ -118,6 +124,7 @@ class BusConfig(Section, frozen=True, kw_only=True):
     interface: InterfaceName
     channel: str | int = ""
     dbc: tuple[Path, ...] = ()
+    dbc_encoding: DbcEncoding = "auto"
     j1939: bool | Literal["auto"] = "auto"
     keep_unknown: bool = False
     bitrate: Annotated[int, Within("1000", "20000000")] | None = None

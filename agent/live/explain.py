@@ -306,6 +306,6 @@ def _place(bus: BusDefinition, message: MessageDefinition) -> tuple[str, int]:
 def _texts(files: Iterable[str]) -> Iterator[tuple[str, str]]:
     for name in files:
         try:
-            yield name, read_text(Path(name))[0]
+            yield name, read_text(Path(name)).text
         except DatabaseError:  # whoever asks may not read it
             continue

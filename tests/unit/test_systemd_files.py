@@ -18,7 +18,6 @@ from agent.cli.addressing import DEFAULT_CONFIG
 from agent.clock import BOOT_ID_VARIABLE
 from agent.config import inspect_config
 from agent.config.sections import AgentConfig, MqttConfig, SpoolConfig
-from agent.decode.isolation import TIMEOUT_S
 from agent.units import Duration
 
 PROJECT = Path(__file__).parents[2]
@@ -52,10 +51,6 @@ def locked(name: str) -> dict[str, str]:
 
 def test_the_service_outlasts_the_grace_of_the_uplink(service: configparser.RawConfigParser) -> None:
     assert seconds(service["Service"]["TimeoutStopSec"]) > AgentConfig().shutdown_grace.seconds
-
-
-def test_the_service_waits_for_the_longest_reading_of_dbc_files(service: configparser.RawConfigParser) -> None:
-    assert seconds(service["Service"]["TimeoutStartSec"]) > TIMEOUT_S
 
 
 def test_the_service_runs_what_the_command_line_expects(service: configparser.RawConfigParser) -> None:
