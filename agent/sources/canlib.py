@@ -3,13 +3,13 @@
 
 Promise: `import can` imports asammdf, and with it pandas, wherever that is installed, only to be able to read
 MF4 logs: 21 MB become 146 MB and 40 ms become 0.7 s. `python_can()` gives the same module without;
-`mf4_reader()` gives the reader of MF4 logs when somebody has such a log, and pays for it then.
+`mdf_library()` gives asammdf when somebody has such a log, and pays for it then.
 
 How: while python-can is imported, a placeholder says that there is no asammdf, which python-can is prepared
 for. The placeholder is gone afterwards: whoever imports asammdf for himself gets it. Everyone in this package
 who needs python-can calls here and does not import it by name.
 
-Failure: `mf4_reader()` without asammdf is a LogFileError that says how to install it.
+Failure: `mdf_library()` without asammdf is a LogFileError that says how to install it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from agent.errors import LogFileError
 
 if TYPE_CHECKING:
     from types import ModuleType
-
-    from can.io.generic import MessageReader
 
 _HEAVY = "asammdf"
 _importing = threading.Lock()
@@ -42,14 +40,9 @@ def python_can() -> ModuleType:
             del sys.modules[_HEAVY]  # … to here
 
 
-def mf4_reader() -> type[MessageReader]:
-    """python-can's reader of MF4 logs, with the asammdf that it needs."""
-    python_can()
+def mdf_library() -> ModuleType:
+    """asammdf, which reads MF4 logs."""
     try:
-        importlib.import_module(_HEAVY)
+        return importlib.import_module(_HEAVY)
     except ImportError as error:
         raise LogFileError(f"MF4 logs need asammdf ({error}): pip install 'canferry[export]'") from error
-    module = importlib.import_module("can.io.mf4")
-    if getattr(module, _HEAVY, None) is None:  # imported while there was none
-        module = importlib.reload(module)
-    return cast("type[MessageReader]", module.MF4Reader)

@@ -32,15 +32,14 @@ def test_python_can_comes_without_asammdf_and_pandas() -> None:
 def test_asammdf_is_there_for_whoever_asks_for_it_afterwards() -> None:
     pytest.importorskip("asammdf")
     code = (
-        "from agent.sources.canlib import mf4_reader, python_can\n"
+        "from agent.sources.canlib import mdf_library, python_can\n"
         "python_can()\n"
-        "reader = mf4_reader()\n"
-        "import asammdf, can.io.mf4\n"
-        "assert can.io.mf4.asammdf is asammdf\n"
-        "assert reader is can.io.mf4.MF4Reader\n"
-        "print(reader.__name__)\n"
+        "library = mdf_library()\n"
+        "import asammdf\n"
+        "assert library is asammdf\n"
+        "print(library.MDF.__name__)\n"
     )
-    assert in_a_fresh_interpreter(code) == "MF4Reader"
+    assert in_a_fresh_interpreter(code) == "MDF"
 
 
 def test_without_asammdf_an_mf4_log_is_one_line_that_says_how_to_install_it() -> None:
@@ -48,9 +47,9 @@ def test_without_asammdf_an_mf4_log_is_one_line_that_says_how_to_install_it() ->
         "import sys\n"
         "sys.modules['asammdf'] = None\n"
         "from agent.errors import LogFileError\n"
-        "from agent.sources.canlib import mf4_reader\n"
+        "from agent.sources.canlib import mdf_library\n"
         "try:\n"
-        "    mf4_reader()\n"
+        "    mdf_library()\n"
         "except LogFileError as error:\n"
         "    print(error)\n"
     )
