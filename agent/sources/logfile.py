@@ -328,7 +328,7 @@ class LogReader:
             yield from text_items(LogText(self._buffered), reader.item, self._refuse)
 
     def _items_of_mf4(self, found: LogFound) -> Iterator[list[Item]]:
-        """asammdf needs a file: what is compressed is unpacked into a temporary one."""
+        """It is read here and there in the file: one that is compressed is unpacked into a temporary one."""
         path = self.path
         if path.suffix.lower() in COMPRESSIONS:
             copy = self._resources.enter_context(tempfile.NamedTemporaryFile(suffix=".mf4"))  # noqa: SIM115

@@ -1,33 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MF4 logs: recorded bus traffic in MDF 4 (ASAM's bus logging), read with asammdf.
+"""MF4 logs: recorded bus traffic in MDF 4 (ASAM's bus logging).
 
 Promise: each record of a group ``CAN_DataFrame`` is a data frame or is refused, whatever other groups the file has;
-error and remote frames, and the records of all other groups, are counted. Of the channels of a frame only identifier
-and bytes have to be there: where IDE is missing, bit 31 of the identifier says that it has 29 bits. BusChannel n is
-bus n. Frames of all groups come in the order of their times. A begin that is marked as local time is local time.
+error and remote frames, and the records of all other groups, are counted. Of the channels of a frame only time,
+identifier and bytes have to be there: where IDE is missing, bit 31 of the identifier says that it has 29 bits.
+BusChannel n is bus n; where it is missing, the number at the end of the source's name is. Frames come in the order of
+their times. A beginning that is marked as local time is local time.
 
-Limits: the log is held as a whole, some 90 bytes a frame; `links` is walked before asammdf sees the file, because a
-chain of blocks that leads back into itself makes it read for ever.
+Limits: the log is held as a whole, some 100 bytes a frame. It is read here and not with asammdf, which a damaged file
+sends into a segmentation fault, or round in circles.
 
-Failure: what is no MDF 4 is an UnreadableError that says what it is; so is what asammdf cannot read. A group that it
-cannot read is refused.
+Failure: what is no MDF 4 is an UnreadableError that says what it is. A group that is damaged is refused, the others
+are read.
 """
 
 from __future__ import annotations
 
 import heapq
+import mmap
 import re
+import struct
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.model import EXTENDED_MASK, STANDARD_MASK
-from agent.sources.canlib import mdf_library
 from agent.sources.logitems import EVENT, FD_BYTES, Item, Kind, LogFound, Other, Row, UnreadableError, fd_flags, id_word
-from agent.sources.mf4_blocks import check_blocks
+from agent.sources.mf4_blocks import MdfBlocks
+from agent.sources.mf4_records import Group, column, groups, payloads, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,10 +39,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from agent.sources.logitems import Channel
+
 _KINDS = {"CAN_ErrorFrame": Kind.ERROR, "CAN_RemoteFrame": Kind.REMOTE}
 _DATA = "CAN_DataFrame"
+_HD = struct.Struct("<QhhB")
+_HEADER_ADDRESS = 64
 _LOCAL_TIME = 1
-_EXTENDED_BIT = 31
+_EXTENDED_BIT = np.uint64(31)
 _CHUNK = 2000
 _COARSE_S = 1 << 23
 _SECONDS_MAX = 4_000_000_000
@@ -49,155 +57,169 @@ class Mf4Log:
 
     def __init__(self, path: Path, found: LogFound) -> None:
         self._found = found
-        check_blocks(path)
+        self._resources = ExitStack()
         try:
-            self._mdf: Any = mdf_library().MDF(path)
-        except Exception as error:  # whatever its parsing runs into
-            raise UnreadableError("damaged, or of a kind that asammdf does not read", "the file's blocks") from error
-        self._tell_begin()
+            self._blocks = self._opened(path)
+            self._header = self._blocks.at(_HEADER_ADDRESS, b"##HD")
+            self._begin_ns = self._told_begin()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the file."""
-        self._mdf.close()
+        self._resources.close()
+
+    def _opened(self, path: Path) -> MdfBlocks:
+        file = self._resources.enter_context(path.open("rb"))
+        if not file.peek(1):
+            raise UnreadableError("no MDF log: it is empty", "byte 0", at_end=True)
+        return MdfBlocks(self._resources.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
 
     def items(self) -> Iterator[list[Item]]:
         """Those without a frame first, then the frames in the order of their times."""
         parts: list[_Frames] = []
-        for number, group in enumerate(self._mdf.groups):
-            names = [str(channel.name) for channel in group.channels]
-            count = int(group.channel_group.cycles_nr)
+        failure: UnreadableError | None = None
+        together = groups(self._blocks, self._header.links[0])
+        while failure is None:
             try:
-                if _DATA in names or f"{_DATA}.ID" in names:
-                    parts.append(_Frames(_Columns(self._mdf, number, names), number))
-                else:
-                    yield from self._others(number, names, count)
-            except Exception:  # noqa: BLE001 - whatever its parsing runs into
-                self._found.refuse(f"group {number}", "a group that asammdf does not read")
+                found = next(together)
+            except StopIteration:
+                break
+            except UnreadableError as error:
+                failure, found = error, []
+            for group in found:
+                if not group.variable:
+                    yield from self._of_group(group, found, parts)
         rows = heapq.merge(*(part.rows(self._begin_ns, self._found) for part in parts), key=itemgetter(0))
         while chunk := list(islice(rows, _CHUNK)):
             yield list(chunk)
+        if failure is not None:
+            raise failure
+        if self._blocks.torn:
+            raise UnreadableError("the file ends too early", "its last records", at_end=True)
 
-    def _others(self, number: int, names: list[str], count: int) -> Iterator[list[Item]]:
-        kind = next((kind for name, kind in _KINDS.items() if any(each.startswith(name) for each in names)), None)
-        if kind is None:
-            for begin in range(0, count, _CHUNK):
-                yield [EVENT] * min(_CHUNK, count - begin)
-            return
-        columns = _Columns(self._mdf, number, names)
-        channels = columns.get("BusChannel")
-        told = channels.tolist() if channels is not None else [columns.source_channel()] * count
-        for begin in range(0, len(told), _CHUNK):
-            yield [Other(kind, channel) for channel in told[begin : begin + _CHUNK]]
-
-    def _tell_begin(self) -> None:
-        header = self._mdf.header
-        begin_ns = int(header.abs_time)
-        if header.time_flags & _LOCAL_TIME:
-            seconds, fraction_ns = divmod(begin_ns, 1_000_000_000)
-            try:
-                moment = datetime(1970, 1, 1) + timedelta(seconds=seconds)  # noqa: DTZ001 - local time
-                begin_ns = round(moment.timestamp()) * 1_000_000_000 + fraction_ns
-            except (ValueError, OverflowError):
-                begin_ns = 0
-        if header.abs_time:
-            self._found.date.tell(begin_ns, "")
-        self._begin_ns = begin_ns
-
-
-class _Columns:
-    """The channels of a group, by their names behind the frame's."""
-
-    def __init__(self, mdf: Any, number: int, names: list[str]) -> None:
-        self._mdf, self._number, self._names = mdf, number, names
-
-    def signal(self, name: str) -> Any:
-        """With its times; KeyError where there is none."""
-        for index, each in enumerate(self._names):
-            if each.rpartition(".")[2] == name:
-                return self._mdf.get(group=self._number, index=index, raw=True, ignore_invalidation_bits=True)
-        raise KeyError(name)
-
-    def get(self, name: str) -> NDArray[np.int64] | None:
-        """Its numbers; None where there is none, or where it is text."""
+    def _of_group(self, group: Group, others: list[Group], parts: list[_Frames]) -> Iterator[list[Item]]:
+        """Its items; data frames are left in `parts`."""
+        names = [field.name for field in group.fields]
         try:
-            samples = np.asarray(self.signal(name).samples)
-        except KeyError:
-            return None
-        return samples.astype(np.int64) if samples.dtype.kind in "iub" and samples.ndim == 1 else None
+            if _DATA in names or f"{_DATA}.ID" in names:
+                parts.append(_Frames(self._blocks, group, others))
+                return
+            kind = next((kind for name, kind in _KINDS.items() if any(each.startswith(name) for each in names)), None)
+            channels = _channels(self._blocks, group) if kind is not None else []
+        except UnreadableError as error:
+            self._found.refuse(error.place, str(error))
+            return
+        for begin in range(0, len(group), _CHUNK):
+            count = min(_CHUNK, len(group) - begin)
+            if kind is None:
+                yield [EVENT] * count
+            else:
+                yield [Other(kind, channel) for channel in channels[begin : begin + count]]
 
-    def source_channel(self) -> str | int | None:
-        """What the group's source calls the bus: the number at the end of its name."""
-        source = self._mdf.groups[self._number].channel_group.acq_source
-        told = re.search(r"(\d{1,3})$", str(source.name or source.path or "")) if source is not None else None
-        return int(told[1]) if told else None
+    def _told_begin(self) -> int:
+        begin_ns, _, _, flags = self._blocks.fields(self._header, _HD)
+        if begin_ns and flags & _LOCAL_TIME:
+            whole, fraction_ns = divmod(begin_ns, 1_000_000_000)
+            try:
+                moment = datetime(1970, 1, 1) + timedelta(seconds=whole)  # noqa: DTZ001 - local time
+                begin_ns = round(moment.timestamp()) * 1_000_000_000 + fraction_ns
+            except (ValueError, OverflowError, OSError):
+                begin_ns = 0
+        if begin_ns:
+            self._found.date.tell(begin_ns, "")
+        return begin_ns
 
 
 class _Frames:
     """The data frames of a group as columns."""
 
-    def __init__(self, columns: _Columns, number: int) -> None:
-        self._number = number
-        told = columns.signal("ID")
-        self.seconds = np.asarray(told.timestamps, np.float64)
-        ids = np.asarray(told.samples).astype(np.int64)
-        self.can_id = ids & EXTENDED_MASK
-        flagged = columns.get("IDE")
-        extended = (ids >> _EXTENDED_BIT) & 1 if flagged is None else flagged
-        self.extended = (extended != 0) | (self.can_id > STANDARD_MASK)
-        self.data = _bytes(np.asarray(columns.signal("DataBytes").samples))
-        zeros = np.zeros(len(ids), np.int64)
-        self.fd, self.brs, self.esi = (_or(columns.get(name), zeros) for name in ("EDL", "BRS", "ESI"))
-        self.length = _or(columns.get("DataLength"), self._by_code(columns.get("DLC")))
-        channel = columns.get("BusChannel")
-        self.channel = channel.tolist() if channel is not None else [columns.source_channel()] * len(ids)
+    def __init__(self, blocks: MdfBlocks, group: Group, others: list[Group]) -> None:
+        self._number = group.number
+        self._seconds = seconds(blocks, group)
+        ids = _integers(group, "ID")
+        content = group.named("DataBytes")
+        if ids is None or content is None:
+            raise UnreadableError("frames without identifiers or bytes", f"group {group.number}")
+        self._can_id = ids & np.uint64(EXTENDED_MASK)
+        flagged = _integers(group, "IDE")
+        extended = (ids >> _EXTENDED_BIT) & np.uint64(1) if flagged is None else flagged
+        self._extended = (extended != 0) | (self._can_id > STANDARD_MASK)
+        self._data, self._width, self._room = payloads(blocks, group, content, others)
+        zeros = np.zeros(len(ids), np.uint64)
+        self._fd, self._brs, self._esi = (_or(_integers(group, name), zeros) for name in ("EDL", "BRS", "ESI"))
+        self._length = _or(_integers(group, "DataLength"), self._by_code(_integers(group, "DLC")))
+        self._channel = _channels(blocks, group)
 
     def rows(self, begin_ns: int, found: LogFound) -> Iterator[Row]:
         """One by one; what is no frame is refused."""
-        for begin in range(0, len(self.can_id), _CHUNK):
+        place = 0
+        for begin in range(0, len(self._can_id), _CHUNK):
             part = slice(begin, begin + _CHUNK)
             columns = (
-                _times(self.seconds[part], begin_ns),
-                self.can_id[part],
-                self.extended[part],
-                self.length[part],
-                self.fd[part],
-                self.brs[part],
-                self.esi[part],
+                _times(self._seconds[part], begin_ns),
+                self._can_id[part],
+                self._extended[part],
+                self._length[part],
+                self._room[part],
+                self._fd[part],
+                self._brs[part],
+                self._esi[part],
             )
-            data = self.data[part].tobytes()
-            width = self.data.shape[1]
-            fields = zip(*(column.tolist() for column in columns), self.channel[part], strict=True)
-            for row, (time_ns, can_id, extended, length, fd, brs, esi, channel) in enumerate(fields):
+            fields = zip(*(each.tolist() for each in columns), self._channel[part], strict=True)
+            for row, (time_ns, can_id, extended, length, room, fd, brs, esi, channel) in enumerate(fields, begin):
+                payload = self._data[place : place + min(length, room)]
+                place += self._width or room
                 fd = fd or length > 8  # noqa: PLW2901
-                if not 0 <= length <= min(width, FD_BYTES[-1] if fd else 8):
-                    found.refuse(f"group {self._number}, record {begin + row}", f"{length} bytes of payload")
+                if time_ns is None or length > room or length > FD_BYTES[-1]:
+                    found.refuse(f"group {self._number}, record {row}", f"no time, or {length} bytes of {room}")
                     continue
                 flags = fd_flags(brs=bool(brs), esi=bool(esi)) if fd else 0
-                at = row * width
-                yield time_ns, channel, id_word(can_id, extended=extended), flags, data[at : at + length]
+                yield time_ns, channel, id_word(can_id, extended=extended), flags, payload
 
-    def _by_code(self, dlc: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    def _by_code(self, dlc: NDArray[np.uint64] | None) -> NDArray[np.uint64]:
+        """How long payloads are, by data length code where there is one."""
         if dlc is None:
-            return np.full(len(self.can_id), self.data.shape[1], np.int64)
-        sizes = np.array(FD_BYTES)[np.clip(dlc, 0, len(FD_BYTES) - 1)]
-        return np.where(self.fd != 0, sizes, np.minimum(dlc, 8))
+            return self._room.astype(np.uint64)
+        sizes = np.array(FD_BYTES, np.uint64)[np.minimum(dlc, np.uint64(len(FD_BYTES) - 1))]
+        return np.where(self._fd != 0, sizes, np.minimum(dlc, np.uint64(8)))
 
 
-def _times(seconds: NDArray[np.float64], begin_ns: int) -> NDArray[np.int64]:
-    """Since the epoch; far from the log's beginning, floating-point seconds are good for microseconds."""
-    if not np.isfinite(seconds).all() or np.abs(seconds).max(initial=0) > _SECONDS_MAX:
-        raise UnreadableError("times that are none", "a group's times")
-    coarse = np.abs(seconds) >= _COARSE_S
-    fine_ns = begin_ns + np.round(seconds * 1e9).astype(np.int64)
-    return np.where(coarse, (fine_ns + 500) // 1000 * 1000, fine_ns)
+def _integers(group: Group, name: str) -> NDArray[np.uint64] | None:
+    """A channel's whole numbers; None where there is none, or it is text."""
+    field = group.named(name)
+    if field is None or field.type > 3:
+        return None
+    return column(group, field).astype(np.uint64)
 
 
-def _or(column: NDArray[np.int64] | None, default: NDArray[np.int64]) -> NDArray[np.int64]:
-    return default if column is None else column
+def _or(numbers: NDArray[np.uint64] | None, default: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return default if numbers is None else numbers
 
 
-def _bytes(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    """A row of bytes each, in whatever shape asammdf has them."""
-    if samples.ndim == 2 and samples.dtype == np.uint8:
-        return samples
-    return np.ascontiguousarray(samples).view(np.uint8).reshape(len(samples), -1)
+def _channels(blocks: MdfBlocks, group: Group) -> list[Channel]:
+    """Each record's bus."""
+    told = _integers(group, "BusChannel")
+    if told is not None:
+        return list(told.tolist())
+    try:
+        source = blocks.at(group.source, b"##SI")
+        names = [blocks.text(link) for link in source.links[:2]]
+    except UnreadableError:
+        names = []
+    number = next((found[1] for name in names if (found := re.search(r"(\d{1,3})$", name))), None)
+    return [int(number) if number else None] * len(group)
+
+
+def _times(offsets_s: NDArray[np.float64], begin_ns: int) -> NDArray[np.object_]:
+    """Since the epoch, None for what is no time; far from the log's beginning they are good for microseconds."""
+    usable = np.isfinite(offsets_s) & (np.abs(offsets_s) < _SECONDS_MAX)
+    offsets_s = np.where(usable, offsets_s, 0)
+    times_ns = [begin_ns + offset for offset in np.round(offsets_s * 1e9).astype(np.int64).tolist()]
+    coarse = (np.abs(offsets_s) >= _COARSE_S).tolist()
+    told = [
+        None if not good else (time_ns + 500) // 1000 * 1000 if rough else time_ns
+        for time_ns, rough, good in zip(times_ns, coarse, usable.tolist(), strict=True)
+    ]
+    return np.array(told, np.object_)
