@@ -82,8 +82,10 @@ class CsvLog:
         if _boolean(remote):
             return Other(Kind.REMOTE)
         payload = base64.b64decode(data, validate=True)
-        if len(payload) != int(dlc):
-            raise ValueError("not as many bytes as it says")
+        length = int(dlc)
+        if not 0 <= length <= len(payload):
+            raise ValueError("fewer bytes than it says")
+        payload = payload[:length]
         return time_ns, None, word, _flags(payload), payload
 
     def _gvret(self, fields: list[str]) -> Item:
