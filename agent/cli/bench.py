@@ -7,6 +7,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.cli.recording import Recording
 from agent.cli.stdout import json_text
 from agent.errors import LogFileError
 
@@ -55,12 +56,15 @@ def run(args: Namespace) -> int:
     channels = [name for name in found if args.bus is None or name in args.bus]
     config = config_from_arguments(args.log, args.dbc, buses=channels)
     loaded = load_buses(config.buses)
-    figures = benchmark.run(args.log, config, loaded.messages, max(1, args.frames))
+    recording = Recording()
+    figures = benchmark.run(args.log, config, loaded.messages, max(1, args.frames), recording.blocks)
+    figures |= recording.counts()
     if not figures["frames_decoded"]:
         buses = ", ".join(f"{name} ({frames:,} frames)" for name, frames in found.items()) or "none"
         text = "no frame was decoded: is it the right DBC file for the right bus? The log's buses: "
         raise LogFileError(f"{args.log}: {text}{buses}")
     print(json_text(figures) if args.json else "\n".join(_table(figures)))
+    recording.tell_damage()
     return 0
 
 

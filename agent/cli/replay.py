@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.cli.playing import add_bus_arguments, play_onto, speed
 from agent.cli.progress import Progress
+from agent.cli.recording import Recording
 from agent.cli.stdout import json_text, tell
 from agent.errors import ConfigError
 
@@ -74,8 +75,9 @@ def run(args: Namespace) -> int:
     from agent.sources.replay import read_log
 
     config, buses = _configured(args)
+    recording = Recording()
     with read_log(args.log, buses=buses) as blocks, Progress() as progress:
-        watched = progress.frames(blocks, args.log.name)
+        watched = progress.frames(recording.blocks(blocks), args.log.name)
         if args.out is not None:
             packer = replaying.replay_into(config, watched, args.out, speed=args.speed)
         else:
@@ -83,10 +85,11 @@ def run(args: Namespace) -> int:
                 refuse(config, check_endpoint(config))
                 refuse(config, check_credentials(config))
             packer = asyncio.run(replaying.replay(config, watched, speed=args.speed))
-        refused, ignored = blocks.refused, blocks.ignored
-    _print(packer.counters, refused, ignored, as_json=args.json)
-    if (packer.counters.frames or ignored) and not packer.counters.frames_decoded:
+    left_out = recording.counts()
+    _print(packer.counters, left_out, as_json=args.json)
+    if (packer.counters.frames or left_out["frames_ignored"]) and not packer.counters.frames_decoded:
         _tell(f"no frame of {', '.join(buses)} was decoded: is it the right DBC file for the right bus?")
+    recording.tell_damage()
     return 0
 
 
@@ -184,8 +187,8 @@ def _answers(path: str) -> bool:
     return True
 
 
-def _print(counters: PackerCounters, refused: int, ignored: int, *, as_json: bool) -> None:
-    summary = counters.as_dict() | {"lines_refused": refused, "frames_ignored": ignored}
+def _print(counters: PackerCounters, left_out: dict[str, int], *, as_json: bool) -> None:
+    summary = counters.as_dict() | left_out
     if as_json:
         print(json_text(summary))
         return

@@ -82,6 +82,8 @@ def _check_log(where: str, bus: BusConfig, buses: Sequence[BusConfig]) -> Findin
         log = look(file)
     except LogFileError as error:
         return Finding(Level.ERROR, where, str(error))
+    if log.damage:
+        return Finding(Level.WARNING, where, f"{log.damage}; what comes before it is replayed")
     found = log.assign(wanted_channels(buses)[str(file)])
     if bus.name in found.values() or not log.names:
         text = f"{file.stat().st_size} bytes, buses {', '.join(log.names) or '(no frame)'}"
