@@ -30,11 +30,12 @@ import numpy as np
 import structlog
 
 from agent.errors import LogFileError
-from agent.model import FrameBlock, SourceCounters
+from agent.model import SourceCounters
 from agent.sources import candump, candump_screen
 from agent.sources.asc import AscLog
 from agent.sources.blf import BlfLog
 from agent.sources.csvlog import CsvLog
+from agent.sources.cutting import Cutter
 from agent.sources.logitems import Channel, Item, Kind, LogDate, LogFound, UnreadableError
 from agent.sources.logstream import COMPRESSIONS, log_format, open_log
 from agent.sources.logtext import LogText, text_items
@@ -45,7 +46,7 @@ from agent.sources.trc import TrcLog
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from numpy.typing import NDArray
+    from agent.model import FrameBlock
 
 log = structlog.get_logger()
 
@@ -196,7 +197,7 @@ class LogReader:
 
     def _cut(self, blocks: Iterator[FrameBlock]) -> Iterator[FrameBlock]:
         """The same frames in blocks of the promised size; an error comes after the frames before it."""
-        held = FrameBlock.empty()
+        cutter = Cutter(self._frames_max, self._span_ns)
         failure: LogFileError | None = None
         while True:
             try:
@@ -206,24 +207,11 @@ class LogReader:
             except LogFileError as error:
                 failure = error
                 break
-            held = FrameBlock.concatenate([held, block])
-            begin = 0
-            while end := self._end_of_block(held.time_ns[begin : begin + self._frames_max]):
-                yield held.slice(begin, begin + end)
-                begin += end
-            held = held.slice(begin, len(held))
-        if len(held):
+            yield from cutter.cut(block)
+        if len(held := cutter.rest()):
             yield held
         if failure is not None:
             raise failure
-
-    def _end_of_block(self, time_ns: NDArray[np.int64]) -> int:
-        """How many of these frames are a block, 0 where the block may still grow; a step back ends one too."""
-        if len(time_ns):
-            beyond = np.abs(time_ns - time_ns[0]) >= self._span_ns
-            if beyond.any():
-                return int(beyond.argmax())
-        return len(time_ns) if len(time_ns) == self._frames_max else 0
 
     def _of_candump(self, stream: BinaryIO) -> Iterator[FrameBlock]:
         line = 1
