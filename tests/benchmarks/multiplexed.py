@@ -76,7 +76,7 @@ def frames_of(time_ns: np.ndarray, can_id: np.ndarray, data: np.ndarray) -> Fram
 def recorded(name: str) -> tuple[FrameBlock, Plan]:
     """The frames that the DBC files know of a recording's beginning."""
     files = LOGS[name]
-    loaded = load_databases([(bus, DATA / file) for bus, file in files.items()], isolated=False)
+    loaded = load_databases([(bus, DATA / file) for bus, file in files.items()])
     plan, taken, count = Plan(list(files), loaded.messages), [], 0
     with read_log(DATA / f"{name}.log.xz", buses={bus: n for n, bus in enumerate(files)}, quiet=True) as blocks:
         for block in blocks:
