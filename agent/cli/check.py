@@ -28,8 +28,9 @@ examples:
   canferry check --dbc powertrain.dbc body.dbc
   canferry check --config agent.toml --offline --json
 
-Errors are what run refuses to start with, and the broker's refusal of the login: on stderr, exit status 2. Warnings are
-what it lives with: exit status 0. A running agent stays connected: check logs in under a name of its own.
+Errors are what run refuses to start with, and the broker's refusal of the login or of what run would publish: on
+stderr, exit status 2. Warnings are what it lives with: exit status 0. A running agent stays connected: check logs in
+under a name of its own, and what it publishes reaches nobody.
 """
 _INDENT = "    "
 _COLOURS = {"ok": "32", "warning": "33", "error": "31"}
@@ -105,11 +106,11 @@ def _check_config(
     findings += [*preflight.check_modem(config), *preflight.check_disk(config)]
     findings += [*preflight.check_vehicle(config), *preflight.check_endpoint(config)]
     findings += preflight.check_catalog(config, loaded.messages)
-    findings += _check_mqtt(config, offline=offline) if config.mqtt else ()
+    findings += _check_mqtt(config, loaded, offline=offline) if config.mqtt else ()
     return loaded, plan, findings
 
 
-def _check_mqtt(config: Config, *, offline: bool) -> list[Finding]:
+def _check_mqtt(config: Config, loaded: LoadedDatabases, *, offline: bool) -> list[Finding]:
     import asyncio
 
     from agent import preflight
@@ -118,7 +119,7 @@ def _check_mqtt(config: Config, *, offline: bool) -> list[Finding]:
     findings = [*preflight.check_credentials(config), *preflight.check_congestion(config)]
     usable = all(finding.level is not preflight.Level.ERROR for finding in findings)
     if usable and not offline:
-        findings.append(asyncio.run(check_broker(config)))
+        findings += asyncio.run(check_broker(config, loaded.messages))
     return findings
 
 
@@ -141,10 +142,10 @@ def _print(findings: Sequence[Finding], *, started: str) -> None:
 
 
 def _refusal(findings: Sequence[Finding]) -> str:
-    from agent.preflight import LOGIN
+    from agent.preflight import LOGIN, PUBLISH
 
     refused = [finding for finding in findings if finding.level == "error"]
-    by_broker = all(finding.subject == LOGIN for finding in refused)
+    by_broker = all(finding.subject in (LOGIN, PUBLISH) for finding in refused)
     return "canferry run would start, and the broker refuse it" if by_broker else "canferry run would refuse"
 
 

@@ -49,7 +49,7 @@ BrokerUrl = Annotated[
 Topic = Annotated[
     str,
     Meta(
-        pattern=r"^([^+#\x00-\x1f\x7f{}]|\{vehicle\}){1,256}\Z",
+        pattern=r"^([^+#\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff{}]|\{vehicle\}){1,256}\Z",
         description=(
             "a topic of 1 to 256 characters without +, # and control characters, in which {vehicle} stands for the "
             "vehicle's id"
@@ -59,7 +59,7 @@ Topic = Annotated[
 BatchTopic = Annotated[
     str,
     Meta(
-        pattern=r"^([^+#\x00-\x1f\x7f{}]|\{vehicle\}|\{class\}){1,256}\Z",
+        pattern=r"^([^+#\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff{}]|\{vehicle\}|\{class\}){1,256}\Z",
         description=(
             "a topic of 1 to 256 characters without +, # and control characters, in which {vehicle} stands for the "
             "vehicle's id and {class} for critical, normal or bulk"
@@ -69,7 +69,7 @@ BatchTopic = Annotated[
 StatusTopic = Annotated[
     str,
     Meta(
-        pattern=r"^([^+#\x00-\x1f\x7f{}]|\{vehicle\}){0,256}\Z",
+        pattern=r"^([^+#\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff{}]|\{vehicle\}){0,256}\Z",
         description="a topic as the others, or an empty text for no status at all",
     ),
 ]

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the agent would find if it started now; nothing is started, and what is written to try a folder is gone again.
 
-Promise: an `ERROR` is what ``canferry run`` refuses to start with, or, of `LOGIN`, what the broker refuses for a
-reason that waiting does not mend; a `WARNING` is what it lives with: it tries again, or does less than the
-configuration asks for. Every finding is one line that says what and where, with further lines as details.
+Promise: an `ERROR` is what ``canferry run`` refuses to start with, or, of `LOGIN` and `PUBLISH`, what the broker
+refuses for a reason that waiting does not mend; a `WARNING` is what it lives with: it tries again, or does less than
+the configuration asks for. Every finding is one line that says what and where, with further lines as details.
 
     definitions.py   DBC files, rules and triggers
     unit.py          configuration file, buses, modem, disk
     endpoint.py      names, credentials, what the broker's kind takes
     broker.py        the broker itself; by itself, for it imports the MQTT library
 
-Limits: looked at with the rights of whoever asks, which may be more than the agent's. Reaching the broker takes
-at most twice `broker.REACH_S`.
+Limits: looked at with the rights of whoever asks, which may be more than the agent's; of the broker as `broker` says.
 Failure: none of its own; whatever goes wrong is a finding.
 """
 
@@ -23,11 +22,12 @@ from agent.preflight.endpoint import (
     check_endpoint,
     check_vehicle,
 )
-from agent.preflight.finding import LOGIN, Finding, Level, refuse
+from agent.preflight.finding import LOGIN, PUBLISH, Finding, Level, refuse
 from agent.preflight.unit import check_buses, check_config_file, check_disk, check_modem, check_spool
 
 __all__ = [
     "LOGIN",
+    "PUBLISH",
     "Finding",
     "Level",
     "check_buses",

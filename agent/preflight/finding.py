@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from agent.config import Config
 
-LOGIN = "mqtt login"
-"""The subject of the broker's refusal: with that, `run` starts all the same, and sends nothing."""
+LOGIN, PUBLISH = "mqtt login", "mqtt publish"
+"""The subjects of the broker's refusals: with these, `run` starts all the same, and sends nothing."""
 
 
 class Level(enum.StrEnum):

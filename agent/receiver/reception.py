@@ -3,7 +3,7 @@
 
 Promise: a message is acknowledged after it is durable, never before; killed at any moment, the receiver gets it
 again and drops it as a duplicate. What is no batch is acknowledged too, once it is set aside: it would come back
-for ever.
+for ever. What `check` tries a broker with holds nothing, and is passed over.
 Limits: one message at a time, on one worker thread, so that the event loop keeps the link alive meanwhile.
 Failure: a disk that refuses raises `SpoolError`, a broker that refuses `UplinkError`; what was not acknowledged stays
 with the broker.
@@ -20,6 +20,7 @@ from agent.config.collecting import Priority
 from agent.errors import ConfigError
 from agent.receiver.catalogs import MissingCatalogs
 from agent.receiver.inbox import Accepted, Inbox, Verdict
+from agent.uplink.trial import is_empty_message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Sequence
@@ -72,6 +73,9 @@ class Reception:
         with ThreadPoolExecutor(1, "inbox") as worker:
             loop = asyncio.get_running_loop()
             async for message in messages:
+                if is_empty_message(message.payload):
+                    message.acknowledge()
+                    continue
                 stored = loop.run_in_executor(worker, self._store, message)
                 try:
                     await asyncio.shield(stored)

@@ -246,7 +246,9 @@ class _Conversation:
             return CLOSE
         broker.publishes.append(publish)
         reply = puback(publish) if publish.topic.endswith("/status") else broker.answer(publish)
-        if reply and self._level == 4 and reply[0] == 0x40:
+        if reply and publish.qos == 2 and reply[0] == 0x40:
+            reply = b"\x50" + reply[1:]  # PUBREC says what PUBACK would
+        if reply and self._level == 4 and reply[0] in (0x40, 0x50):
             return reply[:1] + b"\x02" + reply[2:4]
         return reply
 

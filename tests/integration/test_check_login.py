@@ -8,6 +8,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import aiomqtt
 import pytest
 
 from agent import cli
@@ -86,7 +87,8 @@ async def test_a_login_that_the_broker_refuses_is_an_error_and_one_that_it_takes
         (tmp_path / "password").write_text("right\n")
         status, level, told = await check(broker, named)
         assert (status, level) == (0, "ok")
-        assert told.endswith('answers, not encrypted; logged in as "car-1-check"')
+        takes = "whether it takes batches MQTT 3.1.1 cannot tell" if version == "3.1.1" else "takes batches of 48KiB"
+        assert told.endswith(f'answers, not encrypted; {takes}; logged in as "car-1-check"')
         assert "as car-1 " not in broker.log, "never by the agent's own name"
 
 
@@ -137,3 +139,18 @@ async def test_check_tells_what_a_broker_of_mqtt_3_1_1_cannot_say(tmp_path: Path
         BrokerMemory(tmp_path / "spool" / FILE).note_five(f"127.0.0.1:{broker.port}")
         status, level, told = await check(broker)
         assert "keeps to MQTT 5 with a broker that has spoken it" in told, "as the agent would"
+
+
+async def test_what_is_tried_reaches_nobody_and_is_not_retained(tmp_path: Path, check: Check) -> None:
+    async with running(tmp_path / "broker") as broker:
+        async with aiomqtt.Client(broker.host, broker.port) as listener:
+            await listener.subscribe("#", qos=2)
+            status, _, told = await check(broker)
+            assert (status, "takes batches of 48KiB" in told) == (0, True)
+            await listener.publish("end", b"", qos=1)
+            assert str((await anext(listener.messages)).topic) == "end"
+        assert broker.log.count("Received PUBLISH from car-1-check (d0, q2, r0") == 3, "batch, catalog and status"
+        async with aiomqtt.Client(broker.host, broker.port) as later:
+            await later.subscribe("#", qos=1)
+            await later.publish("end", b"", qos=1)
+            assert str((await anext(later.messages)).topic) == "end"

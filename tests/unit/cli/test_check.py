@@ -67,12 +67,30 @@ class Broker(threading.Thread):
             with connection:
                 came = connection.recv(4096)
                 connection.sendall(bytes((0x20, 3, 0, self.code, 0)))
-                self.heard.put(came + connection.recv(4096))
+                said = connection.recv(4096)
+                if said[:1] == b"\x34":  # PUBLISH with QoS 2
+                    connection.sendall(b"\x50\x02" + _published(connection, said))
+                    said = connection.recv(4096)
+                self.heard.put(came + said)
 
     def close(self) -> None:
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self.join()
+
+
+def _published(connection: socket.socket, packet: bytes) -> bytes:
+    """Read the rest of a PUBLISH; its packet id."""
+    length, shift, head = 0, 0, 1
+    while True:
+        length |= (packet[head] & 0x7F) << shift
+        shift, head = shift + 7, head + 1
+        if packet[head - 1] < 0x80:
+            break
+    while len(packet) < head + length:
+        packet += connection.recv(1 << 16)
+    topic = int.from_bytes(packet[head : head + 2], "big")
+    return packet[head + 2 + topic :][:2]
 
 
 @pytest.fixture
@@ -148,10 +166,15 @@ def test_the_login_is_tried_by_a_name_beside_the_agents_own_and_leaves_nothing(
     checked: Checked, broker: Broker
 ) -> None:
     _, findings = checked.run(CONFIG.format(port=broker.port))
-    assert findings[-1]["text"] == f'127.0.0.1:{broker.port} answers, not encrypted; logged in as "demo-0001-check"'
+    assert (
+        findings[-1]["text"]
+        == f'127.0.0.1:{broker.port} answers, not encrypted; takes batches of 48KiB; logged in as "demo-0001-check"'
+    )
     connect, _, disconnect = broker.heard.get(timeout=10).partition(b"\x00\x0fdemo-0001-check")
-    assert connect[9] == 0b10, "a clean session without a last will"
-    assert disconnect.startswith(b"\xe0")
+    assert connect[9] == 0b101110, "a clean session with a last will, retained, QoS 1"
+    will, _, goodbye = disconnect.rpartition(b"\xe0")
+    assert b"canferry/demo-0001/status-check" in will
+    assert goodbye, "which withdraws it"
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+import zstandard
 
 from agent.errors import ConfigError, SpoolError
 from agent.receiver.decoded import DecodedOutput
 from agent.receiver.inbox import Accepted, Inbox, Verdict
 from agent.receiver.reception import Reception, check_topics, expanded, filters, vehicle_of
+from agent.uplink.trial import empty_message
 from tests.unit.receiver.samples import START, batch, catalog, steer
 
 if TYPE_CHECKING:
@@ -208,3 +210,14 @@ def test_a_topic_with_another_placeholder_is_refused(topic: str, told: str) -> N
         check_topics((topic,))
     assert str(refused.value).startswith(told)
     check_topics(("a/{vehicle}/{class}/#", "b/x-{class}"))
+
+
+@pytest.mark.parametrize("size", [0, 8, 1024])
+async def test_a_message_that_holds_nothing_is_acknowledged_and_passed_over(tmp_path: Path, size: int) -> None:
+    inbox, empty = Inbox(tmp_path), message(tmp_path, empty_message(size))
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(empty.payload) == b""
+
+    await take(inbox, [empty, message(tmp_path, batch(0, [steer(START, 1)]))])
+
+    assert empty.acknowledged
+    assert (inbox.counts[Verdict.BATCH], inbox.counts[Verdict.REJECTED]) == (1, 0)
