@@ -37,6 +37,7 @@ COMMANDS = (
     "receive",
     "export",
     "report",
+    "erase",
     "bench",
 )
 _EPILOG = """\
