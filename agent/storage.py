@@ -56,8 +56,8 @@ class Storage:
     lives_ns: dict[Priority, int]
 
     @classmethod
-    def open(cls, config: Config, boot_id: str = "") -> Storage:
-        """Open or make it; without a boot id each time begins other streams."""
+    def open(cls, config: Config, boot_id: str | None = None) -> Storage:
+        """Open or make it; with a boot id the streams go on only where it is proven that they may, "": never."""
         path = config.spool.path
         layout = layout_of(config)
         room = Room(layout, config.spool.min_free)
@@ -66,7 +66,7 @@ class Storage:
             for priority in _opened(config):
                 spool = _opened_spool(config, priority, room, boot_id)
                 opened.callback(spool.close)
-                journal = _opened_journal(path, priority, layout)
+                journal = _opened_journal(config, priority, layout)
                 opened.callback(journal.close)
                 tell_set_aside(path, spool)
                 vaults[priority] = Vault(spool, journal)
@@ -116,7 +116,7 @@ class Storage:
                 closing.callback(vault.journal.close, clean=clean)
 
 
-def _opened_spool(config: Config, priority: Priority, room: Room, boot_id: str) -> Spool:
+def _opened_spool(config: Config, priority: Priority, room: Room, boot_id: str | None) -> Spool:
     """What another version has left of this class is set aside first."""
     path = config.spool.path
 
@@ -127,7 +127,8 @@ def _opened_spool(config: Config, priority: Priority, room: Room, boot_id: str) 
             room=room,
             urgency=rank_of(priority),
             vehicle=config.vehicle.id,
-            continuity=Continuity.of(path / priority, boot_id),
+            continuity=None if boot_id is None else Continuity.of(path / priority, boot_id),
+            erase=config.spool.erase == "acknowledged",
         )
 
     try:
@@ -137,13 +138,14 @@ def _opened_spool(config: Config, priority: Priority, room: Room, boot_id: str) 
         return opened()
 
 
-def _opened_journal(path: Path, priority: Priority, layout: Layout) -> Journal:
-    file = _journal(path, priority)
+def _opened_journal(config: Config, priority: Priority, layout: Layout) -> Journal:
+    file = _journal(config.spool.path, priority)
+    erase = config.spool.erase == "acknowledged"
     try:
-        return Journal.open(file, layout.journal_bytes)
+        return Journal.open(file, layout.journal_bytes, erase=erase)
     except SpoolVersionError as error:
-        set_aside(path, [file], error)
-        return Journal.open(file, layout.journal_bytes)
+        set_aside(config.spool.path, [file], error)
+        return Journal.open(file, layout.journal_bytes, erase=erase)
 
 
 def layout_of(config: Config) -> Layout:

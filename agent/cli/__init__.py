@@ -38,6 +38,7 @@ COMMANDS = (
     "receive",
     "export",
     "report",
+    "erase",
     "bench",
 )
 _EPILOG = """\

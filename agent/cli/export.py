@@ -61,6 +61,11 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         "--layout", choices=("long", "wide"), default="long", help="of parquet: a row a value, or a row a frame"
     )
     parser.add_argument("--partition", action="store_true", help="of parquet: files by vehicle and day")
+    parser.add_argument(
+        "--acknowledged",
+        action="store_true",
+        help="of a spool: also what is acknowledged, as far as it is not overwritten yet; else only what waits",
+    )
     parser.add_argument("--vehicle", metavar="ID", help="of which vehicle, where there are several")
     choices = "of jsonl and csv: names from value tables instead of their numbers (parquet and mf4 have both)"
     parser.add_argument("--choices", action="store_true", help=choices)
@@ -81,7 +86,7 @@ def run(args: Namespace) -> int:
     arrangement = Arrangement(wide=args.layout == "wide", partition=args.partition)
     check_output(args.format, args.out, arrangement)
     summary = export(
-        Inventory(args.paths),
+        Inventory(args.paths, acknowledged=args.acknowledged),
         args.format,
         args.out,
         vehicle=args.vehicle,
@@ -108,8 +113,9 @@ def _tell(summary: ExportSummary) -> None:
         print(f"gap: and {len(summary.gaps) - _GAP_LINES} more; --json lists them all", file=sys.stderr)
     unknown = f", {summary.unknown} of unknown ids not kept" if summary.unknown else ""
     events = f", {summary.events} events" if summary.events else ""
+    left_out = f", {summary.left_out} acknowledged left out" if summary.left_out else ""
     print(
         f"{printable_line(summary.vehicle)}: {summary.frames} frames{unknown}{events}, {summary.batches} batches, "
-        f"{summary.duplicates} duplicates dropped, {len(summary.gaps)} gaps",
+        f"{summary.duplicates} duplicates dropped, {len(summary.gaps)} gaps{left_out}",
         file=sys.stderr,
     )

@@ -54,6 +54,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument(
         "--bus", metavar="BUS", action="append", help="only this bus of the log; may be given several times"
     )
+    parser.add_argument("--acknowledged", action="store_true", help="of a spool: as for export")
     parser.add_argument("--vehicle", metavar="ID", help="of which, where there are several; of a log: its name")
     parser.add_argument(
         "--hours", metavar="H", type=_hours, default=2.0, help="driven a day, for bytes a month: %(default)g"
@@ -83,7 +84,7 @@ def run(args: Namespace) -> int:
 
             paths = [opened.enter_context(recorded(args.paths[0], args.dbc, args.bus, args.vehicle, watched))]
         vehicle = None if args.dbc is not None else args.vehicle
-        found = survey(Inventory(paths), vehicle, progress.batches(args.html.name))
+        found = survey(Inventory(paths, acknowledged=args.acknowledged), vehicle, progress.batches(args.html.name))
         progress.tell(f"{args.html.name}: drawing", now=True)
         content = "".join(page(found, source, args.hours)).encode()
     with whole(args.html) as fresh:

@@ -160,6 +160,9 @@ class SpoolConfig(Section, frozen=True, kw_only=True):
     segment            size of the files in it, preallocated
     min_free           what is left free on the disk for others; the oldest are evicted below it
     journal_interval   the open batch is written down this often: the most that a power cut can cost
+    erase              "acknowledged": what the broker has acknowledged is overwritten on the disk within a minute,
+                       which writes all bytes twice; "never": it stays until its place is written again, or
+                       `canferry erase` is run
     """
 
     path: Path = field(default_factory=lambda: Path("/var/lib/canferry"))
@@ -167,6 +170,7 @@ class SpoolConfig(Section, frozen=True, kw_only=True):
     segment: Annotated[Size, Within("256KiB", "256MiB")] = Size.parse("4MiB")
     min_free: Annotated[Size, Within("0B", "1024GiB")] = Size.parse("64MiB")
     journal_interval: Annotated[Duration, Within("50ms", "1m")] = Duration.parse("1s")
+    erase: Literal["never", "acknowledged"] = "never"
 
 
 class MqttConfig(Section, frozen=True, kw_only=True):

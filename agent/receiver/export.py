@@ -59,6 +59,7 @@ class ExportSummary:
     frames       written
     batches      they come from
     duplicates   batches that were there more than once
+    left_out     batches in spools that are acknowledged, and were not asked for
     unknown      frames of ids that no DBC knows: received, counted, not kept
     events       told in batches
     corrections  of a wrong clock, by boot
@@ -73,6 +74,7 @@ class ExportSummary:
     gaps: tuple[NamedGap, ...]
     problems: tuple[Problem, ...]
     corrections: tuple[Correction, ...]
+    left_out: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -81,6 +83,7 @@ class ExportSummary:
             "frames": self.frames,
             "batches": self.batches,
             "duplicates_dropped": self.duplicates,
+            "acknowledged_left_out": self.left_out,
             "frames_unknown": self.unknown,
             "events": self.events,
             "corrections": [correction.as_dict() for correction in self.corrections],
@@ -157,6 +160,7 @@ def _summary(inventory: Inventory, vehicles: Sequence[str], frames: int, events:
         named_gaps(everything),
         tuple(inventory.problems),
         corrections(everything),
+        inventory.left_out,
     )
 
 
@@ -193,6 +197,10 @@ def chosen(inventory: Inventory, vehicle: str | None) -> str:
     vehicles = inventory.vehicles()
     if not vehicles:
         reasons = "; ".join(map(str, inventory.problems[:3]))
+        if inventory.left_out:
+            reasons = (
+                f"nothing waits; --acknowledged exports the {inventory.left_out} that are sent and not overwritten yet"
+            )
         raise AgentError(f"no batch to export: {reasons or 'the paths hold no *.batch.zst and no spool'}")
     if vehicle is None and len(vehicles) > 1:
         raise ConfigError(

@@ -3,7 +3,8 @@
 
     <vehicle>/<stream>/<sequence>.batch.zst      as `replay` and `receive` write them, but any place will do
     <vehicle>/catalogs/<hash>.catalog.zst        found under the paths, or in a `catalogs` folder beside or above
-    *.segment                                    a spool's, read without touching them, its daemon running or not
+    *.segment                                    a spool's, read without touching them, its daemon running or not; what
+                                                 is acknowledged and still lies in them only where it is asked for
 
 Promise: every batch is taken once, by its id, whatever the file is called; a file that is no batch costs itself.
 Where a vehicle's clock was wrong, its frames come with the times that they should have had (`placing.py`).
@@ -94,12 +95,17 @@ class Opened:
 
 
 class Inventory:
-    """The batches under some paths, by id, and the catalogs they need."""
+    """The batches under some paths, by id, and the catalogs they need.
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    left_out   records in spools that are acknowledged, where these are not asked for
+    """
+
+    def __init__(self, paths: Iterable[Path], *, acknowledged: bool = False) -> None:
         self.batches: dict[BatchId, Found] = {}
         self.problems: list[Problem] = []
         self.duplicates = 0
+        self.left_out = 0
+        self._with_acknowledged = acknowledged
         self.catalogs = CatalogFolders()
         self._placing = Placing()
         for path in paths:
@@ -160,7 +166,11 @@ class Inventory:
             self.catalogs.add_file(path)
         elif path.name.endswith(SEGMENT_SUFFIX):
             try:
-                yield from ((record.place, record.read) for record in records(path))
+                for record in records(path):
+                    if record.waits or self._with_acknowledged:
+                        yield record.place, record.read
+                    else:
+                        self.left_out += 1
             except OSError as error:
                 self._report(str(path), error)
         else:

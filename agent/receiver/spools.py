@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The records of a spool's segment files, read without opening the spool.
 
-Promise: nothing is written, locked or held open; the daemon may run. Every record whose checksum holds is found,
-acknowledged or not, for a segment keeps its records until it is recycled.
+Promise: nothing is written, locked or held open; the daemon may run. Every record that waits is found, if its checksum
+holds; one that is done with (acknowledged, evicted, set aside), which a segment keeps until it is written again, only
+where it is asked for. What is done with is what the state beside the segment says; the daemon may know of more since
+its last save, a minute ago at most. Without a readable state all is taken to wait, as the daemon would.
 Limits: one record in memory at a time.
 Failure: a record that the daemon has overwritten since it was found raises `BatchError` when it is read again;
 damaged records are stepped over, as the daemon itself does, which tells of them in a gap.
@@ -19,20 +21,25 @@ from zlib import crc32
 from agent.errors import BatchError, ConfigError
 from agent.spool.disk import Disk
 from agent.spool.segment import HEAD_BYTES, SUFFIX, Head, scan
+from agent.spool.sequences import SequenceSet
+from agent.spool.state import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from agent.spool.state import State
 
 SEGMENT_SUFFIX = SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """Where a record lies."""
+    """Where a record lies. `waits`: it has still to be sent."""
 
     path: Path
     head: Head
+    waits: bool = True
 
     @property
     def place(self) -> str:
@@ -59,9 +66,25 @@ def records(path: Path) -> Iterator[StoredRecord]:
     number = path.name.removesuffix(SUFFIX)
     if not number.isdecimal():
         return
+    state = _state_beside(path)
+    done = None if state is None else SequenceSet(state.low, state.ranges)
     with _opened(path) as file:
         for head in scan(Disk(), file, int(number)):
-            yield StoredRecord(path, head)
+            yield StoredRecord(path, head, state is None or done is None or _waits(head, state, done))
+
+
+def _state_beside(segment: Path) -> State | None:
+    try:
+        with _opened(segment.with_name("state")) as file:
+            return read_state(Disk(), file)
+    except FileNotFoundError:
+        return None
+
+
+def _waits(head: Head, state: State, done: SequenceSet) -> bool:
+    """As the daemon decides when it starts."""
+    stream = next((each for each in reversed(state.streams) if each.first <= head.sequence), state.streams[0])
+    return head.sequence not in done and head.stream == stream.name
 
 
 @contextmanager

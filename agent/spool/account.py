@@ -56,6 +56,7 @@ class Account:
 
     changed     something differs from what is on disk
     unsaved     acknowledgements among it
+    erases      what is done with is overwritten, once that is on disk
     """
 
     file: StateFile
@@ -69,11 +70,12 @@ class Account:
     unsaved: int = 0
     payload_bytes: int = 0
     counts: Counts = field(default_factory=Counts)
+    erases: bool = False
 
     @classmethod
-    def open(cls, disk: Disk, path: Path, shelf: Shelf) -> Account:
+    def open(cls, disk: Disk, path: Path, shelf: Shelf, *, erases: bool = False) -> Account:
         """Open the state file and load what it holds; `streams` is empty where it holds nothing."""
-        account = cls(StateFile(disk, path), shelf)
+        account = cls(StateFile(disk, path), shelf, erases=erases)
         state = account.file.state
         if state is not None:
             account.streams = state.streams
@@ -82,9 +84,10 @@ class Account:
         return account
 
     def save(self) -> None:
-        """Make the account last, then give back segments without live records."""
+        """Make the account last, then erase what is done with, and give back segments without live records."""
         done, ranges = self.done, self.done.ranges()
-        if len(ranges) > RANGES_MAX:
+        all_last = len(ranges) <= RANGES_MAX  # else what is done with may be sent again after a crash
+        if not all_last:
             ranges = self._needed(ranges)
         self.file.save(
             State(
@@ -97,6 +100,8 @@ class Account:
             )
         )
         self.changed, self.unsaved = False, 0
+        if self.erases and all_last:
+            self.shelf.erase(done)
         self.shelf.reclaim()
 
     def stream_of(self, sequence: int) -> Stream:
@@ -120,6 +125,7 @@ class Account:
         """Nothing needs this record any more."""
         self.done.add(segment.sequences[place])
         segment.live -= 1
+        segment.stale = True
         self.payload_bytes -= segment.lengths[place]
         self.changed = True
 
@@ -131,6 +137,14 @@ class Account:
         self.ledger.add(Gap(kind, *times, segment.frames[place], stream, number, number, detail))
         self.ledger.returned(sequence)
         self.finish(segment, place)
+
+    def lose_all(self, kind: GapKind, detail: str) -> None:
+        """None of the records will arrive."""
+        for segment in self.shelf.segments:
+            segment.sealed = True
+            for place, sequence in enumerate(segment.sequences):
+                if sequence not in self.done:
+                    self.lose(kind, segment, place, detail)
 
     def lose_unreadable(self, first: int, last: int) -> None:
         """Numbers that were given out and of which nothing is found."""

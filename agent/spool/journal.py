@@ -58,6 +58,7 @@ from zlib import crc32
 import msgspec
 import structlog
 
+from agent.spool.blank import blank
 from agent.spool.disk import PAGE, TRIED_ELSEWHERE, Disk, naming, padded, read_around
 from agent.spool.version import VERSION, other_version, refusal
 
@@ -116,7 +117,7 @@ class Journal:
                   `replace` these
     """
 
-    def __init__(self, path: Path, size_bytes: int, disk: Disk, clock: Callable[[], int]) -> None:
+    def __init__(self, path: Path, size_bytes: int, disk: Disk, clock: Callable[[], int], *, erase: bool) -> None:
         self._path = path
         self._wanted = size_bytes
         self._disk = disk
@@ -137,6 +138,8 @@ class Journal:
         self._appended_bytes = 0
         self._started = False
         self.is_replaced = False
+        self._erases = erase
+        self._stale_end = len(content)
 
     @classmethod
     def open(
@@ -146,13 +149,15 @@ class Journal:
         *,
         disk: Disk | None = None,
         clock: Callable[[], int] = time.time_ns,
+        erase: bool = False,
     ) -> Self:
-        """Open or make the journal; its directory exists. `clock` is the wall clock, ns.
+        """Open or make the journal; its directory exists. `clock` is the wall clock, ns; with `erase` each `recycle`
+        overwrites what was kept, at the price of one more write of it.
 
         Raises SpoolVersionError where another version has written it; nothing is changed then.
         """
         with naming("open the journal", path):
-            return cls(path, max(padded(size_bytes), 2 * PAGE), disk or Disk(), clock)
+            return cls(path, max(padded(size_bytes), 2 * PAGE), disk or Disk(), clock, erase=erase)
 
     def recover(self, unsealed_sequence: int) -> Recovery:
         """What belongs to no sealed batch; writes nothing. Call once, after `open`.
@@ -224,11 +229,38 @@ class Journal:
         return False
 
     def recycle(self) -> None:
-        """The batch is spooled, or dropped and reported: begin again at the front. Writes nothing."""
+        """The batch is spooled, or dropped and reported: begin again at the front. Writes nothing, unless it erases."""
+        self.forget()
+        if self._erases:
+            self.erase()
+
+    @property
+    def holds_open_batch(self) -> bool:
+        """Whether anything was appended, or recovered, that is not recycled."""
+        return self._end > self._begin
+
+    def forget(self) -> None:
+        """What `recycle` does, in memory alone."""
         self._newest = self._epoch = self._newest + 1
         self._index = self._appended_bytes = 0
         self._begin = self._end = PAGE
         self.is_replaced = False
+
+    def erase(self) -> int:
+        """Overwrite all that is not of the open batch; bytes that were written."""
+        kept = [(0, PAGE), (self._begin, self._end)]
+        try:
+            written = blank(self._disk, self._file, self._stale_end, kept)
+        except OSError as error:
+            log.warning(
+                "erase_failed",
+                path=str(self._path),
+                reason=error.strerror,
+                hint="it is tried again with the next batch",
+            )
+            return 0
+        self._stale_end = self._end
+        return written
 
     def keep_in_place(self) -> None:
         """Put the file back where somebody has deleted, moved or replaced it; done at each `append`."""
@@ -272,6 +304,7 @@ class Journal:
                     offset += length
                 else:
                     break
+        self._stale_end = max(self._stale_end, offset + length)
         return offset
 
     def _recovered_set(

@@ -49,12 +49,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from agent.spool.blank import blank
 from agent.spool.disk import PAGE, Disk, padded, read_around
 from agent.spool.version import VERSION, other_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from agent.spool.sequences import SequenceSet
 
 SUFFIX = ".segment"
 HEAD_BYTES = 128
@@ -137,6 +140,7 @@ class Segment:
     live    how many records are neither acknowledged nor evicted nor set aside
     sealed  nothing more is appended: full, or a write to it has failed
     bad     a write to it has failed: deleted rather than recycled
+    stale   something that is done with may lie in it
     """
 
     disk: Disk
@@ -148,6 +152,7 @@ class Segment:
     live: int = 0
     sealed: bool = False
     bad: bool = False
+    stale: bool = True
     sequences: array[int] = field(default_factory=lambda: array("q"))
     offsets: array[int] = field(default_factory=lambda: array("q"))
     lengths: array[int] = field(default_factory=lambda: array("q"))
@@ -198,6 +203,17 @@ class Segment:
         if head is None or head.sequence != self.sequences[place] or head.length != length:
             return None
         return (head, payload) if len(payload) == length and crc32(payload) == head.checksum else None
+
+    def erase(self, done: SequenceSet) -> int:
+        """Overwrite all that is no record in use, also what an earlier life has left; bytes that were written."""
+        used = [
+            (offset, offset + extent(length))
+            for sequence, offset, length in zip(self.sequences, self.offsets, self.lengths, strict=True)
+            if sequence not in done
+        ]
+        written = blank(self.disk, self.file, self.size, used)
+        self.stale = False
+        return written
 
     def raw(self, place: int) -> bytes:
         """The record's bytes as they lie in the file, as far as they can be read."""

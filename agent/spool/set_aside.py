@@ -77,3 +77,8 @@ def _told(folder: Path) -> str:
 
 def _number(folder: Path) -> str:
     return _told(folder).removeprefix(_PREFIX)
+
+
+def folders(path: Path) -> list[Path]:
+    """What was set aside under this path, told or not."""
+    return sorted(each for each in path.glob(f"{_PREFIX}*") if each.is_dir())

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from agent.spool.sequences import SequenceSet
+
 log = structlog.get_logger()
 SPARES_MAX = 1
 
@@ -37,6 +39,7 @@ class Shelf:
         self._spares: list[Segment] = []
         self._next_number = 0
         self.segments: list[Segment] = []
+        self.erased_bytes = 0
 
     @property
     def used_bytes(self) -> int:
@@ -135,6 +138,16 @@ class Shelf:
         """Nothing more is appended to the last segment."""
         if self.segments:
             self.segments[-1].sealed = True
+
+    def erase(self, done: SequenceSet) -> None:
+        """Overwrite what is done with, wherever something has become that since the last time."""
+        for segment in (*self.segments, *self._spares):
+            if segment.stale:
+                try:
+                    self.erased_bytes += segment.erase(done)
+                except OSError as error:
+                    about = {"path": str(segment.path), "reason": error.strerror}
+                    log.warning("erase_failed", **about, hint="it is tried again: look at the disk")
 
     def reclaim(self) -> None:
         """Take sealed segments without live records out of line: one becomes the spare, the rest go."""

@@ -45,6 +45,7 @@ from agent.spool.ledger import Entry  # noqa: TC001  (msgspec reads the annotati
 from agent.spool.version import VERSION, other_version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 COPY_BYTES = 64 * 1024
@@ -135,8 +136,7 @@ class StateFile:
                 raise OSError(5, "what was written reads back differently")
 
     def _load(self) -> None:
-        for number in range(4):
-            found = _unpacked(read_around(self._disk, self._file, number * COPY_BYTES, COPY_BYTES))
+        for found in _copies(self._disk, self._file):
             if found is None:
                 self.damaged_copies += 1
             elif found[0] > self._generation:
@@ -151,6 +151,12 @@ class StateFile:
             return False
 
 
+def read_state(disk: Disk, file: int) -> State | None:
+    """The newest state in an open file, which is only read."""
+    found = [copy for copy in _copies(disk, file) if copy is not None]
+    return max(found, key=lambda copy: copy[0])[1] if found else None
+
+
 def foreign_version(disk: Disk, path: Path) -> int | None:
     """The version of the state, where another one has written a slot of it."""
     file = disk.open(path)
@@ -159,6 +165,11 @@ def foreign_version(disk: Disk, path: Path) -> int | None:
     finally:
         disk.close(file)
     return next((one for one, other in (copies[:2], copies[2:]) if one is not None and one == other), None)
+
+
+def _copies(disk: Disk, file: int) -> Iterator[tuple[int, State] | None]:
+    for number in range(4):
+        yield _unpacked(read_around(disk, file, number * COPY_BYTES, COPY_BYTES))
 
 
 def _offsets(generation: int) -> tuple[int, int]:

@@ -15,7 +15,8 @@ Promises:
 - All files together stay within `limit_bytes`; the oldest segment is evicted when there is no other way. Spools
   that share a `Room` stay within it together, and the least urgent gives way first.
 
-What it does not promise: an acknowledgement is made last lazily (after `ack_delay_s` or `ACKS_MAX`, and on
+What it does not promise: an acknowledged record stays where it is until its place is written again, unless `erase` was
+asked for. An acknowledgement is made last lazily (after `ack_delay_s` or `ACKS_MAX`, and on
 close), so a crash sends a few batches again, under the same sequence; the receiver drops them.
 
 Failure: a full disk evicts and goes on, down to dropping the new batch (`append` returns None). A failed
@@ -41,6 +42,7 @@ from agent.model import Gap, GapKind
 from agent.spool import retention
 from agent.spool.account import Account
 from agent.spool.aside import Aside
+from agent.spool.blank import blank_folder
 from agent.spool.disk import Disk, naming
 from agent.spool.in_place import put_back
 from agent.spool.placement import Placement
@@ -81,6 +83,7 @@ class Spool:
         clock: Callable[[], float],
         disk: Disk,
         continuity: Continuity | None,
+        erase: bool,
     ) -> None:
         layout = room.layout
         self.directory = directory
@@ -102,7 +105,7 @@ class Spool:
             refuse_other_versions(disk, directory)
             self._shelf = Shelf(disk, directory, layout.segment_bytes)
             files.callback(self._shelf.close)
-            self._account = Account.open(disk, directory / "state", self._shelf)
+            self._account = Account.open(disk, directory / "state", self._shelf, erases=erase)
             files.callback(self._account.file.close)
             self._placement = Placement(disk, directory, self._shelf, self._account, room)
             recover(self._account, self._corrupt, stream_name(name), vehicle, continuity)
@@ -130,10 +133,12 @@ class Spool:
         clock: Callable[[], float] = time.monotonic,
         disk: Disk | None = None,
         continuity: Continuity | None = None,
+        erase: bool = False,
     ) -> Self:
         """Open or make the spool in `directory`; `name` (else the directory's) begins the stream's, and what is
         appended is of `vehicle`. The stream goes on where `continuity` proves that it may; without one the caller
-        vouches for that.
+        vouches for that. With `erase` what is acknowledged, evicted or set aside is overwritten as soon as that lasts,
+        and what earlier processes have left of it now: for that all segments are read.
 
         Raises SpoolVersionError where another version has written it; nothing is changed then.
 
@@ -155,6 +160,7 @@ class Spool:
                 clock=clock,
                 disk=disk,
                 continuity=continuity,
+                erase=erase,
             )
 
     @property
@@ -332,6 +338,17 @@ class Spool:
             self._account.counts.put_back_files += found
             hint = "its files were written anew, and nothing that waits is lost: find out who deletes or moves them"
             log.error("spool_deleted", stream=self.stream, path=str(self.directory), files=found, hint=hint)
+
+    def erase(self, *, everything: bool = False) -> int:
+        """Overwrite what is done with, and delete what was set aside, in a spool that was opened to erase; how many
+        bytes were written. With `everything` also what waits, which becomes a gap."""
+        with self._guarded("erase"):
+            if everything:
+                self._account.lose_all(GapKind.EVICTED, "erased by hand")
+            self._account.save()
+            self._shelf.discard_spares()
+            aside = sum(blank_folder(self._disk, self.directory / name) for name in ("corrupt", "refused"))
+        return self._shelf.erased_bytes + aside
 
     def stats(self) -> SpoolStats:
         """What is held and what was done."""

@@ -102,7 +102,9 @@ def flip_a_byte(folder: Path, chance: random.Random) -> None:
     path.write_bytes(content)
 
 
-async def test_a_flipped_byte_costs_at_most_one_batch_which_log_and_receiver_name(tmp_path: Path) -> None:
+async def test_a_flipped_byte_costs_at_most_one_batch_which_log_and_receiver_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chance = random.Random(11)
     async with running(tmp_path / "broker") as broker, TcpProxy("127.0.0.1", broker.port) as proxy:
         proxy.refuse = True
@@ -116,6 +118,8 @@ async def test_a_flipped_byte_costs_at_most_one_batch_which_log_and_receiver_nam
             shutil.rmtree(tmp_path / "spool")
             shutil.copytree(tmp_path / "stored", tmp_path / "spool")
             flip_a_byte(tmp_path / "spool" / "normal", chance)
+            (memory := tmp_path / f"memory{number}").mkdir()
+            monkeypatch.setenv("XDG_RUNTIME_DIR", str(memory))  # each is the first boot after the drive
             out = tmp_path / f"out{number}"
             with capture_logs() as lines:
                 async with cloud(out, broker.port) as inbox, agent(tmp_path, proxy.port) as car:
