@@ -53,6 +53,7 @@ def mqtt_options(config: Config, stream: str = "") -> MqttOptions:
         will_topic=config.topic(status),
         will_payload=status_payload(online=False, stream=stream),
         retain=profile.retained,
+        no_subscribers=mqtt.no_subscribers,
         message_bytes_max=profile.message_bytes_max,
         congestion=mqtt.congestion,
         alpn=profile.alpn.get(mqtt.port, ""),

@@ -31,6 +31,7 @@ class MqttOptions:
     answer_timeout_s       so does a ping. An idle link that died is found after keepalive + this
     will_topic             "" sends no last will
     retain                 the last will is retained, and so are messages that ask for it
+    no_subscribers         "accept": what the broker says that nobody subscribes to (0x10) has been taken by its rules
     message_bytes_max      of a whole PUBLISH, where the endpoint is known to take no more
     congestion             TCP's congestion control, where the kernel allows it; "": the kernel's own choice
     alpn                   the TLS protocol name to ask for (RFC 7301); "": none
@@ -54,6 +55,7 @@ class MqttOptions:
     will_topic: str = ""
     will_payload: bytes = b""
     retain: bool = True
+    no_subscribers: Literal["keep", "accept"] = "keep"
     message_bytes_max: int | None = None
     congestion: str = ""
     alpn: str = ""
@@ -75,6 +77,7 @@ class SenderOptions:
     cloud_events                   label each message as a CloudEvent
     closes_over                    what this kind of endpoint closes the link over without a word
     backoff_base_s, backoff_max_s, backoff_spread_s, reconnect_least_s   see `backoff`
+    probe_s                        how often one batch asks again where the broker keeps none
     turn_max_s                     a step, such as a connection's coming up, that takes longer is stuck
     """
 
@@ -93,6 +96,7 @@ class SenderOptions:
     backoff_max_s: float = 300.0
     backoff_spread_s: float = 0.0
     reconnect_least_s: float = 0.0
+    probe_s: float = 60.0
     turn_max_s: float = 120.0
 
     def topic(self, template: str) -> str:
