@@ -338,14 +338,22 @@ async def open_agent(
         clean = False
         try:
             packer = make_packer(config, decoding, storage.vaults, clock, counters, heard, collector)
+            transport = MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation, memory)
+            packer.fit(memory.payload_bytes(transport.address))
+
+            def fit(payload_bytes: int | None) -> None:
+                packer.fit(payload_bytes)
+                memory.note_payload_bytes(transport.address, payload_bytes)
+
             sender = Sender(
-                MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation, memory),
+                transport,
                 storage.spools,
                 storage.shelf,
                 worker.call,
                 sender_options(config),
                 allowance=allowance,
                 critical=[priority == "critical" for priority in storage.vaults],
+                fit=fit,
             )
             yield Agent(worker, storage, packer, sender)
             clean = not packer.has_open_batch

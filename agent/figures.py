@@ -67,6 +67,7 @@ class _Stored:
     heard: Sequence[int] = ()
     certificate_ends_ns: int = 0
     integrity: Sequence[IntegrityFigures] = ()
+    too_large: Mapping[Priority, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -160,6 +161,7 @@ class Figures:
             self.heard.messages(),
             self._certificate_ends_ns(),
             [IntegrityFigures(subject=subject, **asdict(found)) for subject, found in self.verified().items()],
+            self.storage.larger_than(self.link().batch_bytes_max),
         )
 
     def _certificate_ends_ns(self) -> int:
@@ -223,6 +225,7 @@ class Figures:
                     corrupt=held.corrupt_records,
                     refused=held.refused_records,
                     put_back=held.put_back_files,
+                    too_large=self._stored.too_large.get(name, 0),
                     samples=self.counters.of(name).samples,
                     sealed_bytes=self.counters.of(name).batch_bytes,
                     acknowledged=held.acknowledged_records,
@@ -256,6 +259,7 @@ class Figures:
             acknowledged_bytes=link.acknowledged_bytes,
             refused=link.refused_batches,
             certificate_ends_ns=self._stored.certificate_ends_ns,
+            batch_bytes_max=link.batch_bytes_max,
             version=link.version,
             version_asked=profile.version_of(mqtt) if mqtt is not None else "",
             refusals_silent=profile.hides_refusals(link.version),

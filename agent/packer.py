@@ -137,7 +137,6 @@ class Packer:
         self._collector = collector
         self._onlooker = heard
         self._hands_over = False
-        self._payload_bytes = self._home.settings.limits.payload_bytes
         self._clock = self._home.clock
         self._times_frames = times_frames(self._clock)
         self._settings = Settings(read(self._clock))
@@ -148,12 +147,17 @@ class Packer:
         held_back = self._collector is not None and self._collector.held_ns is not None and not self._hands_over
         return held_back or any(stream.has_open_batch for stream in self._streams.values())
 
+    def fit(self, payload_bytes: int | None) -> None:
+        """Seal batches to no more than this from now on; None: as configured."""
+        for stream in self._streams.values():
+            stream.fit(payload_bytes)
+
     def take(self, frames: FrameBlock) -> None:
         """Decode and collect; write down, or seal and store what is due."""
         for part, its_reading in self._settings.divide(frames, read(self._clock)):
             for stream in self._streams.values():
                 stream.hear_clock(its_reading)
-            for begin, end in pieces(part, self._payload_bytes):
+            for begin, end in pieces(part, self._home.settings.limits.payload_bytes):
                 self._take(part if end - begin == len(part) else part.slice(begin, end), its_reading)
 
     def _take(self, frames: FrameBlock, reading: Reading) -> None:

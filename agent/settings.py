@@ -54,6 +54,7 @@ def mqtt_options(config: Config, stream: str = "") -> MqttOptions:
         will_payload=status_payload(online=False, stream=stream),
         retain=profile.retained and mqtt.retain,
         retained_bytes_max=profile.retained_bytes_max,
+        no_subscribers=mqtt.no_subscribers,
         message_bytes_max=profile.message_bytes_max,
         congestion=mqtt.congestion,
         alpn=profile.alpn.get(mqtt.port, ""),

@@ -84,6 +84,12 @@ class Storage:
         """What each class holds."""
         return {priority: vault.spool.stats() for priority, vault in self.vaults.items()}
 
+    def larger_than(self, size_bytes: int) -> dict[Priority, int]:
+        """How many batches of each class are; none where that is 0."""
+        if not size_bytes:
+            return {}
+        return {priority: vault.spool.larger_than(size_bytes) for priority, vault in self.vaults.items()}
+
     @property
     def records(self) -> int:
         """Batches that wait, of all classes."""

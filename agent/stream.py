@@ -138,6 +138,7 @@ class Stream:
     ) -> None:
         self.counters = counters or StreamCounters()
         self.settings = settings
+        self._configured = settings.limits
         self._catalog = catalog
         self._store = store
         self.clock = clock
@@ -156,6 +157,12 @@ class Stream:
     def next_sequence(self) -> int:
         """The number of the batch that is open."""
         return self._store.next_sequence
+
+    def fit(self, payload_bytes: int | None) -> None:
+        """Seal to no more than this from now on; None: as configured, which it never exceeds."""
+        most = self._configured.payload_bytes
+        limits = replace(self._configured, payload_bytes=min(most, payload_bytes or most))
+        self.settings = replace(self.settings, limits=limits)
 
     def hear_clock(self, reading: Reading) -> None:
         """What the clocks say of the frames to come; where the wall clock was set, they open a new batch.

@@ -199,6 +199,9 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     topic_status      where the agent says online and offline, and how it goes; an empty text: nowhere
     retain            the broker keeps description, status and last will for who comes later; false for one that
                       keeps no retained messages
+    no_subscribers    what becomes of batches that the broker says nobody subscribes to: "keep": they wait in the spool,
+                      and one a minute asks again; "accept": they count as delivered, for brokers that hand them to
+                      rules of their own and say so nevertheless
     heartbeat         how often it says how it goes while it is online; "0s": never
     cloud_events      label each message as a CloudEvent, in MQTT 5's properties
     congestion        TCP's congestion control, where the kernel has and allows it, such as "bbr" on a radio that loses;
@@ -227,6 +230,7 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     topic_catalog: Topic = "canferry/{vehicle}/catalog"
     topic_status: StatusTopic = "canferry/{vehicle}/status"
     retain: bool = True
+    no_subscribers: Literal["keep", "accept"] = "keep"
     heartbeat: Annotated[Duration, Within("0s", "24h")] = Duration.parse("15m")
     cloud_events: bool = False
     congestion: Congestion = ""

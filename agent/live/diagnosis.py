@@ -71,6 +71,7 @@ def diagnose(snapshot: Snapshot) -> list[Finding]:
         *_of_link(snapshot),
         *_of_data_plan(snapshot),
         *_of_spool(snapshot.spool),
+        *_of_sizes(snapshot),
     ]
     return sorted(found, key=lambda finding: _GRAVITY.index(finding.level))
 
@@ -249,13 +250,20 @@ def _of_trouble(link: LinkFigures, snapshot: Snapshot) -> Finding:
     if link.trouble == "unauthorized":
         move = "mend credentials, or the broker's access rules for this client and topic; nothing is lost meanwhile"
         return Finding("broker_refuses", ERROR, broker, why, move)
+    if link.trouble == "no subscribers":
+        move = "have a receiver subscribe (canferry receive); where the broker hands batches to rules of its own, "
+        move += 'set mqtt.no_subscribers = "accept"; nothing is lost while the spool has room'
+        return Finding("no_subscribers", ERROR, broker, why, move)
     if link.trouble == "taken over":
         move = "give each unit its own mqtt.client_id (and vehicle.id)"
         return Finding("client_id_taken", ERROR, broker, why, move)
     if link.trouble == "busy" and "quota" in why:
         move = "raise the broker's quota, or keep less ([[collect]]); nothing is lost while the spool has room"
         return Finding("broker_quota", ERROR, broker, why, move)
-    if link.trouble in ("busy", "unacceptable"):
+    if link.trouble == "unacceptable":
+        move = "see what the broker's log says of them: its rules for topics and payloads; nothing is lost meanwhile"
+        return Finding("broker_rejects", ERROR, broker, why, move)
+    if link.trouble == "busy":
         move = "nothing now: it is tried again; look at the broker's limits and log if it lasts"
         return Finding("broker_busy", WARNING, broker, why, move)
     if link.links or snapshot.up_s < SETTLED_S:
@@ -290,7 +298,9 @@ def _of_spool(spool: SpoolFigures) -> Iterator[Finding]:
             yield Finding("spool_evicting", ERROR if full else WARNING, each.name, cause, move)
         if each.refused:
             cause = f"{each.refused} batches were refused for good by the broker and set aside"
-            move = f"the broker's size limit against batch.max_bytes; they lie in {spool.path}/{each.name}/refused"
+            move = (
+                f"the broker's rules for topics and payloads, and its log; they lie in {spool.path}/{each.name}/refused"
+            )
             yield Finding("batches_refused", ERROR, each.name, cause, move)
         if each.corrupt:
             cause = f"{each.corrupt} batches were damaged on disk and set aside"
@@ -299,6 +309,18 @@ def _of_spool(spool: SpoolFigures) -> Iterator[Finding]:
             cause = f"{each.put_back} files of the spool were deleted or moved beneath the agent, and written anew"
             move = f"find out who deletes or moves what is in {spool.path}; nothing that waits is lost yet"
             yield Finding("spool_deleted", ERROR, each.name, cause, move)
+
+
+def _of_sizes(snapshot: Snapshot) -> Iterator[Finding]:
+    """What waits for another limit, whatever becomes of the link meanwhile."""
+    for each in snapshot.spool.classes:
+        if each.too_large:
+            cause = (
+                f"{each.too_large} batches wait that are larger than the {snapshot.link.batch_bytes_max} bytes which "
+            )
+            cause += "the broker takes; new ones are sealed to fit"
+            move = "raise the broker's limit on packets: they go then; nothing is lost while the spool has room"
+            yield Finding("batches_too_large", ERROR, each.name, cause, move)
 
 
 def _said_of(bus: BusFigures, said: tuple[Said, ...]) -> Said | None:

@@ -62,6 +62,7 @@ class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
     evicted, dropped      gone without having been sent: the oldest for want of room or past their time, or the newest
     corrupt, refused      set aside: damaged on disk, or never to be taken by the broker
     put_back              files that somebody has deleted or moved beneath the agent, and that were written anew
+    too_large             of those that wait, larger than the broker takes
     samples, sealed_bytes   kept, and what they took in sealed batches, since the start
     acknowledged          taken by the broker since the start; acknowledged_ns when the last of them was, and
     acknowledged_end_ns   when the latest of them ends: what came later, and before that, may still be waiting
@@ -76,6 +77,7 @@ class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
     corrupt: int = 0
     refused: int = 0
     put_back: int = 0
+    too_large: int = 0
     samples: int = 0
     sealed_bytes: int = 0
     acknowledged: int = 0
@@ -102,12 +104,13 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The uplink.
 
     trouble             why there is no link, or why sending pauses: unreachable, dropped, busy, unauthorized,
-                        taken over, unacceptable; "" where all is well
+                        taken over, no subscribers, unacceptable; "" where all is well
     last_error          the same in words
     since_ns            when the link came up or was lost
     next_try_s          when sending is tried again, counted from when that was decided
     links               connections that came up
     certificate_ends_ns when the vehicle's own certificate expires, 0 where there is none or it cannot be read
+    batch_bytes_max     the largest batch that the broker takes, as far as it is known; 0: any
     version             of MQTT, as the latest link spoke it; "" before the first
     version_asked       as configured, or as the profile wants it: "auto", "5" or "3.1.1"
     refusals_silent     in the version that is spoken nobody can tell whether the broker refuses a batch
@@ -127,6 +130,7 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_bytes: int = 0
     refused: int = 0
     certificate_ends_ns: int = 0
+    batch_bytes_max: int = 0
     version: str = ""
     version_asked: str = ""
     refusals_silent: bool = False

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of records that cannot be delivered, kept for a person to look at, the oldest deleted first.
+"""Folders of records that cannot be delivered, kept for a person to look at.
 
-A convenience, not a promise: a full disk or a bad sector loses the copy, never the account of it, which is in
-the gap ledger. Limit: `limit_bytes` a folder; a record larger than that is cut short."""
+What is there stays: no copy is deleted to make room for another one. A convenience all the same, not a promise: a full
+disk or a bad sector loses the copy, never the account of it, which is in the gap ledger. Limit: `limit_bytes` a folder;
+a record larger than that is cut short, and one for which there is no room is not kept."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 from typing import TYPE_CHECKING
 
 import structlog
@@ -32,6 +34,14 @@ class Aside:
         with contextlib.suppress(OSError):  # nothing may have been set aside yet
             self._make_room(0)
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether so much can still be kept, or as much of it as the folder ever can."""
+        size = min(-(-size_bytes // PAGE) * PAGE, self._limit_bytes // PAGE * PAGE)
+        try:
+            return sum(self._size(name) for name in self._disk.names(self._directory)) + size <= self._limit_bytes
+        except OSError:
+            return True  # nothing may have been set aside yet
+
     def keep(self, name: str, data: bytes) -> None:
         """Keep the bytes under the name; names sort by age."""
         data = data[: self._limit_bytes // PAGE * PAGE]
@@ -40,14 +50,15 @@ class Aside:
         path = self._directory / name
         try:
             self._disk.make_directory(self._directory)
-            self._make_room(len(data))
+            if not self.has_room(len(data)):
+                raise OSError(errno.EDQUOT, "the folder is full")  # noqa: TRY301 - one way out
             file = self._disk.open(path, create=True)
             try:
                 self._disk.write(file, 0, data)
             finally:
                 self._disk.close(file)
         except OSError as error:
-            hint = "its loss is told all the same: free room on the disk"
+            hint = "its loss is told all the same: free room on the disk, or in the folder"
             log.warning("record_copy_failed", path=str(path), reason=error.strerror, hint=hint)
 
     def _make_room(self, needed: int) -> None:

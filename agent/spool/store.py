@@ -232,12 +232,16 @@ class Spool:
             self._account.ledger.add(gap)
             self._account.save()
 
-    def oldest(self, after: int = -1, limit: int = 1, held: Collection[str] = ()) -> list[Record]:
-        """The oldest records above `after`, at most `limit`, none of the vehicles that are held back; corrupt ones are
-        set aside on the way."""
+    def oldest(
+        self, after: int = -1, limit: int = 1, held: Collection[str] = (), bytes_max: int | None = None
+    ) -> list[Record]:
+        """The oldest records above `after`, at most `limit`, none of the vehicles that are held back, none with a
+        payload of more than `bytes_max`; corrupt ones are set aside on the way."""
         records: list[Record] = []
         with self._guarded("read"):
             for sequence in self._live(after + 1, held):
+                if bytes_max is not None and self._payload_bytes(sequence) > bytes_max:
+                    continue
                 if len(records) >= limit:
                     break
                 record = self.read(sequence)
@@ -261,6 +265,10 @@ class Spool:
         stream = self._account.stream_of(sequence)
         about = (head.begin_ns, head.end_ns, head.frames, stream.vehicle, stream.base)
         return Record(head.stream, sequence, payload, head.catalog, *about)
+
+    def larger_than(self, size_bytes: int) -> int:
+        """How many records have a larger payload."""
+        return sum(self._payload_bytes(sequence) > size_bytes for sequence in self._live(0))
 
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle there are."""
@@ -287,20 +295,25 @@ class Spool:
                 self._account.unsaved += 1
             self._save_if_due()
 
-    def set_aside(self, sequence: int, reason: str) -> None:
-        """The broker will never take this batch: keep a copy for a person, record the gap, go on."""
+    def set_aside(self, sequence: int, reason: str) -> bool:
+        """The broker will never take this batch: keep a copy for a person, record the gap, go on. False: the folder of
+        copies is full, so the batch stays where it is."""
         with self._guarded("set aside"):
             found = None if sequence in self._account.done else self._shelf.find(sequence)
             if found is None:
-                return
+                return True
             segment, place = found
-            self._refused.keep(segment.copy_name(place), segment.raw(place))
+            raw = segment.raw(place)
+            if not self._refused.has_room(len(raw)):
+                return False
+            self._refused.keep(segment.copy_name(place), raw)
             self._account.lose(GapKind.REFUSED, segment, place, reason)
             self._account.counts.refused_records += 1
             self._account.save()
         hint = "it lies in refused/, the cloud is told; the others go on"
         name = {"stream": self._account.stream_of(sequence).name, "sequence": self._account.number_of(sequence)}
         log.warning("batch_refused", **name, reason=reason, hint=hint)
+        return True
 
     def expire(self, before_ns: int, since_ns: int) -> None:
         """Give up records that end before one time and after another: nobody wants them any more.
@@ -374,6 +387,10 @@ class Spool:
             if self._failure is None:
                 self.flush()
         self._failure = SpoolError(f"{self.directory}: the spool is closed")
+
+    def _payload_bytes(self, sequence: int) -> int:
+        found = self._shelf.find(sequence)
+        return 0 if found is None else found[0].lengths[found[1]]
 
     def _live(self, sequence: int, held: Collection[str] = ()) -> Iterator[int]:
         """Sequences at or above this one that are not done with; what is done meanwhile is left out, and what is of a

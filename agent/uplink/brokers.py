@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What earlier connections have shown of a broker, kept over restarts in one small file beside the spool.
 
-    PATH   {"host:port": {"five": true}}
+    PATH   {"host:port": {"five": true, "payload_bytes": 30000}}
 
-    five   MQTT 5 has been spoken with it
+    five            MQTT 5 has been spoken with it
+    payload_bytes   the largest payload that it takes, 0 where it names no limit
 
 Promise: what is noted is on disk on return, if the disk takes it, and lasts as long as the process does in any case.
 Limits: `BROKERS_MAX` brokers, the one noted longest ago forgotten first. Blocks for the disk.
@@ -12,9 +13,10 @@ Failure: none that gets out. A file that cannot be read or written is a warning:
 
 from __future__ import annotations
 
-import json
+import threading
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from agent.durable import make_folder, write_durably
@@ -28,8 +30,18 @@ FILE = "brokers"
 """Its name beside the spool."""
 BROKERS_MAX = 64
 _FILE_BYTES_MAX = 64 << 10
-_LOST = "what each broker speaks is found out again; if it comes again, look at the disk"
+_LOST = "what each broker speaks and takes is found out again; if it comes again, look at the disk"
 _NOT_KEPT = "after the next start it is found out again: look at room and rights of spool.path"
+
+
+class Known(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Of one broker; see above."""
+
+    five: bool = False
+    payload_bytes: int = 0
+
+
+_UNKNOWN = Known()
 
 
 class BrokerMemory:
@@ -42,35 +54,55 @@ class BrokerMemory:
     def __init__(self, path: Path | None = None, *, writes: bool = True) -> None:
         self._path = path
         self._writes = writes
+        self._lock = threading.Lock()
         self._known = {} if path is None else _read(path, told=writes)
 
     def speaks_five(self, address: str) -> bool:
         """Whether MQTT 5 has worked with the broker at host:port."""
-        return address in self._known
+        return self._of(address).five
+
+    def payload_bytes(self, address: str) -> int | None:
+        """The largest payload that it took at the last link; None where it named no limit."""
+        return self._of(address).payload_bytes or None
 
     def note_five(self, address: str) -> None:
-        """It has just worked; durable on return."""
-        self._known.pop(address, None)
-        self._known[address] = {"five": True}
-        while len(self._known) > BROKERS_MAX:
-            del self._known[next(iter(self._known))]
-        if self._path is None or not self._writes:
-            return
+        """MQTT 5 has just worked; durable on return."""
+        self._note(address, five=True)
+
+    def note_payload_bytes(self, address: str, payload_bytes: int | None) -> None:
+        """The largest that it takes; durable on return."""
+        self._note(address, payload_bytes=payload_bytes or 0)
+
+    def _of(self, address: str) -> Known:
+        return self._known.get(address, _UNKNOWN)
+
+    def _note(self, address: str, **news: int) -> None:
+        with self._lock:
+            known = msgspec.structs.replace(self._of(address), **news)
+            if known == self._of(address):
+                return
+            self._known.pop(address, None)
+            self._known[address] = known
+            while len(self._known) > BROKERS_MAX:
+                del self._known[next(iter(self._known))]
+            if self._path is not None and self._writes:
+                self._write(self._path)
+
+    def _write(self, path: Path) -> None:
         try:
-            make_folder(self._path.parent)
-            write_durably(self._path, json.dumps(self._known).encode())
+            make_folder(path.parent)
+            write_durably(path, msgspec.json.encode(self._known))
         except OSError as error:
-            log.warning("brokers_not_kept", path=str(self._path), reason=error.strerror, hint=_NOT_KEPT)
+            log.warning("brokers_not_kept", path=str(path), reason=error.strerror, hint=_NOT_KEPT)
 
 
-def _read(path: Path, *, told: bool) -> dict[str, dict[str, bool]]:
+def _read(path: Path, *, told: bool) -> dict[str, Known]:
     try:
         with path.open("rb") as file:
-            found = json.loads(file.read(_FILE_BYTES_MAX))
-        return {str(address): {"five": True} for address, known in found.items() if known.get("five") is True}
+            return msgspec.json.decode(file.read(_FILE_BYTES_MAX), type=dict[str, Known])
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
         if told:
             log.warning("brokers_lost", path=str(path), reason=str(error), hint=_LOST)
         return {}

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes over a link and when: batches within a window, the urgent and the fresh before the backlog.
 
-Promise: a batch leaves the spool only after the broker's successful acknowledgement, or when the broker says that
-it will never take it (then it is set aside, as a gap). Every other end of a publish keeps it, and retries come from
-the spool only. The catalog that a batch names is acknowledged before the batch is published. The queues go in the
-order of their urgency; of each, what was sealed since the link came up goes first, and its backlog beside that,
-oldest first, at `backlog_rate` or what the network allows (`allowance`), whichever is slower. Whatever is less urgent
-leaves room in the window for what is more so. What the network does not allow now stays in the spool.
+Promise: a batch leaves the spool only after the broker's successful acknowledgement, or when the broker has refused it
+for good twice and taken others in between (then it is set aside, as a gap). Every other end of a publish keeps it, and
+retries come from the spool only. The catalog that a batch names is acknowledged before the batch is published. The
+queues go in the order of their urgency; of each, what was sealed since the link came up goes first, and its backlog
+beside that, oldest first, at `backlog_rate` or what the network allows (`allowance`), whichever is slower. Whatever is
+less urgent leaves room in the window for what is more so. What the network does not allow now stays in the spool, and
+so does what the broker does not take now, or nobody would get (`holds`).
 
 Limits: the window's batches and bytes, and the broker's Receive Maximum; one record read ahead per lane and cursor.
 
@@ -29,10 +30,10 @@ import structlog
 
 from agent.uplink.backoff import Backoff
 from agent.uplink.delivery import CatalogDelivery
+from agent.uplink.holds import Holds, Verdict, key_of
 from agent.uplink.lane import Lane
 from agent.uplink.owners import Owners
-from agent.uplink.reasons import CLIENT_ID_TAKEN, UNACCEPTABLE
-from agent.uplink.suspects import Suspects
+from agent.uplink.reasons import ADVICE, UNACCEPTABLE
 from agent.uplink.tally import Tally
 from agent.uplink.transport import Answer, Outcome, Trouble
 from agent.uplink.window import Pace, Window
@@ -52,11 +53,6 @@ log = structlog.get_logger()
 
 REST_MAX_S = 60.0
 """Every rest ends by then, to look again."""
-ADVICE = {
-    Trouble.UNAUTHORIZED: "nothing is lost: allow this client to publish to the topic in the broker's access rules",
-    Trouble.BUSY: "nothing is lost: the broker asks for patience; look at its quota if this lasts",
-    Trouble.TAKEN_OVER: f"{CLIENT_ID_TAKEN}: give each unit its own mqtt.client_id",
-}
 
 
 @dataclass(slots=True)
@@ -82,6 +78,8 @@ class Feed:
         critical: whether each queue's class is that: the network then allows it more.
         roll: the dice.
         proved: is called with each acknowledgement.
+        fit: is called, by `call`, with the most bytes of payload that batches are to be sealed to from now on; None: as
+            configured.
 
     `batch_available` is to be set after each append: it wakes the loop.
     """
@@ -100,6 +98,7 @@ class Feed:
         critical: Sequence[bool],
         roll: Callable[[], float],
         proved: Callable[[], None],
+        fit: Callable[[int | None], None],
     ) -> None:
         self.batch_available = asyncio.Event()
         self.window = Window(options.window_batches, options.window_bytes)
@@ -114,9 +113,12 @@ class Feed:
         self._roll = roll
         self._tell_proved = proved
         self._broker = standing.state.broker
-        self._suspects = Suspects()
+        self._fit = fit
+        self._fitted: int | None = -1  # to be told at the first link, whatever it is
         self._owners = Owners(options, queues, call)
-        self._lanes = [Lane(queue, call, self._has_to_wait, self._owners.held) for queue in queues]
+        self._holds = holds = Holds(options.probe_s, self._owners)
+        limits = holds.vehicles, lambda: holds.sizes.payload_bytes
+        self._lanes = [Lane(queue, call, self._has_to_wait, *limits) for queue in queues]
         self._patience = Backoff(options.backoff_base_s, options.backoff_max_s)
         self._tally = Tally()
         self._paces = [Pace(options.backlog_rate) for _ in queues]
@@ -124,16 +126,20 @@ class Feed:
         self._catalogs = CatalogDelivery(shelf, call, self._throttle, self._broker, allowance)
         self._window_full = options.window_batches
         self._careful = 0
-        self._pause_until = 0.0
-        self._pausing = self._dead = self._tidy = self._catalog_due = False
+        self._pause_until = self._stopped_until = 0.0
+        self._pausing = self._dead = self._tidy = self._catalog_due = self._rewind_due = False
         self._lost: list[tuple[Lane, Record]] = []
 
     def begin(self, link: Link) -> None:
         """A link came up: what is sealed from now on is live."""
         self._window_full = max(1, min(self._options.window_batches, link.limits.receive_maximum))
         self.window = Window(1 if self._careful else self._window_full, self._options.window_bytes)
-        self._pausing = self._dead = self._tidy = self._catalog_due = False
+        self._pausing = self._dead = self._tidy = self._catalog_due = self._rewind_due = False
         self._lost.clear()
+        self._holds.begin(link.limits, self._options)
+        if self._holds.doubts.stopped:
+            self._pausing, self._pause_until = True, self._stopped_until
+        self._tell_what_lasts()
         self._catalogs.begin()
         for lane in self._lanes:
             lane.begin()
@@ -143,11 +149,14 @@ class Feed:
         while True:
             self._pulse.beat(self._options.turn_max_s)
             self.batch_available.clear()
+            await self._tell_size()
             found = await self._next()
             await self._owners.tell()
             if isinstance(found, tuple):
                 lane, record = found
                 lane.take(record)
+                self._holds.unheard.sent(record.vehicle, asyncio.get_running_loop().time())
+                self._forget_unfit()
                 self._catalog_due = self._catalogs.is_due(record)
                 self.window.add(len(record.payload))
                 self._throttle.spend(asyncio.get_running_loop().time(), len(record.payload))
@@ -173,14 +182,14 @@ class Feed:
             if loss.trouble in (Trouble.UNAUTHORIZED, Trouble.UNACCEPTABLE) or self._is_suspect(record, loss):
                 self._owners.hold(record)
         elif loss.trouble is Trouble.UNACCEPTABLE:
-            await self._set_aside(lane, record, loss.reason, loss.code)
+            await self._unacceptable(lane, record, loss.reason, loss.code)
         elif self._is_suspect(record, loss):
             hint = "the broker closes the connection whenever it is sent: look at the broker's size limits and log"
             log.warning("batch_suspected", **name, size_bytes=len(record.payload), hint=hint)
 
     def _is_suspect(self, record: Record, loss: LinkLoss) -> bool:
         now = asyncio.get_running_loop().time()
-        return loss.trouble is Trouble.DROPPED and self._suspects.strike((record.stream, record.sequence), now)
+        return loss.trouble is Trouble.DROPPED and self._holds.suspects.strike(key_of(record), now)
 
     def _is_over(self, wait_s: float | None) -> bool:
         """While draining: nothing is left and nothing has come since, or what is waited for outlasts the grace."""
@@ -198,9 +207,9 @@ class Feed:
             if not idle or now < self._pause_until:
                 return None if not idle else self._pause_until - now
             self._pausing = False
-            self._standing.note(last_error="", trouble="", next_try_s=0.0)
+            self._tell_what_lasts()
             self._rewind()
-        if idle and self._suspects.release(now):
+        if idle and (self._holds.release(now) or self._rewind_due):
             self._rewind()
         if throttled_s := self._throttle.wait_s(now):
             return throttled_s
@@ -240,12 +249,25 @@ class Feed:
             self._tidy = True
             if all([await lane.is_empty() for lane in self._lanes]):
                 await self._call(self._shelf.prune, ())
-        due = self._suspects.next_at()
+        due = self._holds.next_at()
         return None if due is None or self._drain.asked.is_set() else max(0.0, due - now)
 
     def _rewind(self) -> None:
+        self._rewind_due = False
         for lane in self._lanes:
             lane.rewind()
+
+    def _forget_unfit(self) -> None:
+        for lane in self._lanes:
+            lane.forget(self._holds.is_unfit)
+
+    async def _tell_size(self) -> None:
+        """Have batches sealed so that the broker takes them."""
+        sizes = self._holds.sizes
+        if sizes.seal_bytes != self._fitted:
+            self._fitted = sizes.seal_bytes
+            await self._call(self._fit, self._fitted)
+        self._standing.note(batch_bytes_max=sizes.payload_bytes or 0)
 
     async def _send(self, link: Link, lane: Lane, record: Record) -> None:
         """One batch, from its catalog to its answer."""
@@ -294,22 +316,51 @@ class Feed:
             if told := self._tally.add(size, time.monotonic()):
                 log.info("batches_acknowledged", **told)
         elif answer.outcome is Outcome.UNACCEPTABLE:
-            await self._set_aside(lane, record, answer.reason, answer.code)
+            await self._unacceptable(lane, record, answer.reason, answer.code)
         elif answer.outcome is Outcome.LOST:
             self._dead = True
             self._lost.append((lane, record))
         else:
             self._refused(record, topic, answer)
 
-    async def _set_aside(self, lane: Lane, record: Record, reason: str, code: int) -> None:
-        text = f"broker {self._broker}: {reason}; {UNACCEPTABLE.get(code, 'look at its log')}"
-        await self._call(lane.queue.set_aside, record.sequence, text)
-        self._suspects.clear((record.stream, record.sequence))
-        self._standing.count(refused_batches=1)
+    async def _unacceptable(self, lane: Lane, record: Record, reason: str, code: int) -> None:
+        """The broker will never take it, it says. Only what it means by itself is given up."""
+        name = {"stream": record.stream, "sequence": record.sequence, "size_bytes": len(record.payload)}
+        advice, stopped = UNACCEPTABLE.get(code, "look at its log"), bool(self._holds.doubts.stopped)
+        match self._holds.refused(record, reason, code, asyncio.get_running_loop().time()):
+            case Verdict.TOO_LARGE:
+                log.warning("batch_over_limit", **name, reason=reason, hint=f"it waits in the spool: {advice}")
+            case Verdict.DOUBTED:
+                log.warning("batch_doubted", **name, reason=reason, hint=f"it is tried again after others: {advice}")
+            case Verdict.STOPPED:
+                self._stop(reason, advice, news=not stopped)
+            case Verdict.GIVEN_UP:
+                await self._set_aside(lane, record, f"broker {self._broker}: {reason}; {advice}")
+        self._forget_unfit()
+
+    async def _set_aside(self, lane: Lane, record: Record, reason: str) -> None:
+        if await self._call(lane.queue.set_aside, record.sequence, reason):
+            self._holds.suspects.clear(key_of(record))
+            self._standing.count(refused_batches=1)
+        else:
+            self._holds.doubts.put_back(key_of(record), asyncio.get_running_loop().time())
+            hint = "the batch stays in the spool: look at those in refused/ beneath spool.path, and move them away"
+            log.error("quarantine_full", stream=record.stream, sequence=record.sequence, reason=reason, hint=hint)
+
+    def _stop(self, reason: str, advice: str, *, news: bool) -> None:
+        """The broker refuses whatever comes: keep everything, and ask with one batch now and then."""
+        self._go_carefully_after(self._options.probe_s)
+        self._stopped_until = self._pause_until
+        self._tell_what_lasts()
+        if news:
+            log.error("batches_rejected", reason=reason, hint=f"nothing is lost, all of it is kept: {advice}")
 
     def _proved(self, record: Record) -> None:
         """The broker takes what we send."""
-        self._suspects.clear((record.stream, record.sequence))
+        if self._holds.taken(record):
+            self._rewind_due = True
+            if not self._pausing:
+                self._tell_what_lasts()
         self._tell_proved()
         self._patience = self._patience.proved()
         self._careful = max(0, self._careful - 1)
@@ -317,8 +368,10 @@ class Feed:
             self.window.batches_max = self._window_full
 
     def _refused(self, record: Record, topic: str, answer: Answer) -> None:
-        """Keep it: what is not allowed for another vehicle is held back, all else waits."""
-        if not (answer.outcome is Outcome.UNAUTHORIZED and self._owners.hold(record)):
+        """Keep it: what is not allowed for another vehicle is held back, so is what nobody hears, all else waits."""
+        if answer.outcome is Outcome.NO_SUBSCRIBERS:
+            self._hold_unheard(record, topic, answer)
+        elif not (answer.outcome is Outcome.UNAUTHORIZED and self._owners.hold(record)):
             self._pause(topic, answer)
 
     def _pause(self, topic: str, answer: Answer) -> None:
@@ -328,16 +381,33 @@ class Feed:
         trouble = Trouble.UNAUTHORIZED if answer.outcome is Outcome.UNAUTHORIZED else Trouble.BUSY
         self._patience = self._patience.failed(trouble)
         wait_s = self._patience.wait_s(self._roll())
-        self._pausing = True
-        self._pause_until = asyncio.get_running_loop().time() + wait_s
-        self._careful = max(self._careful, 1)
-        self.window.batches_max = 1
+        self._go_carefully_after(wait_s)
         reason = f"publish to {topic}: {answer.reason}"
         self._standing.note(last_error=reason, trouble=trouble.value, next_try_s=wait_s)
         level = log.error if trouble is Trouble.UNAUTHORIZED else log.warning
         level("publish_refused", topic=topic, reason=answer.reason, next_try_s=round(wait_s, 1), hint=ADVICE[trouble])
 
+    def _go_carefully_after(self, wait_s: float) -> None:
+        self._pausing, self._pause_until = True, asyncio.get_running_loop().time() + wait_s
+        self._careful = max(self._careful, 1)
+        self.window.batches_max = 1
+
+    def _hold_unheard(self, record: Record, topic: str, answer: Answer) -> None:
+        """Nobody got it: keep what is for the same vehicle, and ask again once in a while. The link itself is well."""
+        reason = f"publish to {topic}: {answer.reason}"
+        news = self._holds.unheard.strike(record.vehicle, reason, asyncio.get_running_loop().time())
+        self._forget_unfit()
+        self._tell_proved()
+        if not self._pausing:
+            self._tell_what_lasts()
+        if news:
+            log.error("no_subscribers", topic=topic, reason=answer.reason, hint=ADVICE[Trouble.NO_SUBSCRIBERS])
+
+    def _tell_what_lasts(self) -> None:
+        """Why not everything goes, beside what a pause is for."""
+        trouble, reason = self._holds.trouble()
+        wait_s = self._options.probe_s if trouble else 0.0
+        self._standing.note(trouble=trouble, last_error=reason, next_try_s=wait_s)
+
     def _has_to_wait(self, record: Record) -> bool:
-        return self._owners.has_to_stay(record) or self._suspects.waits(
-            (record.stream, record.sequence), asyncio.get_running_loop().time()
-        )
+        return self._holds.has_to_wait(record, asyncio.get_running_loop().time())

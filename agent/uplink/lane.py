@@ -54,8 +54,11 @@ class BatchQueue(Protocol):
     def next_sequence(self) -> int:
         """What the queue will call the next batch."""
 
-    def oldest(self, after: int = -1, limit: int = 1, held: Collection[str] = ()) -> Sequence[Record]:
-        """The oldest stored records with a number above `after`, at most `limit`, none of vehicles that are `held`."""
+    def oldest(
+        self, after: int = -1, limit: int = 1, held: Collection[str] = (), bytes_max: int | None = None
+    ) -> Sequence[Record]:
+        """The oldest stored records with a number above `after`, at most `limit`, none of vehicles that are `held`,
+        none with a payload of more than `bytes_max`."""
 
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle are stored."""
@@ -63,8 +66,8 @@ class BatchQueue(Protocol):
     def acknowledge(self, sequence: int) -> None:
         """The broker has it; nothing where it is gone already."""
 
-    def set_aside(self, sequence: int, reason: str) -> None:
-        """The broker will never take it."""
+    def set_aside(self, sequence: int, reason: str) -> bool:
+        """The broker will never take it. False: there is no place to keep it for a person, so it stays."""
 
 
 class Worker(Protocol):
@@ -75,12 +78,19 @@ class Worker(Protocol):
 
 
 class Lane:
-    """The sender's place in one queue; records of vehicles that are `held` are passed over."""
+    """The sender's place in one queue; records of vehicles that are `held` now, and those of more than `bytes_max`, are
+    passed over."""
 
     def __init__(
-        self, queue: BatchQueue, call: Worker, waits: Callable[[Record], bool], held: Collection[str] = ()
+        self,
+        queue: BatchQueue,
+        call: Worker,
+        waits: Callable[[Record], bool],
+        held: Callable[[], Collection[str]],
+        bytes_max: Callable[[], int | None],
     ) -> None:
         self.queue = queue
+        self._bytes_max = bytes_max
         self._held = held
         self._call = call
         self._waits = waits
@@ -132,10 +142,17 @@ class Lane:
         elif record is self._backlog:
             self._backlog, self._backlog_after = None, record.sequence
 
+    def forget(self, unfit: Callable[[Record], bool]) -> None:
+        """What was read ahead and may not go any more is read again after a rewind."""
+        if self._live is not None and unfit(self._live):
+            self._live = None
+        if self._backlog is not None and unfit(self._backlog):
+            self._backlog = None
+
     async def is_empty(self) -> bool:
         """Nothing is stored at all."""
         return not await self._call(self.queue.oldest)
 
     async def _after(self, sequence: int) -> Record | None:
-        found = await self._call(self.queue.oldest, sequence, 1, frozenset(self._held))
+        found = await self._call(self.queue.oldest, sequence, 1, frozenset(self._held()), self._bytes_max())
         return found[0] if found else None

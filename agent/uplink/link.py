@@ -129,10 +129,14 @@ class Dialer:
 
 @dataclass(frozen=True, slots=True)
 class MqttLink:
-    """A `Link` over one connection."""
+    """A `Link` over one connection.
+
+    accepts_unheard   what nobody subscribes to is taken by the broker's rules
+    """
 
     connection: MqttConnection
     rotation: Rotation
+    accepts_unheard: bool = False
 
     @property
     def limits(self) -> LinkLimits:
@@ -147,8 +151,10 @@ class MqttLink:
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = NONE) -> Answer:
         """QoS 1. A new certificate that may not publish is given up with its link, where there is another one."""
         answer = await self.connection.send(topic, payload, retain=retain, labels=labels)
-        if answer.outcome is Outcome.ACCEPTED:
+        if answer.outcome in (Outcome.ACCEPTED, Outcome.NO_SUBSCRIBERS):
             self.rotation.proved()
+            if answer.outcome is Outcome.NO_SUBSCRIBERS and (self.accepts_unheard or (retain and self.limits.retain)):
+                return Answer(Outcome.ACCEPTED, answer.code)
         elif answer.outcome is Outcome.UNAUTHORIZED and self.rotation.refused(f"publish to {topic}: {answer.reason}"):
             self.connection.give_up("the other certificate is tried")
             return Answer(Outcome.LOST, answer.code, answer.reason)
@@ -184,7 +190,7 @@ class MqttTransport:
         """One link. Raises RefusedError where none comes up."""
         async with await self._dialer.dial() as connection:
             try:
-                yield MqttLink(connection, self._rotation)
+                yield MqttLink(connection, self._rotation, self._options.no_subscribers == "accept")
             finally:
                 loss = connection.loss
                 if loss is not None and loss.by_peer and self._rotation.in_use != self._rotation.kept:

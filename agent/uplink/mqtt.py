@@ -38,6 +38,7 @@ from agent.uplink.options import Session
 from agent.uplink.reasons import REFUSALS, broker_words
 from agent.uplink.transport import (
     RECEIVE_MAXIMUM,
+    TOO_LARGE,
     Answer,
     LinkLimits,
     LinkLoss,
@@ -68,8 +69,6 @@ V311 = aiomqtt.ProtocolVersion.V311
 VERSION_NAMES = {V5: "5", V311: "3.1.1"}
 
 _ALIASES = 8
-_PUBLISH_OVERHEAD = 1 + 4 + 2 + 2 + 4
-"""Bytes of a PUBLISH beside topic and payload: type, length, topic's length, packet id, alias."""
 _GOODBYE_S = 2.0
 _SILENT = logging.Logger("canferry.mqtt", logging.CRITICAL + 1)
 
@@ -179,10 +178,10 @@ class MqttConnection(aiomqtt.Client):
         """Publish with QoS 1 and wait for PUBACK or the link's loss. Cancelling does not unsend."""
         if self.version is V311:
             labels = labelling.NONE
-        limit = self.limits.maximum_packet_bytes
-        size = len(payload) + len(topic.encode()) + labels.size_bytes + _PUBLISH_OVERHEAD
-        if limit is not None and size > limit:
-            return Answer(Outcome.UNACCEPTABLE, 0x95, f"{size} bytes; the broker takes at most {limit} a packet")
+        most, limit = self.limits.payload_bytes(topic, labels), self.limits.maximum_packet_bytes
+        if most is not None and len(payload) > most:
+            text = f"{len(payload)} bytes; the broker takes at most {limit} a packet, {most} beside topic and labels"
+            return Answer(Outcome.UNACCEPTABLE, TOO_LARGE, text)
         await self._in_flight.place()
         if self._loss.done():
             return self._lost_answer()

@@ -32,6 +32,7 @@ class MqttOptions:
     will_topic             "" sends no last will
     retain                 the last will is retained, and so are messages that ask for it
     retained_bytes_max     of a whole PUBLISH that is; a larger one that asks for it is not
+    no_subscribers         "accept": what the broker says that nobody subscribes to (0x10) has been taken by its rules
     message_bytes_max      of a whole PUBLISH, where the endpoint is known to take no more
     congestion             TCP's congestion control, where the kernel allows it; "": the kernel's own choice
     alpn                   the TLS protocol name to ask for (RFC 7301); "": none
@@ -56,6 +57,7 @@ class MqttOptions:
     will_payload: bytes = b""
     retain: bool = True
     retained_bytes_max: int | None = None
+    no_subscribers: Literal["keep", "accept"] = "keep"
     message_bytes_max: int | None = None
     congestion: str = ""
     alpn: str = ""
@@ -78,6 +80,7 @@ class SenderOptions:
     cloud_events                   label each message as a CloudEvent
     closes_over                    what this kind of endpoint closes the link over without a word
     backoff_base_s, backoff_max_s, backoff_spread_s, reconnect_least_s   see `backoff`
+    probe_s                        how often one batch asks again where the broker keeps none
     turn_max_s                     a step, such as a connection's coming up, that takes longer is stuck
     """
 
@@ -96,6 +99,7 @@ class SenderOptions:
     backoff_max_s: float = 300.0
     backoff_spread_s: float = 0.0
     reconnect_least_s: float = 0.0
+    probe_s: float = 60.0
     turn_max_s: float = 120.0
 
     def topic(self, template: str) -> str:

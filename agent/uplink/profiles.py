@@ -11,6 +11,12 @@ them. Pure; every limit carries its source.
 Promise: a configuration of which `broken` yields nothing is not refused by its endpoint for its form. What the
 configuration leaves at its default is fitted to the endpoint; what it asks for in so many words and cannot have is
 refused, never bent.
+
+None of them changes what `no_subscribers` does. The reason codes that AWS IoT Core documents
+(…/iot/latest/developerguide/mqtt.html) have no 0x10, and Event Grid's pages name none; IoT Hub speaks 3.1.1, which has
+no codes. Should one of them answer so after all while its rules route the message on, nothing is lost: batches are
+kept, and the finding says to set "accept".
+
 Limits: it knows what the endpoints' documentation says, not quotas of an account.
 Failure: none; what is wrong is yielded as key and text.
 """

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent.uplink.transport import Trouble
+
 _REASON_STRING = 0x1F
 _WORDS_MAX = 200
 
@@ -29,6 +31,7 @@ REFUSALS = {
 """CONNACK (MQTT 5.0, 3.2.2.2), with what to do."""
 
 _ACKNOWLEDGEMENTS = {
+    0x10: "nobody subscribes to it",
     0x80: "unspecified error",
     0x83: "implementation specific error",
     0x87: "not authorized",
@@ -50,11 +53,21 @@ UNACCEPTABLE = {
 
 CLIENT_ID_TAKEN = "another client connects with the same client id"
 """DISCONNECT 0x8E (MQTT 5.0, 3.14.2.1)."""
+ADVICE = {
+    Trouble.UNAUTHORIZED: "nothing is lost: allow this client to publish to the topic in the broker's access rules",
+    Trouble.BUSY: "nothing is lost: the broker asks for patience; look at its quota if this lasts",
+    Trouble.NO_SUBSCRIBERS: (
+        "nothing is lost: have a receiver subscribe to the topic; where the broker hands batches to rules of its own, "
+        'set mqtt.no_subscribers = "accept"'
+    ),
+    Trouble.TAKEN_OVER: f"{CLIENT_ID_TAKEN}: give each unit its own mqtt.client_id",
+}
+"""What to do where the link, or what is sent over it, has to wait."""
 
 
 def acknowledgement_text(code: int, properties: bytes) -> str:
-    """A PUBACK's failure code and the broker's words; "" for success."""
-    if code < 0x80:
+    """A PUBACK's code and the broker's words; "" for success, to which 0x10 does not belong."""
+    if code < 0x80 and code not in _ACKNOWLEDGEMENTS:
         return ""
     name = _ACKNOWLEDGEMENTS.get(code, "unknown reason")
     return f"{name} (0x{code:02X}){_quoted(_reason_string(properties))}"

@@ -24,9 +24,10 @@ import structlog
 from agent.health import Pulse
 from agent.uplink.allowance import UNLIMITED
 from agent.uplink.backoff import Backoff
-from agent.uplink.feed import ADVICE, REST_MAX_S, Drain, Feed
+from agent.uplink.feed import REST_MAX_S, Drain, Feed
 from agent.uplink.lane import BatchQueue, Record, Worker
 from agent.uplink.options import SenderOptions
+from agent.uplink.reasons import ADVICE
 from agent.uplink.status import LinkState, Presence, Standing
 from agent.uplink.transport import Link, LinkLoss, RefusedError, Transport, Trouble
 
@@ -49,6 +50,7 @@ class Sender:
     """Sends what `queues` hold, the first of them with the highest priority. `run` it once.
 
     critical          whether each queue's class is that: the network then allows it more
+    fit               is called in the worker with the most bytes that batches are to be sealed to; None: as configured
 
     batch_available   to be set after each append: wakes the loop
     presence          to be told how the agent goes: says so on the status topic
@@ -65,6 +67,7 @@ class Sender:
         allowance: Allowance = UNLIMITED,
         critical: Sequence[bool] = (),
         roll: Callable[[], float] = random.random,
+        fit: Callable[[int | None], None] = lambda size_bytes: None,  # noqa: ARG005
     ) -> None:
         self.pulse = Pulse("uplink")
         self._transport = transport
@@ -84,6 +87,7 @@ class Sender:
             critical=critical or [False] * len(queues),
             roll=roll,
             proved=self._proved,
+            fit=fit,
         )
         self.batch_available = self._feed.batch_available
         self.presence = Presence(options, queues[0].stream if queues else "", allowance)

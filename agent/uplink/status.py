@@ -46,6 +46,7 @@ class LinkState:
     acknowledged_…           taken by the broker; bytes of payload
     refused_batches          set aside: the broker will never take them
     links                    connections that came up
+    batch_bytes_max          the largest payload that the broker takes, as far as it is known; 0: any
     version                  MQTT's, of the latest of them; "" before the first
     """
 
@@ -62,6 +63,7 @@ class LinkState:
     acknowledged_bytes: int = 0
     refused_batches: int = 0
     links: int = 0
+    batch_bytes_max: int = 0
     version: str = ""
 
 
@@ -126,6 +128,6 @@ class Presence:
         labels = self._options.labels("status", f"{time.time_ns():x}")
         self._allowance.spend(len(payload), critical=False)
         answer = await link.publish(topic, payload, retain=True, labels=labels)
-        if answer.outcome not in (Outcome.ACCEPTED, Outcome.LOST):
+        if answer.outcome not in (Outcome.ACCEPTED, Outcome.NO_SUBSCRIBERS, Outcome.LOST):
             hint = "allow this client to publish there in the broker's access rules; batches are not held up"
             log.warning("status_refused", topic=topic, reason=answer.reason, hint=hint)

@@ -3,12 +3,16 @@
 
 A `Transport` opens links; a `Link` is one connection from its CONNACK to its end, never reused. A publish
 completes at the acknowledgement, or when the link is lost, and always says which: an unsuccessful
-acknowledgement is never success, an unknown code keeps the batch.
+acknowledgement is never success, an unknown code keeps the batch. 0x10 is a success to MQTT, for the broker has done
+all that it had to; to a sender who deletes what is acknowledged it is a loss. Where a broker answers so and hands the
+message to rules of its own all the same (EMQX does), the link takes it for one (`MqttOptions.no_subscribers`), and so
+it does of a retained message, which the broker keeps for whoever comes.
 
 Codes (MQTT 5.0, 2.4; MQTT 3.1.1 has none but those of CONNACK):
 
     code                           in PUBACK      in DISCONNECT   in CONNACK
-    0x00, 0x10                     accepted       -               -
+    0x00                           accepted       -               -
+    0x10 no matching subscribers   no subscribers -               -
     0x87 not authorized            unauthorized   unauthorized    unauthorized (with 0x85, 0x86, 0x8A, 0x8C)
     0x90, 0x95, 0x99               unacceptable   unacceptable    -
     0x89, 0x93, 0x96, 0x97, 0x9F   busy           busy            busy (with 0x88)
@@ -40,8 +44,14 @@ UNTOLD = (
     "and what is acknowledged is deleted"
 )
 """What nobody can see where 3.1.1 is spoken."""
+PUBLISH_OVERHEAD = 1 + 4 + 2 + 2 + 4
+"""Bytes of a PUBLISH beside topic, payload and labels: type, length, topic's length, packet id, alias."""
 RECEIVE_MAXIMUM = 65_535
 """MQTT 5.0, 3.2.2.3.3: the Receive Maximum of a broker that names none."""
+
+
+TOO_LARGE, TOPIC_INVALID = 0x95, 0x90
+"""Of the codes that say that a batch is unacceptable, those that do not mean its payload."""
 
 
 class Outcome(enum.Enum):
@@ -50,7 +60,8 @@ class Outcome(enum.Enum):
     ACCEPTED = "accepted"  # delete the batch
     BUSY = "busy"  # keep it, back off
     UNAUTHORIZED = "unauthorized"  # keep it, pause, tell the engineer
-    UNACCEPTABLE = "unacceptable"  # this broker will never take it: set it aside
+    NO_SUBSCRIBERS = "no subscribers"  # the broker has thrown it away: keep it, ask again slowly, tell the engineer
+    UNACCEPTABLE = "unacceptable"  # this broker will never take it, it says: see `doubts` and `sizes`
     LOST = "lost"  # nobody knows: keep it, send it again on the next link
 
 
@@ -71,6 +82,7 @@ class Trouble(enum.Enum):
     BUSY = "busy"  # the broker asks for patience
     UNAUTHORIZED = "unauthorized"  # credentials or permissions: a person must act
     TAKEN_OVER = "taken over"  # another client uses our client id
+    NO_SUBSCRIBERS = "no subscribers"  # the link is up, and nobody gets what is sent: a person must act
     UNACCEPTABLE = "unacceptable"  # the broker ended the link over what we sent
     CLOSED = "closed"  # we ended it
 
@@ -130,6 +142,12 @@ class LinkLimits:
     maximum_packet_bytes: int | None = None
     retain: bool = True
 
+    def payload_bytes(self, topic: str, labels: Labels) -> int | None:
+        """The largest payload that fits a packet with this topic and these labels; None: any."""
+        if self.maximum_packet_bytes is None:
+            return None
+        return max(0, self.maximum_packet_bytes - len(topic.encode()) - labels.size_bytes - PUBLISH_OVERHEAD)
+
 
 class Link(Protocol):
     """One connection, up from the moment one has it until `lost` returns."""
@@ -165,7 +183,7 @@ class Transport(Protocol):
         """Open one link; raises RefusedError where none comes up; ends the link in good order on leaving."""
 
 
-_ACCEPTED = frozenset({0x00, 0x10})
+_ACCEPTED, _NO_SUBSCRIBERS = 0x00, 0x10
 _UNACCEPTABLE = frozenset({0x90, 0x95, 0x99})
 _BUSY = frozenset({0x88, 0x89, 0x93, 0x96, 0x97, 0x9F})
 _UNAUTHORIZED = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C})
@@ -173,8 +191,10 @@ _UNAUTHORIZED = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C})
 
 def outcome_of_acknowledgement(code: int) -> Outcome:
     """What a PUBACK's reason code means for the batch."""
-    if code in _ACCEPTED:
+    if code == _ACCEPTED:
         return Outcome.ACCEPTED
+    if code == _NO_SUBSCRIBERS:
+        return Outcome.NO_SUBSCRIBERS
     if code == 0x87:
         return Outcome.UNAUTHORIZED
     if code in _UNACCEPTABLE:

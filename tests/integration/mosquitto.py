@@ -202,6 +202,10 @@ class Mosquitto:
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
 
+    def raise_limit(self, old: int, new: int) -> None:
+        """Of the options that it was made with; from the next start."""
+        self._config = [line.replace(str(old), str(new)) for line in self._config]
+
     def freeze(self) -> None:
         """The process stands still while its kernel goes on acknowledging TCP."""
         assert self._process is not None

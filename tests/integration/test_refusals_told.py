@@ -48,3 +48,36 @@ async def test_a_message_right_behind_the_connack_waits_for_its_acknowledgement(
             assert (message.payload, broker.violations) == (b"!", []), "not acknowledged yet"
             message.acknowledge()
             await broker.until(lambda: broker.violations == ["packet type 4"])
+
+
+async def test_batches_that_nobody_subscribes_to_wait_until_somebody_does(tmp_path: Path) -> None:
+    async with running(tmp_path / "broker") as broker:
+        with rig(tmp_path, options(broker.port, no_subscribers="keep"), probe_s=0.5) as made:
+            await made.call(made.shelf.put, "c1", b"CATALOG")
+            for number in range(20):
+                await made.append(b"%d" % number, catalog="c1")
+            async with made.running():
+                while made.sender.state().trouble != "no subscribers":
+                    await asyncio.sleep(0.01)
+                assert "nobody subscribes to it (0x10)" in made.sender.state().last_error
+                assert len(await made.stored()) == 20
+                mqtt = options(broker.port, client_id="receiver", will_topic="")
+                async with MqttSubscriber(mqtt, ["canferry/+/batch", "canferry/+/catalog"]) as source:
+                    got = set()
+                    async for message in source:
+                        message.acknowledge()
+                        got.add(message.payload)
+                        if len(got) == 21:
+                            break
+                    await made.emptied()
+                    assert got == {b"CATALOG", *(b"%d" % number for number in range(20))}
+                    assert made.sender.state().trouble == ""
+
+
+async def test_batches_that_nobody_subscribes_to_are_delivered_where_that_is_accepted(tmp_path: Path) -> None:
+    async with running(tmp_path / "broker") as broker:
+        with rig(tmp_path, options(broker.port, no_subscribers="accept")) as made:
+            await made.append(b"for the broker's rules")
+            async with made.running():
+                await made.emptied()
+                assert made.sender.state().acknowledged_batches == 1

@@ -134,19 +134,6 @@ async def test_a_receiver_that_comes_later_finds_the_catalog(tmp_path: Path) -> 
             assert (message.payload, message.retain) == (b"CATALOG", True)
 
 
-@pytest.mark.parametrize("config", ["max_packet_size 1000", "message_size_limit 1000"])
-async def test_a_batch_too_large_for_the_broker_is_set_aside_and_the_rest_goes_on(tmp_path: Path, config: str) -> None:
-    async with running(tmp_path / "broker", config=[config]) as broker:
-        with rig(tmp_path, options(broker.port)) as made:
-            for size in (10, 5000, 10):
-                await made.append(bytes(size))
-            async with made.running():
-                await made.emptied()
-                state = made.sender.state()
-            assert (state.acknowledged_batches, state.refused_batches, state.links) == (2, 1, 1)
-            assert [gap.kind for gap in made.spool.pending_gaps()] == ["refused"]
-
-
 async def test_a_batch_over_which_a_3_1_1_broker_just_closes_does_not_hold_up_the_rest(tmp_path: Path) -> None:
     async with running(tmp_path / "broker", config=["max_packet_size 1000"]) as broker:
         with rig(tmp_path, options(broker.port, version="3.1.1")) as made:

@@ -25,13 +25,14 @@ VEHICLE = "car-1"
 
 
 def options(port: int, **changes: Any) -> MqttOptions:
-    """A plain loopback broker; quick to find out that something is wrong."""
+    """A plain loopback broker; quick to find out that something is wrong. It need not have a subscriber."""
     chosen: dict[str, Any] = {
         "host": "127.0.0.1",
         "port": port,
         "tls": False,
         "client_id": "canferry-car-1",
         "connect_timeout_s": 5.0,
+        "no_subscribers": "accept",
         "will_topic": f"canferry/{VEHICLE}/status",
         "will_payload": status_payload(online=False, stream=""),
     }

@@ -236,12 +236,22 @@ def test_set_aside_records_are_kept_for_a_person_within_a_limit() -> None:
     spool = opened(disk)
     for _ in range(30):
         put(spool, 10_000)
-    for sequence in range(30):
-        spool.set_aside(sequence, "no")
+    taken = [spool.set_aside(sequence, "no") for sequence in range(30)]
+    assert taken == sorted(taken, reverse=True)
     kept = sorted(path for path in disk.inodes if "/refused/" in path)
-    assert 0 < len(kept) < 30
-    assert kept[-1].startswith("/spool/normal/refused/000000000029-")
-    assert spool.stats().refused_records == 30
+    assert 0 < len(kept) == sum(taken) < 30
+    assert kept[0].startswith("/spool/normal/refused/000000000000-"), "none gives way to another"
+    assert spool.stats().refused_records == len(kept)
+    assert held(spool) == list(range(len(kept), 30)), "what has no room there stays"
+
+
+def test_records_too_large_are_passed_over_and_counted() -> None:
+    spool = opened(MemoryDisk())
+    for size in (12, 20_000, 12, 20_004):
+        put(spool, size)
+    assert [record.sequence for record in spool.oldest(limit=9, bytes_max=20_000)] == [0, 1, 2]
+    assert [record.sequence for record in spool.oldest(after=0, limit=1, bytes_max=19_999)] == [2]
+    assert (spool.larger_than(19_999), spool.larger_than(20_004)) == (2, 0)
 
 
 def test_a_batch_larger_than_a_segment_is_dropped_with_a_gap() -> None:

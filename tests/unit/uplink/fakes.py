@@ -43,6 +43,7 @@ class MemoryQueue:
         self.records: dict[int, StoredBatch] = {}
         self.acknowledged: list[int] = []
         self.set_aside_reasons: dict[int, str] = {}
+        self.aside_max = 1000
         self._next = 0
 
     @property
@@ -58,8 +59,11 @@ class MemoryQueue:
         self.records[sequence] = StoredBatch(self._stream, sequence, payload, catalog, vehicle)
         return sequence
 
-    def oldest(self, after: int = -1, limit: int = 1, held: Collection[str] = ()) -> Sequence[StoredBatch]:
+    def oldest(
+        self, after: int = -1, limit: int = 1, held: Collection[str] = (), bytes_max: int | None = None
+    ) -> Sequence[StoredBatch]:
         found = [self.records[sequence] for sequence in sorted(self.records) if sequence > after]
+        found = [record for record in found if bytes_max is None or len(record.payload) <= bytes_max]
         return [record for record in found if record.vehicle not in held][:limit]
 
     def waiting_of(self, vehicle: str) -> int:
@@ -69,9 +73,12 @@ class MemoryQueue:
         self.acknowledged.append(sequence)
         self.records.pop(sequence, None)
 
-    def set_aside(self, sequence: int, reason: str) -> None:
+    def set_aside(self, sequence: int, reason: str) -> bool:
+        if len(self.set_aside_reasons) >= self.aside_max:
+            return False
         self.set_aside_reasons[sequence] = reason
         self.records.pop(sequence, None)
+        return True
 
 
 async def call_inline(function: Callable[..., T], /, *arguments: object) -> T:

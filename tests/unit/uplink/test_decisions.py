@@ -84,7 +84,8 @@ def test_every_wait_is_bounded(failures: int, trouble: Trouble, roll: float) -> 
 def test_acknowledgement_codes_mean_what_the_table_says() -> None:
     meaning = {code: outcome_of_acknowledgement(code) for code in range(256)}
     named = {
-        Outcome.ACCEPTED: {0x00, 0x10},
+        Outcome.ACCEPTED: {0x00},
+        Outcome.NO_SUBSCRIBERS: {0x10},
         Outcome.UNAUTHORIZED: {0x87},
         Outcome.UNACCEPTABLE: {0x90, 0x95, 0x99},
     }

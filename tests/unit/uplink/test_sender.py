@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 BUSY = Answer(Outcome.BUSY, 0x97, "quota exceeded (0x97)")
 UNAUTHORIZED = Answer(Outcome.UNAUTHORIZED, 0x87, "not authorized (0x87)")
+INVALID = Answer(Outcome.UNACCEPTABLE, 0x99, "payload format invalid (0x99)")
 TOO_LARGE = Answer(Outcome.UNACCEPTABLE, 0x95, "packet too large (0x95)")
 UNREACHABLE = RefusedError("broker b:1: no answer", Trouble.UNREACHABLE)
 HALF = 0.5
@@ -292,13 +293,14 @@ def test_not_authorized_keeps_everything_and_says_what_to_do(
 def test_an_unacceptable_batch_is_set_aside_and_the_others_go_on(shelf: CatalogShelf) -> None:
     async def main() -> None:
         queue = MemoryQueue()
-        broker = FakeBroker(answers=lambda link, topic, payload: TOO_LARGE if payload == b"bad" else ACCEPTED)
+        broker = FakeBroker(answers=lambda link, topic, payload: INVALID if payload == b"bad" else ACCEPTED)
         for payload in (b"one", b"bad", b"two"):
             queue.append(payload)
         async with running(build(broker, shelf, queue)):
             await until(lambda: not queue.records)
         assert sorted(queue.acknowledged) == [0, 2]
-        assert "packet too large (0x95)" in queue.set_aside_reasons[1]
+        assert "payload format invalid (0x99)" in queue.set_aside_reasons[1]
+        assert broker.sent().count(b"bad") == 2, "once more after others were taken"
 
     run_virtual(main())
 
@@ -398,9 +400,7 @@ def test_a_batch_that_the_broker_names_when_it_disconnects_is_set_aside(shelf: C
     def disconnect_over_bad(link: FakeLink, topic: str, payload: bytes) -> Answer | None:
         if payload != b"bad":
             return ACCEPTED
-        link.lose(
-            LinkLoss(Trouble.UNACCEPTABLE, "the broker disconnected: packet too large (0x95)", 0x95, by_peer=True)
-        )
+        link.lose(LinkLoss(Trouble.UNACCEPTABLE, "the broker disconnected: payload format (0x99)", 0x99, by_peer=True))
         return None
 
     async def main() -> None:
@@ -665,8 +665,10 @@ def test_a_batch_that_is_stored_while_the_sender_looks_is_drained_too(shelf: Cat
 
         late = True
 
-        def oldest(self, after: int = -1, limit: int = 1, held: Collection[str] = ()) -> Sequence[StoredBatch]:
-            found = super().oldest(after, limit, held)
+        def oldest(
+            self, after: int = -1, limit: int = 1, held: Collection[str] = (), bytes_max: int | None = None
+        ) -> Sequence[StoredBatch]:
+            found = super().oldest(after, limit, held, bytes_max)
             if not found and after == -1 and self.late:
                 self.late = False
                 self.append()
