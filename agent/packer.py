@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.clock import read, times_frames
-from agent.collect.open_batch import Part, Span
+from agent.collect.open_batch import PART_COLUMNS_MAX, Part, Span
 from agent.collect.pieces import pieces
 from agent.collect.steps import Settings
 from agent.model import SignalBlock
@@ -161,10 +161,13 @@ class Packer:
             self._onlooker.take(frames, decoded)
         span = Span.of(frames)
         sequence = self._home.next_sequence
+        counted = Part(*span, len(frames), replace(decoded, signals=SignalBlock.empty()))
         if self._collector is None:
-            self._home.take(span, [Part(*span, len(frames), decoded)])
+            if len(decoded.signals.column_group) > PART_COLUMNS_MAX:
+                self._home.take(span, [*Part.all_kept(decoded.signals), counted])
+            else:
+                self._home.take(span, [Part(*span, len(frames), decoded)])
         else:
-            counted = Part(*span, len(frames), replace(decoded, signals=SignalBlock.empty()))
             self._collector.held = span
             kept = self._collector.take(frames, decoded.signals, reading if self._times_frames else None)
             self._keep(kept, span, counted)
@@ -180,7 +183,7 @@ class Packer:
     def _keep(self, kept: Kept, span: Span, *counted: Part) -> None:
         """Give each class what it keeps; `home` what was counted as well."""
         for priority, stream in self._home_last:
-            parts = [Part.kept(block) for block in kept.blocks.get(priority, ())]
+            parts = [part for block in kept.blocks.get(priority, ()) for part in Part.all_kept(block)]
             if events := kept.events.get(priority):
                 parts.append(Part.told(span.end_ns, events))
             stream.take(span, [*parts, *counted] if priority == self._home_class else parts)
