@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.busclocks import spans_of
 from agent.clock import read, times_frames
-from agent.collect.open_batch import Part
+from agent.collect.open_batch import PART_COLUMNS_MAX, Part
 from agent.collect.pieces import pieces
 from agent.collect.steps import Settings
 from agent.model import SignalBlock
@@ -168,10 +168,13 @@ class Packer:
         spans = spans_of(frames)
         begin_ns, end_ns = min(span.begin_ns for span in spans), max(span.end_ns for span in spans)
         sequence = self._home.next_sequence
+        counted = Part(begin_ns, end_ns, len(frames), replace(decoded, signals=SignalBlock.empty()))
         if self._collector is None:
-            self._home.take(spans, [Part(begin_ns, end_ns, len(frames), decoded)])
+            if len(decoded.signals.column_group) > PART_COLUMNS_MAX:
+                self._home.take(spans, [*Part.all_kept(decoded.signals), counted])
+            else:
+                self._home.take(spans, [Part(begin_ns, end_ns, len(frames), decoded)])
         else:
-            counted = Part(begin_ns, end_ns, len(frames), replace(decoded, signals=SignalBlock.empty()))
             self._collector.held_ns = end_ns
             kept = self._collector.take(frames, decoded.signals, reading if self._times_frames else None)
             self._keep(kept, spans, end_ns, counted)
@@ -187,7 +190,7 @@ class Packer:
     def _keep(self, kept: Kept, spans: Sequence[BusSpan], end_ns: int, *counted: Part) -> None:
         """Give each class what it keeps; `home` what was counted as well."""
         for priority, stream in self._home_last:
-            parts = [Part.kept(block) for block in kept.blocks.get(priority, ())]
+            parts = [part for block in kept.blocks.get(priority, ()) for part in Part.all_kept(block)]
             if events := kept.events.get(priority):
                 parts.append(Part.told(end_ns, events))
             stream.take(spans, [*parts, *counted] if priority == self._home_class else parts)

@@ -30,6 +30,7 @@ from agent.clock import read
 from agent.collect.merging import merge_blocks
 from agent.collect.open_batch import (
     FIRST_BYTES_PER_VALUE,
+    GROUPS_MAX,
     OpenBatch,
     Part,
     SealLimits,
@@ -57,7 +58,7 @@ JOURNAL_LEVEL = 6
 UNKNOWN_IDS_MAX = 256
 """Of more unknown ids in a batch than this, the rarest are counted together."""
 HANDED_BACK_VALUES = 100_000
-"""A batch of more has taken megabytes, which go back to the system when it is sealed."""
+"""A batch of more, or of as many ids as there may be, has taken megabytes: they go back to the system."""
 
 
 class Store(Protocol):
@@ -214,12 +215,12 @@ class Stream:
         """Store the open batch, if there is one; as two or more where one would be too large."""
         batch, self._open = self._open, OpenBatch()
         self._bus_clocks.clear()
-        values = batch.values
+        is_large = batch.values > HANDED_BACK_VALUES or batch.groups >= GROUPS_MAX
         if batch.parts:
             self._seal(batch)
         self._reading = self._latest
         del batch
-        if values > HANDED_BACK_VALUES:
+        if is_large:
             allocator.hand_back()
 
     def _seal(self, batch: OpenBatch) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agent.collect.expression import SignalRef
     from agent.collect.inputs import Inputs
-    from agent.collect.roster import Latest, Roster
+    from agent.collect.roster import Latest, Roster, Staying
     from agent.collect.scan import Scan
     from agent.collect.view import View
 
@@ -78,9 +78,9 @@ class Screen:
         self.number = {ref: number for number, ref in enumerate(refs)}
         self.channel = np.empty(0, np.int64)
         self.uncertain: frozenset[SignalRef] = frozenset()
-        roster.on_growth(self._grow)
+        roster.on_change(self._grow, self._grow)
 
-    def _grow(self, _: range) -> None:
+    def _grow(self, _: range | Staying) -> None:
         lanes = [(self._roster.message == ref.message).nonzero()[0].tolist() for ref in self._refs]
         self.uncertain = frozenset(
             ref for ref, of in zip(self._refs, lanes, strict=True) if len(of) != 1 or not is_counted(ref.definition)

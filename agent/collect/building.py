@@ -184,11 +184,12 @@ def samples_blocks(roster: Roster, samples: Samples, shapes: Shapes) -> list[tup
     row_group_first = _changes(rank.take(row_first), key.take(row_first))
     group_first = row_first.take(row_group_first)
     group = _numbered(row_group_first, len(row_first))
-    column = group.take(row) * len(roster.lane) + channel
+    signal = channel - roster.first.take(lane)
+    column = (group.take(row) << 16) | signal
     order = column.argsort(kind="stable")
     column_first = _firsts(column.take(order))
     of_column = order.take(column_first)
-    signal = (channel - roster.first.take(lane)).astype(np.int32)
+    signal = signal.astype(np.int32)
     whole = SignalBlock(
         key.take(group_first),
         _ended(row_group_first, len(row_first)),
@@ -204,7 +205,7 @@ def samples_blocks(roster: Roster, samples: Samples, shapes: Shapes) -> list[tup
     cuts = [*_firsts(rank.take(group_first)).tolist(), len(group_first)]
     if len(cuts) == 2:
         return [(int(rank[0]), whole)]
-    return [(int(rank[group_first[begin]]), _groups(whole, begin, end)) for begin, end in pairwise(cuts)]
+    return [(int(rank[group_first[begin]]), groups_of(whole, begin, end)) for begin, end in pairwise(cuts)]
 
 
 def _in_order(roster: Roster, samples: Samples) -> tuple[Samples, NDArray[np.uint64], NDArray[np.int64]]:
@@ -224,7 +225,7 @@ def _in_order(roster: Roster, samples: Samples) -> tuple[Samples, NDArray[np.uin
     return samples, key, turn
 
 
-def _groups(block: SignalBlock, begin: int, end: int) -> SignalBlock:
+def groups_of(block: SignalBlock, begin: int, end: int) -> SignalBlock:
     """Some groups of a block."""
     first_row, last_row = int(block.row_start[begin]), int(block.row_start[end])
     first_column, last_column = block.column_group.searchsorted((begin, end)).tolist()
@@ -241,6 +242,15 @@ def _groups(block: SignalBlock, begin: int, end: int) -> SignalBlock:
         block.bits[first_column:last_column],
         block.shapes,
     )
+
+
+def cut_by_groups(block: SignalBlock, columns_max: int) -> list[SignalBlock]:
+    """A block in pieces of whole groups that have no more than about so many columns each."""
+    if len(block.column_group) <= columns_max:
+        return [block]
+    first = block.column_group.searchsorted(np.arange(len(block.group_key) + 1))
+    cuts = [0, *((first[1:-1] // columns_max != first[:-2] // columns_max).nonzero()[0] + 1).tolist()]
+    return [groups_of(block, begin, end) for begin, end in pairwise([*cuts, len(block.group_key)])]
 
 
 def _changes(*numbers: NDArray[Any]) -> NDArray[np.int64]:

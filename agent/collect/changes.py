@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.roster import Roster
+    from agent.collect.roster import Roster, Staying
     from agent.collect.rules import Treatment
     from agent.collect.scan import Scan
     from agent.model import SignalDefinition
@@ -51,7 +51,7 @@ class ChangeGates:
         self._bands: list[_Band] = []
         self._banded = np.empty(0, np.int64)
         self._low, self._high = np.empty(0, np.uint64), np.empty(0, np.uint64)  # keys that are within each band
-        roster.on_growth(self._grow)
+        roster.on_change(self._grow, self._shrink)
 
     def _grow(self, lanes: range) -> None:
         rank = np.zeros(len(self._roster.lane), np.uint8)
@@ -68,6 +68,15 @@ class ChangeGates:
         self._banded = np.array([band.channel for band in self._bands], np.int64)
         self._low = np.concatenate([self._low, np.ones(len(fresh), np.uint64)])
         self._high = np.concatenate([self._high, np.zeros(len(fresh), np.uint64)])
+
+    def _shrink(self, staying: Staying) -> None:
+        self._rank = self._rank.take(staying.channels)
+        stays = (staying.channel_of.take(self._banded) >= 0).nonzero()[0]
+        self._bands = [self._bands[gate] for gate in stays.tolist()]
+        for band in self._bands:
+            band.channel = int(staying.channel_of[band.channel])
+        self._banded = np.array([band.channel for band in self._bands], np.int64)
+        self._low, self._high = self._low.take(stays), self._high.take(stays)
 
     def watched(self) -> NDArray[np.int64]:
         """The channels that are to be scanned."""

@@ -105,8 +105,9 @@ class Collector:
             return Kept()
         if reading is not None and (step_ns := self._clock.hear(reading)):
             self._set_clock(step_ns)
-        view = View(self._roster, frames, block, *self._clock.advance(frames))
         kept = Kept()
+        self._make_room(kept)
+        view = View(self._roster, frames, block, *self._clock.advance(frames))
         if self._integrity is not None:
             view = self._verified(self._integrity, view, kept)
         if self._keeps_all:
@@ -131,6 +132,13 @@ class Collector:
         for rank, chosen in picks.items():
             kept.add(CLASSES[rank - 1], chosen_block(view, chosen, self._shapes))
         return kept
+
+    def _make_room(self, kept: Kept) -> None:
+        """Have those leave who came least recently, where there are too many; what their intervals hold is kept."""
+        staying = self._roster.crowded_out()
+        if staying is not None:
+            self._put_samples(kept, [self._gates.leave(staying).samples()])
+            self._roster.shrink(staying)
 
     def _set_clock(self, step_ns: int) -> None:
         """What is held back bears from now on the time that the clock would have said as it is set now."""

@@ -98,6 +98,13 @@ class GateTable:
         names = [each.name for each in fields(self)]
         return GateTable(*(np.concatenate([getattr(self, name), getattr(more, name)])[order] for name in names))
 
+    def staying(self, channel_of: NDArray[np.int64]) -> GateTable:
+        """Those whose channels have a number from now on, by their old ones."""
+        stays = (channel_of.take(self.channel) >= 0).nonzero()[0]
+        found = GateTable(*(getattr(self, each.name).take(stays) for each in fields(self)))
+        found.channel = channel_of.take(found.channel)
+        return found
+
 
 @dataclass(slots=True)
 class Pieces:

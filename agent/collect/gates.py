@@ -21,7 +21,7 @@ from agent.collect.silence import Patience, Silences
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.collect.roster import Roster
+    from agent.collect.roster import Roster, Staying
     from agent.collect.rules import RuleBook, Treatment
     from agent.collect.view import View
     from agent.model import Event
@@ -61,6 +61,7 @@ class Gates:
     watched: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     latest: Latest = field(init=False)
     _treatments: list[Treatment] = field(default_factory=list)
+    _of_message: dict[int, list[Treatment]] = field(default_factory=dict)
     _always_channels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     _shared: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))  # with more than one interval
     _changes: ChangeGates = field(init=False)
@@ -69,24 +70,40 @@ class Gates:
     _silences: Silences = field(init=False)
 
     def __post_init__(self) -> None:
-        self.roster.on_growth(self._grow)
+        self.roster.on_change(self._grow, self._shrink)
         self.latest = Latest(self.roster)
         self._silences = Silences(self.roster, self._patience_of)
         self._changes = ChangeGates(self.roster, self._treatments.__getitem__)
         self._intervals = IntervalGates(self.roster, self.latest, self._treatments.__getitem__)
         self._lasts = LastGates(self.roster, self.latest, self._treatments.__getitem__)
-        self.roster.on_growth(self._watch)
+        self.roster.on_change(self._watch, self._unwatch)
 
     def _grow(self, lanes: range) -> None:
-        fresh = [
-            self.book.treatment(self.roster.bus_name(lane), self.roster.message_name(lane), definition)
-            for lane in lanes
-            for definition in self.roster.definitions(lane)
-        ]
+        fresh = [treatment for lane in lanes for treatment in self._treated(lane)]
         self._treatments += fresh
         self.always = np.concatenate([self.always, np.array([each.rank for each in fresh], np.uint8)])
         self._always_channels = self.always.nonzero()[0]
         self._shared = np.concatenate([self._shared, np.array([len(each.intervals) > 1 for each in fresh], np.bool_)])
+
+    def _treated(self, lane: int) -> list[Treatment]:
+        """The treatments of a lane's signals: the same for all lanes of a message, but for raw frames."""
+        roster, message = self.roster, int(self.roster.message[lane])
+        found = self._of_message.get(message)
+        if found is None:
+            bus, name = roster.bus_name(lane), roster.message_name(lane)
+            found = [self.book.treatment(bus, name, definition) for definition in roster.definitions(lane)]
+            if message >= 0:
+                self._of_message[message] = found
+        return found
+
+    def _shrink(self, staying: Staying) -> None:
+        self._treatments[:] = [self._treatments[channel] for channel in staying.channels.tolist()]
+        self.always = self.always.take(staying.channels)
+        self._always_channels = self.always.nonzero()[0]
+        self._shared = self._shared.take(staying.channels)
+
+    def _unwatch(self, staying: Staying) -> None:
+        self.watched = self.watched.take(staying.channels)
 
     def _watch(self, lanes: range) -> None:
         self.watched = np.concatenate([self.watched, np.zeros(len(self.roster.channels(lanes)), np.bool_)])
@@ -155,5 +172,13 @@ class Gates:
 
     def flush(self) -> Closing:
         """Close all intervals that are open."""
-        closing = Closing.joined(self._intervals.flush() + self._lasts.flush())
+        return self._closed(self._intervals.flush() + self._lasts.flush())
+
+    def leave(self, staying: Staying) -> Closing:
+        """Close the intervals that are open of channels that are about to leave."""
+        leaves = staying.channel_of < 0
+        return self._closed(self._intervals.flush(leaves) + self._lasts.flush(leaves))
+
+    def _closed(self, closings: list[Closing]) -> Closing:
+        closing = Closing.joined(closings)
         return self._once(replace(closing, end=np.zeros_like(closing.end)))

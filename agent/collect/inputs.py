@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.collect.expression import Count, Over
-    from agent.collect.roster import Latest, Roster
+    from agent.collect.roster import Latest, Roster, Staying
     from agent.collect.view import View
 
 SAMPLES_MAX = 100_000
@@ -153,35 +153,30 @@ class Inputs:
         self.histories: dict[SignalRef | int, History] = {}
         self._roster = roster
         self._latest = latest
-        self._held: dict[SignalRef, Held] = {}  # of those of `_shared`
+        self._held: dict[SignalRef, Held] = {}  # of those of `_shared`, also where who sent them has left
         self._channels: dict[SignalRef, list[int]] = {}
-        self._shared: list[SignalRef] = []  # those that more than one lane carries
+        self._shared: list[SignalRef] = []  # those that more than one lane may carry
         self._lanes: dict[int, list[int]] = {}
         self._seen: View | None = None
         self._came: dict[SignalRef, Came] = {}
-        roster.on_growth(self._grow)
+        roster.on_change(self._grow, self._grow)
 
     def watch(self, refs: Iterable[SignalRef], overs: Iterable[Over], counts: Iterable[Count], buses: set[int]) -> None:
         """Remember what one condition needs; `buses` are those of its messages."""
         self._channels |= {ref: self._found(ref) for ref in refs}
-        self._shared = self._of_many_lanes()
+        self._shared = [ref for ref in self._channels if self._is_shared(ref)]
         spans = [(over.signal.ref, over.span_ns) for over in overs]  # type: ignore[union-attr]
         for source, span_ns in [*spans, *((count.messages[0], count.span_ns) for count in counts)]:
             history = self.histories.setdefault(source, History(_numbers_of(source)))
             history.span_ns = max(history.span_ns, span_ns)
             history.buses |= buses
 
-    def _grow(self, _: range) -> None:
+    def _grow(self, _: range | Staying) -> None:
         self._lanes.clear()
-        for ref, before in self._channels.items():
-            held = self.held(ref)
-            found = self._channels[ref] = self._found(ref)
-            if len(before) == 1 < len(found) and held is not None:
-                self._held[ref] = held
-        self._shared = self._of_many_lanes()
+        self._channels = {ref: self._found(ref) for ref in self._channels}
 
-    def _of_many_lanes(self) -> list[SignalRef]:
-        return [ref for ref, channels in self._channels.items() if len(channels) > 1]
+    def _is_shared(self, ref: SignalRef) -> bool:
+        return self._roster.messages[ref.message].j1939
 
     def _found(self, ref: SignalRef) -> list[int]:
         """The channels of a signal: more than one where its message is matched by parameter group."""
@@ -191,7 +186,7 @@ class Inputs:
     def held(self, ref: SignalRef) -> Held | None:
         """The value that a signal came with last, before the block; None where it has not come yet."""
         channels = self._channels[ref]
-        if len(channels) != 1:
+        if self._is_shared(ref) or not channels:
             return self._held.get(ref)
         steady = int(self._latest.steady[channels[0]])
         return Held(int(self._latest.raw[channels[0]]), steady) if steady != NEVER else None

@@ -22,12 +22,12 @@ from agent.collect.steady import NEVER
 from agent.model import EXTENDED_MASK, Event, EventKind, split_group_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from agent.collect.guards import Guard
-    from agent.collect.roster import Roster
+    from agent.collect.roster import Roster, Staying
     from agent.collect.view import View
 
 _NONE = -1
@@ -134,6 +134,7 @@ class Integrity:
         self._checksums = Checksums(self._guards)
         self._modulus = np.array([guard.counter_max + 1 for guard in self._guards], np.int64)
         self._drops = np.array([guard.config.drop for guard in self._guards], np.bool_)
+        self._subjects: list[str] = []
         self._guard = np.empty(0, np.int64)
         self._counter = np.empty(0, np.int64)
         self._checksum = np.empty(0, np.int64)
@@ -141,7 +142,8 @@ class Integrity:
         self._wrong_since = np.empty(0, np.int64)
         self._frames = np.empty(0, np.int64)
         self._counts = dict.fromkeys(EventKind, np.empty(0, np.int64))
-        roster.on_growth(self._grow)
+        self._left: dict[str, IntegrityCounters] = {}  # of lanes that are not there any more
+        roster.on_change(self._grow, self._shrink)
 
     def _grow(self, lanes: range) -> None:
         number = [self._number.get(int(self._roster.message[lane]), _NONE) for lane in lanes]
@@ -149,6 +151,7 @@ class Integrity:
         own = [self._guards[each] if each >= 0 else None for each in number]
         counter = [at + g.counter if g and g.counter >= 0 else _NONE for at, g in zip(first, own, strict=True)]
         checksum = [at + g.checksum if g and g.checksum >= 0 else _NONE for at, g in zip(first, own, strict=True)]
+        self._subjects += [f"{self._roster.bus_name(lane)}.{self._roster.message_name(lane)}" for lane in lanes]
         self._guard = np.concatenate([self._guard, np.array(number, np.int64)])
         self._counter = np.concatenate([self._counter, np.array(counter, np.int64)])
         self._checksum = np.concatenate([self._checksum, np.array(checksum, np.int64)])
@@ -158,11 +161,29 @@ class Integrity:
         self._frames = np.concatenate([self._frames, none])
         self._counts = {kind: np.concatenate([counts, none]) for kind, counts in self._counts.items()}
 
+    def _shrink(self, staying: Staying) -> None:
+        leaving = (staying.lane_of < 0) & (self._frames > 0)
+        self._left = self._counted(leaving.nonzero()[0].tolist(), self._left)
+        lanes = staying.lanes
+        self._subjects = [self._subjects[lane] for lane in lanes.tolist()]
+        self._guard, self._last, self._wrong_since, self._frames = (
+            each.take(lanes) for each in (self._guard, self._last, self._wrong_since, self._frames)
+        )
+        self._counter, self._checksum = (
+            np.where(each < 0, _NONE, staying.channel_of.take(each)).take(lanes)
+            for each in (self._counter, self._checksum)
+        )
+        self._counts = {kind: counts.take(lanes) for kind, counts in self._counts.items()}
+
     def counters(self) -> dict[str, IntegrityCounters]:
         """By bus.message, of each that has been verified."""
-        found: dict[str, IntegrityCounters] = {}
-        for lane in self._frames.nonzero()[0].tolist():
-            counters = found.setdefault(self._subject(lane), IntegrityCounters())
+        return self._counted(self._frames.nonzero()[0].tolist(), self._left)
+
+    def _counted(self, lanes: Sequence[int], before: Mapping[str, IntegrityCounters]) -> dict[str, IntegrityCounters]:
+        """What was counted of some lanes, added to what was before."""
+        found = {subject: replace(counters) for subject, counters in before.items()}
+        for lane in lanes:
+            counters = found.setdefault(self._subjects[lane], IntegrityCounters())
             counters.frames += int(self._frames[lane])
             counters.wrong += int(self._counts[EventKind.WRONG][lane])
             counters.missing += int(self._counts[EventKind.MISSING][lane])
@@ -251,11 +272,8 @@ class Integrity:
             total, first = int(frames[own].sum()), int(row[own].min())
             self._counts[kind][lane] += total
             _, _, can_id = split_group_key(int(self._roster.key[lane]))
-            found.append(Finding(kind, int(view.block.time_ns[first]), self._subject(lane), can_id, total))
+            found.append(Finding(kind, int(view.block.time_ns[first]), self._subjects[lane], can_id, total))
         return found
-
-    def _subject(self, lane: int) -> str:
-        return f"{self._roster.bus_name(lane)}.{self._roster.message_name(lane)}"
 
 
 def _read(view: View, channels: NDArray[np.int64]) -> _Read:

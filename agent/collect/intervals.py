@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.roster import Latest, Roster
+    from agent.collect.roster import Latest, Roster, Staying
     from agent.collect.rules import Treatment
     from agent.collect.view import View
     from agent.model import SignalDefinition
@@ -61,7 +61,8 @@ class IntervalGates:
         self._lapsed: Closing | None = None
         self._pieces: Pieces | None = None
         self._less: list[tuple[int, int]] = []  # gates whose interval goes on, and the place of their new least value
-        roster.on_growth(self._grow)
+        self._made = 0  # how many gates there have been
+        roster.on_change(self._grow, self._shrink)
 
     def _grow(self, lanes: range) -> None:
         channels = self._roster.channels(lanes)
@@ -71,15 +72,24 @@ class IntervalGates:
             for rule in self._treatment_of(channel).intervals
             if not is_plain_last(rule)
         ]
-        for gate, (channel, rule) in enumerate(rules, len(self._gates.number)):
+        for gate, (channel, rule) in enumerate(rules, self._made):
             if rule.value == "mean":
                 definition = self._roster.definition(channel)
                 adds_up = definition.length <= _SUMMED_BITS and not reads_as_float(definition)
                 self._means[gate] = definition, adds_up
             if rule.band is not None:
                 self._bands[gate] = rule.band
-        self._gates = self._gates.with_more(GateTable.of(self._roster, rules, len(self._gates.number)))
+        self._gates = self._gates.with_more(GateTable.of(self._roster, rules, self._made))
+        self._made += len(rules)
         self._busy_gates = int(np.count_nonzero(self._gates.busy))
+
+    def _shrink(self, staying: Staying) -> None:
+        before = set(self._gates.number.tolist())
+        self._gates = self._gates.staying(staying.channel_of)
+        self._busy_gates = int(np.count_nonzero(self._gates.busy))
+        for number in before.difference(self._gates.number.tolist()):
+            for table in (self._sums, self._means, self._bands, self._told):
+                table.pop(number, None)
 
     def begin(
         self, view: View, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None, now: NDArray[np.int64]
@@ -299,9 +309,15 @@ class IntervalGates:
         """As of `gates.Gates`."""
         self._gates.time_ns += step_ns
 
-    def flush(self) -> list[Closing]:
-        """Close what is open; a later sample of the same interval begins it anew."""
-        return [self._close((self._gates.until > CLOSED).nonzero()[0])]
+    def flush(self, leaves: NDArray[np.bool_] | None = None) -> list[Closing]:
+        """Close what is open; a later sample of the same interval begins it anew.
+
+        leaves   bool (channels,): of these alone
+        """
+        is_open = self._gates.until > CLOSED
+        if leaves is not None:
+            is_open &= leaves.take(self._gates.channel)
+        return [self._close(is_open.nonzero()[0])]
 
     def _close(self, lapsed: NDArray[np.int64]) -> Closing:
         """Close the open intervals of these gates with samples of earlier blocks."""

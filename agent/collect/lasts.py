@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.roster import Latest, Roster
+    from agent.collect.roster import Latest, Roster, Staying
     from agent.collect.rules import Treatment
     from agent.collect.view import View
 
@@ -45,7 +45,7 @@ class LastGates:
         self._bus = np.empty(0, np.int64)
         self._every = np.empty(0, np.int64)
         self._until = np.empty(0, np.int64)
-        roster.on_growth(self._grow)
+        roster.on_change(self._grow, self._shrink)
 
     def _grow(self, lanes: range) -> None:
         gates = [
@@ -62,6 +62,11 @@ class LastGates:
         self._bus = np.array([bus for bus, _ in self._beats], np.int64)
         self._every = np.array([every_ns for _, every_ns in self._beats], np.int64)
         self._until = np.append(self._until, np.full(len(self._beats) - len(self._until), NEVER))
+
+    def _shrink(self, staying: Staying) -> None:
+        stays = (staying.channel_of.take(self._channel) >= 0).nonzero()[0]
+        self._channel = staying.channel_of.take(self._channel.take(stays))
+        self._rank, self._beat = self._rank.take(stays), self._beat.take(stays)
 
     def finish(self, view: View, kept: NDArray[np.uint8], now: NDArray[np.int64]) -> list[Closing]:
         """What intervals that are over after a block are closed with.
@@ -103,10 +108,15 @@ class LastGates:
         self._until = np.where(over, (now // self._every + 1) * self._every, self._until)
         return closings
 
-    def flush(self) -> list[Closing]:
-        """Close what is open; a later sample of the same interval begins it anew."""
+    def flush(self, leaves: NDArray[np.bool_] | None = None) -> list[Closing]:
+        """Close what is open; a later sample of the same interval begins it anew.
+
+        leaves   bool (channels,): of these alone
+        """
         is_open = self._is_open(self._channel, self._beat)
-        self._latest.fresh[:] = False
+        if leaves is not None:
+            is_open &= leaves.take(self._channel)
+        self._latest.fresh[leaves if leaves is not None else slice(None)] = False
         return [self._latest_of(is_open.nonzero()[0])]
 
     def _is_open(self, channel: NDArray[np.int64], beat: NDArray[np.int64]) -> NDArray[np.bool_]:

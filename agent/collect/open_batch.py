@@ -2,8 +2,10 @@
 """The open batch: what has been decoded and not yet been sealed, and when it is time to seal.
 
 Limits: a batch never spans more than its interval of the frames' own clock, see busclocks.py, and is sealed early when
-it is likely to outgrow its payload: by how many bytes a value took in the batches before. What counts is the time of
-the frames received while it is open: samples that were put by, or recorded from the time before an event, are older.
+it is likely to outgrow its payload, by how many bytes a value took in the batches before; or its tables, by
+`GROUPS_MAX` ids with samples and `COUNTS_MAX` counts of frames that were not, or not wholly, decoded. What counts is
+the time of the frames received while it is open: samples that were put by, or recorded from the time before an event,
+are older.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from agent.collect.building import cut_by_groups
 from agent.collect.merging import merge_blocks
 from agent.decode.decoder import Decoded
 from agent.model import SignalBlock
@@ -20,12 +25,17 @@ from agent.model import SignalBlock
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from agent.model import Event
 
 FIRST_BYTES_PER_VALUE = 1.0
 """Assumed until a batch has been sealed; real ones take 0.1 to 0.6."""
 _HEADROOM = 0.85
 _TELLING = 1 / 8
+GROUPS_MAX, COUNTS_MAX = 1_024, 32_768
+PART_COLUMNS_MAX = 4_096
+"""What is kept of more columns is more than one part, so that a batch of it can be divided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,11 @@ class Part:
         return cls(int(block.time_ns.min()), int(block.time_ns.max()), 0, Decoded(block, {}, {}))
 
     @classmethod
+    def all_kept(cls, block: SignalBlock) -> list[Part]:
+        """The same in parts that are not too large for a batch, however many ids there are; none of no samples."""
+        return [cls.kept(piece) for piece in cut_by_groups(block, PART_COLUMNS_MAX) if len(piece)]
+
+    @classmethod
     def told(cls, time_ns: int, events: Sequence[Event] = ()) -> Part:
         """Events, or nothing at all, at a time."""
         return cls(time_ns, time_ns, 0, Decoded(SignalBlock.empty(), {}, {}), tuple(events))
@@ -64,6 +79,7 @@ class OpenBatch:
     opened_ns, newest_ns    earliest and latest time of any frame in it, decoded or not
     frames                  data frames, decoded or not
     values                  decoded ones
+    groups, counts          ids with samples; entries of its parts' counts of what was not decoded, or not wholly
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -71,6 +87,8 @@ class OpenBatch:
     newest_ns: int = 0
     frames: int = 0
     values: int = 0
+    counts: int = 0
+    _keys: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
 
     @classmethod
     def of(cls, parts: Iterable[Part]) -> OpenBatch:
@@ -86,7 +104,14 @@ class OpenBatch:
         self.newest_ns = max(self.newest_ns, part.end_ns) if self.parts else part.end_ns
         self.frames += part.frames
         self.values += len(part.decoded.signals.values)
+        self.counts += len(part.decoded.unknown) + len(part.decoded.partial)
+        self._keys = np.union1d(self._keys, part.decoded.signals.group_key)
         self.parts.append(part)
+
+    @property
+    def groups(self) -> int:
+        """Different ids that there are samples of."""
+        return len(self._keys)
 
     @property
     def rows(self) -> int:
@@ -130,6 +155,8 @@ def _total(counts: Iterable[Mapping[tuple[int, int], int]]) -> Counter[tuple[int
 
 def must_seal(batch: OpenBatch, bytes_per_value: float, limits: SealLimits) -> bool:
     """Whether the batch is about as large as it may be."""
+    if batch.groups >= GROUPS_MAX or batch.counts >= COUNTS_MAX:
+        return True
     return batch.values * bytes_per_value >= limits.payload_bytes * _HEADROOM
 
 

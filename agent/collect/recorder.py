@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.roster import Roster
+    from agent.collect.roster import Roster, Staying
     from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
     from agent.collect.view import View
@@ -46,6 +46,7 @@ class _Recording:
     trigger: Trigger
     records: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     windows: list[_Window] = field(default_factory=list)
+    of_message: dict[int, list[bool]] = field(default_factory=dict)
 
     def covers(self, steady: NDArray[np.int64], arrival: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
         """Which of these frames lie in a window; with `arrival`, their places, in one that knew of them."""
@@ -64,18 +65,28 @@ class Recorder:
         self._book = book
         self._recordings = [_Recording(trigger) for trigger in triggers]
         self._latest_end = -1
-        roster.on_growth(self._grow)
+        roster.on_change(self._grow, self._shrink)
 
     def _grow(self, lanes: range) -> None:
-        names = [
-            (self._roster.bus_name(lane), self._roster.message_name(lane), each.name)
-            for lane in lanes
-            for each in self._roster.definitions(lane)
-        ]
         for recording in self._recordings:
-            record = recording.trigger.record
-            fresh = [self._book.lets_record(record, *each) for each in names]
+            fresh = [records for lane in lanes for records in self._recorded(recording, lane)]
             recording.records = np.concatenate([recording.records, np.array(fresh, np.bool_)])
+
+    def _recorded(self, recording: _Recording, lane: int) -> list[bool]:
+        """Which signals of a lane are recorded: the same for all lanes of a message, but for raw frames."""
+        message = int(self._roster.message[lane])
+        found = recording.of_message.get(message)
+        if found is None:
+            record, bus, name = recording.trigger.record, self._roster.bus_name(lane), self._roster.message_name(lane)
+            signals = self._roster.definitions(lane)
+            found = [self._book.lets_record(record, bus, name, signal.name) for signal in signals]
+            if message >= 0:
+                recording.of_message[message] = found
+        return found
+
+    def _shrink(self, staying: Staying) -> None:
+        for recording in self._recordings:
+            recording.records = recording.records.take(staying.channels)
 
     def is_idle(self, begin: int) -> bool:
         """Whether no window reaches as far as this steady time."""

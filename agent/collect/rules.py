@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from agent.config.collecting import CollectConfig
     from agent.model import SignalDefinition
 
+FOUND_MAX = 16_384
+"""Of so many messages it is remembered which rules are about them; raw frames' ids are endless."""
 Value = Literal["last", "first", "min", "max", "mean"]
 
 
@@ -102,6 +104,7 @@ class RuleBook:
 
     rules: tuple[Rule, ...]
     _found: dict[tuple[str, str], list[Rule]] = field(default_factory=dict)
+    _combined: dict[object, Treatment] = field(default_factory=dict)
 
     @classmethod
     def of(cls, configs: Sequence[CollectConfig]) -> RuleBook:
@@ -130,13 +133,22 @@ class RuleBook:
         """The rules that name a signal, in their order."""
         of_message = self._found.get((bus, message))
         if of_message is None:
+            if len(self._found) >= FOUND_MAX:
+                self._found.clear()
             of_message = [rule for rule in self.rules if rule.bus.match(bus) and rule.message.match(message)]
             self._found[bus, message] = of_message
         return [rule for rule in of_message if rule.signal.match(bus, message, signal)]
 
     def treatment(self, bus: str, message: str, definition: SignalDefinition) -> Treatment:
         """What the rules come to for a signal."""
-        return combined(self.keepers(bus, message, definition.name), definition) if self.rules else KEEP_ALL
+        if not self.rules:
+            return KEEP_ALL
+        keepers = self.keepers(bus, message, definition.name)
+        alike = (tuple(rule.number for rule in keepers), is_counted(definition), definition.scale)
+        found = self._combined.get(alike)
+        if found is None:
+            found = self._combined[alike] = combined(keepers, definition)
+        return found
 
 
 def combined(rules: Iterable[Rule], definition: SignalDefinition) -> Treatment:

@@ -12,6 +12,7 @@ What a rule says is kept to.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,16 +21,18 @@ from agent.collect.steady import NEVER
 from agent.model import Event, EventKind, split_group_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from agent.collect.roster import Roster
+    from agent.collect.roster import Roster, Staying
     from agent.collect.view import View
 
 
 STOPS_MAX = 8
 STOPS_APART_NS = 60_000_000_000
+EVENTS_MAX = 256
+"""Of a block; what is beyond is told in one, by its number. Messages that a DBC file names come first."""
 
 
 class Patience(NamedTuple):
@@ -55,7 +58,7 @@ class Silences:
         self._tracked = np.empty(0, np.int64)
         self._bus = np.empty(0, np.int64)
         self._has_returns = False
-        roster.on_growth(self._grow)
+        roster.on_change(self._grow, self._shrink)
 
     def _grow(self, lanes: range) -> None:
         patience = [self._patience_of(lane) for lane in lanes]
@@ -65,6 +68,16 @@ class Silences:
         self._last_time = np.concatenate([self._last_time, np.zeros(len(lanes), np.int64)])
         self._silent = np.concatenate([self._silent, np.zeros(len(lanes), np.bool_)])
         self._returns = np.concatenate([self._returns, np.zeros(len(lanes), np.int64)])
+        self._tracked = self._stale.nonzero()[0]
+        self._bus = self._roster.bus.take(self._tracked)
+
+    def _shrink(self, staying: Staying) -> None:
+        lanes = staying.lanes
+        self._stale, self._silent = self._stale.take(lanes), self._silent.take(lanes)
+        self._last, self._last_time = self._last.take(lanes), self._last_time.take(lanes)
+        self._returns = self._returns.take(lanes)
+        of = staying.lane_of
+        self._stops = {int(of[lane]): stops for lane, stops in self._stops.items() if of[lane] >= 0}
         self._tracked = self._stale.nonzero()[0]
         self._bus = self._roster.bus.take(self._tracked)
 
@@ -78,6 +91,8 @@ class Silences:
             return None, events
         for lane in tracked.compress(self._overdue(view, now)).tolist():
             gaps += self._look_closer(view, lane, int(now[self._roster.bus[lane]]), events)
+        if len(events) > EVENTS_MAX:
+            events[EVENTS_MAX - 1 :] = [_summed(events[EVENTS_MAX - 1 :])]
         last = view.block.row_start[1:] - 1
         self._last[view.lane] = view.row_steady.take(last)
         self._last_time[view.lane] = view.block.time_ns.take(last)
@@ -146,3 +161,10 @@ class Silences:
     def _event(self, kind: EventKind, lane: int, time_ns: int) -> Event:
         _, _, can_id = split_group_key(int(self._roster.key[lane]))
         return Event(kind, time_ns, f"{self._roster.bus_name(lane)}.{self._roster.message_name(lane)}", can_id)
+
+
+def _summed(events: Sequence[Event]) -> Event:
+    """One event that stands for several."""
+    return replace(
+        events[0], subject=f"{events[0].subject.partition('.')[0]}.*", can_id=0, detail=f"{len(events)} more"
+    )

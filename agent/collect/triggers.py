@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent.collect.building import Shapes
     from agent.collect.expression import SignalRef
     from agent.collect.gates import Gates
-    from agent.collect.roster import Roster
+    from agent.collect.roster import Roster, Staying
     from agent.collect.scan import Scan
     from agent.collect.trigger import Trigger
     from agent.config.collecting import TriggerConfig
@@ -75,14 +75,14 @@ class Triggers:
         self.recorder = Recorder(roster, gates.book, triggers)
         self._uncertain: set[int] = set()
         self._gates = gates
-        roster.on_growth(self._grow)
+        roster.on_change(self._grow, self._grow)
         bus_of = {message: roster.buses.index(definition.bus) for message, definition in enumerate(roster.messages)}
         for trigger in triggers:
             of_messages = {bus_of[message] for message in trigger.messages}
             for each in trigger.evaluators:
                 self._inputs.watch(each.signals(), each.overs(), each.counts(), of_messages)
 
-    def _grow(self, _: range) -> None:
+    def _grow(self, _: range | Staying) -> None:
         self._gates.watch(self._screen.channel)
         uncertain = self._screen.uncertain
         self._uncertain = {

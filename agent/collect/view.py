@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.arrays import starts
+from agent.arrays import runs, starts
 from agent.model import split_group_key
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class View:
         self.block = block
         self.steady = steady
         self.ahead = ahead
-        self.lane = roster.lanes(block.group_key)
+        self.lane = roster.lanes(block)
         self.channel = roster.first.take(self.lane).take(block.column_group) + block.column_signal
         self._start = start = block.column_start[:-1]
         self.counts = block.column_start[1:] - start
@@ -122,19 +123,27 @@ class View:
         rows = np.arange(len(block.values)) - self._lag.repeat(self.counts)
         if not self._is_whole:
             partial = self.counts != self._rows.take(block.column_group)
-            for column in partial.nonzero()[0].tolist():
-                rows[block.column_start[column] : block.column_start[column + 1]] = self._rows_of(column)
+            column, row = self._cells(partial)
+            columns = partial.nonzero()[0]
+            order = column.argsort(kind="stable")
+            rows[runs(block.column_start.take(columns), self.counts.take(columns))] = row.take(order)
         return rows
 
-    def _rows_of(self, column: int) -> NDArray[np.int64]:
-        """The rows that carry a column's signal, of a group where not all do."""
+    def _cells(self, wanted: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Column and row of each value of some columns, row by row. wanted: bool (C,)."""
         block = self.block
-        group, signal = int(block.column_group[column]), int(block.column_signal[column])
-        begin, end = int(block.row_start[group]), int(block.row_start[group + 1])
-        shape = block.shape[begin:end]
-        carrying = [each for each in np.unique(shape).tolist() if signal in block.shapes[each]]
-        rows: NDArray[np.int64] = np.isin(shape, carrying).nonzero()[0] + begin
-        return rows
+        pairs, of = np.unique((self.row_group << 32) | block.shape, return_inverse=True)
+        carried = [block.shapes[shape] for shape in (pairs & 0xFFFF_FFFF).tolist()]
+        sizes = np.array([len(signals) for signals in carried], np.int64)
+        signal = np.fromiter(chain.from_iterable(carried), np.int64, int(sizes.sum()))
+        place = (block.column_group.astype(np.int64) << 32) | block.column_signal
+        member = place.searchsorted(((pairs >> 32) << 32).repeat(sizes) | signal)
+        is_wanted = wanted.take(member)
+        member = member.compress(is_wanted)
+        sizes = np.bincount(np.arange(len(pairs)).repeat(sizes).compress(is_wanted), minlength=len(pairs))
+        first, each = starts(sizes)[of], sizes[of]
+        column: NDArray[np.int64] = member.take(runs(first, each))
+        return column, np.arange(len(of)).repeat(each)
 
     def row_of(self, place: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int64]:
         """The rows of some values, whose columns are known."""

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from agent.decode.plan import Plan
 
 NAMED_MAX = 40_000
-GUESTS_MAX, GUEST_SIGNALS_MAX = 4_096, 65_536
-GIVEN_WAY_MAX = 8_192
+GUESTS_MAX, GUEST_SIGNALS_MAX = 4_096, 32_768
+GIVEN_WAY_MAX = 4_096
 """Signals of guests that give way in a block."""
 UNKNOWN_MAX = 4_096
 RAW_SIGNALS = 8

@@ -46,6 +46,7 @@ from agent.uplink.transport import (
     Received,
     RefusedError,
     Trouble,
+    packet_bytes,
     trouble_of_disconnect,
     trouble_of_refusal,
 )
@@ -188,6 +189,7 @@ class MqttConnection(aiomqtt.Client):
         name, properties = self._alias(topic)
         if labels:
             properties = _labelled(properties or Properties(PacketTypes.PUBLISH), labels)  # type: ignore[no-untyped-call]
+        size = packet_bytes(len(payload), topic, labels)
         retain = retain and self.limits.retain and size <= (self.options.retained_bytes_max or size)
         info = self._client.publish(name, payload, 1, retain, properties)
         if info.rc != MQTT_ERR_SUCCESS:

@@ -129,6 +129,11 @@ class RefusedError(UplinkError):
         self.code = code
 
 
+def packet_bytes(payload_bytes: int, topic: str, labels: Labels) -> int:
+    """A whole PUBLISH, at most."""
+    return payload_bytes + len(topic.encode()) + labels.size_bytes + PUBLISH_OVERHEAD
+
+
 @dataclass(frozen=True, slots=True)
 class LinkLimits:
     """What the broker allows on this link.
@@ -146,7 +151,7 @@ class LinkLimits:
         """The largest payload that fits a packet with this topic and these labels; None: any."""
         if self.maximum_packet_bytes is None:
             return None
-        return max(0, self.maximum_packet_bytes - len(topic.encode()) - labels.size_bytes - PUBLISH_OVERHEAD)
+        return max(0, self.maximum_packet_bytes - packet_bytes(0, topic, labels))
 
 
 class Link(Protocol):

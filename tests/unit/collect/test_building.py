@@ -80,7 +80,7 @@ def test_past_the_limit_a_new_list_of_shapes_is_begun_and_blocks_keep_theirs(mon
 
 def test_shapes_of_more_signals_than_a_number_has_bits_are_told_apart() -> None:
     made, key = roster(), group_key(-1, 1, 0x700)
-    made.enter(np.array([key], np.uint64))
+    made.enter(np.array([key], np.uint64), np.array([True]))
     first = int(made.first[-2])
     listed = put_by((first + 60, 7, 1, 1), (first + 2, 7, 2, 1), (first + 60, 8, 3, 1), (first + 2, 9, 4, 1))
     ((_, block),) = samples_blocks(made, listed, Shapes())
