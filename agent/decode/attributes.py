@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.decode.reading import DIGITS_MAX, excerpt
+from agent.decode.grammar import DIGITS_MAX
+from agent.decode.reading import excerpt
 from agent.decode.report import Severity
 from agent.model import EXTENDED
 
@@ -28,6 +29,11 @@ FRAME_FORMATS = ("StandardCAN", "ExtendedCAN", "reserved", "J1939PG", *["reserve
 FRAME_FORMATS_FD = ("StandardCAN_FD", "ExtendedCAN_FD")
 """The values 14 and 15 of VFrameFormat where the file declares it as a number."""
 COUNTER = "MessageCounter"
+LONG_NAMES = ("SystemMessageLongSymbol", "SystemSignalLongSymbol")
+ENUM_MAX = 256
+"""Values of an enumeration that count."""
+VALUE_CHARS_MAX = 255
+"""Of an attribute's text that count; a longer name counts as not given."""
 CYCLE_MS_MAX = 0xFFFF_FFFF
 """What a catalog holds; seven weeks."""
 
@@ -41,6 +47,11 @@ class Attributes:
         self._message: dict[tuple[str, int], AttributeStatement] = {}
         self._signal: dict[tuple[str, int, str], str] = {}
         for statement in statements.attributes:
+            if len(statement.value) > VALUE_CHARS_MAX:
+                if statement.name in LONG_NAMES:
+                    self._note(statement, f"longer than {VALUE_CHARS_MAX} characters")
+                    continue
+                statement.value = statement.value[:VALUE_CHARS_MAX]
             if statement.kind == "BO_":
                 self._message[statement.name, statement.dbc_id] = statement
             elif statement.kind == "SG_":
@@ -53,7 +64,7 @@ class Attributes:
         if "GenMsgCycleTime" not in self._statements.attribute_types:
             return 0
         statement = self._message.get(("GenMsgCycleTime", dbc_id))
-        value = statement.value if statement else self._statements.attribute_defaults.get("GenMsgCycleTime", "0")
+        value = statement.value if statement else self._default("GenMsgCycleTime", "0")
         try:
             cycle_ms = max(0, int(float(value)))
         except (ValueError, OverflowError):
@@ -66,9 +77,9 @@ class Attributes:
 
     def is_cyclic(self, dbc_id: int) -> bool:
         """Whether the message is sent in its cycles all the time: not where its send type says otherwise."""
-        _, names = self._statements.attribute_types.get("GenMsgSendType", ("", []))
+        names = self._names("GenMsgSendType")
         statement = self._message.get(("GenMsgSendType", dbc_id))
-        value = statement.value if statement else self._statements.attribute_defaults.get("GenMsgSendType", "")
+        value = statement.value if statement else self._default("GenMsgSendType")
         name = _named(names, value).casefold()
         return not name or ("cyclic" in name and "active" not in name)
 
@@ -83,8 +94,8 @@ class Attributes:
 
     def is_counter(self, dbc_id: int, name: str) -> bool:
         """Whether the signal counts the frames of its message."""
-        _, names = self._statements.attribute_types.get("SigType", ("", []))
-        default = self._statements.attribute_defaults.get("SigType", "")
+        names = self._names("SigType")
+        default = self._default("SigType")
         value = self._signal.get(("SigType", dbc_id, name), default)
         return COUNTER in (value, _named(names, value))
 
@@ -99,18 +110,24 @@ class Attributes:
             return self._database.get("ProtocolType", "").upper() == "J1939"
         return frame_format == "J1939PG"
 
+    def _default(self, attribute: str, otherwise: str = "") -> str:
+        return self._statements.attribute_defaults.get(attribute, otherwise)[:VALUE_CHARS_MAX]
+
+    def _names(self, attribute: str) -> list[str]:
+        """The values of an enumeration, of its type."""
+        return self._statements.attribute_types.get(attribute, ("", []))[1][:ENUM_MAX]
+
     def _frame_format(self, dbc_id: int) -> str | None:
         """What VFrameFormat says of a message, None where the file does not know the attribute."""
         declared = self._statements.attribute_types.get("VFrameFormat")
         if declared is None:
             return None
-        kind, names = declared
+        kind, names = declared[0], self._names("VFrameFormat")
         if kind != "ENUM":
             names = [*FRAME_FORMATS, *FRAME_FORMATS_FD]
         statement = self._message.get(("VFrameFormat", dbc_id))
-        default = self._statements.attribute_defaults.get("VFrameFormat")
-        value = statement.value if statement else default
-        if value is None or value in names:
+        value = statement.value if statement else self._default("VFrameFormat")
+        if value in names:
             return value
         try:
             return names[int(float(value))]

@@ -19,7 +19,7 @@ from agent.errors import DatabaseError
 if TYPE_CHECKING:
     from pathlib import Path
 
-FILE_BYTES_MAX = 64 * 1024 * 1024
+FILE_BYTES_MAX = 32 * 1024 * 1024
 ACCEPTED = "a DBC file (Vector's text format, *.dbc) is accepted"
 
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")

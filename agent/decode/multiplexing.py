@@ -3,7 +3,8 @@
 
 A message with one multiplexor selects its signals by the number in their marks, and by ranges that name it. In a
 message with several, only ranges say what selects a signal; a signal without any is read from every frame, as cantools
-does. A signal that no multiplexor value can reach is left out: cantools never decodes it.
+does. A signal that no multiplexor value can reach is left out: cantools never decodes it. So is one that more than
+`DEPTH_MAX` multiplexors select one through the other.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from agent.decode.statements import Statements
 
 
+DEPTH_MAX = 16
+"""Multiplexors above a signal."""
+
+
 def drop_unreached(statements: Statements, message: SoundMessage) -> None:
     """Leave out the signals that no multiplexor value reaches; report those that lack a multiplexor."""
     _Multiplexing(statements, message).check()
@@ -26,22 +31,24 @@ def drop_unreached(statements: Statements, message: SoundMessage) -> None:
 
 def drop_duplicates(statements: Statements, message: SoundMessage) -> None:
     """Leave out signals whose name an earlier one has, unless other multiplexor values select them."""
-    first: dict[str, list[SoundSignal]] = {}
+    first: dict[str, SoundSignal] = {}
+    marked: dict[tuple[str, str], SoundSignal] = {}
     kept = []
     for signal in message.signals:
-        same = first.setdefault(signal.statement.name, [])
-        clash = [other for other in same if not (other.mark and signal.mark) or other.mark == signal.mark]
-        if clash:
+        name = signal.statement.name
+        same = first.setdefault(name, signal)
+        clash = same if not (same.mark and signal.mark) else marked.get((name, signal.mark), signal)
+        if clash is not signal:
             statements.report(
                 signal.statement.line,
-                f"signal left out, the message has a signal of this name in line {clash[0].statement.line}",
+                f"signal left out, the message has a signal of this name in line {clash.statement.line}",
                 Severity.SKIPPED,
                 Subject.SIGNAL,
                 message.statement.name,
-                signal.statement.name,
+                name,
             )
             continue
-        same.append(signal)
+        marked[name, signal.mark] = signal
         kept.append(signal)
     message.signals = kept
 
@@ -52,7 +59,10 @@ class _Multiplexing:
     def __init__(self, statements: Statements, message: SoundMessage) -> None:
         self._report: Callable[..., None] = statements.report
         self._message = message
-        self._multiplexors = [s.alias for s in message.signals if s.mark.endswith("M")]
+        self._by_alias = {signal.alias: signal for signal in message.signals}
+        self._only = message.only_multiplexor()
+        self._many = sum(signal.is_multiplexor for signal in message.signals) > 1
+        self._verdicts: dict[str, tuple[str, int]] = {}
 
     def check(self) -> None:
         """Leave out the signals that no multiplexor value reaches; report those that lack a multiplexor."""
@@ -72,43 +82,45 @@ class _Multiplexing:
                 self._problem(signal, f"signal left out, as is the multiplexor {multiplexor}", Severity.SKIPPED)
         self._message.signals = [signal for signal in self._message.signals if not signal.mark]
 
-    def _selector(self, signal: SoundSignal) -> str | None:
-        """The multiplexor that selects a signal, None where it is always present."""
-        if not signal.mark:
-            return None
-        if len(self._multiplexors) == 1:
-            only = self._multiplexors[0]
-            return None if signal.alias == only else only
-        selection = self._message.selections.get(signal.alias)
-        return selection[0] if selection else None
-
     def _is_reached(self, signal: SoundSignal) -> bool:
-        if signal.mark.startswith("m") and self._selector(signal) is None:
-            many = len(self._multiplexors) > 1
-            why = "no SG_MUL_VAL_ says which of the message's multiplexors" if many else "no multiplexor"
+        if signal.mark.startswith("m") and self._message.selector(signal, self._only) is None:
+            why = "no SG_MUL_VAL_ says which of the message's multiplexors" if self._many else "no multiplexor"
             self._problem(signal, f"{why} selects it, read from every frame", Severity.REPAIRED)
-        by_alias = {other.alias: other for other in self._message.signals}
-        seen: list[str] = []
-        here: SoundSignal | None = signal
-        while here is not None:
-            seen.append(here.alias)
-            selector = self._selector(here)
-            if selector is None:
-                return True
-            if why := self._unreachable(here, selector, seen):
-                self._problem(signal, f"signal left out, {why}", Severity.SKIPPED)
-                return False
-            here = by_alias.get(selector)
-        return True
+        why, _ = self._verdict(signal)
+        if why:
+            self._problem(signal, f"signal left out, {why}", Severity.SKIPPED)
+        return not why
 
-    def _unreachable(self, signal: SoundSignal, selector: str, seen: list[str]) -> str:
+    def _verdict(self, signal: SoundSignal) -> tuple[str, int]:
+        """Why no value reaches a signal, "" where one may, and how many multiplexors are above it."""
+        path: dict[str, None] = {}  # from the signal upwards
+        alias: str | None = signal.alias
+        while alias is not None and alias not in path and alias not in self._verdicts:
+            path[alias] = None
+            here = self._by_alias[alias]
+            alias = self._message.selector(here, self._only)
+            if alias is not None and (why := self._unreachable(here, alias)):
+                self._verdicts[here.alias] = (why, 0)
+                path.popitem()
+                alias = here.alias
+        circle = alias if alias in path else None
+        verdict = ("", -1) if alias is None or circle else self._verdicts[alias]
+        for below in reversed(path):
+            if circle is not None:
+                verdict = (f"its multiplexor {below} is selected by itself", 0)
+                circle = None if below == circle else circle
+            elif not verdict[0]:
+                verdict = ("", verdict[1] + 1) if verdict[1] < DEPTH_MAX else (_TOO_DEEP, 0)
+            self._verdicts[below] = verdict
+        return self._verdicts[signal.alias]
+
+    def _unreachable(self, signal: SoundSignal, selector: str) -> str:
         """Why no value of `selector` selects the signal, "" where one may."""
-        if selector in seen:
-            return f"its multiplexor {selector} is selected by itself"
-        if selector not in self._multiplexors:
+        found = self._by_alias.get(selector)
+        if found is None or not found.is_multiplexor:
             return f"{selector}, which is to select it, is not a multiplexor of the message"
         ranges = self._message.selections.get(signal.alias, ("", ()))[1]
-        if len(self._multiplexors) > 1 and all(low > high for low, high in ranges):
+        if self._many and all(low > high for low, high in ranges):
             return f"the range of {selector}'s values that is to select it is empty"
         return ""
 
@@ -116,3 +128,6 @@ class _Multiplexing:
         statement = signal.statement
         name = self._message.statement.name
         self._report(statement.line, reason, severity, Subject.SIGNAL, name, statement.name)
+
+
+_TOO_DEEP = f"it is selected through more than {DEPTH_MAX} multiplexors"

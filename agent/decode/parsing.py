@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.decode.attributes import Attributes
-from agent.decode.overlaps import overlapping
+from agent.decode.overlaps import Overlaps, TooManyError
 from agent.decode.reading import read_statements
 from agent.decode.report import Severity, Subject
 from agent.decode.tolerance import sound_messages
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from agent.decode.sound import SoundMessage, SoundSignal
     from agent.decode.statements import SignalStatement, Statements
 
-FLOAT_TYPES = (1, 2)
 OVERLAPS_NAMED = 3
 
 
@@ -37,14 +36,15 @@ def parse(
     messages = sound_messages(statements)
     attributes = Attributes(statements)
     definitions = []
+    overlaps = Overlaps()
     for message in messages:
         message.signals.sort(key=_first_bit)
         definition = _definition(bus, message, attributes, j1939)
         definitions.append((message.statement.line, definition))
-        _report_overlaps(statements, message, definition)
+        _report_overlaps(statements, message, definition, overlaps)
     if not statements.messages:
         statements.report(0, "the file declares no message", Severity.NOTE, Subject.FILE)
-    return definitions, sorted(statements.problems, key=lambda problem: problem.line)
+    return definitions, statements.reported()
 
 
 def _first_bit(signal: SoundSignal) -> int:
@@ -71,7 +71,7 @@ def _signal(
     message: SoundMessage, signal: SoundSignal, only: str | None, names: dict[str, str], attributes: Attributes
 ) -> SignalDefinition:
     statement = signal.statement
-    is_float = message.floats.get(signal.alias) in FLOAT_TYPES
+    is_float = signal.alias in message.floats
     scale, offset = _scaling(statement, is_float)
     unlimited = statement.minimum == statement.maximum == "0"
     selector = message.selector(signal, only)
@@ -87,7 +87,7 @@ def _signal(
         unit=statement.unit.replace('\\"', '"'),
         minimum=None if unlimited else _number(statement.minimum),
         maximum=None if unlimited else _number(statement.maximum),
-        choices=tuple(message.values.get(signal.alias, {}).items()),
+        choices=message.values.get(signal.alias, ()),
         multiplexor=signal.is_multiplexor,
         selected_by=None if selector is None else names[selector],
         selected_when=() if selector is None else _selected_when(message, signal, selector, only),
@@ -136,11 +136,19 @@ def _number(text: str) -> int | float:
         return float(text)
 
 
-def _report_overlaps(statements: Statements, message: SoundMessage, definition: MessageDefinition) -> None:
+def _report_overlaps(
+    statements: Statements, message: SoundMessage, definition: MessageDefinition, overlaps: Overlaps
+) -> None:
     """A note for each signal that overlaps one above it in the file."""
+    try:
+        pairs = overlaps.of(definition)
+    except TooManyError:
+        reason = "overlapping signals are not looked for from this message on: too many would have to be compared"
+        statements.report(message.statement.line, reason, Severity.NOTE, Subject.MESSAGE, message.statement.name)
+        return
     found: dict[int, list[SignalStatement]] = {}
     below: dict[int, SignalStatement] = {}
-    for pair in overlapping(definition):
+    for pair in pairs:
         first, second = sorted((message.signals[index].statement for index in pair), key=lambda signal: signal.line)
         found.setdefault(second.line, []).append(first)
         below[second.line] = second

@@ -7,20 +7,22 @@ they are only looked at to see where they end.
 A statement that is not as the format wants it costs itself: it becomes a problem with its line, and reading goes on
 at the next line that begins with a keyword. A string that lost its closing quote ends there too; that is why the
 search for an end never goes past such a line, unless a comment's quotes show that the line is part of its text.
-Time is linear in the file's size; nothing here raises: whole numbers that are made of digits here have at most
-`DIGITS_MAX` of them.
+Time and memory are linear in the file's size, whatever is in it. A statement, a name or a text that is longer than any
+tool writes is left out as one that is not understood; a file of more than `STATEMENTS_MAX`, `DECLARED_MAX` or
+`VALUES_MAX` raises `DatabaseError` with the line. Nothing else does: whole numbers that are made of digits here have at
+most `DIGITS_MAX` of them.
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+from agent.decode import grammar
+from agent.decode.grammar import DIGITS_MAX, STATEMENT_CHARS_MAX
+from agent.decode.places import Ahead, Lines
 from agent.decode.report import Severity, Subject
 from agent.decode.statements import (
     ATTRIBUTES,
-    KEYWORDS,
     AttributeStatement,
     FloatStatement,
     MessageStatement,
@@ -31,65 +33,20 @@ from agent.decode.statements import (
 )
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable
 
-DIGITS_MAX = 19
-"""So many are less than 2^64, whichever they are."""
-
-_KEYWORD = r"(?:" + "|".join(sorted(KEYWORDS, key=len, reverse=True)) + r")(?![A-Za-z0-9_])"
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_WHOLE = rf"\d{{1,{DIGITS_MAX}}}"
-_NAME = r'[^\s:;"|@,()\[\]]+'
-_STRING = r'"((?:\\"|[^"])*?)"'
-
-_SPACE = re.compile(r"(?:\s++|//[^\n]*+)*+")
-_AT_KEYWORD = re.compile(_KEYWORD)
-_LINE_OF_KEYWORD = re.compile(rf"\n[ \t]*(?={_KEYWORD}[ \t:])")
-_NEW_SYMBOLS = re.compile(r"NS_[ \t]*:?[^\n]*(?:\n[ \t]*[A-Z_]*[ \t]*(?=\n))*")
-_WORDS = re.compile(rf"(?:BS_|BU_)[^\n]*(?:\n[ \t]++(?!{_KEYWORD})[^\n]+)*")
-_BODY = re.compile(r'(?>[^";]++|"(?:\\"|[^"])*+")*+;')
-_COMMENT = re.compile(rf'CM_\s*(?:(?:BO_|EV_|BU_)\s+{_NAME}\s*|SG_\s+{_NAME}\s+{_NAME}\s*)?"')
-_COMMENT_END = re.compile(r'"\s*;')
-_VERSION = re.compile(rf"VERSION\s*{_STRING}")
-_MESSAGE = re.compile(
-    rf"BO_\s+(?P<id>{_NAME})\s+(?P<name>{_NAME})\s*:\s*(?P<length>{_NAME})"
-    rf"(?P<sender>\s+(?!{_KEYWORD})(?!//)[^\s:]+)?"
-)
-_SIGNAL = re.compile(
-    rf"SG_\s+(?P<name>{_NAME})(?:\s+(?P<mark>{_NAME}))?\s*:\s*"
-    rf"(?P<start>{_NUMBER})\s*\|\s*(?P<length>{_NUMBER})\s*@\s*(?P<order>\d)\s*(?P<sign>[+-])\s*"
-    rf"\(\s*(?P<scale>{_NUMBER})\s*,\s*(?P<offset>{_NUMBER})\s*\)\s*"
-    r"\[\s*(?P<minimum>[^\]|\n]*?)\s*\|\s*(?P<maximum>[^\]|\n]*?)\s*\]\s*"
-    rf'"(?P<unit>(?:\\"|[^"\n])*?)"'
-    rf"(?P<receivers>\s*(?!{_KEYWORD})\w+(?:\s*,\s*(?!{_KEYWORD})\w+)*)?"
-)
-_SIGNAL_PARTS = (
-    (rf"SG_\s+{_NAME}(?:\s+{_NAME})?\s*:", "a name and a colon"),
-    (rf"\s*{_NUMBER}\s*\|\s*{_NUMBER}", "start|length"),
-    (r"\s*@\s*\d\s*[+-]", "@1 or @0 and a sign"),
-    (rf"\s*\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)", "(scale,offset)"),
-    (r"\s*\[[^\]|\n]*\|[^\]|\n]*\]", "[minimum|maximum]"),
-    (r'\s*"(?:\\"|[^"\n])*?"', "a unit in quotes"),
-)
-_VALUES = re.compile(rf"VAL_\s+(?:(?P<id>0[xX][0-9a-fA-F]+|\d+)\s+)?(?P<signal>{_NAME})(?=[\s;\"])\s*")
-_PAIR = re.compile(rf"\s*(?P<value>[-+\w.]+)\s*{_STRING}")
-_FLOAT = re.compile(rf"SIG_VALTYPE_\s+(?P<id>{_NAME})\s+(?P<signal>{_NAME})\s*:?\s*(?P<type>{_WHOLE})\s*;")
-_SELECTION = re.compile(
-    rf"SG_MUL_VAL_\s+(?P<id>{_NAME})\s+(?P<signal>{_NAME})\s+(?P<multiplexor>{_NAME})\s+"
-    rf"(?P<ranges>{_WHOLE}\s*-\s*{_WHOLE}(?:\s*,\s*{_WHOLE}\s*-\s*{_WHOLE})*)\s*;"
-)
-_ATTRIBUTE_TYPE = re.compile(
-    r'BA_DEF_\s+(?:(?:BO_|SG_|BU_|EV_)\s+)?"(?P<name>[^"]*)"\s*(?P<type>\w+)\s*(?P<rest>(?:"[^"]*"|[^";])*+);'
-)
-_ATTRIBUTE_DEFAULT = re.compile(rf'BA_DEF_DEF_\s+"(?P<name>[^"]*)"\s*(?P<value>{_NUMBER}|"(?:\\"|[^"])*?")\s*;')
-_ATTRIBUTE = re.compile(
-    rf'BA_\s+"(?P<name>[^"]*)"\s*(?:(?P<kind>BO_|SG_)\s+(?P<id>{_NAME})\s+|(?P<other>BU_|EV_)\s+{_NAME}\s+)?'
-    rf'(?:(?<=\s)(?P<signal>[A-Za-z_]{_NAME})\s+)?(?P<value>{_NUMBER}|"(?:\\"|[^"])*?")\s*;'
-)
+STATEMENTS_MAX = 1_000_000
+"""Of a file, lines that are none among them."""
+DECLARED_MAX = 100_000
+"""Messages and signals of a file."""
+VALUES_MAX = 500_000
+"""Entries in the value tables of a file."""
+NAME_CHARS_MAX = 255
 
 
 def read_statements(file: str, text: str) -> Statements:
-    """The statements of a DBC file's text, whose lines end with a line feed."""
+    """The statements of a DBC file's text, whose lines end with a line feed; raises DatabaseError for too many."""
     reader = _Reader(file, text)
     reader.read()
     return reader.out
@@ -114,7 +71,11 @@ class _Reader:
         self.out = Statements(file)
         self._text = text
         self._at = 0
-        self._line_ends = [match.start() for match in re.finditer("\n", text)]
+        self._passed = 0  # where the statement before ended
+        self._lines = Lines(text)
+        self._keyword_lines = Ahead(grammar.LINE_OF_KEYWORD, text)
+        self._comment_ends = Ahead(grammar.COMMENT_END, text)
+        self._declared = self._entries = 0
         self._message: MessageStatement | None = None
         self._foreign = False  # the SG_ statements that follow belong to a message that is not loaded
         self._readers: dict[str, Callable[[int], int | None]] = {
@@ -127,246 +88,248 @@ class _Reader:
             "BA_DEF_DEF_": self._read_attribute_default,
             "BA_": self._read_attribute,
             "CM_": self._pass_comment,
-            "NS_": lambda at: self._end_of(_NEW_SYMBOLS, at),
-            "BS_": lambda at: self._end_of(_WORDS, at),
-            "BU_": lambda at: self._end_of(_WORDS, at),
-            "VERSION": lambda at: self._end_of(_VERSION, at),
+            "NS_": lambda at: self._end_of(grammar.NEW_SYMBOLS, at),
+            "BS_": lambda at: self._end_of(grammar.WORDS, at),
+            "BU_": lambda at: self._end_of(grammar.WORDS, at),
+            "VERSION": lambda at: self._end_of(grammar.VERSION, at, STATEMENT_CHARS_MAX),
         }
 
     def read(self) -> None:
         """Read all of it."""
         text, size = self._text, len(self._text)
-        while True:
-            space = _SPACE.match(text, self._at)
+        for _ in range(STATEMENTS_MAX):
+            self._passed = self._at
+            space = grammar.SPACE.match(text, self._at)
             self._at = space.end() if space else self._at
             if self._at >= size:
                 return
             at = self._at
-            keyword = _AT_KEYWORD.match(text, at)
+            keyword = grammar.AT_KEYWORD.match(text, at)
             if keyword is None:
                 self._pass_unknown(at)
                 continue
             word = keyword.group()
             end = self._readers.get(word, self._pass_other)(at)
             self._at = self._recover(at, word) if end is None else end
+        raise self.out.refusal(self._lines.number(self._at), STATEMENTS_MAX, "statements")
 
-    def line_of(self, at: int) -> int:
-        """The line, counted from 1, of a place in the text."""
-        return bisect_right(self._line_ends, at - 1) + 1 if at else 1
+    def _match(self, pattern: re.Pattern[str], at: int) -> re.Match[str] | None:
+        """The statement at a place, of bounded length."""
+        return pattern.match(self._text, at, at + STATEMENT_CHARS_MAX)
 
     # Where statements end -----------------------------------------------------------------------------------
 
-    def _end_of(self, pattern: re.Pattern[str], at: int) -> int | None:
-        match = pattern.match(self._text, at)
+    def _end_of(self, pattern: re.Pattern[str], at: int, size: int | None = None) -> int | None:
+        match = pattern.match(self._text, at, len(self._text) if size is None else at + size)
         return match.end() if match else None
 
     def _body_end(self, at: int) -> int | None:
         """Where the statement at `at` ends, past its semicolon; None where a next statement comes first."""
-        match = _BODY.match(self._text, at)
-        if match is None:
-            return None
-        if "\n" in match.group() and _LINE_OF_KEYWORD.search(self._text, at, match.end()):
-            return None
-        return match.end()
-
-    def _next_keyword_line(self, at: int) -> int:
-        match = _LINE_OF_KEYWORD.search(self._text, at)
-        return match.start() if match else len(self._text)
+        match = grammar.BODY.match(self._text, at, self._keyword_lines.start(at))
+        return match.end() if match else None
 
     def _recover(self, at: int, word: str) -> int:
         """Report the statement at `at` as not understood; where to go on."""
-        end = self._next_keyword_line(at)
-        text = self._text[at:end]
+        end = self._keyword_lines.start(at)
         bits = word in ("VAL_", "SIG_VALTYPE_", "SG_MUL_VAL_")
         if word not in ("BO_", "SG_"):
-            why = "is not understood" if ";" in text else "has no semicolon at its end"
+            why = "is not understood" if self._text.find(";", at, end) >= 0 else "has no semicolon at its end"
             self.out.report(
-                self.line_of(at),
-                f"{word} statement {why} and is left out: {excerpt(text)}",
+                self._lines.number(at),
+                f"{word} statement {_too_long(end - at) or why} and is left out: {self._excerpt(at, end)}",
                 Severity.SKIPPED if bits else Severity.NOTE,
             )
         return end
 
     def _pass_unknown(self, at: int) -> None:
         """Something that begins with no keyword: to the end of its line."""
-        end = self._text.find("\n", at)
-        end = len(self._text) if end < 0 else end
-        rest = self._text[at:end].strip()
-        if rest != ";":
-            before = self._text.rfind("\n", 0, at) + 1
-            alone = not self._text[before:at].strip()
+        end = self._lines.end(at)
+        if not grammar.LONE_SEMICOLON.match(self._text, at):
+            alone = self._passed <= self._lines.begin(at)
             what = "line is not a DBC statement" if alone else "text behind a statement is"
             self.out.report(
-                self.line_of(at), f"{what}{' and' if alone else ''} left out: {excerpt(rest)}", Severity.NOTE
+                self._lines.number(at),
+                f"{what}{' and' if alone else ''} left out: {self._excerpt(at, end)}",
+                Severity.NOTE,
             )
-        keyword = re.compile(rf"(?<![\w]){_KEYWORD}").search(self._text, at, end)
-        self._at = keyword.start() if keyword and rest.startswith(";") else end
+        keyword = grammar.KEYWORD_WITHIN.search(self._text, at, end) if self._text[at] == ";" else None
+        self._at = keyword.start() if keyword else end
 
     def _pass_other(self, at: int) -> int | None:
         return self._body_end(at)
 
     def _pass_comment(self, at: int) -> int | None:
         """A comment ends at its first quote before a semicolon: many hold quotes of their own."""
-        head = _COMMENT.match(self._text, at)
-        end = _COMMENT_END.search(self._text, head.end()) if head else None
+        head = self._match(grammar.COMMENT, at)
+        end = self._comment_ends.match(head.end()) if head else None
         if head is None or end is None:
             return None
-        inner = self._text[head.end() : end.start()]
-        odd = '"' in inner.replace('\\"', "")
-        if odd and _LINE_OF_KEYWORD.search(inner):
+        odd = grammar.BARE_QUOTE.search(self._text, head.end(), end.start())
+        if odd and self._keyword_lines.start(head.end()) < end.start():
             return None
         if odd:
-            self.out.report(self.line_of(at), "the comment's text holds a quote", Severity.NOTE)
+            self.out.report(self._lines.number(at), "the comment's text holds a quote", Severity.NOTE)
         return end.end()
+
+    def _excerpt(self, at: int, end: int) -> str:
+        return excerpt(self._text[at : min(end, at + STATEMENT_CHARS_MAX)])
 
     # What is read -------------------------------------------------------------------------------------------
 
     def _read_message(self, at: int) -> int | None:
-        match = _MESSAGE.match(self._text, at)
-        line = self.line_of(at)
+        match = self._match(grammar.MESSAGE, at)
+        line = self._lines.number(at)
         if match is None or "\n" in self._text[at : match.end("length")]:
-            self._message, self._foreign = None, True
-            end = self._text.find("\n", at)
-            end = len(self._text) if end < 0 else end
-            text = self._text[at:end]
-            named = re.match(rf"BO_\s+{_NAME}\s+({_NAME})", text)
-            self.out.report(
-                line,
-                f"message and its signals left out, expected 'BO_ id name: length sender': {excerpt(text)}",
-                Severity.SKIPPED,
-                Subject.MESSAGE,
-                named[1] if named else "",
-            )
-            return end
+            return self._pass_message(at, line)
         number = dbc_id_of(match["id"])
         name = match["name"]
         if name == "VECTOR__INDEPENDENT_SIG_MSG":
             self._message, self._foreign = None, True
             return match.end()
-        if number is None:
-            self._message, self._foreign = None, True
-            self.out.report(
-                line,
-                f"message and its signals left out, its id is not a number: {excerpt(match['id'])}",
-                Severity.SKIPPED,
-                Subject.MESSAGE,
-                name,
-            )
+        if number is None or len(name) > NAME_CHARS_MAX:
+            why = f"its id is not a number: {excerpt(match['id'])}" if number is None else _long_name(name)
+            self._leave_out_message(line, why, name)
             return match.end()
         if not match["id"].isdecimal():
             self._repaired(line, f"id {match['id']} is not decimal, read as {number}", name)
         if match["sender"] is None:
             self._repaired(line, "no sender is named", name)
-        self._message = MessageStatement(line, number, name, match["length"], match.group())
+        self._count_declared(line)
+        self._message = MessageStatement(line, number, name, match["length"])
         self._foreign = False
         self.out.messages.append(self._message)
         return match.end()
+
+    def _pass_message(self, at: int, line: int) -> int:
+        """Report one that cannot be read; where its line ends."""
+        end = self._lines.end(at)
+        named = grammar.NAMED_MESSAGE.match(self._text, at, min(end, at + STATEMENT_CHARS_MAX))
+        why = f"expected 'BO_ id name: length sender': {self._excerpt(at, end)}"
+        self._leave_out_message(line, why, named[1] if named else "")
+        return end
+
+    def _leave_out_message(self, line: int, why: str, name: str) -> None:
+        self._message, self._foreign = None, True
+        reason = f"message and its signals left out, {why}"
+        self.out.report(line, reason, Severity.SKIPPED, Subject.MESSAGE, name[:NAME_CHARS_MAX])
+
+    def _count_declared(self, line: int) -> None:
+        self._declared += 1
+        if self._declared > DECLARED_MAX:
+            raise self.out.refusal(line, DECLARED_MAX, "messages and signals")
 
     def _repaired(self, line: int, reason: str, message: str, signal: str = "") -> None:
         subject = Subject.SIGNAL if signal else Subject.MESSAGE
         self.out.report(line, reason, Severity.REPAIRED, subject, message, signal)
 
     def _read_signal(self, at: int) -> int | None:
-        match = _SIGNAL.match(self._text, at)
+        match = self._match(grammar.SIGNAL, at)
         if match is None or (self._message is None and not self._foreign):
             self._report_signal(at, match)
             return match.end() if match else None
         if self._message is None:
             return match.end()
-        line = self.line_of(at)
+        line, name = self._lines.number(at), match["name"]
+        if len(name) > NAME_CHARS_MAX:
+            reason, name = f"signal left out, {_long_name(name)}", name[:NAME_CHARS_MAX]
+            self.out.report(line, reason, Severity.SKIPPED, Subject.SIGNAL, self._message.name, name)
+            return match.end()
+        self._count_declared(line)
         if match["receivers"] is None:
-            self._repaired(line, "no receiver is named", self._message.name, match["name"])
-        fields = match.groupdict("")
-        del fields["receivers"]
-        self._message.signals.append(SignalStatement(line=line, text=match.group(), **fields))
+            self._repaired(line, "no receiver is named", self._message.name, name)
+        self._message.signals.append(_signal_statement(line, match))
         return match.end()
 
     def _report_signal(self, at: int, match: re.Match[str] | None) -> None:
         """A signal that cannot be read, or belongs to no message; silent where its message is left out already."""
         if self._foreign:
             return
-        end = self._text.find("\n", at)
-        text = self._text[at : len(self._text) if end < 0 else end]
-        name = re.match(rf"SG_\s+({_NAME})", text)
+        end = self._lines.end(at)
+        text = self._text[at : min(end, at + STATEMENT_CHARS_MAX)]
+        name = grammar.NAMED_SIGNAL.match(text)
         if match is not None:
             reason = "signal left out, it belongs to no message"
         else:
-            reason = f"signal left out, expected {_first_missing(text)}"
+            reason = f"signal left out, {_too_long(end - at) or 'expected ' + _first_missing(text)}"
         self.out.report(
-            self.line_of(at),
+            self._lines.number(at),
             f"{reason}: {excerpt(text)}",
             Severity.SKIPPED,
             Subject.SIGNAL,
             self._message.name if self._message else "",
-            name[1] if name else "",
+            name[1][:NAME_CHARS_MAX] if name else "",
         )
 
     def _read_values(self, at: int) -> int | None:
         end = self._body_end(at)
         closed = end is not None
-        end = self._next_keyword_line(at) if end is None else end
-        text = self._text[at:end]
-        head = _VALUES.match(text)
+        end = self._keyword_lines.start(at) if end is None else end
+        head = grammar.VALUES.match(self._text, at, min(end, at + STATEMENT_CHARS_MAX))
         if head is None:
             return None
         pairs: list[tuple[str, str]] = []
         place = head.end()
-        while pair := _PAIR.match(text, place):
-            pairs.append((pair["value"], pair[2].replace('\\"', '"')))
+        while pair := grammar.PAIR.match(self._text, place, min(end, place + STATEMENT_CHARS_MAX)):
+            pairs.append((pair["value"], pair["text"].replace('\\"', '"')))
             place = pair.end()
-        if text[place:].strip() != (";" if closed else ""):
+            if len(pairs) + self._entries > VALUES_MAX:
+                raise self.out.refusal(self._lines.number(place), VALUES_MAX, "entries in value tables")
+        if self._text[place:end].strip() != (";" if closed else ""):
             return None
+        self._entries += len(pairs)
         if not closed:
-            self.out.report(self.line_of(at), "VAL_ statement has no semicolon at its end", Severity.REPAIRED)
+            self.out.report(self._lines.number(at), "VAL_ statement has no semicolon at its end", Severity.REPAIRED)
         number = dbc_id_of(head["id"]) if head["id"] else None
         if head["id"] and number is None:
             return None
         if number is not None:  # without an id it is an environment variable's
-            self.out.values.append(ValuesStatement(self.line_of(at), number, head["signal"], pairs))
+            self.out.values.append(ValuesStatement(self._lines.number(at), number, head["signal"], pairs))
         return end
 
     def _read_float(self, at: int) -> int | None:
-        match = _FLOAT.match(self._text, at)
+        match = self._match(grammar.FLOAT, at)
         number = dbc_id_of(match["id"]) if match else None
         if match is None or number is None:
             return None
-        self.out.floats.append(FloatStatement(self.line_of(at), number, match["signal"], int(match["type"])))
+        self.out.floats.append(FloatStatement(self._lines.number(at), number, match["signal"], int(match["type"])))
         return match.end()
 
     def _read_selection(self, at: int) -> int | None:
-        match = _SELECTION.match(self._text, at)
+        match = self._match(grammar.SELECTION, at)
         number = dbc_id_of(match["id"]) if match else None
         if match is None or number is None:
             return None
-        ranges = [(int(low), int(high)) for low, high in re.findall(r"(\d+)\s*-\s*(\d+)", match["ranges"])]
+        ranges = [(int(low), int(high)) for low, high in grammar.RANGE.findall(match["ranges"])]
         self.out.selections.append(
-            SelectionStatement(self.line_of(at), number, match["signal"], match["multiplexor"], ranges)
+            SelectionStatement(self._lines.number(at), number, match["signal"], match["multiplexor"], ranges)
         )
         return match.end()
 
     def _read_attribute_type(self, at: int) -> int | None:
-        match = _ATTRIBUTE_TYPE.match(self._text, at)
+        match = self._match(grammar.ATTRIBUTE_TYPE, at)
         if match is None:
             return self._body_end(at)
-        self.out.attribute_types[match["name"]] = (match["type"], re.findall(r'"([^"]*)"', match["rest"]))
+        if match["name"] in ATTRIBUTES:
+            self.out.attribute_types[match["name"]] = (match["type"], grammar.QUOTED.findall(match["rest"]))
         return match.end()
 
     def _read_attribute_default(self, at: int) -> int | None:
-        match = _ATTRIBUTE_DEFAULT.match(self._text, at)
+        match = self._match(grammar.ATTRIBUTE_DEFAULT, at)
         if match is None:
             return self._body_end(at)
-        self.out.attribute_defaults[match["name"]] = match["value"].strip('"')
+        if match["name"] in ATTRIBUTES:
+            self.out.attribute_defaults[match["name"]] = match["value"].strip('"')
         return match.end()
 
     def _read_attribute(self, at: int) -> int | None:
-        match = _ATTRIBUTE.match(self._text, at)
+        match = self._match(grammar.ATTRIBUTE, at)
         if match is None:
             return self._body_end(at)
         number = dbc_id_of(match["id"]) if match["id"] else 0
         if match["name"] in ATTRIBUTES and not match["other"] and number is not None:
             self.out.attributes.append(
                 AttributeStatement(
-                    self.line_of(at),
+                    self._lines.number(at),
                     match["name"],
                     match["kind"] or "",
                     number,
@@ -377,15 +340,30 @@ class _Reader:
         return match.end()
 
 
+def _signal_statement(line: int, match: re.Match[str]) -> SignalStatement:
+    fields = match.groupdict("")
+    del fields["receivers"]
+    fields["minimum"], fields["maximum"] = fields["minimum"].strip(), fields["maximum"].strip()
+    return SignalStatement(line=line, **fields)
+
+
 def _first_missing(text: str) -> str:
     """What a malformed ``SG_`` statement lacks first."""
     place = 0
-    for pattern, meaning in _SIGNAL_PARTS:
-        match = re.compile(pattern).match(text, place)
+    for pattern, meaning in grammar.SIGNAL_PARTS:
+        match = pattern.match(text, place)
         if match is None:
             return meaning
         place = match.end()
     return "another form"
+
+
+def _too_long(size: int) -> str:
+    return f"has more than {STATEMENT_CHARS_MAX:,} characters" if size > STATEMENT_CHARS_MAX else ""
+
+
+def _long_name(name: str) -> str:
+    return f"its name has more than {NAME_CHARS_MAX} characters: {excerpt(name)}"
 
 
 def excerpt(text: str, size: int = 60) -> str:

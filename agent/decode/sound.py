@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agent.decode.statements import MessageStatement, SignalStatement
 
+SIGNAL_BITS_MAX = 64
+
 
 @dataclass(slots=True)
 class SoundSignal:
@@ -43,6 +45,8 @@ class SoundMessage:
 
     dbc_id      the id as the file writes it, by which other statements name the message
     can_id      arbitration id word, `EXTENDED` in bit 31
+    values      by signal alias: (raw value, text)
+    floats      the aliases of signals that are floats
     selections  by signal alias: (multiplexor alias, ranges)
     """
 
@@ -51,8 +55,8 @@ class SoundMessage:
     can_id: int
     length: int
     signals: list[SoundSignal] = field(default_factory=list)
-    values: dict[str, dict[int, str]] = field(default_factory=dict)
-    floats: dict[str, int] = field(default_factory=dict)
+    values: dict[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
+    floats: set[str] = field(default_factory=set)
     selections: dict[str, tuple[str, tuple[tuple[int, int], ...]]] = field(default_factory=dict)
 
     def only_multiplexor(self) -> str | None:

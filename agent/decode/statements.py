@@ -12,9 +12,11 @@ An id is the number by which a file names a message: the identifier, and bit 31 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from agent.decode.report import Problem, Severity, Subject
+from agent.errors import DatabaseError
 
 KEYWORDS = frozenset(
     (
@@ -41,6 +43,10 @@ ATTRIBUTES = frozenset(
 """The attributes that bear on decoding."""
 
 
+PROBLEMS_MAX = 10_000
+"""Of each severity, in one file."""
+
+
 @dataclass(slots=True)
 class SignalStatement:
     """An ``SG_`` statement; numbers as written."""
@@ -57,7 +63,6 @@ class SignalStatement:
     minimum: str
     maximum: str
     unit: str
-    text: str
 
 
 @dataclass(slots=True)
@@ -68,7 +73,6 @@ class MessageStatement:
     dbc_id: int
     name: str
     length: str
-    text: str
     signals: list[SignalStatement] = field(default_factory=list)
 
 
@@ -128,6 +132,7 @@ class Statements:
     attribute_defaults: dict[str, str] = field(default_factory=dict)
     attributes: list[AttributeStatement] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    counts: Counter[Severity] = field(default_factory=Counter)
 
     def report(
         self,
@@ -138,5 +143,20 @@ class Statements:
         message: str = "",
         signal: str = "",
     ) -> None:
-        """Add a problem."""
-        self.problems.append(Problem(self.file, line, reason, severity, subject, message, signal))
+        """Add a problem, one of the first `PROBLEMS_MAX` of its severity; the others are counted."""
+        self.counts[severity] += 1
+        if self.counts[severity] <= PROBLEMS_MAX:
+            self.problems.append(Problem(self.file, line, reason, severity, subject, message, signal))
+
+    def refusal(self, line: int, limit: int, what: str) -> DatabaseError:
+        """The error of a file that holds too much."""
+        return DatabaseError(f"{self.file}: line {line}: more than {limit:,} {what}; accepted: no more in one file")
+
+    def reported(self) -> list[Problem]:
+        """The problems by line, those of the whole file and what was counted only first."""
+        more = [
+            Problem(self.file, 0, f"{count - PROBLEMS_MAX:,} more like these are not listed", severity, Subject.FILE)
+            for severity, count in self.counts.items()
+            if count > PROBLEMS_MAX
+        ]
+        return sorted([*more, *self.problems], key=lambda problem: problem.line)

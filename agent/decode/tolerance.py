@@ -8,10 +8,10 @@ whole file is repaired here, or left out, as a problem of the line it stands on.
                 a number without its leading zero · limits that are no numbers, or larger than any · a float type
                 that the signal's length does not allow · a value table's entry whose value is no whole number, or
                 none that 64 bits hold
-    skipped     an id past 29 bits · an id declared before · more than 64 bytes · a signal of no or more than 64
-                bits, or past the end of any frame · a scale or offset that is too large · a signal name
-                declared before for the same frames · a signal that no multiplexor value reaches · a statement about a
-                message or signal that is not there
+    skipped     an id past 29 bits · an id declared before · more than 64 bytes · more than `SIGNALS_MAX` signals ·
+                a signal of no or more than 64 bits, or past the end of any frame · a scale or offset that is too
+                large · a signal name declared before for the same frames · a signal that no multiplexor value
+                reaches · a statement about a message or signal that is not there
     note        overlapping signals, signals past the message's declared length (read from frames that are long
                 enough), message names used twice
 
@@ -25,33 +25,28 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from agent.decode.assigning import assign
+from agent.decode.grammar import DIGITS_MAX
 from agent.decode.multiplexing import drop_duplicates, drop_unreached
-from agent.decode.reading import DIGITS_MAX, excerpt
+from agent.decode.reading import excerpt
 from agent.decode.report import Severity, Subject
-from agent.decode.sound import SoundMessage, SoundSignal
+from agent.decode.sound import SIGNAL_BITS_MAX, SoundMessage, SoundSignal
 from agent.decode.statements import KEYWORDS
 from agent.model import EXTENDED, EXTENDED_MASK, STANDARD_MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.decode.statements import (
-        FloatStatement,
-        MessageStatement,
-        SelectionStatement,
-        SignalStatement,
-        Statements,
-        ValuesStatement,
-    )
+    from agent.decode.statements import MessageStatement, SignalStatement, Statements
 
 FRAME_BYTES_MAX = 64
 CLASSIC_BYTES_MAX = 8
-SIGNAL_BITS_MAX = 64
-FLOAT_BITS = (16, 32, 64)
+SIGNALS_MAX = 10_000
+"""Of a message; tables of signals number them with 16 bits."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MARK = re.compile(rf"M|m\d{{1,{DIGITS_MAX}}}M?")
-_DBC_NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
+_DBC_NUMBER = re.compile(r"[-+]?\d++\.?\d*+(?:[eE][-+]?\d++)?")
 
 
 def sound_messages(statements: Statements) -> list[SoundMessage]:
@@ -67,7 +62,7 @@ def sound_messages(statements: Statements) -> list[SoundMessage]:
             continue
         taken[sound.can_id] = message
         by_id[sound.dbc_id] = sound
-    _apply_statements(statements, by_id)
+    assign(statements, by_id)
     for sound in by_id.values():
         drop_unreached(statements, sound)
         drop_duplicates(statements, sound)
@@ -86,6 +81,7 @@ class _Message:
         self._message = message
         self._report: Callable[..., None] = statements.report
         self._aliases: set[str] = set()
+        self._multiplexors = sum(signal.mark.endswith("M") for signal in message.signals)
 
     def sound(self, taken: dict[int, MessageStatement]) -> SoundMessage:
         """The message; `taken` are the ids declared before."""
@@ -93,7 +89,7 @@ class _Message:
         can_id = self._can_id()
         if can_id in taken:
             first = taken[can_id]
-            same = _layout(first) == _layout(message)
+            same = _same_layout(first, message)
             raise _LeftOutError(
                 f"id {_id_text(can_id)} is declared before as {first.name} in line {first.line}, "
                 f"{'with the same signals' if same else 'with other signals'}: the first counts"
@@ -106,6 +102,9 @@ class _Message:
             raise _LeftOutError(
                 f"its length is {excerpt(message.length)} bytes, a frame carries up to {FRAME_BYTES_MAX}"
             )
+        if len(message.signals) > SIGNALS_MAX:
+            line = message.signals[SIGNALS_MAX].line
+            raise _LeftOutError(f"it has more than {SIGNALS_MAX:,} signals, the first too many in line {line}")
         sound = SoundMessage(message, message.dbc_id, can_id, length)
         self._check_name(message.name)
         for signal in message.signals:
@@ -154,12 +153,14 @@ class _Message:
 
     def _signal(self, signal: SignalStatement, message_bytes: int) -> SoundSignal:
         """The signal."""
+        written = f"{signal.start}|{signal.length}"
         try:
             start, length = int(signal.start), int(signal.length)
         except ValueError as error:
-            raise _LeftOutError(f"start or length is not a whole number: {signal.start}|{signal.length}") from error
+            raise _LeftOutError(f"start or length is not a whole number: {excerpt(written)}") from error
         if start < 0 or not 1 <= length <= SIGNAL_BITS_MAX:
-            raise _LeftOutError(f"it has {length} bits at {start}, decoded are 1 to {SIGNAL_BITS_MAX} bits from 0 on")
+            what = f"it has {excerpt(signal.length)} bits at {excerpt(signal.start)}"
+            raise _LeftOutError(f"{what}, decoded are 1 to {SIGNAL_BITS_MAX} bits from 0 on")
         mark = self._mark(signal)
         if mark is None:
             raise _LeftOutError(f"its mark {excerpt(signal.mark)} is none of M, m<number>, m<number>M")
@@ -187,8 +188,7 @@ class _Message:
         """
         if not signal.mark or _MARK.fullmatch(signal.mark):
             return signal.mark
-        multiplexors = sum(other.mark.endswith("M") for other in self._message.signals)
-        if signal.mark.endswith("M") or multiplexors == 1:
+        if signal.mark.endswith("M") or self._multiplexors == 1:
             return None
         reason = f"its mark {excerpt(signal.mark)} is none of M, m<number>, m<number>M and does not count"
         self._signal_problem(signal, reason, Severity.REPAIRED)
@@ -200,7 +200,7 @@ class _Message:
             written = getattr(signal, name)
             if not _DBC_NUMBER.fullmatch(written):
                 setattr(signal, name, re.sub(r"^([-+]?)\.", r"\g<1>0.", written))
-                mended.append(f"{name} {written} read as {getattr(signal, name)}")
+                mended.append(f"{name} {excerpt(written)} read as {excerpt(getattr(signal, name))}")
             if math.isinf(float(getattr(signal, name)) * (1 << SIGNAL_BITS_MAX)):
                 raise _LeftOutError(f"its {name} {excerpt(written)} makes values larger than any number")
         for name in ("minimum", "maximum"):
@@ -208,96 +208,12 @@ class _Message:
             if not _is_number(written):
                 short = re.sub(r"^([-+]?)\.(?=\d)", r"\g<1>0.", written)
                 setattr(signal, name, short if _is_number(short) else "0")
-                mended.append(f"{name} {excerpt(written) or 'is missing and'} read as {getattr(signal, name)}")
+                mended.append(f"{name} {excerpt(written) or 'is missing and'} read as {excerpt(getattr(signal, name))}")
         if mended:
             self._signal_problem(signal, "; ".join(mended), Severity.REPAIRED)
 
     def _signal_problem(self, signal: SignalStatement, reason: str, severity: Severity) -> None:
         self._report(signal.line, reason, severity, Subject.SIGNAL, self._message.name, signal.name)
-
-
-# Statements about messages and signals ----------------------------------------------------------------------
-
-
-def _apply_statements(statements: Statements, by_id: dict[int, SoundMessage]) -> None:
-    """Give each message the value tables, float types and multiplexor ranges that name it."""
-    loaded: dict[int, dict[str, list[SoundSignal]]] = {}
-    for number, message in by_id.items():
-        names = loaded.setdefault(number, {})
-        for signal in message.signals:
-            names.setdefault(signal.statement.name, []).append(signal)
-    declared: dict[int, set[str]] = {}
-    for declaration in statements.messages:
-        declared.setdefault(declaration.dbc_id, set()).update(s.name for s in declaration.signals)
-
-    def find(what: str, statement: ValuesStatement | FloatStatement | SelectionStatement) -> list[SoundSignal]:
-        signals = loaded.get(statement.dbc_id, {}).get(statement.signal, [])
-        if not signals and statement.signal not in declared.get(statement.dbc_id, ()):
-            message = by_id.get(statement.dbc_id)
-            where = message.statement.name if message else f"id {statement.dbc_id}, which no message has"
-            statements.report(
-                statement.line,
-                f"{what} left out, it is for signal {statement.signal} of {where}"
-                + (", which has no such signal" if message else ""),
-                Severity.SKIPPED,
-            )
-        return signals
-
-    for kind in statements.floats:
-        for signal in find("float type", kind):
-            _apply_float(statements, by_id[kind.dbc_id], kind, signal)
-    for values in statements.values:
-        for signal in find("value table", values):
-            if table := _value_table(statements, by_id[values.dbc_id], values, signal):
-                by_id[values.dbc_id].values[signal.alias] = table
-    for selection in statements.selections:
-        for signal in find("multiplexor range", selection):
-            multiplexors = loaded[selection.dbc_id].get(selection.multiplexor)
-            name = multiplexors[0].alias if multiplexors else selection.multiplexor
-            by_id[selection.dbc_id].selections[signal.alias] = (name, tuple(selection.ranges))
-
-
-def _value_table(
-    statements: Statements, message: SoundMessage, values: ValuesStatement, signal: SoundSignal
-) -> dict[int, str]:
-    """The table's entries that a raw value can be; all that a signed number of 64 bits can, for shorter signals."""
-    unsigned_long = signal.length == SIGNAL_BITS_MAX and signal.statement.sign == "+"
-    low, high = (
-        (0, (1 << 64) - 1) if unsigned_long and signal.alias not in message.floats else (-(1 << 63), (1 << 63) - 1)
-    )
-    table: dict[int, str] = {}
-    for value, text in values.pairs:
-        try:
-            number = int(value)
-        except ValueError:
-            number = None
-        if number is not None and low <= number <= high:
-            table[number] = text
-        else:
-            why = "a whole number" if number is None else f"one of {low} to {high}"
-            statements.report(
-                values.line,
-                f"value table entry {excerpt(value)} left out, it is not {why}",
-                Severity.REPAIRED,
-                Subject.STATEMENT,
-                message.statement.name,
-                values.signal,
-            )
-    return table
-
-
-def _apply_float(statements: Statements, message: SoundMessage, kind: FloatStatement, signal: SoundSignal) -> None:
-    if kind.type in (1, 2) and signal.length not in FLOAT_BITS:
-        statements.report(
-            kind.line,
-            f"a signal of {signal.length} bits cannot be a float, read as a whole number",
-            Severity.REPAIRED,
-            Subject.SIGNAL,
-            message.statement.name,
-            kind.signal,
-        )
-        return
-    message.floats[signal.alias] = kind.type
 
 
 def _note_names_used_twice(statements: Statements, messages: list[SoundMessage]) -> None:
@@ -316,10 +232,15 @@ def _note_names_used_twice(statements: Statements, messages: list[SoundMessage])
         seen.setdefault(name, message.statement.line)
 
 
-def _layout(message: MessageStatement) -> object:
-    return message.length, [
-        (s.name, s.mark, s.start, s.length, s.order, s.sign, s.scale, s.offset) for s in message.signals
-    ]
+def _same_layout(first: MessageStatement, second: MessageStatement) -> bool:
+    return (first.length, len(first.signals)) == (second.length, len(second.signals)) and all(
+        _field(a) == _field(b) for a, b in zip(first.signals, second.signals, strict=True)
+    )
+
+
+def _field(signal: SignalStatement) -> tuple[str, ...]:
+    s = signal
+    return s.name, s.mark, s.start, s.length, s.order, s.sign, s.scale, s.offset
 
 
 def _is_number(text: str) -> bool:
