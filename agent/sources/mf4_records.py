@@ -11,7 +11,7 @@ Limits: integers up to 64 bits, floating point, bytes. Of conversions the linear
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -193,7 +193,7 @@ def payloads(
     source = next((bytes(other.records) for other in others if other.address == field.data), None)
     store = blocks.data(field.data) if source is None else source
     parts = []
-    for place in column(group, field).tolist():
+    for place in column(group, replace(field, type=0)).tolist():
         size = int.from_bytes(store[place : place + 4], "little")
         parts.append(store[place + 4 : place + 4 + min(size, 64)])
     return b"".join(parts), 0, np.array([len(part) for part in parts], np.int64)
