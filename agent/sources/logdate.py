@@ -57,6 +57,8 @@ _MONTHS = {
 }
 _OLE_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - local time
 _NS = 1_000_000_000
+_DOUBLE_SLACK_NS = Fraction(640)
+"""What is lost where such days are floating-point numbers, as python-can writes them to the last digit."""
 
 
 def vector_date(text: str) -> int | None:
@@ -88,7 +90,7 @@ def ole_days(text: str, *, utc: bool) -> int | None:
         return None
     digits = len(text.partition(".")[2])
     exact_ns = Fraction(text) * 86_400 * _NS
-    slack_ns = Fraction(86_400 * _NS, 2 * 10**digits) + 1
+    slack_ns = max(Fraction(86_400 * _NS, 2 * 10**digits), _DOUBLE_SLACK_NS)
     for unit_ns in (1_000_000, 100_000, 1_000, 1):
         rounded_ns = round(exact_ns / unit_ns) * unit_ns
         if abs(rounded_ns - exact_ns) <= slack_ns:

@@ -244,7 +244,7 @@ class LogReader:
     def _refuse(self, place: str, text: str) -> None:
         """An item that is no frame: counted, the first one kept."""
         if not self.refused:
-            self._first_refused = place, text.strip()[:60]
+            self._first_refused = place, text.strip()[:100]
         self.refused += 1
 
     def _expect_frames(self) -> None:

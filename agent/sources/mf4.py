@@ -80,7 +80,7 @@ class Mf4Log:
         """Those without a frame first, then the frames in the order of their times."""
         parts: list[_Frames] = []
         failure: UnreadableError | None = None
-        together = groups(self._blocks, self._header.links[0])
+        together = groups(self._blocks, self._header.link(0))
         while failure is None:
             try:
                 found = next(together)

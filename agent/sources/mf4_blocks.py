@@ -48,6 +48,10 @@ class Block:
     begin: int
     end: int
 
+    def link(self, number: int) -> int:
+        """One of its links; 0 where it has none."""
+        return self.links[number] if number < len(self.links) else 0
+
 
 class MdfBlocks:
     """The blocks of a file; `torn` once something turned out to be cut off."""
@@ -88,7 +92,7 @@ class MdfBlocks:
             seen.add(address)
             block = self.at(address, kind)
             yield block
-            address = block.links[0] if block.links else 0
+            address = block.link(0)
 
     def fields(self, block: Block, layout: struct.Struct) -> tuple[int, ...]:
         """What its content begins with."""

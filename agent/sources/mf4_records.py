@@ -11,7 +11,7 @@ Limits: integers up to 64 bits, floating point, bytes. Of conversions the linear
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,10 +84,10 @@ def groups(blocks: MdfBlocks, first: int) -> Iterator[list[Group]]:
     for data_group in blocks.chain(first, b"##DG"):
         (id_bytes,) = blocks.fields(data_group, _DG)
         found = []
-        for block in blocks.chain(data_group.links[1], b"##CG"):
+        for block in blocks.chain(data_group.link(1), b"##CG"):
             found.append(_group(blocks, block, number))
             number += 1
-        data = blocks.data(data_group.links[2])
+        data = blocks.data(data_group.link(2))
         if id_bytes in {1, 2, 4, 8}:
             _deal(data, id_bytes, found)
         elif found:
@@ -102,25 +102,23 @@ def groups(blocks: MdfBlocks, first: int) -> Iterator[list[Group]]:
 
 def _group(blocks: MdfBlocks, block: Block, number: int) -> Group:
     ident, cycles, flags, _, data_bytes, invalidation_bytes = blocks.fields(block, _CG)
-    if len(block.links) < 4:
-        raise UnreadableError("damaged: a group without its links", f"byte {block.address}")
     variable = bool(flags & _VARIABLE_GROUP)
-    fields = tuple(_fields(blocks, block.links[1], set()))
+    fields = tuple(_fields(blocks, block.link(1), set()))
     size = 0 if variable else data_bytes + invalidation_bytes
-    return Group(number, block.address, ident, cycles, variable, size, fields, block.links[3])
+    return Group(number, block.address, ident, cycles, variable, size, fields, block.link(3))
 
 
 def _fields(blocks: MdfBlocks, first: int, seen: set[int]) -> Iterator[Field]:
     """The channels of a chain and of what they are composed of."""
     for block in blocks.chain(first, b"##CN"):
-        if block.address in seen or len(block.links) < 6:
+        if block.address in seen:
             raise UnreadableError("damaged: a channel that is part of itself", f"byte {block.address}")
         seen.add(block.address)
         kind, _, data_type, bit, byte, bits = blocks.fields(block, _CN)
-        _, part, name, _, conversion, data = block.links[:6]
-        yield Field(blocks.text(name), kind, data_type, bit, byte, bits, conversion, data)
+        name = blocks.text(block.link(2))
+        yield Field(name, kind, data_type, bit, byte, bits, conversion=block.link(4), data=block.link(5))
         try:
-            blocks.at(part, b"##CN")
+            part = blocks.at(block.link(1), b"##CN").address
         except UnreadableError:  # an array's description, or nothing
             continue
         yield from _fields(blocks, part, seen)
@@ -195,7 +193,7 @@ def payloads(
     source = next((bytes(other.records) for other in others if other.address == field.data), None)
     store = blocks.data(field.data) if source is None else source
     parts = []
-    for place in column(group, field).tolist():
+    for place in column(group, replace(field, type=0)).tolist():
         size = int.from_bytes(store[place : place + 4], "little")
         parts.append(store[place + 4 : place + 4 + min(size, 64)])
     return b"".join(parts), 0, np.array([len(part) for part in parts], np.int64)

@@ -116,7 +116,9 @@ class TrcLog:
         self._counts_bytes = "l" in columns
         self._at = {name: index for index, name in enumerate(columns.replace("l", "L"))}
         if not {"O", "I", "L", "D"} <= self._at.keys():
-            raise UnreadableError(f"a TRC log without columns for time, identifier, length and data: {columns!r}", "")
+            raise UnreadableError(
+                f"a TRC log without columns for time, identifier, length and data: {columns[:40]!r}", ""
+            )
         if self._start:
             self._date.tell(ole_days(self._start, utc=self._by_python_can), f"$STARTTIME={self._start}")
         if self._date.missing and self._start_comment:

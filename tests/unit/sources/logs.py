@@ -59,7 +59,8 @@ class Seen:
 
 def seen(path: Path) -> Seen:
     """Read a log to its end, or to its failure."""
-    blocks, failure = [], ""
+    blocks: list[FrameBlock] = []
+    failure = ""
     reader = None
     with capture_logs() as said:
         try:
