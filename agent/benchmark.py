@@ -5,15 +5,17 @@ Every figure is the median of `REPEATS` passes over the same frames, of processo
 processes disturb it less. The frames are those of the log's beginning, at most `frames_max`.
 
     read     the log file to blocks
-    decode   blocks of one second to physical values (raw ones, then scaled: `decode_raw` is the first part alone,
-             all that the daemon does)
+    decode   blocks of one second to raw values (`decode_raw`, all that the daemon does of every frame), and each
+             column of a batch to physical ones (`batch.physical`), as exports, the report and rules' conditions do
     collect  joining ten blocks of a second
     encode   columns and zstd, in batches of ten seconds, at the configuration's default level
     cantools `decode_message(id, data, decode_choices=False)` for every frame whose id it knows
     json_gzip  one JSON object a frame (as `export --format jsonl` writes it) and gzip level 6 of each ten seconds
 
-Bytes and times are per frame that the DBC files know. `streams` tells where a batch's bytes go: what the batch
-would be without its times, its counters, its checksums (told by their names), and all other values.
+Bytes and times are per frame that the DBC files know; `us_per_second` is what a second of the traffic costs the
+daemon, of each second that has any. A bus of few frames pays by the block, not by the frame: there it tells more.
+`streams` tells where a batch's bytes go: what the batch would be without its times, its counters, its checksums (told
+by their names), and all other values.
 """
 
 from __future__ import annotations
@@ -25,18 +27,18 @@ import resource
 import statistics
 import time
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agent.batch.codec import Header, encode_batch
+from agent.batch.physical import physical
 from agent.collect.merging import merge_blocks
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.decode.scaling import Scaling
-from agent.model import EXTENDED, BatchId, FrameBlock, SignalBlock, split_group_key
+from agent.model import EXTENDED, RAW_SIGNALS, BatchId, FrameBlock, SignalBlock, split_group_key
+from agent.sources.cutting import Cutter
 from agent.sources.replay import read_log
 
 if TYPE_CHECKING:
@@ -79,6 +81,8 @@ def run(
     rss_bytes = _rss_bytes()
     theirs = _plain_costs(work, config, plan)
     us = ours["us"] | theirs["us"]
+    seconds = len(work.blocks) * BLOCK_NS / 1e9
+    per_second = {name: _ratio(ours["passes_us"][name], seconds) for name in ("decode_raw", "collect", "encode")}
     size = ours["bytes"] | theirs["bytes"]
     pipeline_us = us["decode_raw"] + us["collect"] + us["encode"]
     return {
@@ -86,6 +90,13 @@ def run(
         "frames_decoded": work.rows,
         "signals_per_frame": _ratio(sum(len(batch.values) for batch in work.batches), work.rows),
         "us_per_frame": us,
+        "us_per_second": {
+            "decode": per_second["decode_raw"],
+            "collect": per_second["collect"],
+            "encode": per_second["encode"],
+            "all": round(sum(per_second.values()), 4),
+        },
+        "seconds": seconds,
         "bytes_per_frame": size,
         "ratios": {
             "decode_vs_cantools": _ratio(us["cantools"], us["decode"]),
@@ -125,13 +136,12 @@ def _cut(frames: FrameBlock, span_ns: int) -> list[FrameBlock]:
     """The frames in spans of log time."""
     if not len(frames):
         return []
-    span = (frames.time_ns - frames.time_ns[0]) // span_ns
-    cuts = [0, *(np.flatnonzero(np.diff(span)) + 1).tolist(), len(frames)]
-    return [frames.slice(begin, end) for begin, end in pairwise(cuts)]
+    cutter = Cutter(len(frames), span_ns)
+    return [*cutter.cut(frames), *([cutter.rest()] if len(cutter.rest()) else [])]
 
 
 def _our_costs(log: Path, buses: dict[str, int], work: _Work, plan: Plan, config: Config) -> dict[str, Any]:
-    decoder, scaling = Decoder(plan), Scaling(plan)
+    decoder = Decoder(plan)
 
     def read() -> None:
         done = 0
@@ -146,8 +156,9 @@ def _our_costs(log: Path, buses: dict[str, int], work: _Work, plan: Plan, config
             decoder.decode(block)
 
     def decode() -> None:
-        for block in work.blocks:
-            scaling.physical(decoder.decode(block).signals)
+        decode_raw()
+        for batch in work.batches:
+            _scale(batch, plan)
 
     def collect() -> None:
         for batch in work.decoded:
@@ -156,16 +167,23 @@ def _our_costs(log: Path, buses: dict[str, int], work: _Work, plan: Plan, config
     def encode() -> int:
         return sum(len(_encoded(batch, plan, config)) for batch in work.batches)
 
-    us = {
-        function.__name__: _us_per_frame(function, work.rows)
-        for function in (read, decode, decode_raw, collect, encode)
-    }
+    passes_us = {function.__name__: _us(function) for function in (read, decode, decode_raw, collect, encode)}
     whole = encode()
     return {
-        "us": us,
+        "us": {name: _ratio(us, work.rows) for name, us in passes_us.items()},
+        "passes_us": passes_us,
         "bytes": {"batch": _ratio(whole, work.rows)},
         "streams": {name: _ratio(size, work.rows) for name, size in _streams(work, plan, config, whole).items()},
     }
+
+
+def _scale(batch: SignalBlock, plan: Plan) -> None:
+    """Every value as its physical one, column by column."""
+    groups, starts = batch.group_key[batch.column_group].tolist(), batch.column_start.tolist()
+    for column, (key, number) in enumerate(zip(groups, batch.column_signal.tolist(), strict=True)):
+        message, _, _ = split_group_key(key)
+        signals = plan.messages[message].signals if message >= 0 else RAW_SIGNALS
+        physical(signals[number], batch.values[starts[column] : starts[column + 1]])
 
 
 def _encoded(batch: SignalBlock, plan: Plan, config: Config) -> bytes:
@@ -240,8 +258,8 @@ def _plain_costs(work: _Work, config: Config, plan: Plan) -> dict[str, Any]:
 
     return {
         "us": {
-            "cantools": _us_per_frame(cantools_each, len(calls)),
-            "json_gzip": _us_per_frame(json_gzip, len(calls)),
+            "cantools": _ratio(_us(cantools_each), len(calls)),
+            "json_gzip": _ratio(_us(json_gzip), len(calls)),
         },
         "bytes": {
             "json": _ratio(sum(map(len, texts)), len(calls)),
@@ -295,13 +313,14 @@ def _decode_by(database: Any, frame_id: int) -> Callable[[bytes], Any]:
     return lambda data: database.decode_message(frame_id, data, decode_choices=False)
 
 
-def _us_per_frame(function: Callable[[], object], frames: int) -> float:
+def _us(function: Callable[[], object]) -> float:
+    """A pass, the median of several."""
     passes = []
     for _ in range(REPEATS):
         begun = time.process_time()
         function()
         passes.append(time.process_time() - begun)
-    return _ratio(statistics.median(passes) * 1e6, frames)
+    return statistics.median(passes) * 1e6
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -19,7 +19,7 @@ example:
   canferry bench drive.log --dbc can0=car.dbc
 
 Processor time and bytes for each frame that the DBC files know, ours beside the plain way (cantools for each frame,
-JSON, gzip), medians of five passes over the same frames in one run.
+JSON, gzip), medians of five passes over the same frames in one run; and what a second of this traffic costs.
 """
 
 
@@ -87,6 +87,7 @@ def _table(figures: dict[str, Any]) -> list[str]:
         _row("bytes/frame, beside JSON", size["batch"], size["json"], ratios["bytes_vs_json"]),
         _row("bytes/frame, beside JSON + gzip", size["batch"], size["json_gzip"], ratios["bytes_vs_json_gzip"]),
         "",
+        "µs/second   " + "  ".join(f"{name} {value:,.0f}" for name, value in figures["us_per_second"].items()),
         "µs/frame    " + "  ".join(f"{name} {value:.3f}" for name, value in us.items()),
         "bytes/frame " + "  ".join(f"{name} {value:.3f}" for name, value in figures["streams"].items()),
     ]

@@ -4,5 +4,4 @@
 loading.py    the files, tolerantly: what is wrong is reported by file and line, and the rest loads
 plan.py       the definitions compiled: id to group, group to fields, multiplexors and short frames to shapes
 decoder.py    a whole block at once, in a handful of numpy operations
-scaling.py    raw values to physical ones, a whole block at once
 """

@@ -82,10 +82,6 @@ class Axis:
         first, last = self.columns_of(np.array([max(begin_ns, self.drives[0].begin_ns), end_ns])).tolist()
         return first, last
 
-    def seconds(self) -> NDArray[np.float64]:
-        """How many seconds each column is long; those between drives as long as their neighbour's."""
-        return np.repeat(self._span / self._width / 1e9, self._width + 1)[: self.columns]
-
 
 def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """The spans without what overlaps, and without all pauses but the longest ones."""

@@ -20,6 +20,8 @@ from agent.report.writing import moment, number, text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from agent.report.axis import Axis
     from agent.report.survey import MessageFigures, Survey
     from agent.report.trace import Trace
@@ -131,12 +133,8 @@ def identifier(can_id: int) -> str:
 
 def traffic(survey: Survey) -> Iterator[str]:
     """Frames a second by bus over the time, with gaps and events."""
-    seconds = survey.axis.seconds()
-    together = max(1, math.ceil(RATE_S / float(seconds.min())))
-    starts = np.arange(0, len(seconds), together)
     for bus, counts in sorted(survey.traffic.items()):
-        rates = np.add.reduceat(counts, starts) / np.add.reduceat(seconds, starts)
-        rate = np.repeat(rates, together)[: len(seconds)]
+        rate = _rates(counts, survey.axis)
         most = float(rate.max())
         levels = np.rint(rate / (most or 1.0) * 1000).astype(int).tolist()
         yield (
@@ -144,6 +142,21 @@ def traffic(survey: Survey) -> Iterator[str]:
             f"<figcaption>{text(bus)} <small>frames/s</small><output></output></figcaption>"
             f'<div class="plot" role="img" aria-label="{text(bus)}: up to {most:,.0f} frames a second"></div></figure>'
         )
+
+
+def _rates(counts: NDArray[np.int64], axis: Axis) -> NDArray[np.float64]:
+    """float64 (columns,): frames a second, of each drive by itself: one that is short is no reason to blur others."""
+    rates = np.zeros(axis.columns)
+    for drive in axis.drives:
+        column_s = drive.column_ns / 1e9
+        together = min(math.ceil(RATE_S / column_s), drive.columns)
+        starts = np.arange(0, drive.columns, together)
+        seconds = np.diff(starts, append=drive.columns) * column_s
+        if drive.columns * column_s < RATE_S:
+            seconds = np.array([RATE_S])
+        own = slice(drive.first, drive.first + drive.columns)
+        rates[own] = np.repeat(np.add.reduceat(counts[own], starts) / seconds, together)[: drive.columns]
+    return rates
 
 
 def _common(survey: Survey, fold: int) -> dict[str, object]:
@@ -154,7 +167,7 @@ def _common(survey: Survey, fold: int) -> dict[str, object]:
         "fold": fold,
         "drives": [[each.first, each.columns, each.begin_ns / 1e6, each.column_ns / 1e6] for each in axis.drives],
         "ticks": list(_ticks(axis)),
-        "gaps": [list(bounds) for gap in survey.gaps if (bounds := axis.bounds(gap.begin_ns, gap.end_ns))],
+        "gaps": sorted({bounds for gap in survey.gaps if (bounds := axis.bounds(gap.begin_ns, gap.end_ns))}),
         "events": sorted(set(axis.columns_of(np.array([each.time_ns for each in survey.events], np.int64)).tolist())),
     }
 

@@ -21,6 +21,7 @@ def opendbc_files() -> list[str]:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="opendbc 0.3.1 wants Python < 3.13")
 def test_every_file_of_opendbc_is_usable_and_its_problems_have_lines() -> None:
     files = opendbc_files()
     assert len(files) >= 96

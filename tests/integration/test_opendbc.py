@@ -7,6 +7,7 @@ import gc
 import importlib.metadata
 import logging
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,19 @@ from tests.property.cantools_view import as_cantools_says, as_defined
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.timeout(180)
+NO_WHEEL = sys.version_info >= (3, 13)
+"""What these tests prove hangs on the files, not on the interpreter: they are read with Python 3.11 and 3.12."""
+pytestmark = [pytest.mark.timeout(180), pytest.mark.skipif(NO_WHEEL, reason="opendbc 0.3.1 wants Python < 3.13")]
 
 FOREIGN = "VECTOR__INDEPENDENT_SIG_MSG"
-FILES = sorted(
-    Path(str(file.locate())) for file in importlib.metadata.files("opendbc") or () if file.name.lower().endswith(".dbc")
+FILES = (
+    []
+    if NO_WHEEL
+    else sorted(
+        Path(str(file.locate()))
+        for file in importlib.metadata.files("opendbc") or ()
+        if file.name.lower().endswith(".dbc")
+    )
 )
 
 

@@ -143,6 +143,52 @@ def test_a_recorded_log_is_reported_at_once(tmp_path: Path) -> None:
     assert f"{summary['frames']:,}" in (tmp_path / "x.html").read_text()
 
 
+TIMES = {
+    "one instant": [1_727_438_342.0],
+    "two instants, 292 years apart": [0.0, 9_223_372_036.0],
+    "a wake-up, and a drive": [1e9, *(1e9 + 700 + n / 100 for n in range(1000))],
+    "a drive, and a typing error": [*(1_727_438_342 + n / 100 for n in range(100)), 1_127_438_342.0],
+    "half a second": [1e9 + n / 100 for n in range(50)],
+    "fifty instants": [1e9 + n * 1200 for n in range(50)],
+}
+MEMORY_MAX_KB = 300_000
+
+
+@pytest.mark.parametrize("drive", TIMES)
+def test_page_is_small_and_cheap_whatever_the_times(drive: str, tmp_path: Path) -> None:
+    log, html = tmp_path / "drive.log", tmp_path / "drive.html"
+    log.write_text(
+        "".join(f"({time:.6f}) vehicle 100#{n % 256:02X}{n % 256:02X}\n" for n, time in enumerate(TIMES[drive]))
+    )
+    dbc = tmp_path / "car.dbc"
+    dbc.write_text('VERSION ""\nBU_: A\nBO_ 256 M: 8 A\n SG_ X : 0|16@1+ (1,0) [0|0] "" A\n')
+    child = subprocess.Popen(
+        ["prlimit", "--as=4294967296", sys.executable, "-m", "agent", "report", log, "--dbc", dbc, "--html", html],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stderr is not None
+    said = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    child.stderr.close()
+    assert child.returncode == 0, said
+    assert usage.ru_maxrss < MEMORY_MAX_KB
+    assert html.stat().st_size < 40_000
+
+
+def test_frames_a_second_of_a_drive_are_not_blurred_by_an_instant(tmp_path: Path) -> None:
+    wake = store(tmp_path, 0, batch(0, [steer(START, 3)]))
+    later = [steer(START + 3600 * 1000 * MS + n * 10 * MS, 5) for n in range(1000)]
+    assert wake != store(tmp_path, 1, batch(1, later))
+    content = "".join(page(survey(Inventory([tmp_path])), "a test", 2.0))
+    levels = [int(level) for level in re.findall(r'data-levels="([\d,]*)"', content)[0].split(",")]
+    most = float(re.findall(r'class="traffic" data-most="([^"]*)"', content)[0])
+    assert most == pytest.approx(100, rel=0.02)
+    assert levels[0] == pytest.approx(10, abs=1)  # one frame in a second, of a hundred at most
+    assert min(levels[3:]) > 900
+
+
 def test_errors_are_one_line_with_the_contracts_status(tmp_path: Path) -> None:
     path = store(tmp_path, 0, batch(0, [steer(START, 3)]))
     junk = tmp_path / "junk.batch.zst"

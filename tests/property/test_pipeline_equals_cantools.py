@@ -21,7 +21,6 @@ from agent.collect.merging import merge_blocks
 from agent.decode.decoder import Decoder
 from agent.decode.parsing import parse
 from agent.decode.plan import Plan
-from agent.decode.scaling import Scaling
 from agent.model import EXTENDED, BatchId, FrameBlock
 from tests.property.databases import Database, databases, frames
 
@@ -109,19 +108,3 @@ def test_every_frame_that_cantools_decodes_comes_out_equal_and_in_order(
     assert sum(map(len, rows.values())) == len(received)
     counted = sum(frames for part in parts for frames in part.partial.values())
     assert counted >= refused
-
-
-@given(drawn)
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-def test_a_whole_block_scales_as_its_columns_do(case: tuple[Database, list[tuple[int, bytes]], int]) -> None:
-    database, received, _ = case
-    definitions, _ = parse("can0", "generated.dbc", database.text, "auto")
-    plan = Plan(("can0",), [message for _, message in definitions])
-    block = Decoder(plan).decode(block_of(received, 0)).signals
-    together = Scaling(plan).physical(block)
-    for column in range(len(block.column_signal)):
-        message = (int(block.group_key[block.column_group[column]]) >> 40) - 1
-        part = slice(block.column_start[column], block.column_start[column + 1])
-        signal = plan.messages[message].signals[block.column_signal[column]]
-        alone = np.array([float(value) for value in physical(signal, block.values[part]).tolist()])
-        np.testing.assert_allclose(together[part], alone, rtol=1e-15, equal_nan=True)

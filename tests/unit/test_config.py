@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -569,7 +570,7 @@ SECTIONS: list[type[Section]] = [
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_key_is_explained_and_nothing_else(section: type[Section]) -> None:
-    documented = re.findall(r"^    (\w+) {2,}\S", section.__doc__ or "", re.MULTILINE)
+    documented = re.findall(r"^(\w+) {2,}\S", inspect.cleandoc(section.__doc__ or ""), re.MULTILINE)
     assert documented == list(section.__struct_fields__)
 
 
