@@ -106,8 +106,9 @@ def _tell(summary: ExportSummary) -> None:
         print(f"gap: and {len(summary.gaps) - _GAP_LINES} more; --json lists them all", file=sys.stderr)
     unknown = f", {summary.unknown} of unknown ids not kept" if summary.unknown else ""
     events = f", {summary.events} events" if summary.events else ""
+    reused = f" ({summary.reused} under ids that others have)" if summary.reused else ""
     print(
-        f"{summary.vehicle}: {summary.frames} frames{unknown}{events}, {summary.batches} batches, "
+        f"{summary.vehicle}: {summary.frames} frames{unknown}{events}, {summary.batches} batches{reused}, "
         f"{summary.duplicates} duplicates dropped, {len(summary.gaps)} gaps",
         file=sys.stderr,
     )

@@ -62,6 +62,7 @@ class ExportSummary:
     unknown      frames of ids that no DBC knows: received, counted, not kept
     events       told in batches
     corrections  of a wrong clock, by boot
+    reused       batches under an id that another one has, with another content
     """
 
     vehicle: str
@@ -73,6 +74,7 @@ class ExportSummary:
     gaps: tuple[NamedGap, ...]
     problems: tuple[Problem, ...]
     corrections: tuple[Correction, ...]
+    reused: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -81,6 +83,7 @@ class ExportSummary:
             "frames": self.frames,
             "batches": self.batches,
             "duplicates_dropped": self.duplicates,
+            "ids_reused": self.reused,
             "frames_unknown": self.unknown,
             "events": self.events,
             "corrections": [correction.as_dict() for correction in self.corrections],
@@ -157,6 +160,7 @@ def _summary(inventory: Inventory, vehicles: Sequence[str], frames: int, events:
         named_gaps(everything),
         tuple(inventory.problems),
         corrections(everything),
+        inventory.reused(vehicles),
     )
 
 

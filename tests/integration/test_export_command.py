@@ -46,6 +46,7 @@ def test_the_summary_is_one_json_object(tmp_path: Path) -> None:
         "frames": 1,
         "batches": 1,
         "duplicates_dropped": 0,
+        "ids_reused": 0,
         "frames_unknown": 0,
         "events": 0,
         "corrections": [],
