@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _TOPICS = ("canferry/{vehicle}/batch", "canferry/{vehicle}/catalog")
 _GAP_LINES = 20
 _SHOWN_MAX = 10
+_WINDOW = 64
+"""Messages that may wait for their acknowledgement: some are stored together while the next ones come."""
 _NOTES = {"duplicate": " (duplicate, dropped)", "reused": " (another content under a known id, kept beside the first)"}
 _EPILOG = """\
 examples:
@@ -121,7 +123,9 @@ async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...]
     from agent.uplink.subscriber import MqttSubscriber
 
     expiry_s = 7 * 86_400 if args.out else 0
-    subscriber = MqttSubscriber(options, filters(topics), shared_group=args.shared, session_expiry_s=expiry_s)
+    subscriber = MqttSubscriber(
+        options, filters(topics), shared_group=args.shared, session_expiry_s=expiry_s, window=_WINDOW
+    )
 
     async def take() -> None:
         async with subscriber:

@@ -42,9 +42,15 @@ class Handling:
         self._file: int | None = None
         with suppress(BlockingIOError):
             self._file = Disk().lock(folder / MARK)
-            self.close = weakref.finalize(self, os.close, self._file)
+            self._release = weakref.finalize(self, os.close, self._file)
             self._count_death(ledger)
         self._deaths = ledger.deaths()
+
+    def close(self) -> None:
+        """Let go of the mark."""
+        if self._file is not None:
+            self._file = None
+            self._release()
 
     def is_deadly(self, key: bytes) -> bool:
         """Whether processes have died of it often enough."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What arrives, made files (`layout.py`): each batch once, each catalog once, what is neither set aside.
 
-Promise: `accept` and `accept_all` return when the payloads are durable, so that the caller may acknowledge them. A
+Promise: `accept` and `accept_some` return when the payloads are durable, so that the caller may acknowledge them. A
 batch whose id and content were accepted before, in this run or an earlier one, is a duplicate and changes nothing,
 even if a consumer has moved its file away. Another content under an id that is known is stored beside the first, and
 told. A file is there whole or not at all; one that a kill or a power cut kept from being entered in the ledger is
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ from agent.receiver.together import Together
 from agent.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 log = structlog.get_logger()
@@ -49,6 +50,7 @@ PAYLOAD_MAX = 4 << 20
 REJECTED_MAX = 1000
 REJECTED_BYTES_MAX = 256 << 10
 REASON_MAX = 500
+READING_S = 1.0
 _REUSED_HINT = (
     "a spool was restored from a copy, or two vehicles have one name; both contents are kept: export has them both"
 )
@@ -80,19 +82,22 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A payload, and what was found in it: a batch, a catalog, or why it is neither."""
+    """A payload, and what was found in it: a batch's head, a catalog's hash, or why it is neither."""
 
     payload: bytes
     vehicle: str | None
     digest: bytes
-    found: Batch | Catalog | str
+    batch: Batch | None = None
+    catalog: str = ""
+    reason: str = ""
 
 
 class Inbox:
     """The folder where everything that arrives is put. One thread at a time."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._out = out
+        self._clock = clock
         self.counts = dict.fromkeys(Verdict, 0)
         with _disk(f"cannot use {out}"):
             make_folder(out)
@@ -103,13 +108,25 @@ class Inbox:
         self._rejected = len(names)
         self._rejected_next = max((int(name) for name in names if name.isdecimal()), default=-1) + 1
 
+    def close(self) -> None:
+        """Let go of its files; that happens, too, when nobody has it any more."""
+        self._ledger.close()
+        self.handling.close()
+
     def accept(self, payload: bytes, *, vehicle: str | None = None) -> Accepted:
         """Store a batch or a catalog; `vehicle` is whose topic it came on, None where the topic does not tell."""
-        return self.accept_all([(payload, vehicle)])[0]
+        return self.accept_some([(payload, vehicle)])[0]
 
-    def accept_all(self, arrived: Sequence[tuple[bytes, str | None]]) -> list[Accepted]:
-        """Store what has arrived together, payloads and vehicles, at the price of one."""
-        read = [self._read(payload, vehicle) for payload, vehicle in arrived]
+    def accept_some(self, arrived: Sequence[tuple[bytes, str | None]]) -> list[Accepted]:
+        """Store what has arrived together, payloads and vehicles, at the price of one.
+
+        All of it as a rule; where reading takes longer than `READING_S`, as many as were read by then, from the first
+        on: what is in memory at a time is as little as that.
+        """
+        read: list[_Read] = []
+        end_s = self._clock() + READING_S
+        while len(read) < len(arrived) and (not read or self._clock() < end_s):
+            read.append(self._read(*arrived[len(read)]))
         with _disk(f"cannot store under {self._out}"):
             try:
                 accepted = self._store(read)
@@ -130,12 +147,15 @@ class Inbox:
                 return self._named()
 
     def _named(self) -> list[NamedGap]:
-        account = GapAccount()
-        for vehicle, gap in self._ledger.gaps():
-            account.tell(vehicle, (gap,))
-        for number, vehicle, stream in self._ledger.streams():
-            account.streams[vehicle, stream] = self._ledger.spans(number)
-        return account.report()
+        """Vehicle by vehicle: what is held is one vehicle's streams, and the gaps."""
+        named: list[NamedGap] = []
+        for vehicle in self._ledger.vehicles():
+            account = GapAccount()
+            account.tell(vehicle, (gap for _, gap in self._ledger.gaps(vehicle)))
+            for number, _, stream in self._ledger.streams(vehicle):
+                account.streams[vehicle, stream] = self._ledger.spans(number)
+            named += account.report()
+        return named
 
     def _rebuild(self, error: LedgerDamagedError) -> None:
         self._files.clear()
@@ -145,11 +165,15 @@ class Inbox:
     def _read(self, payload: bytes, vehicle: str | None) -> _Read:
         digest = hashlib.sha256(payload).digest()
         if self.handling.is_deadly(digest):
-            found: Batch | Catalog | str = DEADLY
-        else:
-            with self.handling.of(digest):
-                found = _found(payload, vehicle)
-        return _Read(payload, vehicle, digest, found)
+            return _Read(payload, vehicle, digest, reason=DEADLY)
+        with self.handling.of(digest):
+            try:
+                found = _understood(payload, vehicle)
+            except BatchError as error:
+                return _Read(payload, vehicle, digest, reason=str(error))
+        if isinstance(found, Batch):
+            return _Read(payload, vehicle, digest, found)
+        return _Read(payload, vehicle, digest, catalog=found.hash)
 
     def _store(self, read: Sequence[_Read]) -> list[Accepted]:
         with self._ledger.group():
@@ -158,11 +182,9 @@ class Inbox:
         return accepted
 
     def _place(self, read: _Read) -> Accepted:
-        if isinstance(read.found, str):
-            return self._reject(read.payload, read.found)
-        if isinstance(read.found, Catalog):
-            return self._place_catalog(read, read.found)
-        return self._place_batch(read, read.found)
+        if read.batch is not None:
+            return self._place_batch(read, read.batch)
+        return self._place_catalog(read) if read.catalog else self._reject(read)
 
     def _place_batch(self, read: _Read, batch: Batch) -> Accepted:
         folder = self._out / safe_name(batch.id.vehicle) / safe_name(batch.id.stream)
@@ -200,21 +222,21 @@ class Inbox:
         log.warning("id_reused", path=str(path), hint=_REUSED_HINT)
         return Accepted(Verdict.REUSED, path, batch)
 
-    def _place_catalog(self, read: _Read, catalog: Catalog) -> Accepted:
+    def _place_catalog(self, read: _Read) -> Accepted:
         folder = (self._out if read.vehicle is None else self._out / safe_name(read.vehicle)) / FOLDER
-        path = folder / f"{catalog.hash}{CATALOG_SUFFIX}"
+        path = folder / f"{read.catalog}{CATALOG_SUFFIX}"
         if not path.exists():
             self._files.add(path, read.payload)
         return Accepted(Verdict.CATALOG, path)
 
-    def _reject(self, payload: bytes, reason: str) -> Accepted:
+    def _reject(self, read: _Read) -> Accepted:
         path = None
         if self._rejected < REJECTED_MAX:
             path = self._rejected_path()
-            self._files.add(path, payload[:REJECTED_BYTES_MAX])
+            self._files.add(path, read.payload[:REJECTED_BYTES_MAX])
             self._rejected += 1
-        reason = printable(reason, REASON_MAX)
-        log.warning("payload_rejected", reason=reason, size_bytes=len(payload), path=str(path) if path else "")
+        reason = printable(read.reason, REASON_MAX)
+        log.warning("payload_rejected", reason=reason, size_bytes=len(read.payload), path=str(path) if path else "")
         return Accepted(Verdict.REJECTED, path, reason=reason)
 
     def _rejected_path(self) -> Path:
@@ -226,14 +248,6 @@ class Inbox:
             with suppress(FileExistsError):
                 path.open("xb").close()
                 return path
-
-
-def _found(payload: bytes, vehicle: str | None) -> Batch | Catalog | str:
-    """What a payload is, or why it is nothing."""
-    try:
-        return _understood(payload, vehicle)
-    except BatchError as error:
-        return str(error)
 
 
 def _understood(payload: bytes, vehicle: str | None) -> Batch | Catalog:

@@ -232,14 +232,19 @@ class Ledger:
         with damage():
             yield from self._db.execute("SELECT stream, sequence, digest FROM others")
 
-    def streams(self) -> Iterator[tuple[int, str, str]]:
-        """Number, vehicle and stream of all, by name."""
+    def vehicles(self) -> list[str]:
+        """All that something is known of, by name."""
         with damage():
-            for number, vehicle, stream, checksum in self._db.execute(
-                "SELECT id, vehicle, stream, checksum FROM streams ORDER BY vehicle, stream"
-            ):
-                if self._holds(checksum, number, vehicle, stream):
-                    yield number, vehicle, stream
+            found = self._db.execute("SELECT vehicle FROM streams UNION SELECT vehicle FROM gaps ORDER BY 1")
+            return [vehicle for (vehicle,) in found]
+
+    def streams(self, vehicle: str | None = None) -> Iterator[tuple[int, str, str]]:
+        """Number, vehicle and stream of one vehicle's, or of all, by name."""
+        sql = "SELECT id, vehicle, stream, checksum FROM streams{} ORDER BY vehicle, stream"
+        with damage():
+            for number, name, stream, checksum in self._db.execute(*_of(sql, vehicle)):
+                if self._holds(checksum, number, name, stream):
+                    yield number, name, stream
 
     def runs(self) -> Iterator[tuple[int, Span]]:
         """What has been received, by the numbers of streams."""
@@ -254,14 +259,13 @@ class Ledger:
             found = self._db.execute(f"{_FOUND} >= 0 ORDER BY first", (stream,))
             return Spans(self._span(stream, row) for row in found)
 
-    def gaps(self) -> Iterator[tuple[str, Gap]]:
-        """All records, with their vehicles, in the order in which they came."""
+    def gaps(self, vehicle: str | None = None) -> Iterator[tuple[str, Gap]]:
+        """Records of one vehicle, or all, with their vehicles, in the order in which they came."""
+        sql = "SELECT vehicle, checksum, record FROM gaps{} ORDER BY number"
         with damage():
-            for vehicle, checksum, record in self._db.execute(
-                "SELECT vehicle, checksum, record FROM gaps ORDER BY number"
-            ):
-                if self._holds(checksum, vehicle, record):
-                    yield vehicle, msgspec.json.decode(record, type=Gap)
+            for name, checksum, record in self._db.execute(*_of(sql, vehicle)):
+                if self._holds(checksum, name, record):
+                    yield name, msgspec.json.decode(record, type=Gap)
 
     def _run(self, stream: int, sql: str, sequence: int) -> Span | None:
         row = self._db.execute(sql, (stream, sequence)).fetchone()
@@ -299,3 +303,8 @@ def damage() -> Iterator[None]:
 
 def _checksum(*values: object) -> int:
     return crc32(repr(values).encode())
+
+
+def _of(sql: str, vehicle: str | None) -> tuple[str, tuple[str, ...]]:
+    """A query of one vehicle, or of all."""
+    return (sql.format(""), ()) if vehicle is None else (sql.format(" WHERE vehicle = ?"), (vehicle,))

@@ -28,6 +28,7 @@ import numpy as np
 
 from agent.batch.physical import names, physical
 from agent.model import EXTENDED, EXTENDED_MASK
+from agent.text import steers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     LineMaker = Callable[[Part], NDArray[np.object_]]
 
+_STEERING = {ord(sign): f"\\u{ord(sign):04x}" for sign in map(chr, range(0x10000)) if steers(sign) and sign >= " "}
+"""JSON leaves alone what steers a terminal, or turns a line around, but is no control character of ASCII."""
 CSV_HEADER = "time,bus,id,message,signal,value,unit,extended\n"
 
 
@@ -73,7 +76,7 @@ def event_line(event: Event, *, vehicle: str | None = None) -> str:
     told = {"event": event.kind, "subject": event.subject, **about, "detail": event.detail}
     (time,) = times_text(np.array([event.time_ns]))
     head = "".join(f"{_quoted(key)}: {_quoted(value)}, " for key, value in origin.items())
-    return f'{{{head}"t": {time}, {json.dumps(told, ensure_ascii=False)[1:]}\n'
+    return f'{{{head}"t": {time}, {json.dumps(told, ensure_ascii=False).translate(_STEERING)[1:]}\n'
 
 
 def csv_lines(part: Part, *, choices: bool = False) -> NDArray[np.object_]:
@@ -163,7 +166,7 @@ def _truth(value: bool) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False).translate(_STEERING)
 
 
 def _cell(text: str) -> str:

@@ -80,23 +80,26 @@ class Reception:
         listening.result()
 
     async def _handle(self, group: list[Message], worker: ThreadPoolExecutor) -> None:
-        stored = asyncio.get_running_loop().run_in_executor(worker, self._store, group)
-        try:
-            await asyncio.shield(stored)
-        except asyncio.CancelledError:
-            await asyncio.wait([stored])
+        while group:
+            stored = asyncio.get_running_loop().run_in_executor(worker, self._store, group)
+            try:
+                await asyncio.shield(stored)
+            except asyncio.CancelledError:
+                await asyncio.wait([stored])
+                self._finish(group, stored.result())
+                raise
             self._finish(group, stored.result())
-            raise
-        self._finish(group, stored.result())
+            group = group[len(stored.result()) :]
 
     def _finish(self, group: list[Message], accepted: list[Accepted]) -> None:
-        for message in group:
+        done = list(zip(group, accepted, strict=False))  # of those behind nothing is stored yet
+        for message, _ in done:
             message.acknowledge()
-        for message, each in zip(group, accepted, strict=True):
+        for message, each in done:
             self._tell(each, len(message.payload))
 
     def _store(self, group: list[Message]) -> list[Accepted]:
-        accepted = self._inbox.accept_all([(each.payload, vehicle_of(each.topic, self._topics)) for each in group])
+        accepted = self._inbox.accept_some([(each.payload, vehicle_of(each.topic, self._topics)) for each in group])
         for each in accepted:
             if each.path is not None:
                 self._look_into(each, each.path)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Item = TypeVar("Item")
 
-THREADS = 32
+THREADS = 16
 
 
 class Together:

@@ -25,8 +25,8 @@ from agent.receiver.inbox import Accepted, Inbox, Verdict
 
 class LosingInbox(Inbox):
     lost = 0
-    def accept_all(self, arrived):
-        accepted = super().accept_all(arrived)
+    def accept_some(self, arrived):
+        accepted = super().accept_some(arrived)
         for place, each in enumerate(accepted):
             if each.verdict is Verdict.BATCH and not self.lost:
                 self.lost = 1

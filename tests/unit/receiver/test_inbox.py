@@ -210,7 +210,7 @@ def test_whatever_is_stored_is_on_the_disk_before_it_is_entered(
     monkeypatch.setattr(os, "fsync", lambda number: steps.append(Path(f"/proc/self/fd/{number}").readlink().name))
     inbox._ledger._db.set_trace_callback(lambda sql: steps.append(sql) if sql == "COMMIT" else None)
 
-    inbox.accept_all([(payload, "car-1") for payload in (batch(0, FRAMES), b"neither", batch(1, FRAMES))])
+    inbox.accept_some([(payload, "car-1") for payload in (batch(0, FRAMES), b"neither", batch(1, FRAMES))])
 
     drafts = {"000000000000.batch.zst.part", "000000000001.batch.zst.part", "000000.payload.part"}
     end = steps.index("COMMIT")
@@ -228,3 +228,11 @@ def test_a_disk_that_refuses_raises_and_stores_nothing(tmp_path: Path) -> None:
     (tmp_path / "car-1").unlink()
 
     assert inbox.accept(batch(0, FRAMES)).verdict is Verdict.BATCH
+
+
+def test_where_reading_takes_long_what_was_read_is_stored_first(tmp_path: Path) -> None:
+    clock = iter(range(100))
+    arrived = [(batch(number, FRAMES), "car-1") for number in range(5)]
+
+    assert len(Inbox(tmp_path, clock=lambda: next(clock) * module.READING_S / 3).accept_some(arrived)) == 3
+    assert len(list(tmp_path.rglob("*.batch.zst"))) == 3
