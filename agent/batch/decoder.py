@@ -44,13 +44,13 @@ COLUMNS_MAX = 1 << 17
 SHAPES_MAX, SHAPE_SIGNALS_MAX = 1 << 17, 1 << 20
 FIELDS_MAX = 1 << 17
 GAPS_MAX, EVENTS_MAX, COUNTS_MAX = 1024, 1 << 16, 1 << 16
-GAP_BYTES_MAX, EVENT_BYTES_MAX, NAME_BYTES_MAX, CLOCK_BYTES_MAX = 1024, 8192, 1024, 256
+GAP_BYTES_MAX, EVENT_BYTES_MAX, NAME_BYTES_MAX, CLOCK_BYTES_MAX, HASH_BYTES_MAX = 1024, 8192, 1024, 256, 64
 _HEAD_LAST = 19
 """The number of the last field of a batch's head; groups and columns follow."""
 _LIMITS = {
     2: Limit("vehicle", FIELDS_MAX, NAME_BYTES_MAX),
     3: Limit("stream", FIELDS_MAX, NAME_BYTES_MAX),
-    5: Limit("catalog", FIELDS_MAX, CLOCK_BYTES_MAX),
+    5: Limit("catalog", FIELDS_MAX, HASH_BYTES_MAX),
     11: Limit("clock", FIELDS_MAX, CLOCK_BYTES_MAX),
     12: Limit("gap", GAPS_MAX, GAP_BYTES_MAX),
     **{number: numbers("unknown frames", COUNTS_MAX) for number in (13, 14, 15)},

@@ -114,8 +114,10 @@ def _tell(summary: ExportSummary) -> None:
     unknown = f", {summary.unknown} of unknown ids not kept" if summary.unknown else ""
     events = f", {summary.events} events" if summary.events else ""
     left_out = f", {summary.left_out} acknowledged left out" if summary.left_out else ""
+    reused = f" ({summary.reused} under ids that others have)" if summary.reused else ""
+    batches = f"{summary.batches} batches{reused}"
     print(
-        f"{printable_line(summary.vehicle)}: {summary.frames} frames{unknown}{events}, {summary.batches} batches, "
+        f"{printable_line(summary.vehicle)}: {summary.frames} frames{unknown}{events}, {batches}, "
         f"{summary.duplicates} duplicates dropped, {len(summary.gaps)} gaps{left_out}",
         file=sys.stderr,
     )

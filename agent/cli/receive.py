@@ -26,16 +26,20 @@ if TYPE_CHECKING:
 
 _TOPICS = ("canferry/{vehicle}/batch", "canferry/{vehicle}/catalog")
 _GAP_LINES = 20
+_SHOWN_MAX = 10
+_WINDOW = 64
+"""Messages that may wait for their acknowledgement: some are stored together while the next ones come."""
+_NOTES = {"duplicate": " (duplicate, dropped)", "reused": " (another content under a known id, kept beside the first)"}
 _EPILOG = """\
 examples:
   canferry receive --broker mqtts://telemetry.example.com:8883 --out received
   canferry receive --broker mqtt://localhost:1883 --format jsonl | head
   canferry receive --broker mqtts://telemetry.example.com --out received --shared fleet --for 3600 --json
 
-Batches go to OUT/<vehicle>/<stream>/<sequence>.batch.zst and may be moved away: OUT/<vehicle>/<stream>/received.log
-remembers them. One process at a time receives into a folder. With --format each is written decoded beside its batch
-file, or, without --out, as lines on stdout, where jsonl lines name their vehicle first; then nothing is kept, and what
-arrives while nobody listens is lost.
+Batches go to OUT/<vehicle>/<stream>/<sequence>.batch.zst and may be moved away: OUT/.ledger.sqlite remembers them.
+Another content that comes under the same id lies beside the first, as <sequence>-<hash>.batch.zst. One process at a
+time receives into a folder. With --format each is written decoded beside its batch file, or, without --out, as lines on
+stdout, where jsonl lines name their vehicle first; then nothing is kept, and what arrives while nobody listens is lost.
 With --shared, other members of the group get their share: what they got is a gap here.
 """
 
@@ -100,7 +104,9 @@ def _receive(args: Namespace, options: MqttOptions, topics: tuple[str, ...], fol
 
     lines = sys.stdout.buffer if args.out is None else None
     inbox = Inbox(folder)
-    decoded = DecodedOutput(args.format, choices=args.choices, lines=lines) if args.format else None
+    decoded = None
+    if args.format:
+        decoded = DecodedOutput(args.format, choices=args.choices, lines=lines, handling=inbox.handling)
     totals = {"batches": 0, "frames": 0, "events": 0, "bytes": 0}
 
     def tell(accepted: Accepted, size: int) -> None:
@@ -120,7 +126,9 @@ async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...]
     from agent.uplink.subscriber import MqttSubscriber
 
     expiry_s = 7 * 86_400 if args.out else 0
-    subscriber = MqttSubscriber(options, filters(topics), shared_group=args.shared, session_expiry_s=expiry_s)
+    subscriber = MqttSubscriber(
+        options, filters(topics), shared_group=args.shared, session_expiry_s=expiry_s, window=_WINDOW
+    )
 
     async def take() -> None:
         async with subscriber:
@@ -180,20 +188,28 @@ def _client_id(args: Namespace, topics: tuple[str, ...]) -> str:
 def _count(accepted: Accepted, totals: dict[str, int]) -> None:
     from agent.receiver.inbox import Verdict
 
-    if accepted.verdict is Verdict.BATCH and accepted.batch is not None:
+    if accepted.verdict in (Verdict.BATCH, Verdict.REUSED) and accepted.batch is not None:
         totals["batches"] += 1
         totals["frames"] += accepted.batch.frames
         totals["events"] += len(accepted.batch.events)
 
 
 def _print_batch(accepted: Accepted, size: int) -> None:
+    from agent.text import printable
+
     batch = accepted.batch
     if batch is not None:
-        note = "" if accepted.verdict.value == "batch" else " (duplicate, dropped)"
-        gaps = "".join(f" gap:{gap.kind}" for gap in batch.gaps)
-        events = "".join(f" event:{event.kind}:{event.subject}" for event in batch.events)
-        name = f"{batch.id.vehicle} {batch.id.stream} {batch.id.sequence}"
+        note = _NOTES.get(accepted.verdict.value, "")
+        gaps = _listed([f"gap:{printable(gap.kind)}" for gap in batch.gaps[:_SHOWN_MAX]], len(batch.gaps))
+        shown = batch.events[:_SHOWN_MAX]
+        events = _listed([printable(f"event:{each.kind}:{each.subject}") for each in shown], len(batch.events))
+        name = f"{printable(batch.id.vehicle)} {printable(batch.id.stream)} {batch.id.sequence}"
         print(f"{name}: {batch.frames} frames, {size} bytes{gaps}{events}{note}", flush=True)
+
+
+def _listed(texts: list[str], number: int) -> str:
+    more = f" and {number - len(texts)} more" if number > len(texts) else ""
+    return "".join(f" {text}" for text in texts) + more
 
 
 def _print_summary(args: Namespace, inbox: Inbox, totals: dict[str, int], waiting: int) -> None:
@@ -205,6 +221,7 @@ def _print_summary(args: Namespace, inbox: Inbox, totals: dict[str, int], waitin
         summary: dict[str, Any] = {
             **totals,
             "duplicates_dropped": inbox.counts[Verdict.DUPLICATE],
+            "ids_reused": inbox.counts[Verdict.REUSED],
             "catalogs": inbox.counts[Verdict.CATALOG],
             "rejected": inbox.counts[Verdict.REJECTED],
             "waiting_for_catalog": waiting,
@@ -216,9 +233,11 @@ def _print_summary(args: Namespace, inbox: Inbox, totals: dict[str, int], waitin
         print(f"gap: {gap}", file=out)
     if len(gaps) > _GAP_LINES:
         print(f"gap: and {len(gaps) - _GAP_LINES} more; --json lists them all", file=out)
+    reused = inbox.counts[Verdict.REUSED]
     print(
         f"{totals['batches']} batches, {totals['frames']} frames, {totals['events']} events, {totals['bytes']} bytes, "
         f"{inbox.counts[Verdict.DUPLICATE]} duplicates dropped, {inbox.counts[Verdict.REJECTED]} rejected, "
-        f"{waiting} waiting for their catalog, {len(gaps)} gaps",
+        f"{waiting} waiting for their catalog, {len(gaps)} gaps"
+        + (f", {reused} of them under ids that others had: both are kept" if reused else ""),
         file=out,
     )

@@ -20,7 +20,7 @@ from agent.collect.ranges import impossible, is_certain
 from agent.collect.ring import frame_bytes
 from agent.collect.rules import RuleBook
 from agent.config.collecting import patterns
-from agent.decode.overlaps import overlapping
+from agent.decode.overlaps import Overlaps, TooManyError
 from agent.model import RAW_SIGNALS
 
 if TYPE_CHECKING:
@@ -151,10 +151,15 @@ def _forbidden(
 def _shared_bits(config: Config, book: RuleBook, directory: Directory) -> Iterator[tuple[str, str]]:
     """Signals that are kept or recorded and carry bits of one that is forbidden."""
     records = [SignalPatterns(trigger.record) for trigger in config.triggers]
+    overlaps = Overlaps()
     for message in _decoded(directory):
         names = [(message.bus, message.name, signal.name) for signal in message.signals]
         forbidden = {index for index, name in enumerate(names) if book.forbids(*name)}
-        for one, other in overlapping(message) if forbidden else ():
+        try:
+            pairs = overlaps.of(message) if forbidden else []
+        except TooManyError:  # told where the file is read
+            return
+        for one, other in pairs:
             hidden, shown = (one, other) if one in forbidden else (other, one)
             if hidden not in forbidden or shown in forbidden:
                 continue

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.batch.catalog import Catalog
 
 CATALOG_SUFFIX = ".catalog.zst"
-CATALOG_MAX = 64 << 20
+CATALOG_MAX = 16 << 20
 FOLDER = "catalogs"
 LEVELS_ABOVE = 4
 KEPT = 16
@@ -45,6 +45,15 @@ class CatalogFolders:
             if (level / FOLDER).is_dir():
                 for path in sorted((level / FOLDER).glob(f"*{CATALOG_SUFFIX}")):
                     self.add_file(path)
+
+    def find(self, name: str, folder: Path) -> None:
+        """Know the catalog of that hash, where it lies in a `catalogs` folder in this folder or a few levels above."""
+        if name not in self._files:
+            levels = (folder, *folder.parents[: LEVELS_ABOVE - 1])
+            places = (level / FOLDER / f"{name}{CATALOG_SUFFIX}" for level in levels)
+            found = next((path for path in places if path.is_file()), None)
+            if found is not None:
+                self.add_file(found)
 
     def has(self, name: str) -> bool:
         """Whether a file of that hash is known."""
@@ -96,8 +105,7 @@ class MissingCatalogs:
 
     def add_batch(self, name: str, path: Path) -> None:
         """A batch that names a catalog has come, and lies at `path`."""
-        if not self._known.has(name):
-            self._known.add_above(path.parent)
+        self._known.find(name, path.parent)
         if not self._known.has(name):
             self._batches[name if len(self._batches) < MISSING_MAX or name in self._batches else ""] += 1
 

@@ -1,42 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches decoded as they arrive: a file beside each batch, or lines on stdout.
 
-Promise: a batch whose catalog has not come yet waits for it. Limits: `WAITING_MAX` batches wait; past that the oldest
-is left to ``canferry export``, with a log line, as is a batch that its catalog does not fit.
+Promise: a batch whose catalog has not come yet waits for it.
+Limits: `WAITING_MAX` batches wait; past that the oldest is left to ``canferry export``, with a log line. So is a batch
+that its catalog does not fit or no writer can take, one that processes have died of, and one that would become too much
+as text: more than `TEXT_BYTES_MIN` and `GROWTH_MAX` times its size, or than `TEXT_BYTES_MAX`. A batch that says "the
+same, four million times" has 120 bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import structlog
 
 from agent.batch.codec import decode_batch
-from agent.errors import BatchError
+from agent.errors import AgentError, BatchError
 from agent.receiver.catalogs import CatalogFolders
 from agent.receiver.export import opened
+from agent.receiver.handling import DEADLY
 from agent.receiver.inventory import BATCH_SUFFIX, read_limited
 from agent.receiver.parts import whole
 from agent.receiver.writers import text_writer
+from agent.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
     from agent.batch.codec import Batch
+    from agent.receiver.handling import Handling
+    from agent.receiver.parts import Part
 
 log = structlog.get_logger()
 WAITING_MAX = 10_000
+TEXT_BYTES_MIN, TEXT_BYTES_MAX, GROWTH_MAX = 16 << 20, 160 << 20, 1000
+_LINE_BYTES, _VALUE_BYTES = 100, 25
+"""About what a frame and a value take, beside their names."""
 
 
 class DecodedOutput:
     """Writes each batch in a format; with `lines`, as JSON lines there, and then deletes the batch file."""
 
-    def __init__(self, name: str, *, choices: bool = False, lines: BinaryIO | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        choices: bool = False,
+        lines: BinaryIO | None = None,
+        handling: Handling | None = None,
+    ) -> None:
         self._name = name
         self._choices = choices
         self._lines = lines
+        self._handling = handling
         self._catalogs = CatalogFolders()
         self._waiting: OrderedDict[Path, str] = OrderedDict()
 
@@ -44,8 +64,7 @@ class DecodedOutput:
         """Write a batch that lies at `path`, now or when its catalog comes; nothing where that is done already."""
         if not path.exists() or self._beside(path).exists():
             return
-        if not self._catalogs.has(batch.catalog):
-            self._catalogs.add_above(path.parent)
+        self._catalogs.find(batch.catalog, path.parent)
         if self._catalogs.has(batch.catalog):
             self._write(batch.catalog, path)
             return
@@ -63,13 +82,30 @@ class DecodedOutput:
             self._write(name, batch)
 
     def _write(self, name: str, path: Path) -> None:
-        try:
-            catalog = self._catalogs.get(name)
-            batch = decode_batch(read_limited(path), catalog)
-            parts = whole(batch, catalog)
-        except BatchError as error:
-            log.warning("batch_undecoded", path=str(path), reason=str(error))
+        key = hashlib.sha256(f"decoded {path}".encode()).digest()
+        if self._handling is not None and self._handling.is_deadly(key):
+            log.warning("batch_undecoded", path=str(path), reason=DEADLY)
             return
+        try:
+            with self._handling.of(key) if self._handling is not None else nullcontext():
+                self._decode(name, path)
+        except BatchError as error:
+            log.warning("batch_undecoded", path=str(path), reason=printable(str(error)))
+
+    def _decode(self, name: str, path: Path) -> None:
+        catalog, payload = self._catalogs.get(name), read_limited(path)
+        batch = decode_batch(payload, catalog)
+        parts = whole(batch, catalog)
+        if text_bytes(parts) > min(TEXT_BYTES_MIN + GROWTH_MAX * len(payload), TEXT_BYTES_MAX):
+            raise BatchError(f"it has {len(payload)} bytes, and would become some {text_bytes(parts)}")
+        try:
+            self._put(batch, parts, path)
+        except (AgentError, OSError, MemoryError):
+            raise
+        except Exception as error:  # whatever a library says of a batch that is odd and sound
+            raise BatchError(f"{self._name} cannot hold it: {error}") from error
+
+    def _put(self, batch: Batch, parts: list[Part], path: Path) -> None:
         if self._lines is not None:
             writer = text_writer("jsonl", self._lines, choices=self._choices, vehicle=batch.id.vehicle)
             writer.write(parts, batch.events)
@@ -82,3 +118,26 @@ class DecodedOutput:
 
     def _beside(self, path: Path) -> Path:
         return path.with_name(f"{path.name.removesuffix(BATCH_SUFFIX)}.{self._name}")
+
+
+def text_bytes(parts: list[Part]) -> int:
+    """About how long frames are as text."""
+    return sum(_bytes_of(part) for part in parts)
+
+
+def _bytes_of(part: Part) -> int:
+    names, rows = _names_bytes(part), part.group
+    values = sum(len(column) * names.get(signal, _VALUE_BYTES) for signal, column in rows.columns.items())
+    return len(part.rows) * (_LINE_BYTES + names[-1]) + values
+
+
+def _names_bytes(part: Part) -> dict[int, int]:
+    """Of each signal, and at -1 of the bus and the message."""
+    message = part.message
+    if message is None:
+        return {-1: len(part.bus)}
+    longest = (
+        len(signal.name) + max((len(name) for _, name in signal.choices), default=0) + len(signal.unit)
+        for signal in message.signals
+    )
+    return {-1: len(part.bus) + len(message.name)} | {n: _VALUE_BYTES + each for n, each in enumerate(longest)}

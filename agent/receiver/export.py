@@ -63,6 +63,7 @@ class ExportSummary:
     unknown      frames of ids that no DBC knows: received, counted, not kept
     events       told in batches
     corrections  of a wrong clock, by boot
+    reused       batches under an id that another one has, with another content
     """
 
     vehicle: str
@@ -75,6 +76,7 @@ class ExportSummary:
     problems: tuple[Problem, ...]
     corrections: tuple[Correction, ...]
     left_out: int = 0
+    reused: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -84,6 +86,7 @@ class ExportSummary:
             "batches": self.batches,
             "duplicates_dropped": self.duplicates,
             "acknowledged_left_out": self.left_out,
+            "ids_reused": self.reused,
             "frames_unknown": self.unknown,
             "events": self.events,
             "corrections": [correction.as_dict() for correction in self.corrections],
@@ -161,6 +164,7 @@ def _summary(inventory: Inventory, vehicles: Sequence[str], frames: int, events:
         tuple(inventory.problems),
         corrections(everything),
         inventory.left_out,
+        inventory.reused(vehicles),
     )
 
 

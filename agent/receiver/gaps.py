@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.model import GapKind
 from agent.receiver.spans import Span, Spans
+from agent.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,16 +52,16 @@ class NamedGap:
     detail: str
 
     def __str__(self) -> str:
-        what = f"{self.vehicle}: {self.kind}"
+        what = f"{printable(self.vehicle)}: {printable(self.kind)}"
         if self.first_sequence >= 0:
             one = self.first_sequence == self.last_sequence
             numbers = f"{self.first_sequence}" if one else f"{self.first_sequence} to {self.last_sequence}"
-            what += f", batch{'' if one else 'es'} {numbers} of {self.stream}"
+            what += f", batch{'' if one else 'es'} {numbers} of {printable(self.stream)}"
         if self.frames >= 0:
             what += f", {self.frames} frames"
         if self.begin_ns or self.end_ns:
             what += f", between {_time(self.begin_ns)} and {_time(self.end_ns)}"
-        return what + (f" ({self.detail})" if self.detail else "")
+        return what + (f" ({printable(self.detail)})" if self.detail else "")
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -131,13 +132,7 @@ def _ends(records: Mapping[str, Iterable[Gap]]) -> dict[tuple[str, str], int]:
 
 def _still_missing(vehicle: str, gap: Gap, known: Spans) -> list[NamedGap]:
     """The parts of a record's batches that are neither here nor explained by a larger record."""
-    beyond = Span(gap.last_sequence + 1, gap.last_sequence + 1, 0, 0)
-    holes = Spans([*known, beyond]).holes(gap.first_sequence)
-    pieces = [
-        (max(hole.first, gap.first_sequence), min(hole.last, gap.last_sequence))
-        for hole in holes
-        if hole.first <= gap.last_sequence and hole.last >= gap.first_sequence
-    ]
+    pieces = known.missing(gap.first_sequence, gap.last_sequence)
     whole = pieces == [(gap.first_sequence, gap.last_sequence)]
     return [_named(vehicle, gap, first, last, gap.frames if whole else -1) for first, last in pieces]
 

@@ -6,7 +6,8 @@
     *.segment                                    a spool's, read without touching them, its daemon running or not; what
                                                  is acknowledged and still lies in them only where it is asked for
 
-Promise: every batch is taken once, by its id, whatever the file is called; a file that is no batch costs itself.
+Promise: every batch is taken once, by its id and its content, whatever the file is called; one that is no batch costs
+itself. Two contents under one id are two batches: a vehicle whose spool was restored from a copy sends such.
 Where a vehicle's clock was wrong, its frames come with the times that they should have had (`placing.py`).
 Limits: of each batch first the head is read, for what it tells of the clocks; then all of it, to learn its frames'
 times, for these lie where its head says only if the clock was not set; and once more to be written. What is remembered
@@ -16,12 +17,14 @@ Failure: a path that does not exist raises `ConfigError`; all else is a `Problem
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.batch.codec import decode_batch
 from agent.errors import AgentError, BatchError, ConfigError
+from agent.model import BatchId
 from agent.receiver.catalogs import CATALOG_SUFFIX, CatalogFolders
 from agent.receiver.merge import Stretch, stretches
 from agent.receiver.parts import Part, whole
@@ -29,18 +32,26 @@ from agent.receiver.placing import Placing
 from agent.receiver.spools import SEGMENT_SUFFIX, records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
-    from agent.model import BatchId, Event, Gap
+    from agent.model import Event, Gap
 
 BATCH_SUFFIX = ".batch.zst"
 PAYLOAD_MAX = 64 << 20
+CONTENT_BYTES = 8
 
 Candidate = tuple[str, "Callable[[], bytes]"]
 """Where something that should be a batch is, and what reads its bytes."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ContentId(BatchId):
+    """A batch's id, and the first bytes of its content's SHA-256."""
+
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,7 @@ class Found:
     read                   gives its bytes again
     """
 
-    id: BatchId
+    id: ContentId
     place: str
     catalog: str
     opened_ns: int
@@ -118,6 +129,11 @@ class Inventory:
         """Names of the vehicles that batches were found of."""
         return sorted({batch_id.vehicle for batch_id in self.batches})
 
+    def reused(self, vehicles: Collection[str]) -> int:
+        """How many batches of these vehicles have an id that another one has, too."""
+        ids = [(each.vehicle, each.stream, each.sequence) for each in self.batches if each.vehicle in vehicles]
+        return len(ids) - len(set(ids))
+
     def exportable(self, vehicle: str) -> list[Found]:
         """The vehicle's batches whose catalog is at hand; each missing one becomes a problem."""
         found = [each for each in self.batches.values() if each.id.vehicle == vehicle]
@@ -178,14 +194,16 @@ class Inventory:
 
     def _add_batch(self, place: str, read: Callable[[], bytes]) -> None:
         try:
-            batch = decode_batch(read())
+            payload = read()
+            batch = decode_batch(payload)
         except (OSError, BatchError) as error:
             self._report(place, error)
             return
-        if batch.id in self.batches:
+        found = _found(batch, payload, place, read)
+        if found.id in self.batches:
             self.duplicates += 1
             return
-        self.batches[batch.id] = _found(batch, place, read)
+        self.batches[found.id] = found
         self._placing.learn(batch.id.vehicle, batch.clock)
 
     def _look_into(self, found: Found) -> None:
@@ -222,9 +240,10 @@ def read_limited(path: Path) -> bytes:
     return payload
 
 
-def _found(batch: Batch, place: str, read: Callable[[], bytes]) -> Found:
+def _found(batch: Batch, payload: bytes, place: str, read: Callable[[], bytes]) -> Found:
+    content = hashlib.sha256(payload).digest()[:CONTENT_BYTES]
     return Found(
-        batch.id,
+        ContentId(batch.id.vehicle, batch.id.stream, batch.id.sequence, content),
         place,
         batch.catalog,
         batch.opened_ns,

@@ -67,3 +67,14 @@ class Spans:
                 holes.append(Span(first, span.first - 1, end_ns, span.begin_ns))
             first, end_ns = max(first, span.last + 1), span.end_ns
         return holes
+
+    def missing(self, first: int, last: int) -> list[tuple[int, int]]:
+        """The first and last number of each run between these that is not here."""
+        left = bisect_right(self._spans, first, key=lambda each: each.last + 1)
+        right = bisect_right(self._spans, last, key=lambda each: each.first)
+        pieces = []
+        for span in self._spans[left:right]:
+            if span.first > first:
+                pieces.append((first, span.first - 1))
+            first = span.last + 1
+        return [*pieces, (first, last)] if first <= last else pieces

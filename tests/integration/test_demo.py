@@ -25,11 +25,12 @@ from agent.receiver.inbox import Accepted, Inbox, Verdict
 
 class LosingInbox(Inbox):
     lost = 0
-    def accept(self, payload, *, vehicle=None):
-        accepted = super().accept(payload, vehicle=vehicle)
-        if accepted.verdict is Verdict.BATCH and not self.lost:
-            self.lost = 1
-            return Accepted(Verdict.REJECTED)
+    def accept_some(self, arrived):
+        accepted = super().accept_some(arrived)
+        for place, each in enumerate(accepted):
+            if each.verdict is Verdict.BATCH and not self.lost:
+                self.lost = 1
+                accepted[place] = Accepted(Verdict.REJECTED)
         return accepted
 
 cloud.Inbox = LosingInbox

@@ -47,6 +47,7 @@ def test_the_summary_is_one_json_object(tmp_path: Path) -> None:
         "batches": 1,
         "duplicates_dropped": 0,
         "acknowledged_left_out": 0,
+        "ids_reused": 0,
         "frames_unknown": 0,
         "events": 0,
         "corrections": [],

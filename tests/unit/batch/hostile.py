@@ -36,7 +36,7 @@ def packed(content: bytes) -> bytes:
 
 def head(**changes: Any) -> bytes:
     """The fields that each batch has, and others."""
-    told: dict[str, Any] = {"version": 1, "vehicle": "car-1", "stream": "normal-1", "time_unit_ns": 1_000_000} | changes
+    told: dict[str, Any] = {"version": 1, "vehicle": "car-1", "stream": "hostile", "time_unit_ns": 1_000_000} | changes
     return batch_pb2.Batch(catalog=bytes.fromhex(CATALOG.hash), **told).SerializeToString()
 
 

@@ -99,3 +99,12 @@ def test_remembered_records_are_bounded() -> None:
     account.tell("car", [Gap(GapKind.DROPPED, n, n + 1, 1) for n in range(1, RECORDS_MAX + 10)])
 
     assert len(account.records["car"]) == RECORDS_MAX
+
+
+@given(here=st.sets(st.integers(0, 30)), first=st.integers(0, 32), length=st.integers(0, 12))
+def test_what_is_missing_between_two_numbers_is_what_is_not_here(here: set[int], first: int, length: int) -> None:
+    spans = Spans(Span(number, number, 0, 0) for number in here)
+    pieces = spans.missing(first, first + length)
+    missing = [number for begin, end in pieces for number in range(begin, end + 1)]
+    assert missing == [number for number in range(first, first + length + 1) if number not in here]
+    assert all(begin <= end for begin, end in pieces)

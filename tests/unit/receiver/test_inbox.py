@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from pathlib import Path
 
@@ -16,15 +15,19 @@ from agent.batch.batch_pb2 import Batch as BatchMessage
 from agent.errors import BatchError, SpoolError
 from agent.model import Gap, GapKind
 from agent.receiver import inbox as module
-from agent.receiver.inbox import PAYLOAD_MAX, Inbox, Verdict, safe_name
-from agent.receiver.ledger import RECEIVED
+from agent.receiver import ledger as ledger_module
+from agent.receiver.inbox import PAYLOAD_MAX, Inbox, Verdict
+from agent.receiver.layout import safe_name
+from agent.receiver.ledger import LEDGER
+from tests.unit.receiver.killing import killed_at
 from tests.unit.receiver.samples import CATALOG, START, batch, catalog, steer
 
 FRAMES = [steer(START, 1)]
 
 
 def files(out: Path) -> list[str]:
-    return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    paths = (str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    return sorted(path for path in paths if not path.startswith("."))
 
 
 def test_batches_and_catalogs_get_the_names_that_the_layout_says(tmp_path: Path) -> None:
@@ -36,7 +39,6 @@ def test_batches_and_catalogs_get_the_names_that_the_layout_says(tmp_path: Path)
     assert files(tmp_path) == [
         f"car-1/catalogs/{CATALOG.hash}.catalog.zst",
         "car-1/normal-1/000000000007.batch.zst",
-        "car-1/normal-1/received.log",
     ]
     assert (tmp_path / "car-1/normal-1/000000000007.batch.zst").read_bytes() == batch(7, FRAMES)
 
@@ -64,64 +66,29 @@ def test_a_restart_still_knows_what_a_consumer_has_moved_away(tmp_path: Path) ->
 
 def test_a_file_stored_just_before_the_power_went_is_known_without_the_ledger(tmp_path: Path) -> None:
     Inbox(tmp_path).accept(batch(0, FRAMES))
-    (tmp_path / "car-1/normal-1" / RECEIVED).unlink()
+    (tmp_path / LEDGER).unlink()
 
     assert Inbox(tmp_path).accept(batch(0, FRAMES)).verdict is Verdict.DUPLICATE
 
 
-class KilledError(BaseException):
-    """The process ends here."""
-
-
 @pytest.mark.parametrize("done", [True, False])
-@pytest.mark.parametrize("step", ["make_folder", "write_durably", "GapLedger.add", "StreamLedger.add"])
+@pytest.mark.parametrize(
+    "step", ["Together.write", "Ledger.add", "Ledger.note", "Ledger.add_gaps", "opened", "Inbox._store", "enter"]
+)
 def test_killed_at_any_step_it_knows_the_batch_and_its_gaps_after_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, done: bool
+    tmp_path: Path, step: str, done: bool
 ) -> None:
     gap = Gap(GapKind.DROPPED, 1, 2, 3, detail="can0")
     payload = batch(0, FRAMES, gaps=(gap,))
-    inbox = Inbox(tmp_path)
-    real = operator.attrgetter(step)(module)
+    place = ledger_module if step.startswith("Ledger") else module
 
-    def killed(*arguments: object) -> None:
-        if done:
-            real(*arguments)
-        raise KilledError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(f"{module.__name__}.{step}", killed)
-        with pytest.raises(KilledError):
-            inbox.accept(payload)
-
+    killed_at(place, step, lambda: Inbox(tmp_path).accept(payload), done=done)
     verdict = Inbox(tmp_path).accept(payload).verdict
 
-    stored = list(tmp_path.rglob("*.batch.zst"))
-    assert (verdict, len(stored)) in [(Verdict.BATCH, 1), (Verdict.DUPLICATE, 1)]
+    assert verdict in (Verdict.BATCH, Verdict.DUPLICATE)
+    assert [path.read_bytes() for path in tmp_path.rglob("*.batch.zst")] == [payload]
     assert [(each.kind, each.frames) for each in Inbox(tmp_path).report()] == [("dropped", 3)]
-
-
-@pytest.mark.parametrize("torn", ["1 1 0", "12", "\x00\x00\x00", "9 1 0 0\n", "a b c d\n", "5\n"])
-def test_a_torn_or_foreign_line_of_the_ledger_is_left_out(torn: str, tmp_path: Path) -> None:
-    Inbox(tmp_path).accept(batch(0, FRAMES))
-    with (tmp_path / "car-1/normal-1" / RECEIVED).open("a") as file:
-        file.write(torn)
-
-    inbox = Inbox(tmp_path)
-
-    assert [inbox.accept(batch(n, FRAMES)).verdict.value for n in (0, 1, 12)] == ["duplicate", "batch", "batch"]
-    assert [Inbox(tmp_path).accept(batch(n, FRAMES)).verdict.value for n in (0, 1, 12)] == ["duplicate"] * 3
-
-
-def test_the_ledger_of_a_stream_without_holes_is_one_line_after_a_restart(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path)
-    for number in range(5):
-        inbox.accept(batch(number, FRAMES))
-    path = tmp_path / "car-1/normal-1" / RECEIVED
-    assert len(path.read_text().splitlines()) == 5
-
-    Inbox(tmp_path).accept(batch(0, FRAMES))
-
-    assert path.read_text() == f"0 4 {START} {START}\n"
+    assert Inbox(tmp_path).accept(payload).verdict is Verdict.DUPLICATE
 
 
 def test_gap_records_survive_a_restart_and_are_written_once(tmp_path: Path) -> None:
@@ -132,7 +99,6 @@ def test_gap_records_survive_a_restart_and_are_written_once(tmp_path: Path) -> N
     report = Inbox(tmp_path).report()
 
     assert [(gap.kind, gap.first_sequence, gap.frames) for gap in report] == [("dropped", -1, 3), ("missing", 1, -1)]
-    assert len((tmp_path / "car-1/gaps.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_gap_of_a_kind_that_only_a_newer_agent_knows_is_kept_and_reported(tmp_path: Path) -> None:
@@ -239,31 +205,18 @@ def test_a_sequence_beyond_all_bounds_is_rejected(tmp_path: Path) -> None:
 def test_whatever_is_stored_is_on_the_disk_before_it_is_entered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced: list[Path] = []
-    monkeypatch.setattr(os, "fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").readlink()))
-    inbox = Inbox(tmp_path)
-    for payload in (batch(0, FRAMES), catalog(), b"neither"):
-        inbox.accept(payload, vehicle="car-1")
-    stored = [place for place, path in enumerate(synced) if path.name.endswith((".part", RECEIVED))]
-    assert [synced[place].name for place in stored] == [
-        "000000000000.batch.zst.part",
-        RECEIVED,
-        f"{CATALOG.hash}.catalog.zst.part",
-        "000000.payload.part",
-    ]
-    for place in stored:
-        assert synced[place + 1] == synced[place].parent, "its name is, too"
+    inbox, steps = Inbox(tmp_path), list[str]()
+    inbox.accept(batch(9, FRAMES), vehicle="car-1")
+    monkeypatch.setattr(os, "fsync", lambda number: steps.append(Path(f"/proc/self/fd/{number}").readlink().name))
+    inbox._ledger._db.set_trace_callback(lambda sql: steps.append(sql) if sql == "COMMIT" else None)
 
+    inbox.accept_some([(payload, "car-1") for payload in (batch(0, FRAMES), b"neither", batch(1, FRAMES))])
 
-def test_ledgers_in_memory_have_a_limit_and_those_that_were_dropped_are_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LEDGERS_MAX", 2)
-    inbox, gap = Inbox(tmp_path), Gap(GapKind.EVICTED, stream="normal-1", first_sequence=0, last_sequence=0)
-    payloads = [batch(1, FRAMES, vehicle=f"car-{number}", gaps=(gap,)) for number in range(4)]
-    assert [inbox.accept(payload).verdict for payload in payloads] == [Verdict.BATCH] * 4
-    assert (len(inbox._streams), len(inbox._gaps)) == (2, 2)
-    assert [inbox.accept(payload).verdict for payload in payloads] == [Verdict.DUPLICATE] * 4
+    drafts = {"000000000000.batch.zst.part", "000000000001.batch.zst.part", "000000.payload.part"}
+    end = steps.index("COMMIT")
+    assert steps[end:] == ["COMMIT"]
+    assert set(steps[end - 5 : end - 2]) == drafts
+    assert set(steps[end - 2 : end]) == {"normal-1", "rejected"}, "their names are, too"
 
 
 def test_a_disk_that_refuses_raises_and_stores_nothing(tmp_path: Path) -> None:
@@ -275,3 +228,11 @@ def test_a_disk_that_refuses_raises_and_stores_nothing(tmp_path: Path) -> None:
     (tmp_path / "car-1").unlink()
 
     assert inbox.accept(batch(0, FRAMES)).verdict is Verdict.BATCH
+
+
+def test_where_reading_takes_long_what_was_read_is_stored_first(tmp_path: Path) -> None:
+    clock = iter(range(100))
+    arrived = [(batch(number, FRAMES), "car-1") for number in range(5)]
+
+    assert len(Inbox(tmp_path, clock=lambda: next(clock) * module.READING_S / 3).accept_some(arrived)) == 3
+    assert len(list(tmp_path.rglob("*.batch.zst"))) == 3

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
+from structlog.testing import capture_logs
 
+from agent.batch.catalog import encode_catalog
 from agent.errors import ConfigError, SpoolError
 from agent.receiver.decoded import DecodedOutput
 from agent.receiver.inbox import Accepted, Inbox, Verdict
-from agent.receiver.reception import Reception, check_topics, expanded, filters, vehicle_of
+from agent.receiver.reception import GROUP_MAX, Reception, check_topics, expanded, filters, vehicle_of
 from agent.uplink.trial import empty_message
+from tests.unit.batch.hostile import CATALOG, packed, shaped
 from tests.unit.receiver.samples import START, batch, catalog, steer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
 TOPICS = ("canferry/{vehicle}/batch", "canferry/{vehicle}/catalog")
@@ -61,7 +64,8 @@ async def test_a_message_is_acknowledged_after_it_is_stored(tmp_path: Path) -> N
     told = await take(Inbox(tmp_path), [*messages, message(tmp_path, b"junk")])
 
     assert all(each.acknowledged for each in messages)
-    assert [each.stored for each in messages[:2]] == [["000000000000.batch.zst"]] * 2
+    assert all("000000000000.batch.zst" in each.stored for each in messages[:2])
+    assert "000000000001.batch.zst" in messages[2].stored
     assert [each.verdict.value for each in told] == ["batch", "duplicate", "batch", "rejected"]
 
 
@@ -81,14 +85,14 @@ async def test_a_message_at_hand_is_finished_when_the_end_comes(
 ) -> None:
     inbox = Inbox(tmp_path)
     begun, go_on = asyncio.Event(), threading.Event()
-    loop, accept = asyncio.get_running_loop(), inbox.accept
+    loop, accept = asyncio.get_running_loop(), inbox.accept_some
 
-    def slow(payload: bytes, *, vehicle: str | None = None) -> Accepted:
+    def slow(arrived: Sequence[tuple[bytes, str | None]]) -> list[Accepted]:
         loop.call_soon_threadsafe(begun.set)
         go_on.wait(10)
-        return accept(payload, vehicle=vehicle)
+        return accept(arrived)
 
-    monkeypatch.setattr(inbox, "accept", slow)
+    monkeypatch.setattr(inbox, "accept_some", slow)
     at_hand = message(tmp_path, batch(0, [steer(START, 1)]))
     task = asyncio.create_task(take(inbox, [at_hand]))
     await begun.wait()
@@ -161,6 +165,54 @@ async def test_a_duplicate_is_decoded_where_the_power_went_before_it_was(tmp_pat
 
     assert inbox.counts[Verdict.DUPLICATE] == 1
     assert (tmp_path / "car-1/normal-1/000000000000.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["jsonl", "csv", "parquet", "mf4"])
+async def test_a_batch_that_would_become_far_too_much_is_left_to_export(name: str, tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    rows, columns = 4 << 20, 15
+    payload = packed(shaped(1, rows, columns, 0))
+    bus = encode_catalog(CATALOG)
+
+    with capture_logs() as logs:
+        messages = [message(tmp_path, bus, "catalog"), message(tmp_path, payload)]
+        told = await take(inbox, messages, DecodedOutput(name))
+
+    assert len(payload) < 200
+    assert [each.verdict for each in told] == [Verdict.CATALOG, Verdict.BATCH]
+    assert [entry["event"] for entry in logs] == ["batch_undecoded"]
+    assert not list(tmp_path.rglob(f"*.{name}"))
+
+
+async def test_a_batch_that_a_writer_cannot_take_is_left_to_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.receiver.writers.TextWriter.write", lambda self, parts, events: 1 // 0)
+    messages = [message(tmp_path, catalog(), "catalog"), message(tmp_path, batch(0, [steer(START, 3)]))]
+
+    await take(Inbox(tmp_path), messages, DecodedOutput("jsonl"))
+
+    assert all(each.acknowledged for each in messages)
+
+
+async def test_what_has_arrived_together_is_stored_at_the_price_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, groups = Inbox(tmp_path), list[int]()
+    accept = inbox.accept_some
+
+    def counted(arrived: Sequence[tuple[bytes, str | None]]) -> list[Accepted]:
+        groups.append(len(arrived))
+        return accept(arrived)
+
+    monkeypatch.setattr(inbox, "accept_some", counted)
+    payloads = [batch(number, [steer(START, number)]) for number in range(GROUP_MAX + 50)]
+
+    told = await take(inbox, [message(tmp_path, payload) for payload in payloads])
+
+    assert [each.batch.id.sequence for each in told if each.batch] == list(range(GROUP_MAX + 50))
+    assert max(groups) <= GROUP_MAX
+    assert len(groups) < 10
 
 
 @pytest.mark.parametrize(
