@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agent.text import printable
+from agent.text import LIMIT, printable
 
 
 class BusFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,8 +198,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     said: tuple[Said, ...] = ()
 
 
-TEXT_MAX = 1000
-"""Of a reason with its advice; names are shorter."""
+SENTENCES, SENTENCE_LENGTH_MAX = ("last_error", "reason", "hint", "network", "path"), 1000
 
 
 def printable_snapshot(snapshot: Snapshot) -> Snapshot:
@@ -207,9 +206,10 @@ def printable_snapshot(snapshot: Snapshot) -> Snapshot:
     return msgspec.convert(_printable(msgspec.to_builtins(snapshot)), Snapshot)
 
 
-def _printable(value: Any) -> Any:
+def _printable(value: Any, limit: int = LIMIT) -> Any:
     if isinstance(value, dict):
-        return {key: _printable(each) for key, each in value.items()}
+        limits = {key: SENTENCE_LENGTH_MAX if key in SENTENCES else LIMIT for key in value}
+        return {key: _printable(each, limits[key]) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_printable(each) for each in value]
-    return printable(value, TEXT_MAX) if isinstance(value, str) else value
+        return [_printable(each, limit) for each in value]
+    return printable(value, limit) if isinstance(value, str) else value

@@ -39,8 +39,7 @@ _CLOSED = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the broker thinks of a publish; `closed`: it ended the connection over it. `None` asked: it takes no
-    QoS 2."""
+    """What the broker thinks of a publish, None where it takes no QoS 2; `closed`: it ended the connection over it."""
 
     answer: Answer | None
     closed: bool = False

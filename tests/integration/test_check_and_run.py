@@ -34,12 +34,13 @@ RULES = {kind: f"topic write canferry/car-1/{kind}\n" for kind in ("batch", "cat
 
 @dataclass(frozen=True)
 class Case:
-    """A broker, by mosquitto's settings and access rules, or scripted; and keys of ``[mqtt]``."""
+    """A broker, real with settings and access rules, or scripted; keys of ``[mqtt]``; what else is replaced."""
 
     settings: tuple[str, ...] = ()
     acl: str | None = None
     scripted: dict[str, Any] | None = None
     keys: str = ""
+    change: tuple[str, str] = ("", "")
 
 
 def over(kind: str, reply: bytes) -> dict[str, Any]:
@@ -91,6 +92,13 @@ CASES = {
         scripted={"admit": lambda connect: "five" if connect.level == 5 else ""}, keys='version = "5"'
     ),
     "it closes over everybody": Case(scripted={"admit": lambda connect: "no"}),
+    "a DBC file is missing": Case(change=('"simulator"', '"simulator"\ndbc = ["gone.dbc"]')),
+    "a DBC file is none": Case(change=('"simulator"', '"simulator"\ndbc = ["agent.toml"]')),
+    "the spool is a file": Case(change=('"spool"', '"agent.toml"')),
+    "the spool lies below a file": Case(change=('"spool"', '"agent.toml/spool"')),
+    "the disk is full": Case(change=('min_free = "0B"', 'min_free = "100000GiB"')),
+    "the log is missing": Case(change=('"simulator"', '"replay"\nchannel = "gone.log"\nkeep_unknown = true')),
+    "the password is missing": Case(keys='username = "car-1"\npassword_file = "gone"'),
     "a topic that MQTT has not": Case(keys='topic_batch = "a\\u0085b"'),
     "a topic of the broker's own": Case(keys='topic_batch = "$SYS/broker/batch"'),
 }
@@ -148,7 +156,7 @@ async def is_refused(agent: Agent) -> bool:
 async def test_check_finds_what_run_is_refused_for(tmp_path: Path, case: Case) -> None:
     async with broker_of(case, tmp_path) as url:
         keys = f'broker = "{url}"\n{case.keys}\n'
-        agent = Agent(tmp_path, CONFIG.replace('broker = "BROKER"\n', keys))
+        agent = Agent(tmp_path, CONFIG.replace('broker = "BROKER"\n', keys).replace(*case.change))
         status, findings = await checked(tmp_path)
         refused = await is_refused(agent)
     assert (status, refused) in ((0, False), (2, True)), findings

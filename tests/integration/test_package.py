@@ -12,6 +12,8 @@ import shutil
 import struct
 import subprocess
 import sys
+from fnmatch import fnmatchcase
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +110,34 @@ def test_every_library_is_of_the_architecture_and_needs_only_what_the_package_de
         assert struct.unpack("<H", library.read_bytes()[18:20]) == (MACHINES[arch],), library
         for needed in re.findall(r"\(NEEDED\).*\[(.+)\]", run("readelf", "--dynamic", library)):
             assert needed in shipped or SYSTEM_LIBRARIES.fullmatch(needed), f"{library}: {needed}"
+
+
+def test_copyright_names_the_licence_of_every_library(trees: dict[str, Path], arch: str) -> None:
+    """As Debian's own form has it: paragraphs of fields; of those that match a file, the last counts."""
+    tree = trees[arch]
+    text = (tree / "usr/share/doc/canferry/copyright").read_text()
+    paragraphs = [re.split(r"^(?=\w+:)", paragraph, flags=re.M)[1:] for paragraph in text.split("\n\n")]
+    named = [dict(field.strip().split(": ", 1) for field in fields) for fields in paragraphs[1:]]
+    site = next((tree / "opt/canferry/lib").glob("python3.*/site-packages"))
+    for library in distributions(path=[str(site)]):
+        told = library.metadata["License-Expression"] or ""
+        for file in library.files or ():
+            path = f"{site.relative_to(tree)}/{file}"
+            if not (tree / path).is_file() or ".libs/" in path:
+                continue
+            last = [each for each in named if any(fnmatchcase(path, glob) for glob in each["Files"].split())][-1]
+            licence, *of = last["License"].splitlines()
+            if library.metadata["Name"] == "canferry":
+                assert licence == "Apache-2.0"
+                continue
+            assert of[0].strip() == f"{library.metadata['Name']} {library.version}; its text:", path
+            assert licence.replace(" or ", " OR ").replace(" and ", " AND ") == told or not told
+            assert all((tree / line.strip("/ ")).is_file() for line in of[1:] if line.startswith(" /opt"))
+    licences = {each["License"].splitlines()[1].split()[0]: each["License"].splitlines()[0] for each in named}
+    assert licences["python-can"] == "LGPL-3.0-only"
+    assert licences["pyserial"] == licences["protobuf"] == licences["aiomqtt"] == "BSD-3-Clause"
+    assert licences["wrapt"] == "BSD-2-Clause"
+    assert licences["GCC"] == "GPL-3.0-or-later with GCC-exception-3.1 exception"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import configparser
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -131,3 +133,55 @@ def test_the_readme_names_every_file_of_the_folder() -> None:
     for path in SYSTEMD.iterdir():
         name = f"{path.name}/" if path.is_dir() else path.name
         assert name == "README.md" or name in readme, name
+
+
+def library(site: Path, name: str, text: str = "", metadata: str = "", source: str = "") -> None:
+    """As pip installs one."""
+    folder = site / f"{name}-1.0.dist-info"
+    (folder / "licenses").mkdir(parents=True)
+    (site / name).mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\n{metadata}\n")
+    (site / name / "__init__.py").write_text(source)
+    files = [f"{name}/__init__.py", f"{folder.name}/METADATA"]
+    if text:
+        (folder / "licenses/LICENSE").write_text(text)
+        files.append(f"{folder.name}/licenses/LICENSE")
+    (folder / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+
+
+def copyright_of(root: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, (SYSTEMD / "copyright.py", root, root / "opt/site"))]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+BSD = "Copyright (c) 2020 Some One\nRedistributions in binary form must\nreproduce it."
+BUNDLED = (
+    "Copyright 2021 Two\n----\nName: fast\nFiles: b.libs/libfast*.so\nAvailability: x\nLicense: GPL-3.0 WITH GCC-x\n"
+)
+
+
+def test_copyright_names_each_librarys_licence_from_its_metadata(tmp_path: Path) -> None:
+    site = tmp_path / "opt/site"
+    library(site, "a", "text", "License-Expression: MIT OR Apache-2.0\nAuthor: A Person")
+    library(site, "b", BUNDLED, "License-Expression: BSD-3-Clause AND Zlib")
+    library(site, "c", BSD, "License: BSD")
+    library(site, "d", source="# (C) 2015 Four\n# SPDX-License-Identifier: BSD-3-Clause\n")
+    library(site, "canferry", "text", "License-Expression: Apache-2.0")
+    done = copyright_of(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    own, a, b, fast, c, d = done.stdout.replace("opt/site/", "").split("\n\nFiles: ")[1:]
+    assert own.startswith("*\nCopyright: 2026 the canferry authors\nLicense: Apache-2.0\n")
+    assert a.startswith("a-1.0.dist-info/*\n a/*\nCopyright: A Person\nLicense: MIT or Apache-2.0\n a 1.0; its text:\n")
+    assert "\nCopyright: 2021 Two\nLicense: BSD-3-Clause and Zlib\n" in b
+    assert fast.startswith("b.libs/libfast*.so*\n")
+    assert "\nLicense: GPL-3.0 with GCC-x exception\n" in fast
+    assert "\nCopyright: (c) 2020 Some One\nLicense: BSD-2-Clause\n" in c
+    assert "\n (C) 2015 Four\nLicense: BSD-3-Clause\n" in d
+
+
+@pytest.mark.parametrize("metadata", ["License: see the web", "License-Expression: EPL-2.0"])
+def test_a_library_without_a_licence_or_its_text_is_not_bundled(tmp_path: Path, metadata: str) -> None:
+    library(tmp_path / "opt/site", "odd", metadata=metadata)
+    done = copyright_of(tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("copyright: odd 1.0: ")
