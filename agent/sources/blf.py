@@ -8,10 +8,11 @@
 Promise: each object in a container is a data frame, is counted, or is refused; one whose content is damaged costs
 itself. Channel n is bus n. Times are nanoseconds or ten microseconds since the file's begin, before it too. The begin
 is local time, for that is what Vector's tools write; python-can's own files, told by its mark (application 5 without a
-version), are UTC, as it writes them since 4.0.
+version), are UTC.
 
-Limits: an object has at most `OBJECT_BYTES_MAX`, and so has a container when decompressed. What is behind the last
-whole object of a container that is no other's beginning is torn off.
+Limits: python-can wrote local time in its early years, and nothing tells those files from today's. An object has at
+most `OBJECT_BYTES_MAX`, and so has a container when decompressed. What is behind the last whole object of a container
+that is no other's beginning is torn off.
 
 Failure: where sizes no longer lead to the next object, the file is damaged from there on: an UnreadableError that names
 the place, after the frames before it; the objects that the header counts behind it are refused.
@@ -52,6 +53,7 @@ _MESSAGE = struct.Struct("<HBBL8s")
 _FD_MESSAGE = struct.Struct("<HBBL5xBB5x")
 _FD_MESSAGE_64 = struct.Struct("<BBBxL4xL18xBB4x")
 _MAGIC = b"LOBJ"
+_ITEMS_AT_ONCE = 2000
 _PADDING_BYTES_MAX = 8
 _CONTAINER_TYPE = 10
 _UNCOMPRESSED = 0
@@ -134,7 +136,7 @@ class BlfLog:
             return b""
 
     def _objects(self, content: bytes, place: str) -> Iterator[list[Item]]:
-        """The objects of a container; the beginning of one that goes on in the next is kept for it."""
+        """The objects of a container, some at a time; the beginning of one that goes on in the next is kept for it."""
         data, at = self._rest + content, 0
         items: list[Item] = []
         while (begin := data.find(_MAGIC, at, at + _PADDING_BYTES_MAX + len(_MAGIC))) >= 0:
@@ -155,6 +157,9 @@ class BlfLog:
             except (*BAD_ITEM, struct.error) as error:
                 self._refuse(f"object {self._count}", str(error))
             at += size
+            if len(items) == _ITEMS_AT_ONCE:
+                yield items
+                items = []
         self._rest = data[at:]
         yield items
         if len(self._rest) > _PADDING_BYTES_MAX + len(_MAGIC) and not self._rest.startswith(_MAGIC):

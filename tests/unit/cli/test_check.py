@@ -25,6 +25,7 @@ from agent.live.client import NoAgentError
 from agent.model import MessageDefinition, SignalDefinition
 from agent.preflight import check_catalog, endpoint
 from agent.uplink.certificate import expiry_s
+from tests.unit.sources.blf_files import blf, blf_object, can_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -358,6 +359,15 @@ def test_a_recorded_log_is_looked_into_for_its_buses(
     (found,) = [finding for finding in findings if finding["subject"] == "bus[car].channel"]
     assert found["level"] == level
     assert expected in found["text"]
+
+
+def test_a_recorded_log_that_is_damaged_in_its_beginning_is_a_warning(checked: Checked) -> None:
+    frames = [can_object(1, 0x123, bytes(8)), blf_object(86, bytes(24), size=0)]
+    (checked.folder / "drive.blf").write_bytes(blf(frames))
+    text = offline().replace('"simulator"', '"replay"\nchannel = "drive.blf"')
+    told = checked.only(text, "warning", "--offline")
+    assert "drive.blf: object 2, in the container at byte 144: the file is damaged" in told
+    assert told.endswith("what comes before it is replayed")
 
 
 def test_a_modem_that_is_not_there_is_named(checked: Checked) -> None:
