@@ -184,10 +184,12 @@ def _count(accepted: Accepted, totals: dict[str, int]) -> None:
 
 
 def _print_batch(accepted: Accepted, size: int) -> None:
+    from agent.model import GapKind
+
     batch = accepted.batch
     if batch is not None:
         note = "" if accepted.verdict.value == "batch" else " (duplicate, dropped)"
-        gaps = "".join(f" gap:{gap.kind}" for gap in batch.gaps)
+        gaps = "".join(f" gap:{gap.kind}" for gap in batch.gaps if gap.kind != GapKind.ENDED)
         events = "".join(f" event:{event.kind}:{event.subject}" for event in batch.events)
         name = f"{batch.id.vehicle} {batch.id.stream} {batch.id.sequence}"
         print(f"{name}: {batch.frames} frames, {size} bytes{gaps}{events}{note}", flush=True)
