@@ -195,12 +195,14 @@ def _count(accepted: Accepted, totals: dict[str, int]) -> None:
 
 
 def _print_batch(accepted: Accepted, size: int) -> None:
+    from agent.model import GapKind
     from agent.text import printable
 
     batch = accepted.batch
     if batch is not None:
         note = _NOTES.get(accepted.verdict.value, "")
-        gaps = _listed([f"gap:{printable(gap.kind)}" for gap in batch.gaps[:_SHOWN_MAX]], len(batch.gaps))
+        told = [gap for gap in batch.gaps if gap.kind != GapKind.ENDED]
+        gaps = _listed([f"gap:{printable(gap.kind)}" for gap in told[:_SHOWN_MAX]], len(told))
         shown = batch.events[:_SHOWN_MAX]
         events = _listed([printable(f"event:{each.kind}:{each.subject}") for each in shown], len(batch.events))
         name = f"{printable(batch.id.vehicle)} {printable(batch.id.stream)} {batch.id.sequence}"

@@ -138,6 +138,24 @@ class Account:
         self.ledger.returned(sequence)
         self.finish(segment, place)
 
+    def waiting_of(self, vehicle: str) -> int:
+        """How many records of a vehicle are not done with."""
+        numbers = (sequence for sequence in self.shelf.sequences() if sequence not in self.done)
+        return sum(self.stream_of(sequence).vehicle == vehicle for sequence in numbers)
+
+    def expire(self, before_ns: int, since_ns: int, detail: str) -> int:
+        """Lose the records that end before one time and after another; how many."""
+        expired = [
+            (segment, place)
+            for segment in self.shelf.segments
+            for place, end_ns in enumerate(segment.ends)
+            if since_ns < end_ns < before_ns and segment.sequences[place] not in self.done
+        ]
+        for segment, place in expired:
+            self.lose(GapKind.EVICTED, segment, place, detail)
+        self.counts.evicted_records += len(expired)
+        return len(expired)
+
     def lose_all(self, kind: GapKind, detail: str) -> None:
         """None of the records will arrive."""
         for segment in self.shelf.segments:

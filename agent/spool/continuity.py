@@ -20,7 +20,8 @@ Kept: kill -9 and restart, stop and start, a reload within a boot go on in one s
 Not found out: a snapshot of a running machine, memory and all; files that are put back beneath a running agent.
 The receiver compares what bears one number, as a second guard.
 
-Limits: one short line a spool. `FOLDER` is the service's own ($RUNTIME_DIRECTORY, which outlasts the service until the
+Limits: one short line a spool, of at most `LINES_MAX`: demos and benches leave theirs behind, and the least recently
+written go first. `FOLDER` is the service's own ($RUNTIME_DIRECTORY, which outlasts the service until the
 next boot by `RuntimeDirectoryPreserve=`), else the user's ($XDG_RUNTIME_DIR), else /dev/shm.
 Failure: what cannot be written is no proof at the next start, and is logged once.
 """
@@ -38,7 +39,9 @@ import structlog
 
 log = structlog.get_logger()
 
+LINES_MAX = 64
 _LINE_BYTES = 128
+_NAMES = f"canferry-*-{'[0-9a-f]' * 16}"
 _SHARED = "/dev/shm"  # noqa: S108  (what lies there is opened with care)
 _HINT = "the next start begins another stream: look at the room of the folder"
 
@@ -64,6 +67,8 @@ class Continuity:
     def of(cls, spool: Path, boot_id: str) -> Continuity:
         """Of the spool in this folder; without a boot id, or a place in memory, nothing is ever proven."""
         folder = memory_folder()
+        if folder is not None:
+            _trim(folder)
         name = hashlib.sha256(bytes(spool.absolute())).hexdigest()[:16]
         return cls(None if folder is None else folder / f"canferry-{spool.name}-{name}", boot_id)
 
@@ -115,6 +120,13 @@ class Continuity:
             return Left(stream, int(numbers)) if boot_id == self._boot_id else None
         except (OSError, ValueError):
             return None
+
+
+def _trim(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        lines = sorted(folder.glob(_NAMES), key=lambda path: path.lstat().st_mtime_ns)
+        for path in lines[: max(0, len(lines) - LINES_MAX)]:
+            path.unlink()
 
 
 def memory_folder() -> Path | None:

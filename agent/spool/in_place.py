@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from agent.spool.disk import Disk
 
 
+def locked(disk: Disk, directory: Path) -> int:
+    """Take the lock of a spool's folder, or raise SpoolError."""
+    try:
+        return disk.lock(directory / "lock")
+    except BlockingIOError as error:
+        raise SpoolError(
+            f"{directory}: another process has this spool open: stop it first (systemctl stop canferry)"
+        ) from error
+
+
 def put_back(disk: Disk, directory: Path, lock: int, files: Iterable[tuple[int, Path]]) -> int:
     """Put back those that are not in their place, the lock first; how many."""
     locked = disk.is_in_place(lock, directory / "lock")

@@ -22,37 +22,18 @@ after a clean stop.
 Limits: the file's size, all allocated when it is made; a larger file is cut off when nothing in it is needed any more.
 `append` returns False when the payload does not fit, and the caller seals its batch: a quarter of the file is for
 `replace`, and as much as has been appended if that is more. One sync an append. Payloads of one whole file are read at
-once in `recover`.
+once in `recover`. The bytes are drawn in journal_records.py.
 
 Failure: a truncated file yields a clean prefix. A damaged payload, or one with a page that the device cannot read,
 costs itself and is counted in `lost`; a torn last one was never promised. A failed write or sync is repeated on the
 next pages and read back from the device; failing again, it is a `SpoolError`. A damaged mark reads as an unclean end.
-
-Bytes, little endian; page 0 is the mark, records follow, each of whole pages of 4096 bytes:
-
-    | mark | zeros | head | payload … | zeros | head | next record …
-
-    head, at both ends of its record:           mark:
-      0   4  magic "CFJR", of a set "CFJS"        0   4  magic "CFJM"
-      4   4  version, 1                           4   4  version, 1
-      8   8  epoch                                8   8  1 after a clean stop, 0 while running
-      16  8  sequence of the (first) batch        16  8  zero
-      24  8  written, ns since the epoch          24  8  written, ns since the epoch
-      32  4  offset of the record in the file     32  …  zero
-      36  4  index within the epoch, from 0;
-             of a set: how many batches
-      40  4  payload length; that of a set is
-             a MessagePack array of batches
-      44  4  CRC-32 of the payload
-      48  4  CRC-32 of the 48 bytes before        48  4  CRC-32 of the 48 bytes before
 """
 
 from __future__ import annotations
 
-import struct
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 from zlib import crc32
 
 import msgspec
@@ -60,18 +41,28 @@ import structlog
 
 from agent.spool.blank import blank
 from agent.spool.disk import PAGE, TRIED_ELSEWHERE, Disk, naming, padded, read_around
-from agent.spool.version import VERSION, other_version, refusal
+from agent.spool.journal_records import (
+    HEAD_BYTES,
+    MARK_MAGIC,
+    RECORD_MAGIC,
+    SET_MAGIC,
+    RecordHead,
+    by_epoch,
+    extent,
+    foreign_version,
+    found_records,
+    packed,
+    unpacked,
+)
+from agent.spool.version import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 log = structlog.get_logger()
 
 JOURNAL_BYTES = 4 << 20
-_HEAD = struct.Struct("<4sIQQqIIII")
-_HEAD_BYTES = _HEAD.size + 4
-_RECORD_MAGIC, _SET_MAGIC, _MARK_MAGIC = b"CFJR", b"CFJS", b"CFJM"
 _DAMAGED = "the rest was recovered, the cloud is told: nothing after a power cut, else look at the disk"
 
 
@@ -94,22 +85,6 @@ class Recovery:
     last_written_ns: int = 0
 
 
-class _Head(NamedTuple):
-    magic: bytes
-    version: int
-    epoch: int
-    sequence: int
-    written_ns: int
-    offset: int = 0
-    number: int = 0
-    length: int = 0
-    checksum: int = 0
-
-    @property
-    def end(self) -> int:
-        return self.offset + _extent(self.length)
-
-
 class Journal:
     """The open file. Made by `open`, ended by `close`; one thread, inside the spool's lock.
 
@@ -126,11 +101,11 @@ class Journal:
         self._size = max(size_bytes, disk.size(self._file) // PAGE * PAGE)
         disk.forget_cached(self._file)
         content = read_around(disk, self._file, 0, disk.size(self._file))
-        if (version := _foreign_version(content[:_HEAD_BYTES])) is not None:
+        if (version := foreign_version(content[:HEAD_BYTES])) is not None:
             disk.close(self._file)
             raise refusal(path, version)
-        self._mark = _unpacked(content[:_HEAD_BYTES], _MARK_MAGIC)
-        self._found = list(_records(content))
+        self._mark = unpacked(content[:HEAD_BYTES], MARK_MAGIC)
+        self._found = list(found_records(content))
         self._newest = self._epoch = max((head.epoch for head, _ in self._found), default=0) + 1
         self._index = 0
         self._begin = PAGE
@@ -170,9 +145,9 @@ class Journal:
             times.append(self._mark.written_ns)
         clean = self._mark.epoch == 1 if self._mark is not None else not found
         last_ns = max(times, default=0)
-        for epoch, records in _by_epoch(found):
+        for epoch, records in by_epoch(found):
             head, payload = records[min(records)]
-            is_set = head.magic == _SET_MAGIC
+            is_set = head.magic == SET_MAGIC
             if max(head.sequence for head, _ in records.values()) + (head.number if is_set else 1) <= unsealed_sequence:
                 break
             if is_set and payload is None and head.sequence >= unsealed_sequence:
@@ -203,12 +178,12 @@ class Journal:
         if not self._started:
             self.start()
         self.keep_in_place()
-        kept_free = _extent(self._appended_bytes + len(payload))
+        kept_free = extent(self._appended_bytes + len(payload))
         limit = min(PAGE + (self._size - PAGE) * 3 // 4, self._size - kept_free)
-        place = self._put(_RECORD_MAGIC, self._epoch, sequence, self._index, payload, self._end, limit)
+        place = self._put(RECORD_MAGIC, self._epoch, sequence, self._index, payload, self._end, limit)
         if place is None:
             return False
-        self._end = place + _extent(len(payload))
+        self._end = place + extent(len(payload))
         self._appended_bytes += len(payload)
         self._index += 1
         return True
@@ -220,10 +195,10 @@ class Journal:
             self.start()
         payload = msgspec.msgpack.encode(batches)
         for begin, limit in ((self._end, self._size), (PAGE, self._begin)):
-            place = self._put(_SET_MAGIC, self._newest + 1, sequence, len(batches), payload, begin, limit)
+            place = self._put(SET_MAGIC, self._newest + 1, sequence, len(batches), payload, begin, limit)
             if place is not None:
                 self._newest = self._epoch = self._newest + 1
-                self._begin, self._end = place, place + _extent(len(payload))
+                self._begin, self._end = place, place + extent(len(payload))
                 self.is_replaced = True
                 return True
         return False
@@ -287,13 +262,13 @@ class Journal:
         self, magic: bytes, epoch: int, sequence: int, number: int, payload: bytes, offset: int, limit: int
     ) -> int | None:
         """Write a record at or, where that fails, behind the offset: where it is. None: no room below the limit."""
-        length = _extent(len(payload))
+        length = extent(len(payload))
         with naming("append to the journal", self._path):
             for verify in (False, True):
                 if offset + length > limit:
                     return None
-                head = _packed(magic, epoch, sequence, self._clock(), offset, number, len(payload), crc32(payload))
-                data = b"".join((head, payload, bytes(length - 2 * _HEAD_BYTES - len(payload)), head))
+                head = packed(magic, epoch, sequence, self._clock(), offset, number, len(payload), crc32(payload))
+                data = b"".join((head, payload, bytes(length - 2 * HEAD_BYTES - len(payload)), head))
                 try:
                     self._write(offset, data, verify=verify)
                 except OSError as error:
@@ -308,7 +283,7 @@ class Journal:
         return offset
 
     def _recovered_set(
-        self, head: _Head, payload: bytes | None, unsealed_sequence: int, *, clean: bool, last_ns: int
+        self, head: RecordHead, payload: bytes | None, unsealed_sequence: int, *, clean: bool, last_ns: int
     ) -> Recovery:
         """Those of its batches that are not spooled yet."""
         spooled = max(unsealed_sequence - head.sequence, 0)
@@ -319,7 +294,7 @@ class Journal:
         batches = msgspec.msgpack.decode(payload, type=tuple[bytes, ...])
         return Recovery(batches[spooled:], clean=clean, last_written_ns=last_ns)
 
-    def _recovered(self, alive: dict[int, tuple[_Head, bytes | None]], *, clean: bool, last_ns: int) -> Recovery:
+    def _recovered(self, alive: dict[int, tuple[RecordHead, bytes | None]], *, clean: bool, last_ns: int) -> Recovery:
         """Payloads in order, and what is missing between them. A torn last one was never promised."""
         intact = {index: payload for index, (_, payload) in alive.items() if payload is not None}
         torn = not clean and self._index - 1 not in intact
@@ -341,7 +316,7 @@ class Journal:
 
     def _write_mark(self, *, clean: bool, at_ns: int | None = None) -> None:
         written_ns = self._clock() if at_ns is None else at_ns
-        mark = _packed(_MARK_MAGIC, int(clean), 0, written_ns, 0, 0, 0, 0).ljust(PAGE, b"\0")
+        mark = packed(MARK_MAGIC, int(clean), 0, written_ns, 0, 0, 0, 0).ljust(PAGE, b"\0")
         try:
             self._write(0, mark)
         except OSError:
@@ -354,55 +329,3 @@ class Journal:
             self._disk.forget_cached(self._file)
             if self._disk.read(self._file, offset, len(data)) != data:
                 raise OSError(5, "what was written reads back differently")
-
-
-def _records(content: bytes) -> Iterator[tuple[_Head, bytes | None]]:
-    """Every record of every epoch, known by either head; the payload is None where it is damaged."""
-    offset = PAGE
-    while offset + PAGE <= len(content):
-        page = content[offset : offset + PAGE]
-        head = _unpacked(page[:_HEAD_BYTES], _RECORD_MAGIC, _SET_MAGIC)
-        if head is None or head.offset != offset:
-            head = _unpacked(page[-_HEAD_BYTES:], _RECORD_MAGIC, _SET_MAGIC)
-            if head is None or head.end != offset + PAGE:
-                offset += PAGE
-                continue
-        begin = head.offset + _HEAD_BYTES
-        payload = content[begin : begin + head.length]
-        yield head, payload if len(payload) == head.length and crc32(payload) == head.checksum else None
-        offset = min(head.end, offset + PAGE) if head.end > len(content) else head.end
-
-
-def _by_epoch(
-    found: Iterable[tuple[_Head, bytes | None]],
-) -> Iterator[tuple[int, dict[int, tuple[_Head, bytes | None]]]]:
-    """The records of each epoch by number, newest epoch first; of two with one number, an intact one."""
-    epochs: dict[int, dict[int, tuple[_Head, bytes | None]]] = {}
-    for head, payload in found:
-        records = epochs.setdefault(head.epoch, {})
-        if payload is not None or head.number not in records:
-            records[head.number] = head, payload
-    yield from sorted(epochs.items(), reverse=True)
-
-
-def _packed(magic: bytes, *fields: int) -> bytes:
-    body = _HEAD.pack(magic, VERSION, *fields)
-    return body + crc32(body).to_bytes(4, "little")
-
-
-def _unpacked(data: bytes, *magics: bytes) -> _Head | None:
-    body, checksum = data[: _HEAD.size], int.from_bytes(data[_HEAD.size :], "little")
-    if len(data) != _HEAD_BYTES or body[:4] not in magics or crc32(body) != checksum:
-        return None
-    head = _Head(*_HEAD.unpack(body))
-    return head if head.version == VERSION else None
-
-
-def _foreign_version(mark: bytes) -> int | None:
-    """The version of the journal, where it is another one, and not this one's with a flipped byte."""
-    repaired = mark[:4] + VERSION.to_bytes(4, "little") + mark[8:]
-    return other_version(mark, _MARK_MAGIC) if _unpacked(repaired, _MARK_MAGIC) is None else None
-
-
-def _extent(length: int) -> int:
-    return padded(length + 2 * _HEAD_BYTES)

@@ -44,7 +44,7 @@ from agent.spool.account import Account
 from agent.spool.aside import Aside
 from agent.spool.blank import blank_folder
 from agent.spool.disk import Disk, naming
-from agent.spool.in_place import put_back
+from agent.spool.in_place import locked, put_back
 from agent.spool.placement import Placement
 from agent.spool.record import Record, SpoolStats
 from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt, stream_name
@@ -100,7 +100,7 @@ class Spool:
         with contextlib.ExitStack() as files:
             if continuity is not None:
                 files.callback(continuity.close)
-            self._lock = _locked(disk, directory)
+            self._lock = locked(disk, directory)
             files.callback(disk.close, self._lock)
             refuse_other_versions(disk, directory)
             self._shelf = Shelf(disk, directory, layout.segment_bytes)
@@ -272,12 +272,7 @@ class Spool:
 
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle there are."""
-        account = self._account
-        return sum(
-            account.stream_of(sequence).vehicle == vehicle
-            for sequence in self._shelf.sequences()
-            if sequence not in account.done
-        )
+        return self._account.waiting_of(vehicle)
 
     def acknowledge(self, sequence: int) -> None:
         """The cloud has this batch, and knows the gaps it carried. Unknown or repeated: nothing happens."""
@@ -321,18 +316,10 @@ class Spool:
         All are looked at, wherever they lie: a clock that was set has left older ones behind younger ones.
         """
         with self._guarded("expire"):
-            expired = [
-                (segment, place)
-                for segment in self._shelf.segments
-                for place, end_ns in enumerate(segment.ends)
-                if since_ns < end_ns < before_ns and segment.sequences[place] not in self._account.done
-            ]
-            for segment, place in expired:
-                self._account.lose(GapKind.EVICTED, segment, place, "past its time to live")
+            expired = self._account.expire(before_ns, since_ns, "past its time to live")
             if expired:
-                self._account.counts.evicted_records += len(expired)
                 self._account.save()
-                log.info("batches_expired", stream=self.stream, batches=len(expired))
+                log.info("batches_expired", stream=self.stream, batches=expired)
 
     def flush(self) -> None:
         """Make acknowledgements last now; else they are after `ack_delay_s`, looked at in each call."""
@@ -428,12 +415,3 @@ class Spool:
         except SpoolError as error:
             self._failure = error
             raise
-
-
-def _locked(disk: Disk, directory: Path) -> int:
-    try:
-        return disk.lock(directory / "lock")
-    except BlockingIOError as error:
-        raise SpoolError(
-            f"{directory}: another process has this spool open: stop it first (systemctl stop canferry)"
-        ) from error

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 from agent.model import BatchId, Gap, GapKind
 from agent.receiver.gaps import EARLIER, MISSING, GapAccount
 from agent.spool.account import STREAMS_MAX
-from agent.spool.continuity import Continuity
+from agent.spool.continuity import LINES_MAX, Continuity, Left
 from agent.spool.store import Spool
 
 if TYPE_CHECKING:
@@ -273,3 +274,19 @@ def test_a_line_that_cannot_be_written_is_no_proof_afterwards(tmp_path: Path, mo
         continuity.record("s", 2)
     assert [line["event"] for line in logs] == ["continuity_not_kept"]
     assert Continuity(tmp_path / "line", "boot").left is None
+
+
+def test_lines_of_spools_that_are_gone_do_not_gather(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}:/elsewhere")
+    (tmp_path / "agent.sock").touch()
+    for number in range(LINES_MAX + 9):
+        continuity = Continuity.of(tmp_path / f"{number}/normal", "boot")
+        continuity.record("s", number)
+        continuity.close()
+        if number == 0:
+            (line,) = tmp_path.glob("canferry-*")
+            os.utime(line, ns=(0, 0))
+    assert len(list(tmp_path.glob("canferry-normal-*"))) <= LINES_MAX + 1
+    assert Continuity.of(tmp_path / f"{number}/normal", "boot").left == Left("s", LINES_MAX + 8)
+    assert Continuity.of(tmp_path / "0/normal", "boot").left is None
+    assert (tmp_path / "agent.sock").exists()

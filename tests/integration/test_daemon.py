@@ -183,10 +183,10 @@ class SlowStorage:
         self.asked, self.go_on = threading.Event(), threading.Event()
         self._open = Storage.open
 
-    def open(self, config: Config) -> Storage:
+    def open(self, config: Config, boot_id: str) -> Storage:
         self.asked.set()
         self.go_on.wait()
-        return self._open(config)
+        return self._open(config, boot_id)
 
 
 @pytest.fixture
