@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.cli.matching import add_j1939_argument
 from agent.cli.progress import Progress
 from agent.errors import ConfigError
 
@@ -49,6 +50,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument(
         "--bus", metavar="BUS", action="append", help="only this bus of the log; may be given several times"
     )
+    add_j1939_argument(parser)
     parser.add_argument("--vehicle", metavar="ID", help="of which, where there are several; of a log: its name")
     parser.add_argument(
         "--hours", metavar="H", type=_hours, default=2.0, help="driven a day, for bytes a month: %(default)g"
@@ -73,7 +75,8 @@ def run(args: Namespace) -> int:
             from agent.report.recorded import recorded
 
             watched = partial(progress.frames, name=source)
-            paths = [opened.enter_context(recorded(args.paths[0], args.dbc, args.bus, args.vehicle, watched))]
+            log = recorded(args.paths[0], args.dbc, args.bus, args.vehicle, watched, j1939=args.j1939, tell=_tell)
+            paths = [opened.enter_context(log)]
         vehicle = None if args.dbc is not None else args.vehicle
         found = survey(Inventory(paths), vehicle, progress.batches(args.html.name))
         progress.tell(f"{args.html.name}: drawing", now=True)
@@ -104,10 +107,16 @@ def run(args: Namespace) -> int:
     return 1 if found.problems else 0
 
 
+def _tell(text: str) -> None:
+    print(f"canferry: {text}", file=sys.stderr)
+
+
 def _check(args: Namespace) -> None:
     """Refuse what cannot be done before any work is."""
     if args.dbc is not None and len(args.paths) > 1:
         raise ConfigError(f"--dbc is for one recorded log; accepted: one PATH beside it, not {len(args.paths)}")
+    if args.j1939 is not None and args.dbc is None:
+        raise ConfigError("--j1939 is for a recorded log; accepted: beside --dbc")
     if args.bus is not None and args.dbc is None:
         raise ConfigError("--bus is for a recorded log; accepted: beside --dbc")
     if not args.html.absolute().parent.is_dir():
