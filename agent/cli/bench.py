@@ -7,12 +7,17 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.cli.matching import ADVICE, add_j1939_argument
 from agent.cli.recording import Recording
 from agent.cli.stdout import json_text
 from agent.errors import LogFileError
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
+    from collections.abc import Sequence
+
+    from agent.config import Config
+    from agent.model import MessageDefinition
 
 _EPILOG = """\
 example:
@@ -39,6 +44,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument(
         "--bus", metavar="BUS", action="append", help="only this bus of the log; may be given several times"
     )
+    add_j1939_argument(parser)
     parser.add_argument("--frames", metavar="N", type=int, default=100_000, help="of the log's beginning: %(default)s")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)
@@ -54,18 +60,33 @@ def run(args: Namespace) -> int:
     allocator.settle()  # as the daemon does: large arrays are not mapped anew each time
     found = log_channels(args.log)
     channels = [name for name in found if args.bus is None or name in args.bus]
-    config = config_from_arguments(args.log, args.dbc, buses=channels)
+    config = config_from_arguments(args.log, args.dbc, buses=channels, j1939=args.j1939)
     loaded = load_buses(config.buses)
     recording = Recording()
     figures = benchmark.run(args.log, config, loaded.messages, max(1, args.frames), recording.blocks)
     figures |= recording.counts()
     if not figures["frames_decoded"]:
         buses = ", ".join(f"{name} ({frames:,} frames)" for name, frames in found.items()) or "none"
-        text = "no frame was decoded: is it the right DBC file for the right bus? The log's buses: "
-        raise LogFileError(f"{args.log}: {text}{buses}")
+        hint = _group_hint(args, config, loaded.messages)
+        text = f"no frame was decoded: {hint or 'is it the right DBC file for the right bus?'}. The log's buses: "
+        raise LogFileError(f"{args.log}: {text.replace('?.', '?')}{buses}")
     print(json_text(figures) if args.json else "\n".join(_table(figures)))
     recording.tell_damage()
     return 0
+
+
+def _group_hint(args: Namespace, config: Config, messages: Sequence[MessageDefinition]) -> str:
+    """Whether the log's frames would be decoded if they were matched by PGN."""
+    from agent.decode.groups import GroupWatch
+    from agent.sources.replay import read_log
+
+    watch, frames = GroupWatch([bus.name for bus in config.buses]), 0
+    with read_log(args.log, buses={bus.name: index for index, bus in enumerate(config.buses)}) as blocks:
+        for block in watch.passing(blocks):
+            frames += len(block)
+            if frames >= args.frames:
+                break
+    return watch.hint(messages, ADVICE)
 
 
 def _table(figures: dict[str, Any]) -> list[str]:

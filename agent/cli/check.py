@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.addressing import DEFAULT_CONFIG
+from agent.cli.matching import add_j1939_argument
 from agent.cli.stdout import json_text
+from agent.errors import ConfigError
 from agent.text import printable_line
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from agent.collect.forecast import Forecast
     from agent.config import Config
+    from agent.decode.loading import J1939
     from agent.decode.report import LoadedDatabases
     from agent.preflight import Finding
 
@@ -51,6 +54,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     parser.add_argument(
         "--dbc", metavar="FILE", nargs="+", action="extend", default=[], help="DBC files, each checked by itself"
     )
+    add_j1939_argument(parser)
     parser.add_argument("--offline", action="store_true", help="do not try to reach the broker")
     parser.add_argument("--json", action="store_true", help="the findings as one JSON object on stdout")
     parser.set_defaults(run=run)
@@ -79,6 +83,8 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
     databases: list[LoadedDatabases] = []
     plan: list[Forecast] = []
     file = args.config if args.config or args.dbc else DEFAULT_CONFIG
+    if args.j1939 is not None and not args.dbc:
+        raise ConfigError("--j1939 is for the files of --dbc; in a configuration each [[bus]] says it by its key j1939")
     if file is not None:
         config, findings = preflight.check_config_file(file)
         if config is not None:
@@ -88,7 +94,9 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
             findings += [replace(finding, file=config.file) for finding in found]
     if args.dbc:
         # Each by itself: a bus of its own, so that no file takes another's identifiers.
-        alone = [BusConfig(name=name, interface="replay", dbc=(Path(name),)) for name in dict.fromkeys(args.dbc)]
+        j1939: J1939 = "auto" if args.j1939 is None else args.j1939
+        files = dict.fromkeys(args.dbc)
+        alone = [BusConfig(name=name, interface="replay", dbc=(Path(name),), j1939=j1939) for name in files]
         loaded, found = preflight.check_databases(alone)
         databases.append(loaded)
         findings += found

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.cli.matching import ADVICE, add_j1939_argument
 from agent.cli.playing import add_bus_arguments, play_onto, speed
 from agent.cli.progress import Progress
 from agent.cli.recording import Recording
@@ -53,6 +54,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     end.add_argument("--out", metavar="DIR", type=Path, help="batch files and their catalog")
     end.add_argument("--broker", metavar="URL", help="mqtt://host[:port] or mqtts://host[:port]")
     end.add_argument("--to", metavar="[BUS=]CHANNEL", action="append", help="a virtual bus, such as vcan0")
+    add_j1939_argument(parser)
     add_bus_arguments(parser)
     parser.add_argument(
         "--speed", metavar="X", type=speed, help="X times real time; if not given as fast as it goes, with --to 1"
@@ -66,18 +68,23 @@ def run(args: Namespace) -> int:
     """Replay, and say what came of it."""
     if args.to is not None:
         return _play(args)
+    if args.config is not None and args.j1939 is not None:
+        raise ConfigError("--j1939 is for the files of --dbc; in a configuration each [[bus]] says it by its key j1939")
     if args.config is None and args.dbc is None:
         raise ConfigError("replay needs --config or --dbc to know the log's frames; with --to neither")
     import asyncio
 
     from agent import replaying
+    from agent.decode.groups import GroupWatch
+    from agent.decode.loading import load_buses
     from agent.preflight import check_credentials, check_endpoint, refuse
     from agent.sources.replay import read_log
 
     config, buses = _configured(args)
     recording = Recording()
     with read_log(args.log, buses=buses) as blocks, Progress() as progress:
-        watched = progress.frames(recording.blocks(blocks), args.log.name)
+        watch = GroupWatch([bus.name for bus in config.buses])
+        watched = watch.passing(progress.frames(recording.blocks(blocks), args.log.name))
         if args.out is not None:
             packer = replaying.replay_into(config, watched, args.out, speed=args.speed)
         else:
@@ -87,7 +94,9 @@ def run(args: Namespace) -> int:
             packer = asyncio.run(replaying.replay(config, watched, speed=args.speed))
     left_out = recording.counts()
     _print(packer.counters, left_out, as_json=args.json)
-    if (packer.counters.frames or left_out["frames_ignored"]) and not packer.counters.frames_decoded:
+    hint = watch.hint(load_buses(config.buses).messages, ADVICE) if packer.counters.frames_unknown else ""
+    _tell(hint)
+    if (packer.counters.frames or left_out["frames_ignored"]) and not packer.counters.frames_decoded and not hint:
         _tell(f"no frame of {', '.join(buses)} was decoded: is it the right DBC file for the right bus?")
     recording.tell_damage()
     return 0
@@ -95,8 +104,9 @@ def run(args: Namespace) -> int:
 
 def _play(args: Namespace) -> int:
     """Onto buses instead of through the pipeline."""
-    if args.config is not None or args.dbc is not None:
-        raise ConfigError("--to plays the log's frames as they are; accepted: no --config and no --dbc beside it")
+    if args.config is not None or args.dbc is not None or args.j1939 is not None:
+        what = "accepted: no --config, no --dbc and no --j1939 beside it"
+        raise ConfigError(f"--to plays the log's frames as they are; {what}")
     from agent.sources.replay import log_channels, read_log
 
     channels = list(log_channels(args.log))
@@ -123,7 +133,12 @@ def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
     if args.config is None:
         _tell(missing(args.log, channels, parse_dbc_arguments(args.dbc), "--dbc"))
         config = config_from_arguments(
-            args.log, args.dbc, buses=list(channels), broker=args.broker, vehicle=args.vehicle or "replay"
+            args.log,
+            args.dbc,
+            buses=list(channels),
+            broker=args.broker,
+            vehicle=args.vehicle or "replay",
+            j1939=args.j1939,
         )
         return config, {bus.name: index for index, bus in enumerate(config.buses)}
     config = with_arguments(load_config(args.config), vehicle=args.vehicle, broker=args.broker)

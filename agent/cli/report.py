@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.cli.matching import add_j1939_argument
 from agent.cli.progress import Progress
 from agent.cli.recording import Recording
 from agent.cli.stdout import json_text, tell
@@ -55,6 +56,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         "--bus", metavar="BUS", action="append", help="only this bus of the log; may be given several times"
     )
     parser.add_argument("--acknowledged", action="store_true", help="of a spool: as for export")
+    add_j1939_argument(parser)
     parser.add_argument("--vehicle", metavar="ID", help="of which, where there are several; of a log: its name")
     parser.add_argument(
         "--hours", metavar="H", type=_hours, default=2.0, help="driven a day, for bytes a month: %(default)g"
@@ -82,7 +84,8 @@ def run(args: Namespace) -> int:
             def watched(reader: LogReader) -> Iterator[FrameBlock]:
                 return progress.frames(recording.blocks(reader), source)
 
-            paths = [opened.enter_context(recorded(args.paths[0], args.dbc, args.bus, args.vehicle, watched))]
+            log = recorded(args.paths[0], args.dbc, args.bus, args.vehicle, watched, j1939=args.j1939, tell=tell)
+            paths = [opened.enter_context(log)]
         vehicle = None if args.dbc is not None else args.vehicle
         found = survey(Inventory(paths, acknowledged=args.acknowledged), vehicle, progress.batches(args.html.name))
         progress.tell(f"{args.html.name}: drawing", now=True)
@@ -115,6 +118,8 @@ def _check(args: Namespace) -> None:
     """Refuse what cannot be done before any work is."""
     if args.dbc is not None and len(args.paths) > 1:
         raise ConfigError(f"--dbc is for one recorded log; accepted: one PATH beside it, not {len(args.paths)}")
+    if args.j1939 is not None and args.dbc is None:
+        raise ConfigError("--j1939 is for a recorded log; accepted: beside --dbc")
     if args.bus is not None and args.dbc is None:
         raise ConfigError("--bus is for a recorded log; accepted: beside --dbc")
     if not args.html.absolute().parent.is_dir():

@@ -42,12 +42,14 @@ def config_from_arguments(
     broker: str | None = None,
     vehicle: str = "replay",
     batch: BatchConfig | None = None,
+    j1939: bool | None = None,
 ) -> Config:
     """The configuration that replays a log: each bus in ``buses`` (those in the log) and each that ``dbc``
     names.
 
     A file without a bus serves every bus, after the bus's own files. A bus without any file is kept as
-    unknown frames are: counted. Where neither names a bus, there is one, "can0".
+    unknown frames are: counted. Where neither names a bus, there is one, "can0". ``j1939`` is that of all buses, None
+    "auto".
     """
     files = parse_dbc_arguments(dbc)
     shared = files.pop("", ())
@@ -58,6 +60,7 @@ def config_from_arguments(
             interface="replay",
             channel=str(log.absolute()),
             dbc=(*files.get(name, ()), *shared),
+            j1939="auto" if j1939 is None else j1939,
         )
         for name in names
     )

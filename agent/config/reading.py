@@ -4,15 +4,18 @@
 Promise: a file is either read whole or refused with a `Problem` for everything in it that is wrong, each one
 line that names key, value and what is accepted. Unknown keys are refused, with the nearest known one as a
 suggestion.
-Limits: the value of a key that smells of a secret is never repeated.
+Limits: the value of a key that smells of a secret is never repeated. A file is at most 1 MiB, its lines, keys and
+lists are bounded (`LINE_CHARS_MAX`, `KEY_PARTS_MAX`, `SECTIONS_MAX`), and `PROBLEMS_MAX` are told.
 Failure: `ConfigError`, one line with the file's name; a syntax error names the line.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import msgspec
@@ -24,11 +27,22 @@ from agent.config.section import Section
 from agent.config.sections import BusConfig, Config
 from agent.config.values import HIDDEN, RefusedError, accepted, bare, convert, shown
 from agent.errors import ConfigError
+from agent.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+LINE_CHARS_MAX = 1 << 18
+KEY_PARTS_MAX = 16
+SECTIONS_MAX = 10_000
+"""Of one kind."""
+PROBLEMS_MAX = 100
 _FILE_BYTES_MAX = 1 << 20
+_PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+"""
+_DEEP_KEY = re.compile(
+    rf"(?:^[ \t]*+\[{{0,2}}+|[{{,])[ \t]*+{_PART}(?:\.[ \t]*+{_PART}){{{KEY_PARTS_MAX}}}", re.MULTILINE
+)
+_LONG_LINE = re.compile(rf"[^\n]{{{LINE_CHARS_MAX + 1}}}")
 _AnySection = TypeVar("_AnySection", bound=Section)
 _LISTS: dict[str, type[Section]] = {"collect": CollectConfig, "trigger": TriggerConfig, "integrity": IntegrityConfig}
 """Sections that may be given more than once, or not at all."""
@@ -45,6 +59,10 @@ class Problem:
         return f"{self.key}: {self.text}" if self.key else self.text
 
 
+class _TooManyError(Exception):
+    """More is wrong than anybody reads."""
+
+
 @dataclass(slots=True)
 class _Reader:
     """Collects problems while sections are read; paths are relative to the file's `folder`."""
@@ -57,7 +75,10 @@ class _Reader:
         return self.file.absolute().parent
 
     def refuse(self, key: str, text: str) -> None:
-        self.problems.append(Problem(key, text))
+        """Raises TooManyError where there is no end to what is wrong."""
+        self.problems.append(Problem(printable(key), text))
+        if len(self.problems) >= PROBLEMS_MAX:
+            raise _TooManyError
 
 
 def load_config(path: Path) -> Config:
@@ -77,13 +98,20 @@ def inspect_config(path: Path) -> tuple[Config | None, list[Problem]]:
     except ValueError as error:
         return None, [Problem("", str(error))]
     try:
+        _check_bounds(text)
+    except ValueError as error:
+        return None, [Problem("", str(error))]
+    try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         return None, [Problem("", f"not valid TOML: {error}")]
     except ValueError:  # Python's int() takes no more
         return None, [Problem("", "not valid TOML: a whole number of thousands of digits")]
     reader = _Reader(path)
-    config = _read_document(reader, document)
+    try:
+        config = _read_document(reader, document)
+    except _TooManyError:
+        return None, [*reader.problems, Problem("", f"{PROBLEMS_MAX} problems are listed, and there may be more")]
     return (config if not reader.problems else None), reader.problems
 
 
@@ -97,6 +125,18 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(f"not valid TOML: not UTF-8 (at line {line})") from error
+
+
+def _check_bounds(text: str) -> None:
+    """Refuse what would take tomllib minutes, or memory by the gigabyte; raises ValueError."""
+    for match in _LONG_LINE.finditer(text):
+        raise ValueError(f"{_place(text, match)} has more than {LINE_CHARS_MAX:,} characters: not a configuration")
+    for match in _DEEP_KEY.finditer(text):
+        raise ValueError(f"{_place(text, match)} has a key of more than {KEY_PARTS_MAX} parts: not a configuration")
+
+
+def _place(text: str, match: re.Match[str]) -> str:
+    return f"line {text.count(chr(10), 0, match.end()) + 1}"
 
 
 def _read_document(reader: _Reader, document: dict[str, Any]) -> Config | None:
@@ -143,6 +183,9 @@ def _read_list(reader: _Reader, key: str, kind: type[_AnySection], tables: objec
         wrong = f"{shown(key, tables)} is not a list of {plural}"
         reader.refuse(key, f"{wrong}; accepted: one section [[{key}]] for each")
         return ()
+    if len(tables) > SECTIONS_MAX:
+        reader.refuse(key, f"{len(tables):,} sections [[{key}]]; accepted: up to {SECTIONS_MAX:,}")
+        return ()
     read = []
     for number, table in enumerate(tables, 1):
         name = table.get("name") if isinstance(table, dict) else None
@@ -156,7 +199,7 @@ def _read_section(reader: _Reader, where: str, kind: type[_AnySection], table: o
         reader.refuse(where, f"{shown(where, table)} is not a section; accepted: [{where}] and keys below it")
         return None
     before = len(reader.problems)
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     for key in [key for key in table if key not in hints]:
         _refuse_unknown(reader, f"{where}.{key}", table[key], list(hints))
     for info in msgspec.structs.fields(kind):
@@ -173,8 +216,13 @@ def _read_section(reader: _Reader, where: str, kind: type[_AnySection], table: o
     return kind(**values) if len(reader.problems) == before else None
 
 
+@cache
+def _hints(kind: type[Section]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
 def _refuse_unknown(reader: _Reader, where: str, value: object, known: list[str]) -> None:
     *_, key = where.split(".")
-    nearest = difflib.get_close_matches(key.lower(), known, 1)
+    nearest = difflib.get_close_matches(key[:64].lower(), known, 1)
     advice = f' (did you mean "{nearest[0]}"?)' if nearest else ""
     reader.refuse(where, f"unknown key, set to {shown(key, value)}{advice}; accepted: {', '.join(known)}")

@@ -83,7 +83,10 @@ def shown(key: str, value: object) -> str:
     """A value as the file writes it, short, and never a secret."""
     if any(word in key.lower() for word in _SECRETS) or (isinstance(value, str) and "@" in value):
         return HIDDEN
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:
+        return "(too deep to show)"
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 

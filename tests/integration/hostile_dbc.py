@@ -175,3 +175,15 @@ HOSTILE: dict[str, Callable[[int], str]] = {
         wide_text,
     )
 } | {name: _repeated(*parts) for name, parts in REPEATED.items()}
+
+TOML: dict[str, Callable[[int], str]] = {
+    "dots": lambda size: "a" + ".a" * (size // 2) + " = 1\n",
+    "dots behind an escaped quote": lambda size: '"\\"".a' + ".a" * (size // 2) + " = 1\n",
+    "dots of a section": lambda size: "[" + "a." * (size // 2) + "a]\n",
+    "sections one below the other": lambda size: "".join(f"[{'a.' * n}a]\n" for n in range(1, int(size**0.5))),
+    "digits": lambda size: "a = " + "1" * size + "\n",
+    "unknown keys": lambda size: "".join(f"k{n}=1\n" for n in range(size // 9)),
+    "empty sections": lambda size: "[[bus]]\n" * (size // 8),
+    "buses": lambda size: "".join(f'[[bus]]\nname="a{n}"\ninterface="b"\nchannel="c"\n' for n in range(size // 50)),
+}
+"""Configuration files; they may have a mebibyte."""

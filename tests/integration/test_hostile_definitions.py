@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.hostile_dbc import HOSTILE, ordinary
+from tests.integration.hostile_dbc import HOSTILE, TOML, ordinary
 
 pytestmark = pytest.mark.timeout(180)
 ROOT = Path(__file__).parents[2]
@@ -68,3 +68,9 @@ def test_a_dbc_file_of_a_megabyte_is_read_or_refused_in_bounds(tmp_path: Path, n
 )
 def test_a_dbc_file_of_ten_megabytes_is_read_or_refused_in_bounds(tmp_path: Path, name: str) -> None:
     assert times(tmp_path, HOSTILE[name](10 * MEGABYTE), 10) < TIMES_MAX
+
+
+@pytest.mark.parametrize("name", TOML)
+def test_a_configuration_file_is_read_or_refused_in_bounds(tmp_path: Path, name: str) -> None:
+    assert times(tmp_path, TOML[name](MEGABYTE), 1, ".toml") < TIMES_MAX
+    assert times(tmp_path, TOML[name](MEGABYTE // 4), 1, ".toml") < 4 * TIMES_MAX  # no line is too long
