@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What logging in needs, read from files: the authorities to trust, certificate and key, a password.
 
-Promise: host name and certificate chain are always verified, TLS is 1.2 or newer. Nobody is asked for a passphrase.
+Promise: host name and certificate chain are always verified, TLS is 1.2 or newer. The name is one of the certificate's
+subject alternative names, never its common name, which nobody has to verify (RFC 9525, 6.3). Keys of a connection are
+written nowhere, whatever SSLKEYLOGFILE says. Nobody is asked for a passphrase.
 
 Failure: ConfigError, one line with key, file and what to do; `TpmError` where the TPM is needed and does not answer.
 """
@@ -9,6 +11,7 @@ Failure: ConfigError, one line with key, file and what to do; `TpmError` where t
 from __future__ import annotations
 
 import ssl
+import sys
 from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
@@ -46,7 +49,7 @@ def tls_context(options: MqttOptions, certificate: Path | None = None, key: Path
     _check_readable("certificate", certificate)
     _check_readable("key", key)
     try:
-        context = ssl.create_default_context(cafile=options.ca)
+        context = _verifying_context(options.ca)
     except ssl.SSLError as error:
         if error.reason == "LIBRARY_HAS_NO_CIPHERS":
             raise ConfigError(_OPENSSL_ADVICE) from None
@@ -58,6 +61,19 @@ def tls_context(options: MqttOptions, certificate: Path | None = None, key: Path
         _load_pair(context, certificate, key)
     elif key is not None:
         raise ConfigError("mqtt.key is set without mqtt.certificate")
+    return context
+
+
+def _verifying_context(ca: Path | None) -> ssl.SSLContext:
+    """As `ssl.create_default_context`, which would write keys to the file that SSLKEYLOGFILE names."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.hostname_checks_common_name = False
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    if ca is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    else:
+        context.load_verify_locations(ca)
     return context
 
 

@@ -8,7 +8,7 @@ when it ended is forgotten here, because the spool still has it.
 
 Limits: QoS 1 only. A dead link is found `acknowledge_timeout_s` after the last byte
 that moved while a publish waits, `keepalive_s + answer_timeout_s` after it on an idle link. What the broker sends is
-not trusted: without a subscription nothing of it is kept, and no packet is larger than what can have been asked for.
+not trusted: `gate` looks at each packet before the library does, and the broker is told what it may send at all.
 
 aiomqtt drives paho-mqtt by the event loop and is kept for that. The rest it hides (reason codes, CONNACK
 properties, the reason of a loss before CONNACK), so this reads private attributes of both; their versions are
@@ -32,9 +32,11 @@ from paho.mqtt.properties import Properties
 from agent.uplink import dialing
 from agent.uplink import labels as labelling
 from agent.uplink.aliases import Aliases
+from agent.uplink.gate import ANSWER_BYTES_MAX, CONNACK, MESSAGE_BYTES_MAX, PUBACK, PUBLISH, Gate
 from agent.uplink.incoming import Incoming
 from agent.uplink.inflight import InFlight
 from agent.uplink.options import Session
+from agent.uplink.packets import connect_properties, labelled, last_will
 from agent.uplink.reasons import REFUSALS, broker_words
 from agent.uplink.transport import (
     RECEIVE_MAXIMUM,
@@ -54,7 +56,7 @@ from agent.uplink.watch import Watch
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -71,6 +73,7 @@ VERSION_NAMES = {V5: "5", V311: "3.1.1"}
 
 _ALIASES = 8
 _GOODBYE_S = 2.0
+_READ_BYTES = 64 << 10
 _SILENT = logging.Logger("canferry.mqtt", logging.CRITICAL + 1)
 
 
@@ -110,20 +113,24 @@ class MqttConnection(aiomqtt.Client):
             keepalive=options.keepalive_s,
             max_inflight_messages=0,
             logger=_SILENT,
-            properties=_connect_properties(session) if five else None,
-            will=_will(options),
+            properties=connect_properties(session, ANSWER_BYTES_MAX if session.clean else MESSAGE_BYTES_MAX)
+            if five
+            else None,
+            will=last_will(options),
         )
         self.options = options
         self.version = version
         self.limits = LinkLimits()
         self.session_present = False
         self._loss: asyncio.Future[LinkLoss] = self._loop.create_future()
-        self._incoming = Incoming(subscribed=not session.clean)
+        subscribes = not session.clean
+        self._incoming = Incoming()
+        self._gate = Gate(subscribes, five, session.receive_maximum)
         self._aliases = Aliases()
         self._watch = Watch()
         self._in_flight = InFlight(self._watch)
         self._io_error: OSError | None = None
-        self._client.manual_ack_set(not session.clean)
+        self._client.manual_ack_set(subscribes)
         self._wire(self._client)
 
     async def open(self, sock: socket.socket) -> Self:
@@ -188,7 +195,7 @@ class MqttConnection(aiomqtt.Client):
             return self._lost_answer()
         name, properties = self._alias(topic)
         if labels:
-            properties = _labelled(properties or Properties(PacketTypes.PUBLISH), labels)  # type: ignore[no-untyped-call]
+            properties = labelled(properties or Properties(PacketTypes.PUBLISH), labels)  # type: ignore[no-untyped-call]
         size = packet_bytes(len(payload), topic, labels)
         retain = retain and self.limits.retain and size <= (self.options.retained_bytes_max or size)
         info = self._client.publish(name, payload, 1, retain, properties)
@@ -230,9 +237,10 @@ class MqttConnection(aiomqtt.Client):
         client.disable_logger()
         receive, send = client._sock_recv, client._sock_send  # noqa: SLF001
         note = functools.partial(setattr, self, "_io_error")
-        client._sock_recv = dialing.noting(receive, note)  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        told = dialing.noting(receive, note)
+        client._sock_recv = lambda size: told(self._allowed(size))  # type: ignore[assignment,method-assign]  # noqa: SLF001
         client._sock_send = dialing.noting(send, lambda error: note(dialing.last_word(client.socket(), error)))  # type: ignore[assignment,method-assign]  # noqa: SLF001
-        client._handle_pubackcomp = self._on_acknowledgement  # type: ignore[method-assign]  # noqa: SLF001
+        client._packet_handle = functools.partial(self._on_packet, client._packet_handle)  # type: ignore[method-assign]  # noqa: SLF001
 
     def _on_socket_open(self, client: paho.Client, _userdata: Any, sock: Any) -> None:
         def readable() -> None:
@@ -240,7 +248,6 @@ class MqttConnection(aiomqtt.Client):
                 client.loop_read()
                 while getattr(client.socket(), "pending", int)() > 0:
                     client.loop_read()
-                self._check_announced(client._in_packet["remaining_length"])  # noqa: SLF001
             except Exception as error:  # noqa: BLE001 - what a peer sends must not end the process
                 self._lose(self._local_loss(f"what the broker sent is not understood ({error})"))
 
@@ -269,9 +276,11 @@ class MqttConnection(aiomqtt.Client):
             self._take_limits(properties)
             self._connected.set_result(None)
             return
+        self._refuse(code, str(reason_code).lower(), properties)
+
+    def _refuse(self, code: int, words: str, properties: Any) -> None:
         kind = VersionRefusedError if code == 0x84 else RefusedError
-        reason = REFUSALS.get(code, str(reason_code).lower())
-        text = f"broker {self.options.address}: {reason} (0x{code:02X}){broker_words(properties)}"
+        text = f"broker {self.options.address}: {REFUSALS.get(code, words)} (0x{code:02X}){broker_words(properties)}"
         self._connected.set_exception(kind(text, trouble_of_refusal(code), code))
 
     def _take_limits(self, properties: Any) -> None:
@@ -299,13 +308,42 @@ class MqttConnection(aiomqtt.Client):
             loss = self._local_loss("the other end closed the connection", by_peer=True)
         self._lose(loss)
 
-    def _on_acknowledgement(self, cmd: str) -> MQTTErrorCode:  # noqa: ARG002
+    def _allowed(self, size: int) -> int:
+        """How many bytes of a packet to read at once: none of one that nobody can have asked for."""
+        if size > self._gate.packet_bytes_max:
+            text = f"the broker announced a packet of {size} bytes, which nobody asked for"
+            self._lose(self._local_loss(text))
+            raise ConnectionAbortedError(text)
+        return min(size, _READ_BYTES)
+
+    def _on_packet(self, handle: Callable[[], MQTTErrorCode]) -> MQTTErrorCode:
+        """A whole packet, in paho's hands: what is not for us goes no further, what paho would hide is read here."""
+        head, packet = self._client._in_packet["command"], self._client._in_packet["packet"]  # noqa: SLF001
+        if refusal := self._gate.refusal(head, len(packet), self._incoming.waiting_bytes):
+            self._lose(self._local_loss(refusal))
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        if head >> 4 == PUBACK:
+            return self._on_acknowledgement(bytes(packet))
+        if head >> 4 == PUBLISH and not self._gate.subscribed:
+            return self._drop(head, packet)
+        if head >> 4 == CONNACK and self.version is V311 and packet[1:] == b"\x01":
+            self._refuse(0x84, "", None)
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        return handle()
+
+    def _drop(self, head: int, packet: bytearray) -> MQTTErrorCode:
+        """A message that nobody subscribed to; with QoS 1 it is acknowledged: topic, then packet id (3.3.2)."""
+        end = 2 + int.from_bytes(packet[:2], "big")
+        if head & 0x06:
+            return self._client._send_puback(int.from_bytes(packet[end : end + 2], "big"))  # noqa: SLF001
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _on_acknowledgement(self, packet: bytes) -> MQTTErrorCode:
         """PUBACK (3.4): packet id, then reason code and properties unless they are success and none.
 
         Read here rather than by paho, which drops the connection over a code that the standard does not
         list for PUBACK; mosquitto sends 0x95 there.
         """
-        packet = bytes(self._client._in_packet["packet"])  # noqa: SLF001
         if len(packet) < 2:
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         packet_id = int.from_bytes(packet[:2], "big")
@@ -313,17 +351,13 @@ class MqttConnection(aiomqtt.Client):
         self._in_flight.answered(packet_id, packet[2] if len(packet) > 2 else 0, packet[3:])
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
-    def _check_announced(self, size: int) -> None:
-        """A packet is not collected because somebody says that it comes."""
-        if size > self._incoming.packet_bytes_max:
-            self._lose(self._local_loss(f"the broker announced a packet of {size} bytes, which nobody asked for"))
-
     def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         done = functools.partial(self._acknowledge, message.mid, message.qos)
         self._incoming.put(Received(message.topic, bytes(message.payload), bool(message.retain), done))
 
     def _acknowledge(self, packet_id: int, qos: int) -> None:
         if qos and not self._loss.done():
+            self._gate.waiting -= 1
             self._client.ack(packet_id, qos)
 
     async def _misc_loop(self) -> None:
@@ -381,26 +415,3 @@ class MqttConnection(aiomqtt.Client):
     def _lost_answer(self) -> Answer:
         loss = self._loss.result()
         return Answer(Outcome.LOST, loss.code, loss.reason)
-
-
-def _connect_properties(session: Session) -> Properties:
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    if session.expiry_s:
-        properties.SessionExpiryInterval = session.expiry_s
-    if session.receive_maximum is not None:
-        properties.ReceiveMaximum = session.receive_maximum
-    return properties
-
-
-def _will(options: MqttOptions) -> aiomqtt.Will | None:
-    if not options.will_topic:
-        return None
-    return aiomqtt.Will(options.will_topic, options.will_payload, qos=1, retain=options.retain)
-
-
-def _labelled(properties: Properties, labels: Labels) -> Properties:
-    if labels.content_type:
-        properties.ContentType = labels.content_type
-    if labels.properties:
-        properties.UserProperty = list(labels.properties)
-    return properties

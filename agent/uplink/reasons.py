@@ -45,7 +45,7 @@ _ACKNOWLEDGEMENTS = {
 
 UNACCEPTABLE = {
     0x90: "correct mqtt.topic_batch",
-    0x95: "compare its limit with batch.max_bytes",
+    0x95: "raise its limit on packets; new batches are sealed to fit",
     0x99: "it looks into payloads: have it take any bytes on mqtt.topic_batch",
 }
 """What to do where a batch will never be taken, by PUBACK or DISCONNECT."""

@@ -67,7 +67,8 @@ class Certificates:
         """A fresh authority and both pairs; `days` may be 0 for a broker certificate that has expired."""
         folder.mkdir(parents=True, exist_ok=True)
         _openssl("req", "-x509", "-days", "2", *_new_key(folder / "ca"), "-subj", "/CN=canferry test authority")
-        _sign(folder, "server", name, f"subjectAltName={alternatives}", days)
+        names = f"subjectAltName={alternatives}" if alternatives else "extendedKeyUsage=serverAuth"
+        _sign(folder, "server", name, names, days)
         _sign(folder, "client", client_name, "extendedKeyUsage=clientAuth", 2)
         pairs = (folder / f"{stem}.{kind}" for stem in ("server", "client") for kind in ("crt", "key"))
         return cls(folder / "ca.crt", *pairs)

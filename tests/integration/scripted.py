@@ -55,6 +55,8 @@ class Connect:
     password: str | None = None
     will: Publish | None = None
     properties: tuple[tuple[str, str], ...] = ()
+    receive_maximum: int | None = None
+    packet_bytes_max: int | None = None
     alpn: str | None = None
     subject: str = ""
 
@@ -148,6 +150,8 @@ class Properties:
     content_type: str = ""
     alias: int = 0
     user: tuple[tuple[str, str], ...] = ()
+    receive_maximum: int | None = None
+    packet_bytes_max: int | None = None
 
 
 @dataclass
@@ -174,18 +178,17 @@ class Fields:
             shift += 7
             if byte < 0x80:
                 break
-        inner, content_type, alias, user = Fields(self.take(length)), "", 0, []
+        inner, content_type, user = Fields(self.take(length)), "", []
+        numbers: dict[int, int] = {}
         while inner.rest:
             kind = inner.take(1)[0]
             if kind == 0x03:
                 content_type = inner.text()
             elif kind == 0x26:
                 user.append((inner.text(), inner.text()))
-            elif kind == 0x23:
-                alias = int.from_bytes(inner.take(2), "big")
             else:
-                inner.take({0x11: 4, 0x21: 2, 0x27: 4}[kind])
-        return Properties(content_type, alias, tuple(user))
+                numbers[kind] = int.from_bytes(inner.take({0x11: 4, 0x21: 2, 0x23: 2, 0x27: 4}[kind]), "big")
+        return Properties(content_type, numbers.get(0x23, 0), tuple(user), numbers.get(0x21), numbers.get(0x27))
 
 
 class _Conversation:
@@ -281,6 +284,8 @@ class _Conversation:
             password,
             will,
             own.user,
+            own.receive_maximum,
+            own.packet_bytes_max,
             tls.selected_alpn_protocol() if tls else None,
             names.get("commonName", ""),
         )

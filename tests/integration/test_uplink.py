@@ -187,6 +187,7 @@ async def test_wrong_certificates_are_told_in_one_line_with_what_to_do(
     [
         ({"name": "other", "alternatives": "DNS:other.example"}, "is for another address"),
         ({"days": 0}, "has expired"),
+        ({"name": "localhost", "alternatives": ""}, "is for another host name"),
     ],
 )
 async def test_a_broker_certificate_that_does_not_fit_is_refused(
@@ -195,7 +196,8 @@ async def test_a_broker_certificate_that_does_not_fit_is_refused(
     made = await asyncio.to_thread(lambda: Certificates.make(tmp_path / "made", **changes))
     async with running(tmp_path / "broker", tls=made) as broker:
         await asyncio.sleep(1.1 if changes.get("days") == 0 else 0.0)  # its last second has to pass
-        assert text in str(await refusal(port=broker.port, tls=True, ca=made.ca))
+        host = "127.0.0.1" if changes.get("alternatives") else "localhost"
+        assert text in str(await refusal(host=host, port=broker.port, tls=True, ca=made.ca))
 
 
 async def test_a_port_that_speaks_no_tls_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a broker may send, and how much of it: asked of each packet before anything else looks at it.
+
+    packet                    where nobody has subscribed             where somebody has
+    CONNACK                   once, first                             the same
+    PUBACK, PINGRESP          as they come                            the same
+    DISCONNECT                in MQTT 5                               the same
+    SUBACK                    no                                      as they come
+    PUBLISH, QoS 0 or 1       dropped, `UNASKED_BYTES_MAX` in all     up to Receive Maximum, `WAITING_BYTES_MAX` in all
+    PUBLISH, QoS 2            no                                      no, for QoS 1 is the most that is asked for
+    PUBREC, PUBREL, PUBCOMP   no: they belong to QoS 2                no
+    any other                 no                                      no
+
+Promise: what is not allowed costs the connection, and is neither kept nor answered. So nothing that a broker sends, of
+whatever kind, in whatever order, at whatever rate, takes more memory than these limits: a PUBCOMP is no acknowledgement
+of a publish with QoS 1, and no packet is collected because somebody says that it comes.
+Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX = 64 << 10, 32 << 20
+UNASKED_BYTES_MAX = 1 << 20
+"""Some brokers subscribe their clients to a topic of their own; so much of that is no reason to go."""
+UNASKED_LEAST_BYTES = 1 << 10
+"""A message counts as this much at least: it has to be answered, however small it is."""
+WAITING_BYTES_MAX = 64 << 20
+
+CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP, DISCONNECT = 2, 3, 4, 9, 13, 14
+_NAMES = {5: "PUBREC", 6: "PUBREL", 7: "PUBCOMP", 9: "SUBACK", 11: "UNSUBACK", 12: "PINGREQ", 15: "AUTH"}
+
+
+@dataclass(slots=True)
+class Gate:
+    """Of one connection.
+
+    subscribed        somebody takes messages away
+    five              MQTT 5 is spoken
+    receive_maximum   messages that may wait for their acknowledgement, where the broker has been told so
+    waiting           those that do
+    """
+
+    subscribed: bool
+    five: bool
+    receive_maximum: int | None = None
+    waiting: int = 0
+    _greeted: bool = False
+    _unasked_bytes: int = 0
+
+    @property
+    def packet_bytes_max(self) -> int:
+        """No packet that can have been asked for is larger."""
+        return MESSAGE_BYTES_MAX if self.subscribed else ANSWER_BYTES_MAX
+
+    def refusal(self, command: int, size_bytes: int, waiting_bytes: int = 0) -> str:
+        """Why a packet with this first byte is not allowed, while so much waits to be taken away; "" where it is."""
+        kind, first = command >> 4, not self._greeted
+        self._greeted = True
+        if first != (kind == CONNACK):
+            return "the broker did not begin with its CONNACK" if first else "the broker has sent a second CONNACK"
+        if kind == PUBLISH:
+            return self._refusal_of_publish(command >> 1 & 3, size_bytes, waiting_bytes)
+        allowed = {CONNACK, PUBACK, PINGRESP}
+        allowed |= {SUBACK} if self.subscribed else set()
+        allowed |= {DISCONNECT} if self.five else set()
+        if kind in allowed:
+            return ""
+        return f"the broker has sent a packet that nothing of ours asks for ({_NAMES.get(kind, f'type {kind}')})"
+
+    def _refusal_of_publish(self, qos: int, size_bytes: int, waiting_bytes: int) -> str:
+        if qos > 1:
+            return f"the broker has sent a message with QoS {qos}, which nobody asked for"
+        if not self.subscribed:
+            self._unasked_bytes += max(size_bytes, UNASKED_LEAST_BYTES)
+            too_much = self._unasked_bytes > UNASKED_BYTES_MAX
+            return "the broker keeps sending messages, though nobody has subscribed" if too_much else ""
+        self.waiting += qos
+        if self.five and self.receive_maximum is not None and self.waiting > self.receive_maximum:
+            return f"the broker has sent more than {self.receive_maximum} messages at once (Receive Maximum)"
+        return "the broker has sent more messages than can wait here" if waiting_bytes > WAITING_BYTES_MAX else ""

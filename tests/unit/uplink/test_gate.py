@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which packets a broker may send; numbers and flags as MQTT 5.0, 2.1.2 and 3.3.1, has them."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.uplink.gate import UNASKED_BYTES_MAX, UNASKED_LEAST_BYTES, WAITING_BYTES_MAX, Gate
+
+CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK = 0x20, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0
+PINGREQ, PINGRESP, DISCONNECT, AUTH, CONNECT, SUBSCRIBE = 0xC0, 0xD0, 0xE0, 0xF0, 0x10, 0x82
+QOS_0, QOS_1, QOS_2, QOS_3 = 0x30, 0x32, 0x34, 0x36
+
+
+def greeted(*, subscribed: bool = False, five: bool = True, receive_maximum: int | None = None) -> Gate:
+    gate = Gate(subscribed, five, receive_maximum)
+    assert gate.refusal(CONNACK, 3) == ""
+    return gate
+
+
+@pytest.mark.parametrize("subscribed", [True, False])
+@pytest.mark.parametrize("five", [True, False])
+def test_packets_pass_or_not_as_the_table_says(subscribed: bool, five: bool) -> None:
+    allowed = {PUBACK, PINGRESP, QOS_0, QOS_1}
+    allowed |= {SUBACK} if subscribed else set()
+    allowed |= {DISCONNECT} if five else set()
+    passed = {head for head in range(256) if not greeted(subscribed=subscribed, five=five).refusal(head, 10)}
+    assert {head & 0xF0 if head >> 4 != 3 else head & 0xF6 for head in passed} == allowed
+
+
+@pytest.mark.parametrize("head", [PUBREC, PUBREL, PUBCOMP, UNSUBACK, PINGREQ, AUTH, CONNECT, SUBSCRIBE, QOS_2, QOS_3])
+def test_what_belongs_to_another_conversation_is_refused_in_words(head: int) -> None:
+    assert "asked for" in (told := greeted(subscribed=True).refusal(head, 10)) or "asks for" in told
+
+
+def test_a_connack_comes_first_and_once() -> None:
+    assert Gate(False, True).refusal(PUBACK, 2) == "the broker did not begin with its CONNACK"
+    assert greeted().refusal(CONNACK, 3) == "the broker has sent a second CONNACK"
+
+
+@pytest.mark.parametrize(("size", "counted"), [(60_000, 60_000), (7, UNASKED_LEAST_BYTES)])
+def test_unasked_messages_pass_up_to_a_limit_however_small(size: int, counted: int) -> None:
+    gate = greeted()
+    allowed = UNASKED_BYTES_MAX // counted
+    assert {gate.refusal(QOS_1, size) for _ in range(allowed)} == {""}
+    assert "though nobody has subscribed" in gate.refusal(QOS_1, size)
+
+
+def test_a_subscriber_gets_no_more_at_once_than_it_said() -> None:
+    gate = greeted(subscribed=True, receive_maximum=2)
+    assert [gate.refusal(QOS_1, 9), gate.refusal(QOS_0, 9), gate.refusal(QOS_1, 9)] == ["", "", ""]
+    gate.waiting -= 1
+    assert gate.refusal(QOS_1, 9) == ""
+    assert "more than 2 messages at once" in gate.refusal(QOS_1, 9)
+
+
+def test_what_waits_for_a_subscriber_is_bounded_in_3_1_1_too() -> None:
+    gate = greeted(subscribed=True, five=False, receive_maximum=2)
+    assert {gate.refusal(QOS_1, 9, WAITING_BYTES_MAX) for _ in range(100)} == {""}
+    assert "more messages than can wait here" in gate.refusal(QOS_1, 9, WAITING_BYTES_MAX + 1)
