@@ -27,7 +27,7 @@ import structlog
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.collect.classes import home_class
 from agent.decode.decoder import Decoder
-from agent.decode.loading import load_databases
+from agent.decode.loading import load_buses
 from agent.decode.plan import Plan
 from agent.errors import DatabaseError
 from agent.packer import Packer, PackerCounters
@@ -35,7 +35,9 @@ from agent.settings import data_plan, mqtt_options, sender_options, stream_setti
 from agent.storage import Storage
 from agent.stream import Stream
 from agent.takeover import take_over
+from agent.uplink import brokers
 from agent.uplink.allowance import UNLIMITED
+from agent.uplink.brokers import BrokerMemory
 from agent.uplink.link import MqttTransport
 from agent.uplink.sender import Sender
 
@@ -78,10 +80,8 @@ class Decoding:
     content: bytes
 
 
-def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
+def load_decoding(config: Config) -> Decoding:
     """Load and compile the DBC files; problems within them are logged.
-
-    cache   a folder where loaded definitions are kept for the next start
 
     Raises:
         DatabaseError: a file of the command line cannot be read.
@@ -89,7 +89,7 @@ def load_decoding(config: Config, cache: Path | None = None) -> Decoding:
 
     """
     try:
-        return _load_decoding(config, cache)
+        return _load_decoding(config)
     except DatabaseError as error:
         if not config.file:
             raise
@@ -102,9 +102,8 @@ def _key_of(config: Config, error: str) -> str:
     return next(keys, "bus.dbc")
 
 
-def _load_decoding(config: Config, cache: Path | None) -> Decoding:
-    files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
-    loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses}, cache=cache)
+def _load_decoding(config: Config) -> Decoding:
+    loaded = load_buses(config.buses)
     for report in loaded.files:
         log.info(
             "dbc_loaded",
@@ -192,7 +191,7 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
         RuleBook.of(config.collect),
         home_class(config.collect, config.triggers),
         [Trigger.of(trigger, directory, armed=not reloaded) for trigger in config.triggers],
-        lambda frames: decoder.decode(frames).signals,
+        decoder.decode_again,
         config.agent.ring,
         config.batch.max_bytes,
         guards,
@@ -334,12 +333,13 @@ async def open_agent(
     """
     worker = Worker()
     try:
-        storage = await worker.call(Storage.open, config)
+        storage = await worker.call(Storage.open, config, clock.boot_id())
+        memory = await worker.call(BrokerMemory, config.spool.path / brokers.FILE)
         clean = False
         try:
             packer = make_packer(config, decoding, storage.vaults, clock, counters, heard, collector)
             sender = Sender(
-                MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation),
+                MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation, memory),
                 storage.spools,
                 storage.shelf,
                 worker.call,

@@ -40,10 +40,11 @@ from agent.model import EXTENDED, BatchId, FrameBlock, SignalBlock, split_group_
 from agent.sources.replay import read_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from agent.config import Config
     from agent.model import MessageDefinition
+    from agent.sources.replay import LogReader
 
 REPEATS = 5
 BLOCK_NS = 1_000_000_000
@@ -63,11 +64,17 @@ class _Work:
     rows: int
 
 
-def run(log: Path, config: Config, messages: Sequence[MessageDefinition], frames_max: int) -> dict[str, Any]:
-    """All figures of one log, ready for JSON."""
+def run(
+    log: Path,
+    config: Config,
+    messages: Sequence[MessageDefinition],
+    frames_max: int,
+    watched: Callable[[LogReader], Iterator[FrameBlock]] = iter,
+) -> dict[str, Any]:
+    """All figures of one log, ready for JSON; `watched` is given the log's blocks, and gives them on."""
     buses = {bus.name: index for index, bus in enumerate(config.buses)}
     plan = Plan(list(buses), messages)
-    work = _prepare(log, buses, plan, frames_max)
+    work = _prepare(log, buses, plan, frames_max, watched)
     ours = _our_costs(log, buses, work, plan, config)
     rss_bytes = _rss_bytes()
     theirs = _plain_costs(work, config, plan)
@@ -92,10 +99,16 @@ def run(log: Path, config: Config, messages: Sequence[MessageDefinition], frames
     }
 
 
-def _prepare(log: Path, buses: dict[str, int], plan: Plan, frames_max: int) -> _Work:
+def _prepare(
+    log: Path,
+    buses: dict[str, int],
+    plan: Plan,
+    frames_max: int,
+    watched: Callable[[LogReader], Iterator[FrameBlock]],
+) -> _Work:
     taken, count = [], 0
     with read_log(log, buses=buses) as blocks:
-        for block in blocks:
+        for block in watched(blocks):
             taken.append(block.slice(0, frames_max - count))
             count += len(taken[-1])
             if count >= frames_max:

@@ -77,7 +77,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-DEFINITIONS = "definitions"
 DEFAULT_SOCKET = AgentConfig().socket
 
 
@@ -118,7 +117,7 @@ async def run(
     change = Change(manager)
     life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, manager, change, Rotation(), reread, observe, logging)
     with _signals(life) if stop is None else contextlib.nullcontext():
-        decoding = load_decoding(config, config.spool.path / DEFINITIONS)
+        decoding = load_decoding(config)
         first = Setup(config, decoding, make_collector(config, decoding))
         async with change.fed_for(), Buses(first, life.clock, told.tell) as buses:
             setup: Setup | None = first
@@ -286,7 +285,7 @@ def _read_anew(reread: Callable[[], Config] | None, running: Setup) -> Setup:
     if new != old:
         advice = f"stop the agent, move {old} to {new}, start the agent"
         raise config.refusal("spool.path", f'"{new}" is another folder, and what waits is in {old}; accepted: {advice}')
-    return Setup.after(running, config, load_decoding(config, config.spool.path / DEFINITIONS))
+    return Setup.after(running, config, load_decoding(config))
 
 
 async def _watch(
@@ -294,6 +293,7 @@ async def _watch(
 ) -> None:
     """Tell the service manager how it goes, and feed its watchdog while it goes well."""
     while True:
+        await agent.worker.call(agent.storage.keep_in_place)
         spooled = await agent.worker.call(agent.storage.stats)  # the worker answers, or nobody is fed
         late = [pulse for pulse in (pipeline.pulse, agent.sender.pulse) if pulse.late_s()]
         for pulse in late:

@@ -7,6 +7,7 @@
      ├── LogFileError    a recorded log cannot be read        exit 1 (2 where it is missing)
      ├── BatchError      a batch or catalog does not decode   set aside and counted
      ├── SpoolError      the disk refuses                     the daemon ends, systemd restarts it
+     │    └── SpoolVersionError   another version wrote it    set aside whole
      └── UplinkError     the link or the broker refuses       back off, keep, try again
 
 Every message is one line for a person: what, where, and what would be accepted.
@@ -37,6 +38,10 @@ class BatchError(AgentError):
 
 class SpoolError(AgentError):
     """The disk refused an operation that durability rests on: names operation and path."""
+
+
+class SpoolVersionError(SpoolError):
+    """A spool or a journal is in the format of another version: names the file and the version that is accepted."""
 
 
 class UplinkError(AgentError):

@@ -32,6 +32,7 @@ from agent.live.snapshot import (
 )
 from agent.uplink.allowance import UNLIMITED
 from agent.uplink.certificate import expiry_s
+from agent.uplink.profiles import GENERIC, PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -221,6 +222,7 @@ class Figures:
                     dropped=held.dropped_records,
                     corrupt=held.corrupt_records,
                     refused=held.refused_records,
+                    put_back=held.put_back_files,
                     samples=self.counters.of(name).samples,
                     sealed_bytes=self.counters.of(name).batch_bytes,
                     acknowledged=held.acknowledged_records,
@@ -238,7 +240,8 @@ class Figures:
         )
 
     def _link(self) -> LinkFigures:
-        link = self.link()
+        link, mqtt = self.link(), self.config.mqtt
+        profile = PROFILES[mqtt.profile] if mqtt is not None else GENERIC
         return LinkFigures(
             broker=link.broker,
             connected=link.connected,
@@ -253,6 +256,9 @@ class Figures:
             acknowledged_bytes=link.acknowledged_bytes,
             refused=link.refused_batches,
             certificate_ends_ns=self._stored.certificate_ends_ns,
+            version=link.version,
+            version_asked=profile.version_of(mqtt) if mqtt is not None else "",
+            refusals_silent=profile.hides_refusals(link.version),
             held_s=round(self.allowance.wait_s(critical=False), 1),
         )
 

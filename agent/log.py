@@ -10,6 +10,9 @@ Limits: at most `KEYS_MAX` things are remembered; the oldest is told and forgott
 out in the last period of a process stays untold. Failure: a stream that cannot be written to is given up
 silently; the agent goes on. A journal that is not there gives way to JSON lines on stderr.
 
+Text from outside is fit for a line (`text`): what a field says, and a traceback, moves no cursor, breaks no line, and
+ends after `FIELD_LENGTH_MAX` characters, a sentence or a path (`SENTENCES`) after `SENTENCE_LENGTH_MAX`.
+
 The event is the line's stable code: README's table has a row for each warning and error, with the next move.
 
 Every line calls the same by the same name: what it is about by the words of `ABOUT`, why by ``reason``, and what
@@ -26,11 +29,13 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
 
 from agent import journald
+from agent.text import ELLIPSIS, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,6 +48,10 @@ KEYS_MAX = 256
 ABOUT = ("bus", "port", "vehicle", "stream", "topic", "catalog", "path", "stage", "library")
 KEY_FIELDS = (*ABOUT, "reason", "message")
 RECENT_MAX = 16
+FIELD_LENGTH_MAX, SENTENCE_LENGTH_MAX = 200, 1000
+ITEMS_MAX = 100
+"""Of a field that is a list or a table."""
+SENTENCES = ("reason", "message", "hint", "path")
 
 _log = structlog.get_logger()
 
@@ -116,6 +125,7 @@ def configure_logging(
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
+        _printable,
         limiter or RepeatLimiter(_tell_repeats),
         *([] if recent is None else [recent]),
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f" if console else "iso", utc=not console),
@@ -146,11 +156,42 @@ def _is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
 
 def _rendering(*, console: bool, colors: bool, native: bool) -> list[Processor]:
     if native:
-        return [structlog.processors.format_exc_info, _head_first, _as_it_is]
+        return [_format_exc_info, _head_first, _as_it_is]
     if not console:
-        return [structlog.processors.format_exc_info, _head_first, _as_json]
+        return [_format_exc_info, _head_first, _as_json]
     plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+    return [_format_exc_info, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+
+
+def _printable(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
+    """First of all, so that what is remembered and counted of a line is fit for one, too."""
+    return {
+        name: value
+        if name in ("exc_info", "stack_info")
+        else _shown(value, SENTENCE_LENGTH_MAX if name in SENTENCES else FIELD_LENGTH_MAX)
+        for name, value in event_dict.items()
+    }
+
+
+def _shown(value: object, limit: int) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, dict):
+        shown = {printable(str(key)): _shown(each, limit) for key, each in islice(value.items(), ITEMS_MAX)}
+        return shown if len(value) <= ITEMS_MAX else {**shown, ELLIPSIS: len(value) - ITEMS_MAX}
+    if isinstance(value, list | tuple):
+        items = [_shown(each, limit) for each in value[:ITEMS_MAX]]
+        return items if len(value) <= ITEMS_MAX else [*items, ELLIPSIS]
+    return printable(str(value), limit)
+
+
+def _format_exc_info(logger: WrappedLogger, name: str, event_dict: EventDict) -> EventDict:
+    event_dict = structlog.processors.format_exc_info(logger, name, event_dict)
+    for key in ("exception", "stack"):
+        if key in event_dict:
+            lines = str(event_dict[key]).split("\n")
+            event_dict[key] = "\n".join(printable(line, SENTENCE_LENGTH_MAX) for line in lines)
+    return event_dict
 
 
 def _head_first(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:

@@ -28,8 +28,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from agent.busclocks import spans_of
 from agent.clock import read, times_frames
-from agent.collect.open_batch import Part, Span
+from agent.collect.open_batch import Part
 from agent.collect.pieces import pieces
 from agent.collect.steps import Settings
 from agent.model import SignalBlock
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
+    from agent.busclocks import BusSpan
     from agent.clock import Reading
     from agent.collect.collector import Collector, Kept
     from agent.collect.integrity import IntegrityCounters
@@ -143,7 +145,7 @@ class Packer:
     @property
     def has_open_batch(self) -> bool:
         """Whether there is anything to seal, or held back by a rule."""
-        held_back = self._collector is not None and self._collector.held is not None and not self._hands_over
+        held_back = self._collector is not None and self._collector.held_ns is not None and not self._hands_over
         return held_back or any(stream.has_open_batch for stream in self._streams.values())
 
     def take(self, frames: FrameBlock) -> None:
@@ -159,15 +161,16 @@ class Packer:
         self._count(len(frames), decoded)
         if self._onlooker is not None:
             self._onlooker.take(frames, decoded)
-        span = Span.of(frames)
+        spans = spans_of(frames)
+        begin_ns, end_ns = min(span.begin_ns for span in spans), max(span.end_ns for span in spans)
         sequence = self._home.next_sequence
         if self._collector is None:
-            self._home.take(span, [Part(*span, len(frames), decoded)])
+            self._home.take(spans, [Part(begin_ns, end_ns, len(frames), decoded)])
         else:
-            counted = Part(*span, len(frames), replace(decoded, signals=SignalBlock.empty()))
-            self._collector.held = span
+            counted = Part(begin_ns, end_ns, len(frames), replace(decoded, signals=SignalBlock.empty()))
+            self._collector.held_ns = end_ns
             kept = self._collector.take(frames, decoded.signals, reading if self._times_frames else None)
-            self._keep(kept, span, counted)
+            self._keep(kept, spans, end_ns, counted)
         if self._home.next_sequence != sequence:
             self._tell_gaps_beside_home()
 
@@ -177,13 +180,13 @@ class Packer:
             if stream is not self._home:
                 stream.tell_gaps()
 
-    def _keep(self, kept: Kept, span: Span, *counted: Part) -> None:
+    def _keep(self, kept: Kept, spans: Sequence[BusSpan], end_ns: int, *counted: Part) -> None:
         """Give each class what it keeps; `home` what was counted as well."""
         for priority, stream in self._home_last:
             parts = [Part.kept(block) for block in kept.blocks.get(priority, ())]
             if events := kept.events.get(priority):
-                parts.append(Part.told(span.end_ns, events))
-            stream.take(span, [*parts, *counted] if priority == self._home_class else parts)
+                parts.append(Part.told(end_ns, events))
+            stream.take(spans, [*parts, *counted] if priority == self._home_class else parts)
 
     def _count(self, frames: int, decoded: Decoded) -> None:
         counters = self.counters
@@ -208,9 +211,9 @@ class Packer:
     def seal(self) -> None:
         """Close open intervals, store every open batch, and tell what had to make room for it: none may follow."""
         collector = self._collector
-        if collector is not None and collector.held is not None and not self._hands_over:
-            self._keep(collector.flush(), collector.held)
-            collector.held = None
+        if collector is not None and collector.held_ns is not None and not self._hands_over:
+            self._keep(collector.flush(), (), collector.held_ns)
+            collector.held_ns = None
         for stream in self._streams.values():
             stream.seal()
             stream.tell_gaps()

@@ -12,6 +12,8 @@ their class are given up, and told.
 Limits: the age of a batch is counted on the wall clock, so only while that is trusted, and not for batches that bear
 times before `YEAR_2020_NS`, which were recorded before it was set.
 
+What another version of canferry has left is set aside whole (set_aside.py).
+
 Failure: SpoolError where the disk refuses or another process has it; nothing stays open then.
 """
 
@@ -24,10 +26,13 @@ from typing import TYPE_CHECKING
 from agent.batch.catalog import is_catalog
 from agent.clock import YEAR_2020_NS
 from agent.collect.classes import CLASSES, classes_in_use, lives_ns, rank_of
+from agent.errors import SpoolVersionError
 from agent.spool import retention
+from agent.spool.continuity import Continuity
 from agent.spool.journal import Journal
 from agent.spool.room import Room
 from agent.spool.segment import SUFFIX, extent
+from agent.spool.set_aside import set_aside, tell_set_aside
 from agent.spool.state import STATE_BYTES
 from agent.spool.store import Spool
 from agent.spool.vault import Vault
@@ -51,24 +56,19 @@ class Storage:
     lives_ns: dict[Priority, int]
 
     @classmethod
-    def open(cls, config: Config) -> Storage:
-        """Open or make it."""
+    def open(cls, config: Config, boot_id: str = "") -> Storage:
+        """Open or make it; without a boot id each time begins other streams."""
         path = config.spool.path
         layout = layout_of(config)
         room = Room(layout, config.spool.min_free)
         vaults: dict[Priority, Vault] = {}
         with contextlib.ExitStack() as opened:
             for priority in _opened(config):
-                spool = Spool.open(
-                    path / priority,
-                    limit_bytes=config.spool.limit,
-                    room=room,
-                    urgency=rank_of(priority),
-                    vehicle=config.vehicle.id,
-                )
+                spool = _opened_spool(config, priority, room, boot_id)
                 opened.callback(spool.close)
-                journal = Journal.open(_journal(path, priority), layout.journal_bytes)
+                journal = _opened_journal(path, priority, layout)
                 opened.callback(journal.close)
+                tell_set_aside(path, spool)
                 vaults[priority] = Vault(spool, journal)
             urgent_first = dict(reversed(vaults.items()))
             shelf = CatalogShelf(path / "catalogs", is_sound=is_catalog)
@@ -94,6 +94,13 @@ class Storage:
         """Of these."""
         return sum(stats.payload_bytes for stats in self.stats().values())
 
+    def keep_in_place(self) -> None:
+        """Put back what somebody has deleted, moved or replaced beneath the agent; to be done now and then."""
+        for vault in self.vaults.values():
+            vault.spool.keep_in_place()
+            vault.journal.keep_in_place()
+        self.shelf.keep_in_place()
+
     def expire(self, clock: Clock) -> None:
         """Give up what is past its time to live."""
         if self.lives_ns and clock.wall_trusted():
@@ -107,6 +114,36 @@ class Storage:
             for vault in self.vaults.values():
                 closing.callback(vault.spool.close)
                 closing.callback(vault.journal.close, clean=clean)
+
+
+def _opened_spool(config: Config, priority: Priority, room: Room, boot_id: str) -> Spool:
+    """What another version has left of this class is set aside first."""
+    path = config.spool.path
+
+    def opened() -> Spool:
+        return Spool.open(
+            path / priority,
+            limit_bytes=config.spool.limit,
+            room=room,
+            urgency=rank_of(priority),
+            vehicle=config.vehicle.id,
+            continuity=Continuity.of(path / priority, boot_id),
+        )
+
+    try:
+        return opened()
+    except SpoolVersionError as error:
+        set_aside(path, [path / priority, _journal(path, priority)], error)
+        return opened()
+
+
+def _opened_journal(path: Path, priority: Priority, layout: Layout) -> Journal:
+    file = _journal(path, priority)
+    try:
+        return Journal.open(file, layout.journal_bytes)
+    except SpoolVersionError as error:
+        set_aside(path, [file], error)
+        return Journal.open(file, layout.journal_bytes)
 
 
 def layout_of(config: Config) -> Layout:

@@ -5,9 +5,9 @@
                  └─ note ─► store's journal
 
 Promise: what it was given is noted in the store before it is given more; a batch is stored when it spans its
-interval or has reached its size, an urgent stream's after each block; none ever holds a time twice, nor frames from
-before and after the wall clock was set. Gaps go with the next batch; where nothing else is to be sent, with one of no
-frames.
+interval or has reached its size, an urgent stream's after each block; none ever holds a bus's time twice, nor frames
+from before and after the wall clock was set. Gaps go with the next batch; where nothing else is to be sent, with one of
+no frames.
 
 Limits: a batch that turns out larger than its payload is stored as two or more, down to a part each.
 
@@ -25,6 +25,7 @@ import structlog
 
 from agent import allocator
 from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
+from agent.busclocks import BusClocks
 from agent.clock import read
 from agent.collect.merging import merge_blocks
 from agent.collect.open_batch import (
@@ -35,7 +36,6 @@ from agent.collect.open_batch import (
     cut_evenly,
     learn_bytes_per_value,
     must_seal,
-    must_seal_before,
 )
 from agent.collect.recovered import signal_block
 from agent.collect.steps import was_set
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
+    from agent.busclocks import BusSpan
     from agent.clock import Clock, Reading
-    from agent.collect.open_batch import Span
     from agent.model import Gap
 
 log = structlog.get_logger()
@@ -144,6 +144,7 @@ class Stream:
         self._reading: Reading | None = None  # of the open batch
         self._latest: Reading | None = None
         self._open = OpenBatch()
+        self._bus_clocks = BusClocks(settings.limits.interval_ns)
         self._bytes_per_value = FIRST_BYTES_PER_VALUE
 
     @property
@@ -167,16 +168,17 @@ class Stream:
         if self._reading is None or reading.trusted or not (self._open.parts and self._reading.trusted):
             self._reading = reading
 
-    def take(self, span: Span, parts: Sequence[Part]) -> None:
-        """Frames of this time have been received, and these are kept: write them down, or seal what is due."""
-        if must_seal_before(self._open, span, self.settings.limits):
+    def take(self, spans: Sequence[BusSpan], parts: Sequence[Part]) -> None:
+        """Frames of these times have been received, and this is kept: write it down, or seal what is due."""
+        if self._bus_clocks.ends(spans):
             self.seal()
+        self._bus_clocks.hear(spans)
         if self._open.parts:
-            self._open.hear(span)
+            self._bus_clocks.include()
         unnoted: list[Part] = []
         for part in parts:
             self._open.add(part)
-            self._open.hear(span)
+            self._bus_clocks.include()
             unnoted.append(part)
             self.counters.samples += len(part.decoded.signals.values)
             self.counters.events += len(part.events)
@@ -204,6 +206,7 @@ class Stream:
     def seal(self) -> None:
         """Store the open batch, if there is one; as two or more where one would be too large."""
         batch, self._open = self._open, OpenBatch()
+        self._bus_clocks.clear()
         values = batch.values
         if batch.parts:
             self._seal(batch)
@@ -223,7 +226,7 @@ class Stream:
         sealed = self._as_few_as_fit(divided)
         self._append(sealed)
         size = sum(len(piece.payload) for piece in sealed)
-        self._bytes_per_value = learn_bytes_per_value(self._bytes_per_value, size, batch.values)
+        self._bytes_per_value = learn_bytes_per_value(self._bytes_per_value, size, batch.values, self.settings.limits)
 
     def _sealed(self, batch: OpenBatch, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
         payload = self._encode(batch, self._store.next_sequence + index, gaps, self.settings.level)

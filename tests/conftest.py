@@ -3,7 +3,8 @@
 
 A whole folder of tests is spread over the machine's processors; the head unit's are not, whose tests share one machine
 and go on where the one before ended, nor are single files, which are quicker without and print where one looks.
-What a command has configured of logging does not outlast its test.
+What a command has configured of logging does not outlast its test; what agents keep in memory lies in a folder of the
+tests.
 Figures that a test records (``record_property("figures", …)``) are printed in the end.
 
 A skip in CI (the environment variable CI is set) is a failure that repeats the reason: a tool that is missing
@@ -38,6 +39,13 @@ def logging_as_it_was() -> Iterator[None]:
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("memory")))
+        yield
 
 
 @pytest.hookimpl(optionalhook=True)

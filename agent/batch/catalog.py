@@ -6,6 +6,9 @@ files shares one, and a batch of last year still finds the one it was made with.
 
     bytes  = one zstd frame with content checksum [ canferry.Catalog (batch.proto) ]
     hash   = first 16 bytes of SHA-256 of the canferry.Catalog message, not of the zstd frame
+
+Limits: far above what DBC files of ten megabytes come to, and the same for who writes and who reads one; within them
+a catalog costs less than 256 MB and two seconds.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from google.protobuf.message import DecodeError
 
 from agent.batch import batch_pb2
 from agent.batch.frame import compress, decompress
+from agent.batch.screening import Limit, numbers, screen
 from agent.errors import BatchError, DatabaseError
 from agent.model import MessageDefinition, SignalDefinition
 
@@ -26,8 +30,28 @@ if TYPE_CHECKING:
 
 VERSION = 1
 HASH_BYTES = 16
-CATALOG_BYTES_MAX = 64 << 20
+CATALOG_BYTES_MAX = 16 << 20
 """A catalog that claims to be longer, uncompressed, is refused."""
+FIELDS_MAX = 1 << 20
+BUSES_MAX, MESSAGES_MAX, SIGNALS_MAX, CHOICES_MAX, RANGES_MAX = 256, 1 << 16, 1 << 16, 1 << 18, 1 << 18
+TEXT_BYTES_MAX = 4096
+_SIGNAL = {
+    1: Limit("name of a signal", FIELDS_MAX, TEXT_BYTES_MAX),
+    10: Limit("unit", FIELDS_MAX, TEXT_BYTES_MAX),
+    13: numbers("choice", 10 * CHOICES_MAX),
+    14: Limit("name of a choice", CHOICES_MAX, TEXT_BYTES_MAX),
+    16: Limit("name of a multiplexor", FIELDS_MAX, TEXT_BYTES_MAX),
+    17: numbers("range's begin", RANGES_MAX),
+    18: numbers("range's end", RANGES_MAX),
+}
+_MESSAGE = {
+    1: Limit("name of a message", FIELDS_MAX, TEXT_BYTES_MAX),
+    7: Limit("signal", SIGNALS_MAX, CATALOG_BYTES_MAX, _SIGNAL),
+}
+_LIMITS = {
+    2: Limit("bus", BUSES_MAX, TEXT_BYTES_MAX),
+    3: Limit("message", MESSAGES_MAX, CATALOG_BYTES_MAX, _MESSAGE),
+}
 _LEVEL = 12
 _INT64_MAX = (1 << 63) - 1
 _WRAP = 1 << 64
@@ -42,16 +66,17 @@ class Catalog:
     hash       32 hexadecimal digits, made from the content
 
     Raises:
-        DatabaseError: a definition has a number that a catalog cannot hold.
+        DatabaseError: a definition has a number that a catalog cannot hold, or there are too many of them.
 
     """
 
     buses: tuple[str, ...]
     messages: tuple[MessageDefinition, ...]
-    hash: str = field(init=False, compare=False)
+    hash: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hash", _hash(_to_message(self)))
+        if not self.hash:
+            object.__setattr__(self, "hash", _hash(_to_message(self)))
 
 
 def encode_catalog(catalog: Catalog) -> bytes:
@@ -66,15 +91,18 @@ def decode_catalog(payload: bytes) -> Catalog:
         BatchError: the bytes are damaged, no catalog, or one of a later version.
 
     """
+    content = decompress(payload, CATALOG_BYTES_MAX)
+    screen(content, _LIMITS, FIELDS_MAX)
     message = batch_pb2.Catalog()
     try:
-        message.ParseFromString(decompress(payload, CATALOG_BYTES_MAX))
+        message.ParseFromString(content)
     except DecodeError as error:
         raise BatchError(f"not a catalog: {error}") from None
     if message.version != VERSION:
         raise BatchError(f"catalog version {message.version} is unknown; this reader knows {VERSION}")
     try:
-        return Catalog(tuple(message.buses), tuple(_message_from(m, message.buses) for m in message.messages))
+        messages = tuple(_message_from(each, message.buses) for each in message.messages)
+        return Catalog(tuple(message.buses), messages, _hash(content))
     except IndexError:
         raise BatchError("a catalog's message names a bus that it does not have") from None
     except (ValueError, OverflowError) as error:
@@ -100,7 +128,12 @@ def _to_message(catalog: Catalog) -> bytes:
         buses=catalog.buses,
         messages=[_held(definition, buses[definition.bus]) for definition in catalog.messages],
     )
-    return message.SerializeToString(deterministic=True)
+    content = message.SerializeToString(deterministic=True)
+    try:
+        screen(content, _LIMITS, FIELDS_MAX)
+    except BatchError as error:
+        raise DatabaseError(f"a catalog cannot hold all definitions: {error}") from None
+    return content
 
 
 def _held(definition: MessageDefinition, bus: int) -> batch_pb2.Message:

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading columns back, in the order in which they were written; how they are written is told in `columns.py`."""
+"""Reading columns back, in the order in which they were written; how they are written is told in `columns.py`.
+
+A long column that is constant takes no memory: its rows are one number, and cannot be written to.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +21,18 @@ if TYPE_CHECKING:
     from agent.batch.columns import EncodedColumns
 
 
+NUMBERS_MAX = 8 << 20
+"""Of all columns that are not constant; a line is told in a few bytes, however long it is."""
+
+
+_WRITTEN_OUT_MAX = 4096
+
+
+def constant(number: np.unsignedinteger[Any], count: int) -> NDArray[Any]:
+    """A column of one number."""
+    return np.full(count, number) if count <= _WRITTEN_OUT_MAX else np.broadcast_to(number, count)
+
+
 class ColumnReader:
     """Reads columns back, in the order in which they were written.
 
@@ -30,7 +45,7 @@ class ColumnReader:
         if len(encoded.kind) != len(encoded.first):
             raise BatchError("column tables differ in length")
         self._encoded = encoded
-        self._column = 0
+        self._column = self._numbers = 0
         self._pool = [0] * POOLS
         self._at = {"linear_step": 0, "sparse_changes": 0, "sparse_gap": 0}
         self._latest: dict[int, tuple[NDArray[np.uint64], int]] = {}  # by rows: one that is not constant, and its bits
@@ -46,7 +61,10 @@ class ColumnReader:
         self._column += 1
         mask = np.uint64((1 << bits) - 1)
         if kind == Kind.CONSTANT:
-            return np.full(count, first & mask)
+            return constant(first & mask, count)
+        self._numbers += count
+        if self._numbers > NUMBERS_MAX:
+            raise BatchError(f"claims more than {NUMBERS_MAX} numbers")
         if kind == Kind.DIRECT:
             column = self._from_pool(pool, count)
         else:

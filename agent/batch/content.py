@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,13 @@ class Group:
 
     def rows(self, signal: int) -> NDArray[np.int64]:
         """The rows that the signal's column belongs to."""
-        carries = np.array([signal in shape for shape in self.shapes], np.bool_)
+        carries = np.array([_carries(shape, signal) for shape in self.shapes], np.bool_)
         return np.flatnonzero(carries[self.shape])
+
+
+def _carries(shape: tuple[int, ...], signal: int) -> bool:
+    place = bisect_left(shape, signal)
+    return place < len(shape) and shape[place] == signal
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes to batches; the format is drawn in `codec.py`.
 
-Nothing in the bytes is trusted: sizes are bounded before memory is taken, every index is checked, and whatever
-does not fit is a `BatchError` with its reason.
+Nothing in the bytes is trusted: they are counted before anything is made of them (`screening.py`), every index is
+checked, and whatever does not fit is a `BatchError` with its reason.
+
+Limits: far above what an agent makes, whose batches have 120 KiB at most; within them a batch costs less than 256 MB
+and two seconds. Columns that are constant cost nothing until they are read.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from agent.batch import batch_pb2
-from agent.batch.column_reader import ColumnReader
+from agent.batch.column_reader import ColumnReader, constant
 from agent.batch.columns import EncodedColumns
 from agent.batch.content import Batch, ClockReading, Group, UnknownCount
 from agent.batch.encoder import PERIOD_FRACTION, VERSION
 from agent.batch.frame import decompress
+from agent.batch.screening import Limit, numbers, screen
 from agent.errors import BatchError
 from agent.model import RAW_SIGNALS, BatchId, Event, Gap, group_key
 
@@ -31,11 +35,28 @@ if TYPE_CHECKING:
     from agent.batch.catalog import Catalog
     from agent.model import SignalDefinition
 
-BATCH_BYTES_MAX = 64 << 20
+BATCH_BYTES_MAX = 8 << 20
 """A batch that claims to be longer, uncompressed, is refused."""
-ROWS_MAX = 8 << 20
+ROWS_MAX = 4 << 20
 VALUES_MAX = 64 << 20
 """A batch that claims to have more rows or values is refused: a few bytes can claim a lot."""
+COLUMNS_MAX = 1 << 17
+SHAPES_MAX, SHAPE_SIGNALS_MAX = 1 << 17, 1 << 20
+FIELDS_MAX = 1 << 17
+GAPS_MAX, EVENTS_MAX, COUNTS_MAX = 1024, 1 << 16, 1 << 16
+GAP_BYTES_MAX, EVENT_BYTES_MAX, NAME_BYTES_MAX, CLOCK_BYTES_MAX = 1024, 8192, 1024, 256
+_HEAD_LAST = 19
+"""The number of the last field of a batch's head; groups and columns follow."""
+_LIMITS = {
+    2: Limit("vehicle", FIELDS_MAX, NAME_BYTES_MAX),
+    3: Limit("stream", FIELDS_MAX, NAME_BYTES_MAX),
+    5: Limit("catalog", FIELDS_MAX, CLOCK_BYTES_MAX),
+    11: Limit("clock", FIELDS_MAX, CLOCK_BYTES_MAX),
+    12: Limit("gap", GAPS_MAX, GAP_BYTES_MAX),
+    **{number: numbers("unknown frames", COUNTS_MAX) for number in (13, 14, 15)},
+    **{number: numbers("partial frames", COUNTS_MAX) for number in (16, 17, 18)},
+    19: Limit("event", EVENTS_MAX, EVENT_BYTES_MAX),
+}
 
 
 def decode_batch(payload: bytes, catalog: Catalog | None = None) -> Batch:
@@ -49,11 +70,8 @@ def decode_batch(payload: bytes, catalog: Catalog | None = None) -> Batch:
         BatchError: the bytes are damaged, no batch, one of a later version, or not of this catalog.
 
     """
-    message = batch_pb2.Batch()
-    try:
-        message.ParseFromString(decompress(payload, BATCH_BYTES_MAX))
-    except DecodeError as error:
-        raise BatchError(f"not a batch: {error}") from None
+    head, rows = _parts(decompress(payload, BATCH_BYTES_MAX))
+    message = _parsed(head)
     if message.version != VERSION:
         raise BatchError(f"batch version {message.version} is unknown; this reader knows {VERSION}")
     if message.time_unit_ns < 1 or not message.vehicle or not message.stream:
@@ -63,9 +81,27 @@ def decode_batch(payload: bytes, catalog: Catalog | None = None) -> Batch:
     if catalog.hash != message.catalog.hex():
         raise BatchError(f"the batch is of catalog {message.catalog.hex()}, not of {catalog.hash}")
     try:
-        return _batch(message, tuple(_groups(message, catalog)))
+        return _batch(message, tuple(_groups(message, _parsed(rows), catalog)))
     except (IndexError, ValueError, OverflowError) as error:
         raise BatchError(f"not a sound batch: {error}") from None
+
+
+def _parts(content: bytes) -> tuple[bytes, bytes]:
+    """The fields of a batch's head, and those of its groups and columns; neither more nor longer ones than may be."""
+    head: list[bytes] = []
+    rows: list[bytes] = []
+    for number, begin, end in screen(content, _LIMITS, FIELDS_MAX):
+        (head if number <= _HEAD_LAST else rows).append(content[begin:end])
+    return b"".join(head), b"".join(rows)
+
+
+def _parsed(content: bytes) -> batch_pb2.Batch:
+    message = batch_pb2.Batch()
+    try:
+        message.ParseFromString(content)
+    except DecodeError as error:
+        raise BatchError(f"not a batch: {error}") from None
+    return message
 
 
 def _batch(message: batch_pb2.Batch, groups: Sequence[Group]) -> Batch:
@@ -117,16 +153,19 @@ class _Layout:
     signals: Sequence[SignalDefinition]
 
 
-def _groups(message: batch_pb2.Batch, catalog: Catalog) -> Iterator[Group]:
+def _groups(head: batch_pb2.Batch, message: batch_pb2.Batch, catalog: Catalog) -> Iterator[Group]:
+    _count(message)
     layouts = list(_layouts(message, catalog))
     if sum(layout.rows for layout in layouts) > ROWS_MAX:
         raise BatchError(f"claims more than {ROWS_MAX} rows")
-    reader = ColumnReader(_columns(message))
-    times = [_times(message, layout, reader.read(layout.rows, 64).view(np.int64)) for layout in layouts]
+    encoded = _columns(message)
+    del message  # the library's numbers: as much memory again
+    reader = ColumnReader(encoded)
+    times = [_times(head, layout, reader.read(layout.rows, 64).view(np.int64)) for layout in layouts]
     shapes = [_row_shapes(layout, reader) for layout in layouts]
     values = 0
     for layout, time_ns, shape in zip(layouts, times, shapes, strict=True):
-        rows_of_shape = np.bincount(shape, minlength=len(layout.shapes)).tolist()
+        rows_of_shape = np.bincount(shape, minlength=len(layout.shapes)).tolist() if layout.told else [layout.rows]
         columns = {}
         for signal, rows in _rows_of_signal(layout.shapes, rows_of_shape).items():
             values += rows
@@ -137,14 +176,27 @@ def _groups(message: batch_pb2.Batch, catalog: Catalog) -> Iterator[Group]:
     reader.expect_nothing_left()
 
 
-def _times(message: batch_pb2.Batch, layout: _Layout, late: NDArray[np.int64]) -> NDArray[np.int64]:
-    expected = layout.begin + (np.arange(layout.rows) * layout.period >> PERIOD_FRACTION)
-    return (message.base + expected + late) * np.int64(message.time_unit_ns)
+def _count(message: batch_pb2.Batch) -> None:
+    if len(message.column_kind) > COLUMNS_MAX or len(message.group_rows) > COLUMNS_MAX:
+        raise BatchError(f"claims more than {COLUMNS_MAX} columns")
+    if len(message.shape_signals) > SHAPES_MAX or len(message.shape_signal) > SHAPE_SIGNALS_MAX:
+        raise BatchError(f"claims more than {SHAPES_MAX} shapes, or {SHAPE_SIGNALS_MAX} signals of them")
+
+
+def _times(head: batch_pb2.Batch, layout: _Layout, late: NDArray[np.int64]) -> NDArray[np.int64]:
+    time = np.arange(layout.rows)
+    time *= layout.period
+    time >>= PERIOD_FRACTION
+    time += layout.begin
+    time += head.base
+    time += late
+    time *= np.int64(head.time_unit_ns)
+    return time
 
 
 def _row_shapes(layout: _Layout, reader: ColumnReader) -> NDArray[np.uint32]:
     if not layout.told:
-        return np.zeros(layout.rows, np.uint32)
+        return constant(np.uint32(0), layout.rows)
     shape = reader.read(layout.rows, 32).astype(np.uint32)
     if int(shape.max()) >= len(layout.shapes):
         raise BatchError("a row names a shape that its group does not have")
@@ -162,7 +214,7 @@ def _rows_of_signal(shapes: Sequence[Sequence[int]], rows_of_shape: Sequence[int
 
 def _layouts(message: batch_pb2.Batch, catalog: Catalog) -> Iterator[_Layout]:
     sizes, signals = iter(message.shape_signals), iter(message.shape_signal)
-    number = 0
+    number = columns = 0
     for step, bus, can_id, rows, begin, period, shapes in zip(
         message.group_message,
         message.group_bus,
@@ -178,6 +230,9 @@ def _layouts(message: batch_pb2.Batch, catalog: Catalog) -> Iterator[_Layout]:
             raise BatchError("a group names a message or a bus that the catalog does not have, or has no rows")
         definition = catalog.messages[number] if number >= 0 else None
         fields = definition.signals if definition else RAW_SIGNALS
+        columns += 0 if shapes else len(fields)
+        if columns > COLUMNS_MAX:
+            raise BatchError(f"claims more than {COLUMNS_MAX} columns")
         told = tuple(_shape(signals, next(sizes, -1), len(fields)) for _ in range(shapes))
         yield _Layout(
             number,

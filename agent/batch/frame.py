@@ -28,7 +28,10 @@ TABLE_LOG_MAX = 15
 MATCH_BYTES_MIN = 6
 WEIGHING_LEVEL = 16
 """From here on zstd's strategy is one of the optimal ones."""
-_PIECE_BYTES = 1024
+_PIECE_BYTES = 256
+"""Decompressed at a time: four bytes can become 128 KiB."""
+_WINDOW_BYTES_MAX = 1 << 24
+"""The memory that a frame may ask for; no content is longer."""
 
 
 def compress(sections: Sequence[bytes], level: int) -> bytes:
@@ -74,7 +77,7 @@ def decompress(payload: bytes, limit_bytes: int) -> bytes:
         BatchError: the bytes are no zstd frame, are damaged or cut, or hold more than `limit_bytes`.
 
     """
-    reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+    reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX).decompressobj()
     content = bytearray()
     try:
         # A piece at a time: few bytes can claim to be a lot.

@@ -19,8 +19,9 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from agent import __version__
-from agent.cli.stdout import open_stdout
+from agent.cli.stdout import open_stdout, tell
 from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError
+from agent.text import printable, printable_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +50,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: {printable_line(message)} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,10 +80,7 @@ def _run(arguments: list[str]) -> int:
     if command is not None and command not in COMMANDS:
         nearest = difflib.get_close_matches(command, COMMANDS, 1)
         advice = f'did you mean "{nearest[0]}"? ' if nearest else ""
-        print(
-            f'canferry: "{command}" is not a command; {advice}accepted: {", ".join(COMMANDS)}',
-            file=sys.stderr,
-        )
+        tell(f'"{printable(command)}" is not a command; {advice}accepted: {", ".join(COMMANDS)}')
         return 2
     listed = () if "--version" in arguments else COMMANDS
     parser = _parser(listed if command is None else (command,))
@@ -125,7 +123,7 @@ def _leaves(error: BaseException) -> list[BaseException]:
 def _fail(errors: Sequence[AgentError]) -> int:
     """One line an error; the status of the gravest. None is a pipe that nobody reads: no line for that."""
     for text in dict.fromkeys(" ".join(str(error).split()) for error in errors):
-        print(f"canferry: {text}", file=sys.stderr)
+        tell(text)
     return max((_status(error) for error in errors), default=1)
 
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.cli.recording import Recording
+from agent.cli.stdout import json_text
 from agent.errors import LogFileError
 
 if TYPE_CHECKING:
@@ -47,20 +48,23 @@ def run(args: Namespace) -> int:
     """Measure and print; LogFileError where there is nothing to measure."""
     from agent import allocator, benchmark
     from agent.config import config_from_arguments
-    from agent.decode.loading import load_databases
+    from agent.decode.loading import load_buses
     from agent.sources.replay import log_channels
 
     allocator.settle()  # as the daemon does: large arrays are not mapped anew each time
     found = log_channels(args.log)
     channels = [name for name in found if args.bus is None or name in args.bus]
     config = config_from_arguments(args.log, args.dbc, buses=channels)
-    loaded = load_databases([(bus.name, path) for bus in config.buses for path in bus.dbc])
-    figures = benchmark.run(args.log, config, loaded.messages, max(1, args.frames))
+    loaded = load_buses(config.buses)
+    recording = Recording()
+    figures = benchmark.run(args.log, config, loaded.messages, max(1, args.frames), recording.blocks)
+    figures |= recording.counts()
     if not figures["frames_decoded"]:
         buses = ", ".join(f"{name} ({frames:,} frames)" for name, frames in found.items()) or "none"
         text = "no frame was decoded: is it the right DBC file for the right bus? The log's buses: "
         raise LogFileError(f"{args.log}: {text}{buses}")
-    print(json.dumps(figures) if args.json else "\n".join(_table(figures)))
+    print(json_text(figures) if args.json else "\n".join(_table(figures)))
+    recording.tell_damage()
     return 0
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.addressing import DEFAULT_CONFIG
+from agent.cli.stdout import json_text
+from agent.text import printable_line
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -70,6 +72,7 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
     from dataclasses import replace
 
     from agent import preflight
+    from agent.config import BusConfig
 
     findings: list[Finding] = []
     databases: list[LoadedDatabases] = []
@@ -84,7 +87,8 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
             findings += [replace(finding, file=config.file) for finding in found]
     if args.dbc:
         # Each by itself: a bus of its own, so that no file takes another's identifiers.
-        loaded, found = preflight.check_databases([(name, Path(name)) for name in dict.fromkeys(args.dbc)])
+        alone = [BusConfig(name=name, interface="replay", dbc=(Path(name),)) for name in dict.fromkeys(args.dbc)]
+        loaded, found = preflight.check_databases(alone)
         databases.append(loaded)
         findings += found
     return findings, databases, plan
@@ -95,8 +99,7 @@ def _check_config(
 ) -> tuple[LoadedDatabases, list[Forecast], list[Finding]]:
     from agent import preflight
 
-    files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
-    loaded, findings = preflight.check_databases(files, {bus.name: bus.j1939 for bus in config.buses})
+    loaded, findings = preflight.check_databases(config.buses)
     plan, collecting = preflight.check_collecting(config, loaded.messages, width)
     findings += [*collecting, *preflight.check_buses(config.buses)]
     findings += [*preflight.check_modem(config), *preflight.check_disk(config)]
@@ -128,9 +131,10 @@ def _print(findings: Sequence[Finding], *, started: str) -> None:
         sys.stdout.flush()  # in one order where both are one terminal
         refused = finding.level == "error"
         where = f"{finding.file}: " if refused and finding.file else ""  # as run tells it
-        print(f"{level} {where}{finding.subject}: {finding.text}", file=sys.stderr if refused else sys.stdout)
+        text = printable_line(f"{where}{finding.subject}: {finding.text}")
+        print(f"{level} {text}", file=sys.stderr if refused else sys.stdout)
         for detail in finding.details:
-            print(f"{_INDENT}{detail}")
+            print(f"{_INDENT}{printable_line(detail)}")
     errors, warnings = _counts(findings)
     totals = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
     print(f"\n{totals}: {_refusal(findings) if errors else started}")
@@ -145,7 +149,6 @@ def _refusal(findings: Sequence[Finding]) -> str:
 
 
 def _print_json(findings: Sequence[Finding], databases: Sequence[LoadedDatabases], plan: Sequence[Forecast]) -> None:
-    import json
     from dataclasses import asdict
 
     from agent.decode.report import describe
@@ -167,7 +170,7 @@ def _print_json(findings: Sequence[Finding], databases: Sequence[LoadedDatabases
         "databases": [file for loaded in databases for file in describe(loaded)],
         "plan": [asdict(each) for each in plan],
     }
-    print(json.dumps(document, ensure_ascii=False))
+    print(json_text(document))
 
 
 def _counts(findings: Sequence[Finding]) -> tuple[int, int]:

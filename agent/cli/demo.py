@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from agent.cli.stdout import json_text
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -113,6 +114,6 @@ def _print(outcome: Outcome, gaps: list[str], voice: Voice, *, as_json: bool) ->
     from agent.demo.closing import print_closing
 
     if as_json:
-        print(json.dumps(outcome.as_dict()))
+        print(json_text(outcome.as_dict()))
     else:
         print_closing(Console(highlight=False), outcome, gaps, voice.warnings)

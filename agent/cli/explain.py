@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING
 
 from agent.cli.addressing import DEFAULT_CONFIG, add_agent_arguments
+from agent.cli.stdout import json_text, tell
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -49,10 +49,10 @@ def run(args: Namespace) -> int:
 
     known = gather(args.socket, args.config, DEFAULT_CONFIG)
     if known.silent:
-        print(f"canferry: {known.silent}", file=sys.stderr)
+        tell(known.silent)
     explanation = explain(known.definitions, known.rows, args.subject, known.integrity, known.classes)
     if args.json:
-        print(json.dumps(explained.plain(explanation) | {"agent": bool(known.time_ns)}, ensure_ascii=False))
+        print(json_text(explained.plain(explanation) | {"agent": bool(known.time_ns)}))
     else:
         for line in explained.text(explanation, known.time_ns, coloured=sys.stdout.isatty()):
             print(line)

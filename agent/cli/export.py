@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from agent.cli.stdout import json_text, tell
+from agent.text import printable_line
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -87,7 +89,7 @@ def run(args: Namespace) -> int:
         arrangement=arrangement,
     )
     if args.json:
-        print(json.dumps(summary.as_dict()), file=sys.stderr if args.out is None else sys.stdout)
+        print(json_text(summary.as_dict()), file=sys.stderr if args.out is None else sys.stdout)
     else:
         _tell(summary)
     return 1 if summary.problems else 0
@@ -95,19 +97,19 @@ def run(args: Namespace) -> int:
 
 def _tell(summary: ExportSummary) -> None:
     for problem in summary.problems:
-        print(f"canferry: {problem}", file=sys.stderr)
+        tell(str(problem))
     for correction in summary.corrections[:_CLOCK_LINES]:
-        print(f"clock: {correction}", file=sys.stderr)
+        print(f"clock: {printable_line(str(correction))}", file=sys.stderr)
     if len(summary.corrections) > _CLOCK_LINES:
         print(f"clock: and {len(summary.corrections) - _CLOCK_LINES} more boots; --json lists all", file=sys.stderr)
     for gap in summary.gaps[:_GAP_LINES]:
-        print(f"gap: {gap}", file=sys.stderr)
+        print(f"gap: {printable_line(str(gap))}", file=sys.stderr)
     if len(summary.gaps) > _GAP_LINES:
         print(f"gap: and {len(summary.gaps) - _GAP_LINES} more; --json lists them all", file=sys.stderr)
     unknown = f", {summary.unknown} of unknown ids not kept" if summary.unknown else ""
     events = f", {summary.events} events" if summary.events else ""
     print(
-        f"{summary.vehicle}: {summary.frames} frames{unknown}{events}, {summary.batches} batches, "
+        f"{printable_line(summary.vehicle)}: {summary.frames} frames{unknown}{events}, {summary.batches} batches, "
         f"{summary.duplicates} duplicates dropped, {len(summary.gaps)} gaps",
         file=sys.stderr,
     )

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING
+
+from agent.cli.stdout import json_text
+from agent.text import printable, printable_line
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -46,7 +48,7 @@ def play_onto(args: Namespace, blocks: Iterable[FrameBlock], channels: Mapping[i
         names = dict.fromkeys(channels.values())
         bus = {name: opened.enter_context(open_bus(args.interface, name, allow_real=args.real_bus)) for name in names}
         buses = {index: (name, bus[name]) for index, name in channels.items()}
-        print(f"playing onto {', '.join(names)}; Ctrl-C ends it", file=sys.stderr)
+        print(f"playing onto {printable_line(', '.join(names))}; Ctrl-C ends it", file=sys.stderr)
         with contextlib.suppress(KeyboardInterrupt):
             play(blocks, buses, speed=speed, played=played)
     summary = {
@@ -55,9 +57,9 @@ def play_onto(args: Namespace, blocks: Iterable[FrameBlock], channels: Mapping[i
         "late_s_max": round(played.late_s_max, 3),
     }
     if args.json:
-        print(json.dumps(summary))
+        print(json_text(summary))
     else:
         for name, frames in played.frames.items():
-            print(f"{name:<16}{frames:>14,} frames")
+            print(f"{printable(name):<16}{frames:>14,} frames")
         print(f"{'latest':<16}{played.late_s_max * 1e3:>14,.1f} ms behind its time")
     return 0 if played.ended else 130

@@ -12,6 +12,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self, TextIO
 
+from agent.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -42,7 +44,8 @@ class Progress:
         """Show it, if the last one has stood long enough; `now`: however long it has."""
         if self._shown and (now or self._monotonic() >= self._due_s):
             self._due_s = self._monotonic() + TELLS_S
-            self._out.write(_LINE_BEGIN + text[: shutil.get_terminal_size().columns - 1] + _CLEAR_LINE)
+            room = shutil.get_terminal_size().columns - 1
+            self._out.write(_LINE_BEGIN + printable(text, room) + _CLEAR_LINE)
             self._out.flush()
 
     def frames(self, blocks: Iterable[FrameBlock], name: str) -> Iterator[FrameBlock]:

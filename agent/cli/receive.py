@@ -59,7 +59,8 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         "--topic",
         metavar="TOPIC",
         action="append",
-        help=f"may be repeated; {{vehicle}} stands for any vehicle (default: {' and '.join(_TOPICS)})",
+        help="may be repeated; {vehicle} stands for any vehicle, {class} for critical, normal and bulk "
+        f"(default: {' and '.join(_TOPICS)})",
     )
     parser.add_argument("--ca", metavar="FILE", type=Path, help="authorities to trust; default: the system's")
     parser.add_argument("--certificate", metavar="FILE", type=Path, help="the client's own")
@@ -76,6 +77,7 @@ def run(args: Namespace) -> int:
     """Receive until SIGINT, SIGTERM or the time is over."""
     from agent.errors import ConfigError
     from agent.receiver.claim import claimed
+    from agent.receiver.reception import check_topics
     from agent.receiver.writers import check_output
 
     if args.out is None and args.format != "jsonl":
@@ -83,6 +85,7 @@ def run(args: Namespace) -> int:
     if args.format is not None:
         check_output(args.format, args.out and Path(f"received.{args.format}"))
     topics = tuple(args.topic or _TOPICS)
+    check_topics(topics)
     options = _options(args, topics)
     place = nullcontext(str(args.out)) if args.out else TemporaryDirectory(prefix="canferry-")
     with place as folder, claimed(Path(folder)):

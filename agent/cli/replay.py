@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.playing import add_bus_arguments, play_onto, speed
 from agent.cli.progress import Progress
+from agent.cli.recording import Recording
+from agent.cli.stdout import json_text, tell
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,8 +75,9 @@ def run(args: Namespace) -> int:
     from agent.sources.replay import read_log
 
     config, buses = _configured(args)
+    recording = Recording()
     with read_log(args.log, buses=buses) as blocks, Progress() as progress:
-        watched = progress.frames(blocks, args.log.name)
+        watched = progress.frames(recording.blocks(blocks), args.log.name)
         if args.out is not None:
             packer = replaying.replay_into(config, watched, args.out, speed=args.speed)
         else:
@@ -84,10 +85,11 @@ def run(args: Namespace) -> int:
                 refuse(config, check_endpoint(config))
                 refuse(config, check_credentials(config))
             packer = asyncio.run(replaying.replay(config, watched, speed=args.speed))
-        refused, ignored = blocks.refused, blocks.ignored
-    _print(packer.counters, refused, ignored, as_json=args.json)
-    if (packer.counters.frames or ignored) and not packer.counters.frames_decoded:
+    left_out = recording.counts()
+    _print(packer.counters, left_out, as_json=args.json)
+    if (packer.counters.frames or left_out["frames_ignored"]) and not packer.counters.frames_decoded:
         _tell(f"no frame of {', '.join(buses)} was decoded: is it the right DBC file for the right bus?")
+    recording.tell_damage()
     return 0
 
 
@@ -152,7 +154,7 @@ def _buses_in(log: Path, channels: Mapping[str, int], config: Config, file: Path
 
 def _tell(text: str) -> None:
     if text:
-        print(f"canferry: {text}", file=sys.stderr)
+        tell(text)
 
 
 def _beside_the_agent(config: Config) -> Config:
@@ -185,10 +187,10 @@ def _answers(path: str) -> bool:
     return True
 
 
-def _print(counters: PackerCounters, refused: int, ignored: int, *, as_json: bool) -> None:
-    summary = counters.as_dict() | {"lines_refused": refused, "frames_ignored": ignored}
+def _print(counters: PackerCounters, left_out: dict[str, int], *, as_json: bool) -> None:
+    summary = counters.as_dict() | left_out
     if as_json:
-        print(json.dumps(summary))
+        print(json_text(summary))
         return
     for key, value in summary.items():
         print(f"{key.replace('_', ' '):<16}{value:>14,}")

@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.progress import Progress
+from agent.cli.recording import Recording
+from agent.cli.stdout import json_text, tell
 from agent.errors import ConfigError
+from agent.text import printable_line
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
+    from collections.abc import Iterator
+
+    from agent.model import FrameBlock
+    from agent.sources.replay import LogReader
 
 _HOURS = 24.0
 _EPILOG = """\
@@ -65,6 +70,7 @@ def run(args: Namespace) -> int:
     from agent.report.survey import survey
 
     _check(args)
+    recording = Recording()
     with ExitStack() as opened:
         progress = opened.enter_context(Progress())
         paths, source = args.paths, ", ".join(path.absolute().name for path in args.paths)
@@ -72,7 +78,9 @@ def run(args: Namespace) -> int:
         if args.dbc is not None:
             from agent.report.recorded import recorded
 
-            watched = partial(progress.frames, name=source)
+            def watched(reader: LogReader) -> Iterator[FrameBlock]:
+                return progress.frames(recording.blocks(reader), source)
+
             paths = [opened.enter_context(recorded(args.paths[0], args.dbc, args.bus, args.vehicle, watched))]
         vehicle = None if args.dbc is not None else args.vehicle
         found = survey(Inventory(paths), vehicle, progress.batches(args.html.name))
@@ -90,17 +98,15 @@ def run(args: Namespace) -> int:
         "events": len(found.events),
         "page_bytes": len(content),
         "problems": [{"place": problem.place, "reason": problem.reason} for problem in found.problems],
-    }
+    } | recording.counts()
     if args.json:
-        print(json.dumps(summary))
+        print(json_text(summary))
     else:
         for problem in found.problems:
-            print(f"canferry: {problem}", file=sys.stderr)
-        print(
-            f"{args.html}: {found.frames:,} frames, {found.samples:,} samples, {len(found.gaps)} gaps; "
-            f"{len(content) / 1e6:.1f} MB",
-            file=sys.stderr,
-        )
+            tell(str(problem))
+        told = f"{found.frames:,} frames, {found.samples:,} samples, {len(found.gaps)} gaps"
+        print(printable_line(f"{args.html}: {told}; {len(content) / 1e6:.1f} MB"), file=sys.stderr)
+    recording.tell_damage()
     return 1 if found.problems else 0
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -11,6 +10,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING
 
 from agent.cli.addressing import add_agent_arguments, asked_socket
+from agent.cli.stdout import json_text, tell
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -68,7 +68,7 @@ def run(args: Namespace) -> int:
                 status = 2
                 if args.watch and sys.stdout.isatty():  # no figures of an agent that is gone
                     print(_UPPER_LEFT + _CLEAR, end="", flush=True)
-                print(f"canferry: {error}", file=sys.stderr, flush=True)
+                tell(str(error))
             else:
                 assert snapshot is not None
                 status = _show(snapshot, args)
@@ -87,8 +87,10 @@ def _show(snapshot: Snapshot, args: Namespace) -> int:
     from agent.live.bitrates import read_bitrates, with_bitrates
     from agent.live.diagnosis import diagnose, exit_status
     from agent.live.screen import screen
+    from agent.live.snapshot import printable_snapshot
 
     snapshot = with_bitrates(snapshot, read_bitrates())
+    snapshot = snapshot if args.json else printable_snapshot(snapshot)
     findings = diagnose(snapshot)
     if args.json:
         _print_json(snapshot, findings)
@@ -106,4 +108,4 @@ def _print_json(snapshot: Snapshot, findings: list[Finding]) -> None:
     import msgspec
 
     document = {"findings": [asdict(finding) for finding in findings], "snapshot": msgspec.to_builtins(snapshot)}
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    print(json_text(document), flush=True)

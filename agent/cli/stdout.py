@@ -3,16 +3,19 @@
 
 Promise: what stdout refuses, a full disk's file above all, raises AgentError; a pipe that nobody reads any more,
 BrokenPipeError. Each is raised once: what is still to be written then goes nowhere, so that nothing fails a second time
-at the interpreter's end.
+at the interpreter's end. Text from outside reaches a terminal through `agent.text` alone: lines of plain text as a
+whole, just before they are printed; what is aligned or coloured, piece by piece where it is put together.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import sys
 from typing import TYPE_CHECKING, TextIO
 
 from agent.errors import AgentError
+from agent.text import printable_json, printable_line
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -39,6 +42,16 @@ def speak(out: TextIO) -> None:
             out.reconfigure(errors="replace")
         else:
             out.reconfigure(encoding="utf-8")
+
+
+def tell(text: str) -> None:
+    """One line on stderr, under the command's name."""
+    print(f"canferry: {printable_line(text)}", file=sys.stderr, flush=True)
+
+
+def json_text(document: object) -> str:
+    """A document on one line, its texts as they are, and nothing in it that a terminal would obey."""
+    return printable_json(json.dumps(document, ensure_ascii=False))
 
 
 class _Stdout(io.FileIO):

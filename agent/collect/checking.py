@@ -18,7 +18,9 @@ from agent.collect.parser import parse_condition
 from agent.collect.patterns import Patterns, SignalPatterns
 from agent.collect.ranges import impossible, is_certain
 from agent.collect.ring import frame_bytes
+from agent.collect.rules import RuleBook
 from agent.config.collecting import patterns
+from agent.decode.overlaps import overlapping
 from agent.model import RAW_SIGNALS
 
 if TYPE_CHECKING:
@@ -110,10 +112,13 @@ def _decoded(directory: Directory) -> list[MessageDefinition]:
 
 
 def doubtful(config: Config, directory: Directory) -> Iterator[tuple[str, str]]:
-    """Key and text for conditions that are always true, and for windows that the ring is too small for, as far as the
-    DBC files tell how much traffic is."""
+    """Key and text for conditions that are always true, for what triggers record of what rules forbid, and for windows
+    that the ring is too small for, as far as the DBC files tell how much traffic is."""
+    book = RuleBook.of(config.collect)
     for trigger in config.triggers:
         yield from _certain(f"trigger[{trigger.name}]", trigger, directory)
+        yield from _forbidden(f"trigger[{trigger.name}].record", trigger, config.buses, book, directory)
+    yield from _shared_bits(config, book, directory)
     frames_s = sum(1000 / each.cycle_ms for each in _decoded(directory) if each.cycle_ms)
     held_s = config.agent.ring / frame_bytes(8) / frames_s if frames_s else float("inf")
     for trigger in config.triggers:
@@ -121,6 +126,43 @@ def doubtful(config: Config, directory: Directory) -> Iterator[tuple[str, str]]:
             needed = round(trigger.before.seconds * frames_s * frame_bytes(8) / (1 << 20) + 0.5)
             text = f'"{trigger.before}" is more than the {held_s:.0f} s that agent.ring holds of this traffic'
             yield f"trigger[{trigger.name}].before", f'{text}; agent.ring = "{needed}MiB" would do'
+
+
+def _forbidden(
+    where: str, trigger: TriggerConfig, buses: Sequence[BusConfig], book: RuleBook, directory: Directory
+) -> Iterator[tuple[str, str]]:
+    """What is recorded although a rule forbids it, for it is named; and patterns of which nothing is left."""
+    described = [(each.bus, each.name, signal.name) for each in _decoded(directory) for signal in each.signals]
+    for pattern in patterns(trigger.record):
+        record = SignalPatterns(pattern)
+        raw = {"0x", *(part for part in pattern.split(".") if part.startswith("0x"))}
+        names = [(bus.name, id_, byte) for bus in buses if bus.keep_unknown for id_ in raw for byte in _RAW_NAMES]
+        matched = [each for each in [*described, *names] if record.match(*each)]
+        forbidden = [each for each in matched if book.forbids(*each)]
+        if not forbidden:
+            continue
+        named = [".".join(each) for each in forbidden if record.names(*each)]
+        if named:
+            yield where, f'"{pattern}" records what keep = false forbids, for it is named: {", ".join(named[:3])}'
+        elif len(forbidden) == len(matched):
+            yield where, f'"{pattern}" records nothing: keep = false forbids all of it, but for signals that are named'
+
+
+def _shared_bits(config: Config, book: RuleBook, directory: Directory) -> Iterator[tuple[str, str]]:
+    """Signals that are kept or recorded and carry bits of one that is forbidden."""
+    records = [SignalPatterns(trigger.record) for trigger in config.triggers]
+    for message in _decoded(directory):
+        names = [(message.bus, message.name, signal.name) for signal in message.signals]
+        forbidden = {index for index, name in enumerate(names) if book.forbids(*name)}
+        for one, other in overlapping(message) if forbidden else ():
+            hidden, shown = (one, other) if one in forbidden else (other, one)
+            if hidden not in forbidden or shown in forbidden:
+                continue
+            if book.keepers(*names[shown]) or any(book.lets_record(record, *names[shown]) for record in records):
+                text = (
+                    f"{'.'.join(names[shown])} is kept and has bits of {names[hidden][2]}, which keep = false forbids"
+                )
+                yield "collect", text
 
 
 def _certain(where: str, trigger: TriggerConfig, directory: Directory) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from agent.collect.gates import Choice
     from agent.collect.guards import Guard
     from agent.collect.integrity import IntegrityCounters
-    from agent.collect.open_batch import Span
     from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
     from agent.config.collecting import Priority
@@ -64,8 +63,8 @@ class Collector:
         guards: what messages are verified by, by their index in the plan's.
 
     Attributes:
-        held: the span of the frames that were taken last, None where all intervals have been closed since; for whoever
-            stores what is kept, and who comes after it, to see to.
+        held_ns: the latest time of the frames that were taken last, None where all intervals have been closed since;
+            for whoever stores what is kept, and who comes after it, to see to.
 
     """
 
@@ -80,7 +79,7 @@ class Collector:
         payload_bytes: int = 48 << 10,
         guards: Mapping[int, Guard] | None = None,
     ) -> None:
-        self.held: Span | None = None
+        self.held_ns: int | None = None
         self._home = home
         self._decode = decode
         self._keeps_all = not book.rules and not triggers

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.collect.classes import CLASSES
 from agent.collect.rules import RuleBook
+from agent.text import LINE_LIMIT, printable
 from agent.units import Duration
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ def table(forecasts: Sequence[Forecast], messages: int, width: int | None = None
     for each in forecasts:
         signals = f"{each.kept} of {each.signals}"
         numbers = [_number(each.frames_hour, at_most=each.at_most), _number(each.bytes_hour, at_most=each.at_most)]
-        rows.append((each.message, each.priority, signals, each.how, numbers[0], numbers[1]))
+        name, how = printable(each.message), printable(each.how, LINE_LIMIT)
+        rows.append((name, each.priority, signals, how, numbers[0], numbers[1]))
     lines = _aligned(rows, texts=4)
     if width is not None and max(map(len, lines)) > width:
         lines = list(_folded(rows, width))

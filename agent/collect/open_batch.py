@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The open batch: what has been decoded and not yet been sealed, and when it is time to seal.
 
-Limits: a batch never spans more than its interval of the frames' own clock, and is sealed early when it is
-likely to outgrow its payload: by how many bytes a value took in the batches before. A clock that steps, forward
-past the interval or back, ends the batch, so that within one batch times run on. What counts is the time of the
-frames received while it is open: samples that were put by, or recorded from the time before an event, are older.
+Limits: a batch never spans more than its interval of the frames' own clock, see busclocks.py, and is sealed early when
+it is likely to outgrow its payload: by how many bytes a value took in the batches before. What counts is the time of
+the frames received while it is open: samples that were put by, or recorded from the time before an event, are older.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from agent.collect.merging import merge_blocks
 from agent.decode.decoder import Decoded
@@ -21,13 +20,12 @@ from agent.model import SignalBlock
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from agent.model import Event, FrameBlock
+    from agent.model import Event
 
-BACKWARD_NS_MAX = 1_000_000_000
-"""Buses that are read apart may differ by this much without the clock having been set back."""
 FIRST_BYTES_PER_VALUE = 1.0
 """Assumed until a batch has been sealed; real ones take 0.1 to 0.6."""
 _HEADROOM = 0.85
+_TELLING = 1 / 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +34,6 @@ class SealLimits:
 
     interval_ns: int
     payload_bytes: int
-
-
-class Span(NamedTuple):
-    """Earliest and latest time of the frames of a block, by their own clock."""
-
-    begin_ns: int
-    end_ns: int
-
-    @classmethod
-    def of(cls, frames: FrameBlock) -> Span:
-        """Of these; not of none."""
-        return cls(int(frames.time_ns.min()), int(frames.time_ns.max()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +64,6 @@ class OpenBatch:
     opened_ns, newest_ns    earliest and latest time of any frame in it, decoded or not
     frames                  data frames, decoded or not
     values                  decoded ones
-    heard_ns, heard_end_ns  earliest and latest time of the frames received since it was opened
     """
 
     parts: list[Part] = field(default_factory=list)
@@ -86,8 +71,6 @@ class OpenBatch:
     newest_ns: int = 0
     frames: int = 0
     values: int = 0
-    heard_ns: int = 0
-    heard_end_ns: int = 0
 
     @classmethod
     def of(cls, parts: Iterable[Part]) -> OpenBatch:
@@ -104,12 +87,6 @@ class OpenBatch:
         self.frames += part.frames
         self.values += len(part.decoded.signals.values)
         self.parts.append(part)
-
-    def hear(self, span: Span) -> None:
-        """Frames of this time have been received, whatever of them is in it."""
-        first = not self.heard_end_ns
-        self.heard_ns = span.begin_ns if first else min(self.heard_ns, span.begin_ns)
-        self.heard_end_ns = span.end_ns if first else max(self.heard_end_ns, span.end_ns)
 
     @property
     def rows(self) -> int:
@@ -151,21 +128,19 @@ def _total(counts: Iterable[Mapping[tuple[int, int], int]]) -> Counter[tuple[int
     return total
 
 
-def must_seal_before(batch: OpenBatch, span: Span, limits: SealLimits) -> bool:
-    """Whether frames of this time belong to the next batch: they are too late for this one, or the clock was set."""
-    if not batch.parts:
-        return False
-    return span.end_ns - batch.heard_ns >= limits.interval_ns or span.begin_ns < batch.heard_end_ns - BACKWARD_NS_MAX
-
-
 def must_seal(batch: OpenBatch, bytes_per_value: float, limits: SealLimits) -> bool:
     """Whether the batch is about as large as it may be."""
     return batch.values * bytes_per_value >= limits.payload_bytes * _HEADROOM
 
 
-def learn_bytes_per_value(before: float, payload_bytes: int, values: int) -> float:
-    """What a value takes, judged by the batch just sealed: at once where it takes more, slowly where less."""
+def learn_bytes_per_value(before: float, payload_bytes: int, values: int, limits: SealLimits) -> float:
+    """What a value takes, judged by the batch just sealed: at once where it takes more, slowly where less.
+
+    A small batch is mostly what a batch takes without values: it does not tell that they take more.
+    """
     if not values:
         return before
     now = payload_bytes / values
-    return now if now > before else before + (now - before) / 4
+    if now > before:
+        return now if payload_bytes >= limits.payload_bytes * _TELLING else before
+    return before + (now - before) / 4

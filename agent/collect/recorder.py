@@ -4,7 +4,8 @@
 A window of a trigger is a stretch of steady time, from `before` its event to `after` it, on all buses. What came
 before the event is taken from the ring and decoded anew; what comes from then on is kept at once, as by a rule, in the
 highest class of all that keep it. Windows that overlap are one. A sample that a rule keeps at once, always, in as high
-a class is not recorded twice, nor one in the window of another trigger of as high a class.
+a class is not recorded twice, nor one in the window of another trigger of as high a class. What rules forbid
+(``keep = false``) is recorded only by a trigger that names it.
 
 Limits: `WINDOWS_MAX` windows of a trigger are remembered, the latest; the ring holds what it holds.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.collect.roster import Roster
+    from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
     from agent.collect.view import View
 
@@ -57,8 +59,9 @@ class _Recording:
 class Recorder:
     """The windows of all triggers."""
 
-    def __init__(self, roster: Roster, triggers: Sequence[Trigger]) -> None:
+    def __init__(self, roster: Roster, book: RuleBook, triggers: Sequence[Trigger]) -> None:
         self._roster = roster
+        self._book = book
         self._recordings = [_Recording(trigger) for trigger in triggers]
         self._latest_end = -1
         roster.on_growth(self._grow)
@@ -70,8 +73,8 @@ class Recorder:
             for each in self._roster.definitions(lane)
         ]
         for recording in self._recordings:
-            match = recording.trigger.record.match
-            fresh = [match(*each) for each in names]
+            record = recording.trigger.record
+            fresh = [self._book.lets_record(record, *each) for each in names]
             recording.records = np.concatenate([recording.records, np.array(fresh, np.bool_)])
 
     def is_idle(self, begin: int) -> bool:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``[[collect]]`` rules, and what they come to for one signal of one message on one bus.
 
+A signal that no rule keeps because the last one that names it says ``keep = false`` is *forbidden*: no trigger records
+it either, but one whose ``record`` names it, without a wildcard.
+
 A signal's `Treatment` is the sum of the rules that name it and are not taken back by a later one with
 ``keep = false``. What another rule of the same signal does as well, and at least as urgently, is left out of it: a
 rule that keeps every sample outdoes all others of its class and below, and one that keeps the last sample of each
@@ -107,15 +110,29 @@ class RuleBook:
 
     def keepers(self, bus: str, message: str, signal: str) -> list[Rule]:
         """The rules that keep samples of a signal."""
+        kept: list[Rule] = []
+        for rule in self._naming(bus, message, signal):
+            kept = [*kept, rule] if rule.config.keep else []
+        return kept
+
+    def forbids(self, bus: str, message: str, signal: str) -> bool:
+        """Whether the last rule that names a signal says that it is not to be kept."""
+        naming = self._naming(bus, message, signal)
+        return bool(naming) and not naming[-1].config.keep
+
+    def lets_record(self, record: SignalPatterns, bus: str, message: str, signal: str) -> bool:
+        """Whether a trigger with this `record` records a signal: a forbidden one only where it is named."""
+        return record.match(bus, message, signal) and (
+            not self.forbids(bus, message, signal) or record.names(bus, message, signal)
+        )
+
+    def _naming(self, bus: str, message: str, signal: str) -> list[Rule]:
+        """The rules that name a signal, in their order."""
         of_message = self._found.get((bus, message))
         if of_message is None:
             of_message = [rule for rule in self.rules if rule.bus.match(bus) and rule.message.match(message)]
             self._found[bus, message] = of_message
-        kept: list[Rule] = []
-        for rule in of_message:
-            if rule.signal.match(bus, message, signal):
-                kept = [*kept, rule] if rule.config.keep else []
-        return kept
+        return [rule for rule in of_message if rule.signal.match(bus, message, signal)]
 
     def treatment(self, bus: str, message: str, definition: SignalDefinition) -> Treatment:
         """What the rules come to for a signal."""

@@ -12,7 +12,8 @@ others' rules, nor hurries them on.
 
 A recorded log has no readings. There a frame that is more than a second older than the latest of its bus tells that
 the clock was set back: steady time stands still for an instant and goes on from there, on all buses. A clock that is
-set forward takes steady time with it.
+set forward takes steady time with it; but frames that jump forward to where a clock that they have left must be by now
+are by that again: the log has frames by two clocks, and nobody has set either.
 
 Promise: a bus's steady time never goes back, and a frame's depends on the frames before it, not on how they came in
 blocks; but for frames that cannot have come when the readings say.
@@ -24,8 +25,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.busclocks import BACKWARD_NS_MAX
 from agent.clock import SET_NS_MIN
-from agent.collect.open_batch import BACKWARD_NS_MAX
 from agent.collect.steps import WAITED_NS_MAX
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ NEVER = -(1 << 62)
 """Before all times: the steady time of a bus that has not been heard."""
 AHEAD_NS_MAX = BACKWARD_NS_MAX
 """An adapter's clock may be so much ahead of the unit's without being brought to it."""
+LEFT_MAX = 4
+"""So many clocks that a log's frames have left are remembered."""
 
 
 class SteadyClock:
@@ -47,6 +50,7 @@ class SteadyClock:
         self._latest = np.full(buses, NEVER, np.int64)
         self._newest = NEVER
         self._ahead = 0  # of the frames' own times
+        self._left: list[int] = []  # how much a log's clocks were ahead that its frames have left, the latest last
         self._ahead_of: dict[int, int] = {}  # of those of a bus, when they did not run on with the others' last
         self._reading: Reading | None = None
         self._offset_ns = 0  # wall clock less monotonic one, since it was set
@@ -85,6 +89,7 @@ class SteadyClock:
         if (
             max(self._newest, begin - WAITED_NS_MAX) <= first
             and last <= end + AHEAD_NS_MAX
+            and not (self._left and last - self._newest > WAITED_NS_MAX)
             and not (time[1:] < time[:-1]).any()
         ):
             steady = time + ahead if ahead else time
@@ -118,22 +123,41 @@ class SteadyClock:
         return np.where(own > greatest, end, np.maximum(own, least))
 
     def _of_log(self, time: NDArray[np.int64], bus: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """By the frames themselves, from one setting of the clock to the next."""
-        steady = np.empty_like(time)
-        buses = [(bus == index).nonzero()[0] for index in range(len(self._latest))]
-        begin = 0
-        while begin < len(time):
-            before, highest = np.empty_like(time), time + self._ahead
-            for index, places in enumerate(buses):
-                at = places[places.searchsorted(begin) :]
-                run = np.maximum.accumulate(np.concatenate([self._latest[index : index + 1], highest[at]]))
-                before[at], highest[at] = run[:-1], run[1:]
-            own = time[begin:] + self._ahead
-            back = (own < before[begin:] - BACKWARD_NS_MAX).nonzero()[0]
-            end = begin + int(back[0]) if len(back) else len(time)
-            steady[begin:end] = highest[begin:end]
-            self._latest[bus[begin:end]] = highest[begin:end]
-            if end < len(time):
-                self._ahead = int(before[end]) - int(time[end])
-            begin = end
+        """By the frames themselves; all at once where no clock changes, frame by frame else."""
+        steady = time + self._ahead
+        newest = int(steady.max())
+        if self._left and newest - self._newest > WAITED_NS_MAX:
+            return self._frame_by_frame(time, bus)
+        latest = self._latest.copy()
+        for index in np.bincount(bus).nonzero()[0].tolist():
+            at = (bus == index).nonzero()[0]
+            run = np.maximum.accumulate(np.concatenate([latest[index : index + 1], steady[at]]))
+            if (steady[at] < run[:-1] - BACKWARD_NS_MAX).any():
+                return self._frame_by_frame(time, bus)
+            steady[at], latest[index] = run[1:], run[-1]
+        self._latest = latest
         return steady
+
+    def _frame_by_frame(self, time: NDArray[np.int64], bus: NDArray[np.uint8]) -> NDArray[np.int64]:
+        steady, latest, newest = [], self._latest.tolist(), self._newest
+        for time_ns, index in zip(time.tolist(), bus.tolist(), strict=True):
+            own, before = time_ns + self._ahead, latest[index]
+            if own < before - BACKWARD_NS_MAX:
+                self._leave(time_ns, before, before - time_ns)
+            elif self._left and own - newest > WAITED_NS_MAX:
+                self._leave(time_ns, newest, self._ahead)
+            own = max(time_ns + self._ahead, before)
+            steady.append(own)
+            latest[index], newest = own, max(newest, own)
+        self._latest = np.array(latest, np.int64)
+        return np.array(steady, np.int64)
+
+    def _leave(self, time_ns: int, now_ns: int, ahead: int) -> None:
+        """Go on by a clock that was left, if it says about what it is now; else by one so much ahead."""
+        near = [left for left in self._left if abs(time_ns + left - now_ns) <= WAITED_NS_MAX]
+        if near:
+            ahead = min(near, key=lambda left: abs(time_ns + left - now_ns))
+            self._left.remove(ahead)
+        if ahead != self._ahead:
+            self._left = [*self._left[1 - LEFT_MAX :], self._ahead]
+            self._ahead = ahead

@@ -72,7 +72,7 @@ class Triggers:
             [{number[ref] for ref in _watched_for_changes(trigger)} for trigger in triggers],
             [ref.definition.length for ref in number],
         )
-        self.recorder = Recorder(roster, triggers)
+        self.recorder = Recorder(roster, gates.book, triggers)
         self._uncertain: set[int] = set()
         self._gates = gates
         roster.on_growth(self._grow)

@@ -3,8 +3,9 @@
 
 Rules name signals by patterns: ``*`` any text, ``?`` any character, ``[abc]`` one of these. They compose: a
 sample is kept if any rule keeps it, in the highest class of the rules that do; a rule with ``keep = false`` takes
-the signals that it names away from the rules above it, and those below may take them up again. Without any
-``[[collect]]`` everything is kept, class "normal".
+the signals that it names away from the rules above it, and those below may take them up again. Where none does, they
+are forbidden to triggers, too, but those whose ``record`` names them without a wildcard. Without any ``[[collect]]``
+everything is kept, class "normal".
 
 What must hold between the keys is said by `broken_collecting`; what must hold between them and the DBC files is
 `agent.collect.checking`'s matter.
@@ -52,7 +53,8 @@ class CollectConfig(Section, frozen=True, kw_only=True):
     bus           the buses it is about: a name, a pattern, or a list of them
     message       the messages, likewise; an id that no DBC file describes is named as in 0x1A0
     signal        the signals, likewise; or ``MESSAGE.Signal``, or ``bus.MESSAGE.Signal``
-    keep          false: the rules above do not count for these signals
+    keep          false: the rules above do not count for these signals; unless one below keeps them, triggers do not
+                  record them either, but one whose record names them, without * ? [
     every         at most so often: one sample in each such interval of the frames' own clock; the last one always
                   arrives, at the latest when the interval is over
     value         which one: "last"; "first" (at once, and the last one too where it differs); "min"; "max"; or
@@ -89,7 +91,8 @@ class TriggerConfig(Section, frozen=True, kw_only=True):
     stale_after     a value that was not renewed for so long is not known any more; unless given, it holds for ever
     before          how much is recorded of the time before the event
     after           how much is recorded from the event on; overlapping recordings join
-    record          the signals that are recorded, as "signal", "message.signal" or "bus.message.signal", with patterns
+    record          the signals that are recorded, as "signal", "message.signal" or "bus.message.signal", with patterns;
+                    those that [[collect]] forbids (keep = false) only where they are named without * ? [
     priority        the class of what is recorded
     ttl             as in [[collect]]
     """

@@ -145,8 +145,8 @@ def _broken_topics(config: Config, mqtt: MqttConfig) -> Broken:
     taken: dict[str, str] = {}
     for key in ("topic_batch", "topic_catalog", "topic_status"):
         template = getattr(mqtt, key)
-        other = taken.setdefault(config.topic(template), key) if template else key
-        if other != key:
+        others = {taken.setdefault(topic, key) for topic in config.topics(template)} if template else {key}
+        for other in others - {key}:
             yield f"mqtt.{key}", f'"{template}" is taken by mqtt.{other}; accepted: each topic once'
 
 

@@ -13,13 +13,13 @@ Paths are absolute once read.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from msgspec import Meta, field
 
-from agent.config.collecting import CollectConfig, TriggerConfig  # noqa: TC001  (msgspec reads the annotations)
-from agent.config.integrity import IntegrityConfig  # noqa: TC001  (the same)
+from agent.config.collecting import CollectConfig, Priority, TriggerConfig
+from agent.config.integrity import IntegrityConfig  # noqa: TC001  (msgspec reads the annotations)
 from agent.config.section import Section, Within
 from agent.errors import ConfigError
 from agent.units import Duration, Rate, Size
@@ -56,6 +56,16 @@ Topic = Annotated[
         ),
     ),
 ]
+BatchTopic = Annotated[
+    str,
+    Meta(
+        pattern=r"^([^+#\x00-\x1f\x7f{}]|\{vehicle\}|\{class\}){1,256}\Z",
+        description=(
+            "a topic of 1 to 256 characters without +, # and control characters, in which {vehicle} stands for the "
+            "vehicle's id and {class} for critical, normal or bulk"
+        ),
+    ),
+]
 StatusTopic = Annotated[
     str,
     Meta(
@@ -69,6 +79,10 @@ Congestion = Annotated[
 ]
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 
+
+DbcEncoding = Literal[
+    "auto", "utf-8", "utf-16", "cp1250", "cp1251", "cp1252", "gbk", "big5", "shift_jis", "euc_jp", "euc_kr"
+]
 
 SocketPath = Annotated[
     str,
@@ -96,6 +110,8 @@ class BusConfig(Section, frozen=True, kw_only=True):
                    but for "simulator"
     dbc            the DBC files that describe the bus, first match wins; relative to the configuration file;
                    may be empty only with keep_unknown; "gnss" and "simulator" without any have their own
+    dbc_encoding   what the text of the bus's DBC files is written in; "auto": UTF-8 or UTF-16 where a file says so or
+                   is, else cp1252, "gbk" or "shift_jis", whichever it looks like; check says what was taken
     j1939          match 29-bit identifiers by PGN: true, false, or "auto": what each DBC file says of itself
     keep_unknown   keep frames that no DBC file describes as raw bytes, instead of only counting them
     bitrate        bits per second, handed to python-can, or of a satellite receiver's serial device, there
@@ -108,6 +124,7 @@ class BusConfig(Section, frozen=True, kw_only=True):
     interface: InterfaceName
     channel: str | int = ""
     dbc: tuple[Path, ...] = ()
+    dbc_encoding: DbcEncoding = "auto"
     j1939: bool | Literal["auto"] = "auto"
     keep_unknown: bool = False
     bitrate: Annotated[int, Within("1000", "20000000")] | None = None
@@ -159,7 +176,8 @@ class MqttConfig(Section, frozen=True, kw_only=True):
                       (1883); required
     profile           the kind of endpoint: "generic", "azure-iot-hub", "azure-event-grid" or "aws-iot-core";
                       sets what that kind wants, and refuses what it does not take
-    version           MQTT version: "5", "3.1.1", or "auto": 5, and 3.1.1 where the broker refuses that
+    version           MQTT version: "5", "3.1.1", or "auto": 5, and 3.1.1 where the broker's answer refuses that and
+                      it has never spoken 5; in 3.1.1 it cannot tell that it refuses a batch
     client_id         the name of the connection, one a vehicle; the vehicle's id unless given
     username          for brokers that ask for one
     password_file     a file whose first line is the password; read at each connection
@@ -171,9 +189,12 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     window_bytes      how many bytes may be; at least batch.max_bytes
     backlog_rate      what old batches may use of the link beside the live ones, such as "20KiB/s"; all of it
                       unless given
-    topic_batch       where batches are published; {vehicle} stands for the vehicle's id
+    topic_batch       where batches are published; {vehicle} stands for the vehicle's id, {class} for the batch's class,
+                      critical, normal or bulk, so that a cloud can route by it
     topic_catalog     where the description of the signals is published, retained
     topic_status      where the agent says online and offline, and how it goes; an empty text: nowhere
+    retain            the broker keeps description, status and last will for who comes later; false for one that
+                      keeps no retained messages
     heartbeat         how often it says how it goes while it is online; "0s": never
     cloud_events      label each message as a CloudEvent, in MQTT 5's properties
     congestion        TCP's congestion control, where the kernel has and allows it, such as "bbr" on a radio that loses;
@@ -198,9 +219,10 @@ class MqttConfig(Section, frozen=True, kw_only=True):
     window_batches: Annotated[int, Within("1", "100")] = 8
     window_bytes: Annotated[Size, Within("1KiB", "64MiB")] = Size.parse("256KiB")
     backlog_rate: Annotated[Rate, Within("100B/s", "1GB/s")] | None = None
-    topic_batch: Topic = "canferry/{vehicle}/batch"
+    topic_batch: BatchTopic = "canferry/{vehicle}/batch"
     topic_catalog: Topic = "canferry/{vehicle}/catalog"
     topic_status: StatusTopic = "canferry/{vehicle}/status"
+    retain: bool = True
     heartbeat: Annotated[Duration, Within("0s", "24h")] = Duration.parse("15m")
     cloud_events: bool = False
     congestion: Congestion = ""
@@ -326,5 +348,9 @@ class Config(Section, frozen=True, kw_only=True):
         return ConfigError(": ".join(filter(None, (self.file, key, text))))
 
     def topic(self, template: str) -> str:
-        """The topic that a template such as ``mqtt.topic_batch`` stands for."""
+        """The topic that a template such as ``mqtt.topic_status`` stands for; {class} is left in."""
         return template.replace("{vehicle}", self.vehicle.id)
+
+    def topics(self, template: str) -> tuple[str, ...]:
+        """All that a template such as ``mqtt.topic_batch`` stands for, one of each class where it has {class}."""
+        return tuple(dict.fromkeys(self.topic(template).replace("{class}", each) for each in get_args(Priority)))

@@ -9,8 +9,9 @@ for each block: they are those of all ids met so far (`agent.decode.layout`), of
 Classic frames are read as one 64-bit word each, in either byte order. A block that holds a longer CAN FD frame
 reads an 8-byte window at each signal's own first byte instead, and a ninth byte where a signal needs it.
 
-Frames that are *odd*, multiplexed or shorter than the DBC file says, have their shapes looked up one by one; so are the
-rows of columns that only some frames of an id carry.
+Frames that are *odd*, multiplexed, raw or shorter than the DBC file says, have their shapes looked up, all at once. The
+rows of a signal that only one shape of an id carries then lie end to end in the order of shapes; only those that some
+shapes share are sorted out value by value.
 
 The raw values equal those of cantools for every frame that cantools decodes. Frames that it refuses (shorter
 than the DBC says, a multiplexor value that selects nothing) are decoded as far as they go and counted.
@@ -27,7 +28,7 @@ import numpy as np
 
 from agent.arrays import runs, starts
 from agent.decode.ids import Ids
-from agent.decode.layout import Layout
+from agent.decode.layout import ALWAYS_ODD, Layout
 from agent.decode.plan import Defect
 from agent.decode.walk import Walk
 from agent.model import SignalBlock
@@ -56,6 +57,8 @@ class Decoded:
     partial       frames decoded only in part, by (`model.group_key`, `Defect`)
     last          int64 (G,), the block's row of the last frame of each group of `signals`
     unknown_last  int64, the same of each id in `unknown`, in their order
+    outside       frames of ids that a DBC file knows, or that are kept raw, but that there was no room for; among the
+                  unknown ones
     """
 
     signals: SignalBlock
@@ -63,6 +66,7 @@ class Decoded:
     partial: dict[tuple[int, int], int]
     last: NDArray[np.int64] = field(default_factory=_no_rows)
     unknown_last: NDArray[np.int64] = field(default_factory=_no_rows)
+    outside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +74,14 @@ class _Rows:
     """A block's known frames in the order of their slots.
 
     order    int64 (R,)  row of the block · counts int64 (N,)  frames of each slot
-    variant  int64 (R,)  of each frame; None where all are whole
     shape    int32 (R,)  of each frame
+    variant  int64 (R,)  of each frame; None where all are whole
     """
 
     order: NDArray[np.int64]
     counts: NDArray[np.int64]
-    variant: NDArray[np.int64] | None
     shape: NDArray[np.int32]
+    variant: NDArray[np.int64] | None = None
 
 
 class Decoder:
@@ -88,101 +92,142 @@ class Decoder:
         self._ids = Ids(plan)
         self._walk = Walk(plan)
         self._layout = Layout(plan, self._walk, self._ids)
+        self._tabulated = self._ids.changes
         self._numbers = np.arange(NUMBERS_KEPT)
 
     def decode(self, block: FrameBlock) -> Decoded:
         """All raw values of a block, and counts of what could not be decoded."""
-        known, rest = len(self._ids.key), self._ids.rest
-        slots = self._ids.slots_of(block.bus, block.can_id)
-        if self._walk.forget() or len(self._ids.key) > known:
+        return self._decode(block, meets=True)
+
+    def decode_again(self, block: FrameBlock) -> SignalBlock:
+        """The raw values of frames that have been decoded before, those of ids that are still known."""
+        return self._decode(block, meets=False).signals
+
+    def _decode(self, block: FrameBlock, *, meets: bool) -> Decoded:
+        slots = self._ids.slots_of(block.bus, block.can_id, meets=meets)
+        if self._walk.forget():
+            self._layout.forget()
+        elif self._ids.changes > self._tabulated:
             self._layout.tabulate()
-        elif self._ids.rest > rest:
-            self._layout.tabulate_need()
+        self._tabulated = self._ids.changes
         known, rest = len(self._ids.key), self._ids.rest
         counts = np.bincount(slots, minlength=rest + 1)
-        order = np.argsort(slots, kind="stable")
+        order = slots.argsort(kind="stable")
         words = _Words(block.data)
-        odd = np.flatnonzero(self._layout.need.take(slots) > block.length)
-        partial: dict[tuple[int, int], int] = {}
         rows_known = len(order) - int(counts[known:].sum())
-        if len(odd):
-            rows, partial = self._odd_rows(block, slots, odd, order[:rows_known], counts[:known], words)
-        else:
-            shape = np.repeat(self._layout.shape, counts[:known])
-            rows = _Rows(order[:rows_known], counts[:known], None, shape)
-        signals = self._columns(rows, words, block.time_ns)
         unknown, unknown_last = self._unknown(block, order[rows_known:], counts[known:])
-        return Decoded(signals, unknown, partial, rows.order.take(signals.row_start[1:] - 1), unknown_last)
+        order, counts = order[:rows_known], counts[:known]
+        length = block.length.take(order)
+        odd = (self._layout.need.repeat(counts) > length).nonzero()[0]
+        partial: dict[tuple[int, int], int] = {}
+        if len(odd):
+            rows, partial = self._odd_rows(order, counts, odd, length, words)
+        else:
+            rows = _Rows(order, counts, self._layout.shape.repeat(counts))
+        signals = self._columns(rows, words, block.time_ns)
+        last = rows.order.take(signals.row_start[1:] - 1)
+        return Decoded(signals, unknown, partial, last, unknown_last, self._ids.outside)
 
     def _odd_rows(
         self,
-        block: FrameBlock,
-        slots: NDArray[np.uint16],
-        odd: NDArray[np.intp],
         order: NDArray[np.int64],
         counts: NDArray[np.int64],
+        odd: NDArray[np.intp],
+        length: NDArray[np.uint8],
         words: _Words,
     ) -> tuple[_Rows, dict[tuple[int, int], int]]:
         """Frames that are not all of the shape that their id says, and how many are decoded in part."""
         plan, layout = self.plan, self._layout
-        slot, length = slots.take(odd), block.length.take(odd)
-        shapes = self._walked(words, odd, layout.state.take(slot), length)
-        cut = np.flatnonzero(plan.shape_tables()[0].take(shapes) > length)
+        slot = self._counting(len(counts)).repeat(counts)
+        all_odd = len(odd) == len(order)
+        of, lengths = (slot, length) if all_odd else (slot.take(odd), length.take(odd))
+        shapes = self._walked(words, order if all_odd else order.take(odd), layout.state.take(of), lengths)
+        cut = (plan.shape_tables()[0].take(shapes) > lengths).nonzero()[0]
         if len(cut):
-            shapes[cut] = self._walk.truncate(shapes[cut], length[cut])
-        variants = layout.variants_of(slot, shapes)  # before the others are read: it may number anew
-        variant = layout.whole.take(slots, mode="clip") if len(layout.whole) else np.zeros(len(slots), np.int64)
-        variant[odd] = variants
-        variant = variant.take(order)
-        return _Rows(order, counts, variant, layout.variant_shape.take(variant)), self._partial(slot, shapes, length)
+            shapes[cut] = self._walk.truncate(shapes[cut], lengths[cut])
+        variants = layout.variants_of(of, shapes)  # before the others are read: it may number anew
+        if not all_odd:
+            variant = layout.whole.repeat(counts)
+            variant[odd] = variants
+            variants = variant
+        rows = _Rows(order, counts, layout.variant_shape.take(variants), variants)
+        return rows, self._partial(of, shapes, lengths)
 
     def _walked(
-        self, words: _Words, rows: NDArray[np.intp], states: NDArray[np.int32], lengths: NDArray[np.uint8]
+        self, words: _Words, rows: NDArray[np.int64], states: NDArray[np.int32], lengths: NDArray[np.uint8]
     ) -> NDArray[np.int32]:
-        """The shape at the end of each row's way along the multiplexors, however long the frame."""
+        """The shape at the end of each row's way along the multiplexors, however long the frame; of raw rows theirs."""
+        raw = np.empty(0, np.intp)
+        if int(states.min(initial=0)) < 0:
+            raw = (states < 0).nonzero()[0]
+        if len(raw) == len(states):
+            return self._walk.raw(lengths)
         shapes = self._walk.table.shape.take(states)
-        walking = np.flatnonzero(shapes < 0)
-        while len(walking):
-            state = states[walking]
-            values = words.read_multiplexors(self._walk.table, rows[walking], state, lengths[walking])
-            states[walking] = state = self._walk.advance(state, values)
-            shapes[walking] = self._walk.table.shape.take(state)
-            walking = walking[shapes[walking] < 0]
+        if len(raw):
+            shapes[raw] = self._walk.raw(lengths[raw])
+        while int(shapes.min(initial=0)) < 0:
+            if int(shapes.max()) < 0:
+                states = self._step(words, rows, states, lengths)
+                shapes = self._walk.table.shape.take(states)
+            else:
+                walking = (shapes < 0).nonzero()[0]
+                state = self._step(words, rows.take(walking), states.take(walking), lengths.take(walking))
+                states[walking] = state
+                shapes[walking] = self._walk.table.shape.take(state)
         return shapes
 
+    def _step(
+        self, words: _Words, rows: NDArray[np.int64], states: NDArray[np.int32], lengths: NDArray[np.uint8]
+    ) -> NDArray[np.int32]:
+        """The state after each row has read the multiplexor of its state."""
+        return self._walk.advance(states, words.read_multiplexors(self._walk.table, rows, states, lengths))
+
     def _partial(
-        self, slots: NDArray[np.uint16], shapes: NDArray[np.int32], lengths: NDArray[np.uint8]
+        self, slots: NDArray[np.int64], shapes: NDArray[np.int32], lengths: NDArray[np.uint8]
     ) -> dict[tuple[int, int], int]:
-        """How many of these frames are short, and how many select nothing, by group key."""
-        short = lengths < self._layout.declared.take(slots)
-        unselected = self.plan.shape_tables()[1].take(shapes) == Defect.MULTIPLEXOR
-        found = {}
-        for defect, rows in ((Defect.SHORT, short), (Defect.MULTIPLEXOR, unselected)):
+        """How many of these frames are short, and how many lack what their multiplexors select, by group key."""
+        found: dict[tuple[int, int], int] = {}
+        defects = self.plan.shape_tables()[1].take(shapes)
+        amiss = []
+        if int(lengths.min(initial=ALWAYS_ODD)) < self._layout.declared_max:
+            amiss.append((Defect.SHORT, lengths < self._layout.declared.take(slots)))
+        if int(defects.max(initial=0)) >= Defect.MULTIPLEXOR:
+            amiss += [(each, defects == each) for each in (Defect.MULTIPLEXOR, Defect.UNREAD)]
+        for defect, rows in amiss:
             if rows.any():
                 numbers = np.bincount(slots[rows])
-                for slot in np.flatnonzero(numbers).tolist():
+                for slot in numbers.nonzero()[0].tolist():
                     found[int(self._ids.key[slot]), int(defect)] = int(numbers[slot])
         return found
 
     def _columns(self, rows: _Rows, words: _Words, time_ns: NDArray[np.int64]) -> SignalBlock:
         layout = self._layout
-        groups = np.flatnonzero(rows.counts)
+        groups = rows.counts.nonzero()[0]
         group_rows = rows.counts.take(groups)
         row_start = starts(group_rows)
-        counts = layout.column_counts(rows.counts, rows.variant)
-        columns = np.flatnonzero(counts)
+        each = None if rows.variant is None else np.bincount(rows.variant, minlength=len(layout.variant_shape))
+        counts = layout.column_counts(rows.counts, each)
+        columns = counts.nonzero()[0]
         counts = counts.take(columns)
         slot = layout.slot.take(columns)
         group_of = np.zeros(len(rows.counts), np.int32)
         group_of[groups] = self._counting(len(groups))
         group = group_of.take(slot)
         start = starts(counts)
-        index = np.repeat(row_start.take(group) - start[:-1], counts)
+        first, order, some = row_start.take(group), rows.order, None
+        if rows.variant is not None and each is not None:
+            # What only one variant has lies end to end where rows are in the order of variants: after all others.
+            some = (counts < group_rows.take(group)).nonzero()[0]
+            narrow = np.uint16 if len(each) <= 1 << 16 else np.int64
+            by_variant = rows.variant.astype(narrow).argsort(kind="stable")
+            order = np.concatenate([order, order.take(by_variant)])
+            only = layout.only.take(columns.take(some))
+            first[some] = len(by_variant) + starts(each).take(only)
+            some = some.compress(only < 0)
+        index = (first - start[:-1]).repeat(counts)
         index += self._counting(len(index))
-        if rows.variant is not None:
-            some = np.flatnonzero(counts < group_rows.take(group))
-            if len(some):
-                self._gather_rows(index, rows.variant, columns, some, start)
+        if rows.variant is not None and some is not None and len(some):
+            self._gather_rows(index, rows.variant, columns, some, start)
         return SignalBlock(
             self._ids.key.take(groups),
             row_start,
@@ -191,7 +236,7 @@ class Decoder:
             group,
             layout.signal.take(columns),
             start,
-            self._values(words, rows.order, index, columns, counts),
+            self._values(words, order, index, columns, counts),
             layout.bits.take(columns),
             self.plan.shapes,
         )
@@ -208,15 +253,15 @@ class Decoder:
         some: NDArray[np.int64],
         start: NDArray[np.int64],
     ) -> None:
-        """Write into `index` the rows of those columns that not all frames of their id carry."""
+        """Write into `index` the rows of those columns that several variants of an id carry, but not all."""
         layout = self._layout
         wanted = np.zeros(len(layout.slot), np.bool_)
         wanted[columns[some]] = True
         # Of each variant only such columns; of each row only variants that have any.
-        members = np.flatnonzero(wanted.take(layout.member_column))
+        members = wanted.take(layout.member_column).nonzero()[0]
         of_variant = np.searchsorted(members, layout.member_start)
         here, first = np.diff(of_variant), of_variant[:-1]
-        rows = np.flatnonzero(here.take(variant))
+        rows = here.take(variant).nonzero()[0]
         each = here.take(variant[rows])
         cells = layout.member_column.take(members.take(runs(first.take(variant[rows]), each)))
         if len(layout.slot) <= 1 << 16:
@@ -242,8 +287,8 @@ class Decoder:
             sorted_words = np.concatenate([sorted_words, sorted_words.byteswap()])
             index += np.repeat(np.where(motorola, 0, len(order)), counts)
         values: NDArray[np.uint64] = sorted_words.take(index)
-        values >>= np.repeat(layout.frame_shift.take(columns), counts)
-        values &= np.repeat(layout.mask.take(columns), counts)
+        values >>= layout.frame_shift.take(columns).repeat(counts)
+        values &= layout.mask.take(columns).repeat(counts)
         return values
 
     def _windowed(
@@ -255,14 +300,14 @@ class Decoder:
         at = np.repeat(layout.byte.take(columns), counts)
         values = words.read(rows, at, np.repeat(np.where(over > 0, 0, shift), counts), np.repeat(motorola, counts))
         if over.any():
-            long = np.flatnonzero(np.repeat(over > 0, counts))
+            long = np.repeat(over > 0, counts).nonzero()[0]
             extra, intel = np.repeat(over, counts)[long].astype(np.uint64), ~np.repeat(motorola, counts)[long]
             ninth, window = words.ninth_bytes(rows[long], at[long]), values[long]
             low = np.repeat(shift, counts)[long]
             from_intel = (window >> np.where(intel, low, 0)) | (ninth << np.where(intel, np.uint64(64) - low, 0))
             from_motorola = (window << extra) | (ninth >> (np.uint64(8) - extra))
             values[long] = np.where(intel, from_intel, from_motorola)
-        values &= np.repeat(layout.mask.take(columns), counts)
+        values &= layout.mask.take(columns).repeat(counts)
         return values
 
     def _unknown(
@@ -270,7 +315,7 @@ class Decoder:
     ) -> tuple[dict[tuple[int, int], int], NDArray[np.int64]]:
         """Frames of each unknown id, and the rows of their last ones."""
         listed = counts[:-1]
-        ids = np.flatnonzero(listed)
+        ids = listed.nonzero()[0]
         found = zip(self._ids.unknown.take(ids).tolist(), listed.take(ids).tolist(), strict=True)
         unknown = {(key >> 32, key & 0xFFFF_FFFF): count for key, count in found}
         last = order.take(np.cumsum(listed.take(ids)) - 1)
@@ -312,10 +357,17 @@ class _Words:
         self, walk: StateTable, rows: NDArray[np.intp], states: NDArray[np.int32], lengths: NDArray[np.uint8]
     ) -> NDArray[np.uint64]:
         """The value of the multiplexor that each row's state reads; 0 where the frame is too short for it."""
-        shift, mask = walk.shift.take(states), walk.mask.take(states)
-        byte, motorola = walk.byte.take(states), walk.motorola.take(states)
-        values = self.read(rows, byte, shift, motorola) & mask
-        values[walk.extent.take(states) > lengths] = 0
+        if self.classic:
+            values = self._words.take(rows)
+            if walk.any_motorola:
+                swapped = walk.motorola.take(states)
+                values = values.byteswap() if swapped.all() else np.where(swapped, values.byteswap(), values)
+            values >>= walk.frame_shift.take(states)
+        else:
+            values = self.read(rows, walk.byte.take(states), walk.shift.take(states), walk.motorola.take(states))
+        values &= walk.mask.take(states)
+        if int(lengths.min(initial=ALWAYS_ODD)) < walk.extent_max:
+            values[walk.extent.take(states) > lengths] = 0
         return values
 
     def read(
@@ -325,18 +377,11 @@ class _Words:
         shift: NDArray[np.uint64],
         motorola: NDArray[np.bool_],
     ) -> NDArray[np.uint64]:
-        """The windows of eight bytes that begin at a byte of a row, read in either order and shifted right."""
-        if self.classic:
-            windows = self._words.take(rows)
-            windows = np.where(motorola, windows.byteswap(), windows)
-            # The whole frame is the window: what an Intel one has before its first byte is shifted out, and
-            # what a Motorola one has after its last.
-            offset = (byte << 3).astype(np.uint64)
-            windows >>= np.where(motorola, 0, offset).astype(np.uint64)
-            windows <<= np.where(motorola, offset, 0).astype(np.uint64)
-        else:
-            windows = self._windows[rows * self._width + byte]
-            windows = np.where(motorola, windows.byteswap(), windows)
+        """The windows of eight bytes that begin at a byte of a row, read in either order and shifted right; of blocks
+        with CAN FD frames.
+        """
+        windows = self._windows[rows * self._width + byte]
+        windows = np.where(motorola, windows.byteswap(), windows)
         shifted: NDArray[np.uint64] = windows >> shift
         return shifted
 

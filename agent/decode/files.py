@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A DBC file's bytes to text, and what is no DBC file at all.
 
-The DBC format names no encoding. UTF-8 is tried first (with or without a byte order mark), then Windows' cp1252, in
-which most tools write, then latin-1, which any bytes are. Only names, units and value tables may come out wrong, never
-a number.
+Which encoding it is written in is found by `encodings`, unless the caller says it. Only names, units and value tables
+may come out wrong, never a number.
 
 Raises `DatabaseError`, one line, where the file cannot be read, holds nothing, or is something else.
 """
@@ -11,8 +10,10 @@ Raises `DatabaseError`, one line, where the file cannot be read, holds nothing, 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from agent.decode.encodings import UTF16_MARKS, Decoded, decode
 from agent.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 FILE_BYTES_MAX = 64 * 1024 * 1024
 ACCEPTED = "a DBC file (Vector's text format, *.dbc) is accepted"
 
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 _DBC_LINE = re.compile(
     r"^[ \t]*(?:VERSION[ \t]*\"|(?:NS_|BS_|BU_)[ \t]*:|(?:BO_|SG_|CM_|VAL_|VAL_TABLE_|BA_DEF_)[ \t])",
@@ -37,19 +37,21 @@ _OTHER_FORMATS = (
 _SNIFFED = 4096
 
 
-def read_text(path: Path) -> tuple[str, str, int]:
-    """The file's text with line feeds only, its encoding, and the first line that is no UTF-8 (0 where all is)."""
+def read_text(path: Path, encoding: str = "auto") -> Decoded:
+    """The file's text with line feeds only, in an encoding of `CODECS`, or the one that is found."""
     content = _read(path)
     if not content.strip():
         raise DatabaseError(f"{path}: the file is empty, {ACCEPTED}")
-    text, encoding, line = _decode(path, content)
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if encoding != "utf-16":
+        _refuse_binary(path, content)
+    decoded = decode(content, encoding)
+    text = decoded.text.replace("\r\n", "\n").replace("\r", "\n")
     if _DBC_LINE.search(text) is None:
         start = text[:_SNIFFED]
         what = next((name for pattern, name in _OTHER_FORMATS if pattern.search(start)), "not a DBC file")
         detail = " (no line of it begins with BO_, BU_ or another DBC keyword)" if what.startswith("not") else ""
         raise DatabaseError(f"{path}: this is {what}{detail}, {ACCEPTED}")
-    return text, encoding, line
+    return replace(decoded, text=text)
 
 
 def _read(path: Path) -> bytes:
@@ -65,19 +67,6 @@ def _read(path: Path) -> bytes:
         raise DatabaseError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _decode(path: Path, content: bytes) -> tuple[str, str, int]:
-    if content.startswith(_UTF16_MARKS):
-        try:
-            return content.decode("utf-16"), "utf-16", 0
-        except UnicodeDecodeError:
-            raise DatabaseError(f"{path}: this is a binary file, {ACCEPTED}") from None
-    if _BINARY.search(content[:_SNIFFED]):
+def _refuse_binary(path: Path, content: bytes) -> None:
+    if not content.startswith(UTF16_MARKS) and _BINARY.search(content[:_SNIFFED]):
         raise DatabaseError(f"{path}: this is a binary file, {ACCEPTED}")
-    try:
-        return content.decode("utf-8-sig"), "utf-8", 0
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-    try:
-        return content.decode("cp1252"), "cp1252", line
-    except UnicodeDecodeError:
-        return content.decode("latin-1"), "latin-1", line

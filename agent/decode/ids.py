@@ -4,40 +4,97 @@
     slot    of a known id, 0…N-1 in the order of `model.group_key`; then of an unknown one, N…N+U-1 in the order of bus
             and id; then of all that there is no room for, `rest`
 
-What comes from the bus is bounded: past `SLOTS_MAX` known ids, room for those that the DBC files name as they are among
-them, and `UNKNOWN_MAX` unknown ones, an unseen id is one of the rest. Slots are numbered anew when an id is first met.
+Known are *named* ids, which a DBC file names as they are, and *guests*: those of a J1939 parameter group, and those
+that are kept raw. Named ones always have a slot. Of guests anybody on the bus can make any number, so they are bounded,
+by number and by signals, and those that come again win:
+
+- As long as there is room each has a slot at first sight.
+- Where there is none, a guest gives way that did not come in the block at hand: one that has come in no second block
+  before one that has, and of these the one that was seen least recently. No more than `GIVEN_WAY_MAX` signals' worth
+  give way a block, so that tables are not made anew for every frame; of the ids that wait, those with most frames are
+  let in first.
+- What is left outside is one of the rest: counted, each id by itself, and tried again with its next frame.
+
+Slots are numbered anew when an id is met, or gives way.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.decode.plan import RAW
 from agent.decode.walk import find
-from agent.model import EXTENDED, STANDARD_MASK, group_key
+from agent.model import EXTENDED, STANDARD_MASK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.decode.plan import Plan
 
-SLOTS_MAX = 16_384
+NAMED_MAX = 40_000
+GUESTS_MAX, GUEST_SIGNALS_MAX = 4_096, 65_536
+GIVEN_WAY_MAX = 8_192
+"""Signals of guests that give way in a block."""
 UNKNOWN_MAX = 4_096
+RAW_SIGNALS = 8
+"""What a raw id counts for: the bytes of a classic frame."""
 _UNMET = 0xFFFF
+
+
+@dataclass(slots=True)
+class _Guests:
+    """Arrays by guest, in no order. word: bus index in bits 32…39 and arbitration id word · message, `RAW` of none ·
+    signals: what it counts for · seen: number of the last block that it came in · again: it has come in two."""
+
+    word: NDArray[np.uint64]
+    message: NDArray[np.int64]
+    signals: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    again: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.word)
+
+    @classmethod
+    def of(cls, words: list[int], messages: list[int], signals: list[int], block: int) -> _Guests:
+        """Guests that come in a block for the first time."""
+        return cls(
+            np.array(words, np.uint64),
+            np.array(messages, np.int64),
+            np.array(signals, np.int64),
+            np.full(len(words), block),
+            np.zeros(len(words), np.bool_),
+        )
+
+    def at(self, places: NDArray[np.intp] | NDArray[np.bool_]) -> _Guests:
+        """Some of them."""
+        return _Guests(*(getattr(self, each.name)[places] for each in fields(self)))
+
+    def with_more(self, more: _Guests) -> _Guests:
+        """These and others."""
+        return _Guests(*(np.concatenate([getattr(self, each.name), getattr(more, each.name)]) for each in fields(self)))
 
 
 class Ids:
     """The ids met of a plan's buses.
 
     key      uint64 (N,)  `model.group_key` of each known one, ascending
-    message  its message, `RAW` for a raw frame, likewise
+    message  int64 (N,)   its message, `RAW` for a raw frame, likewise
     unknown  uint64 (U,)  bus index in bits 32…39 and arbitration id word of each unknown one, ascending
+    changes  how often the known ones were numbered anew
+    outside  frames of guests that there was no room for, of the latest block
     """
 
     def __init__(self, plan: Plan) -> None:
+        self.changes = 0
+        self.outside = 0
         self._plan = plan
-        self._messages: dict[int, int] = {}
+        self._block = 0
+        self._named: dict[int, int] = {}
+        self._guests = _Guests.of([], [], [], 0)
         self._unknown: set[int] = set()
         self._tabulate()
 
@@ -46,14 +103,21 @@ class Ids:
         """The slot of ids that there is no room for."""
         return len(self.key) + len(self.unknown)
 
-    def slots_of(self, bus: NDArray[np.uint8], can_id: NDArray[np.uint32]) -> NDArray[np.uint16]:
-        """The slot of each frame; unseen ids are met."""
+    def slots_of(self, bus: NDArray[np.uint8], can_id: NDArray[np.uint32], *, meets: bool = True) -> NDArray[np.uint16]:
+        """The slot of each frame of a block. Unseen ids are met; not where frames are looked at once more."""
+        self._block += meets
         slots = self._look_up(bus, can_id)
+        self.outside = 0
         if slots.max(initial=0) == _UNMET:
             unmet = slots == _UNMET
-            if self._meet(np.unique((bus[unmet].astype(np.uint64) << np.uint64(32)) | can_id[unmet]).tolist()):
-                slots = self._look_up(bus, can_id)
-            slots[slots == _UNMET] = self.rest
+            if meets:
+                words = (bus[unmet].astype(np.uint64) << np.uint64(32)) | can_id[unmet]
+                if self._meet(*np.unique(words, return_counts=True), slots[~unmet]):
+                    slots = self._look_up(bus, can_id)
+                    unmet = slots == _UNMET
+            slots[unmet] = self.rest
+        if meets and len(self._guests):
+            self._mark(slots)
         return slots
 
     def _look_up(self, bus: NDArray[np.uint8], can_id: NDArray[np.uint32]) -> NDArray[np.uint16]:
@@ -70,37 +134,88 @@ class Ids:
             )
         return slots
 
-    def _meet(self, keys: list[int]) -> bool:
-        """Make slots for ids; True if there were any to make."""
-        before = len(self._messages) + len(self._unknown)
-        room = SLOTS_MAX - len(self._plan.plain)
-        for key in keys:
-            bus, can_id = key >> 32, key & 0xFFFF_FFFF
+    def _mark(self, slots: NDArray[np.uint16]) -> None:
+        """The guests that have come are seen."""
+        came = self._guest_of.take(np.flatnonzero(np.bincount(slots, minlength=self.rest + 1)))
+        came = came.compress(came >= 0)
+        guests = self._guests
+        guests.again[came] |= guests.seen[came] < self._block
+        guests.seen[came] = self._block
+
+    def _meet(self, words: NDArray[np.uint64], counts: NDArray[np.int64], others: NDArray[np.uint16]) -> bool:
+        """Make slots for ids; True if there were any to make. others: the slots of the block's other frames."""
+        guests: list[tuple[int, int, int, int]] = []
+        met = False
+        for word, frames in zip(words.tolist(), counts.tolist(), strict=True):
+            bus, can_id = word >> 32, word & 0xFFFF_FFFF
             message = self._plan.plain.get((bus, can_id))
-            if message is None and len(self._messages) < room:
-                message = self._plan.found_message(bus, can_id)
-            if message is not None and len(self._messages) < SLOTS_MAX:
-                self._messages[key] = message
+            if message is not None and len(self._named) < NAMED_MAX:
+                self._named[word] = message
+                met = True
+                continue
+            message = self._plan.found_message(bus, can_id) if message is None else None
+            if message is not None:
+                signals = RAW_SIGNALS if message == RAW else len(self._plan.signals(message)) + 1
+                guests.append((-frames, word, message, signals))
             elif len(self._unknown) < UNKNOWN_MAX:
-                self._unknown.add(key)
-        if len(self._messages) + len(self._unknown) == before:
-            return False
-        self._tabulate()
+                self._unknown.add(word)
+                met = True
+        met = (bool(guests) and self._let_in(sorted(guests), others)) or met
+        if met:
+            self._tabulate()
+        return met
+
+    def _let_in(self, waiting: list[tuple[int, int, int, int]], others: NDArray[np.uint16]) -> bool:
+        """Let guests in, the first ones first, where there is room or can be made; True where any came in."""
+        self._mark(others)
+        before = len(self._guests)
+        signals = np.array([each[3] for each in waiting]).cumsum()
+        needed = len(waiting) + len(self._guests) - GUESTS_MAX, int(signals[-1] + self._signals) - GUEST_SIGNALS_MAX
+        if max(needed) > 0:
+            self._make_room(*needed)
+        room = min(
+            GUESTS_MAX - len(self._guests),
+            int(signals.searchsorted(GUEST_SIGNALS_MAX - self._signals, side="right")),
+        )
+        self.outside = -sum(each[0] for each in waiting[max(room, 0) :])
+        if room <= 0:
+            return len(self._guests) < before
+        _, words, messages, counts = zip(*waiting[:room], strict=True)
+        self._guests = self._guests.with_more(_Guests.of(list(words), list(messages), list(counts), self._block))
         return True
 
+    def _make_room(self, number: int, signals: int) -> None:
+        """Have so many guests give way, or such as have so many signals, as far as there are any to."""
+        guests = self._guests
+        idle = np.flatnonzero(guests.seen < self._block)
+        order = idle.take(np.lexsort((guests.seen.take(idle), guests.again.take(idle))))
+        freed = guests.signals.take(order).cumsum()
+        wanted = max(number, int(freed.searchsorted(signals)) + 1 if signals > 0 else 0)
+        going = order[: min(wanted, int(freed.searchsorted(GIVEN_WAY_MAX, side="right")))]
+        stays = np.ones(len(guests), np.bool_)
+        stays[going] = False
+        self._guests = guests.at(stays)
+
+    @property
+    def _signals(self) -> int:
+        return int(self._guests.signals.sum())
+
     def _tabulate(self) -> None:
-        met = sorted((group_key(message, key >> 32, key & 0xFFFF_FFFF), key) for key, message in self._messages.items())
-        self.key = np.array([group for group, _ in met], np.uint64)
-        self.message = [self._messages[key] for _, key in met]
+        self.changes += 1
+        named = np.array(list(self._named), np.uint64)
+        words = np.concatenate([named, self._guests.word])
+        message = np.concatenate([np.array(list(self._named.values()), np.int64), self._guests.message])
+        key = ((message + 1).astype(np.uint64) << np.uint64(40)) | words
+        order = np.argsort(key)
+        self.key, self.message, words = key.take(order), message.take(order), words.take(order)
         self.unknown = np.array(sorted(self._unknown), np.uint64)
-        keys = [*(key for _, key in met), *self.unknown.tolist()]
+        self._guest_of = np.concatenate([np.maximum(order - len(named), -1), np.full(len(self.unknown) + 1, -1)])
+        words = np.concatenate([words, self.unknown])
+        slots = np.arange(len(words), dtype=np.uint16)
+        extended = (words & np.uint64(EXTENDED)) != 0
+        standard = words[~extended]
         self._standard = np.full(len(self._plan.buses) << 11, _UNMET, np.uint16)
-        extended = []
-        for slot, key in enumerate(keys):
-            if key & EXTENDED:
-                extended.append((key, slot))
-            else:
-                self._standard[key >> 32 << 11 | key & STANDARD_MASK] = slot
-        extended.sort()
-        self._extended_key = np.array([key for key, _ in extended], np.uint64)
-        self._extended_slot = np.array([slot for _, slot in extended], np.uint16)
+        at = (standard >> np.uint64(32) << np.uint64(11)) | (standard & np.uint64(STANDARD_MASK))
+        self._standard[at.astype(np.int64)] = slots[~extended]
+        order = np.argsort(words[extended])
+        self._extended_key, self._extended_slot = words[extended].take(order), slots[extended].take(order)

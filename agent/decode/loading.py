@@ -7,98 +7,100 @@ at all, or is no DBC file, raises `DatabaseError`.
     files.py       bytes to text; what is no DBC file
     reading.py     text to statements, each with its line
     tolerance.py   which of them are sound, which are repaired, which left out
-    parsing.py     sound statements through cantools to definitions
+    parsing.py     sound statements to definitions
     report.py      problems and reports
-    isolation.py   all of it in a child process
-    cache.py       and its result kept from one start to the next
 
-The work is done in a process of its own that ends with it, unless the caller says otherwise: cantools, and python-can
-which it imports, would stay in the agent's memory for ever, many times more than the definitions themselves.
+A file's suffix says which loader takes it (`_LOADERS`); one that has no loader is read as a DBC file.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from agent.decode.cache import cache_file, keep, read_kept
 from agent.decode.files import read_text
-from agent.decode.isolation import load_in_child
 from agent.decode.parsing import parse
 from agent.decode.plan import parameter_group
 from agent.decode.report import FileReport, LoadedDatabases, Problem, Severity, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
+    from agent.config import BusConfig
     from agent.model import MessageDefinition
+
+    _Loaded = tuple[FileReport, list[tuple[int, MessageDefinition]]]
+    """A file's report and its messages, each with its line."""
 
 J1939 = bool | Literal["auto"]
 """Match 29-bit ids by PGN: all, none, or as each file says of itself."""
+
+
+def load_buses(buses: Sequence[BusConfig]) -> LoadedDatabases:
+    """The definitions of the DBC files of these buses, read as their sections say; raises DatabaseError."""
+    return load_databases(
+        [(bus.name, path) for bus in buses for path in bus.dbc],
+        j1939={bus.name: bus.j1939 for bus in buses},
+        encodings={bus.name: bus.dbc_encoding for bus in buses},
+    )
 
 
 def load_databases(
     files: Sequence[tuple[str, Path]],
     *,
     j1939: J1939 | Mapping[str, J1939] = "auto",
-    isolated: bool = True,
-    cache: Path | None = None,
+    encodings: Mapping[str, str] | None = None,
 ) -> LoadedDatabases:
     """The definitions of all files.
 
     Args:
         files: (bus name, path), the earlier first where two files of a bus declare one id.
         j1939: for all buses, or by bus name ("auto" where a bus is missing).
-        isolated: work in a child process; False where cantools is imported here anyway.
-        cache: folder in which definitions are kept from one start to the next; only for isolated work.
+        encodings: of the files of a bus, by its name, as `encodings.CODECS` has them; found where a bus is missing.
 
     Raises:
         DatabaseError: a file cannot be read, or is no DBC file.
 
     """
-    settings = {bus: j1939 if isinstance(j1939, bool | str) else j1939.get(bus, "auto") for bus, _ in files}
-    if isolated and files:
-        return _load_isolated([(bus, str(path)) for bus, path in files], settings, cache)
-    return load_here(files, settings)
-
-
-def _load_isolated(
-    files: Sequence[tuple[str, str]], settings: Mapping[str, J1939], cache: Path | None
-) -> LoadedDatabases:
-    """From the cache, or else by a child process."""
-    kept = cache_file(cache, files, settings) if cache else None
-    loaded = read_kept(kept) if kept else None
-    if loaded is None:
-        loaded = load_in_child(files, settings)
-        if kept:
-            keep(kept, loaded)
-    return loaded
-
-
-def load_here(files: Sequence[tuple[str, Path]], settings: Mapping[str, J1939]) -> LoadedDatabases:
-    """The same in this process."""
+    encodings = encodings or {}
+    settings = {
+        bus: _Settings(j1939 if isinstance(j1939, bool | str) else j1939.get(bus, "auto"), encodings.get(bus, "auto"))
+        for bus, _ in files
+    }
     buses = {bus: _Bus() for bus, _ in files}
     reports = []
     for bus, path in files:
-        report, messages = _load_file(bus, Path(path), settings[bus])
+        load = _LOADERS.get(path.suffix.lower(), _load_dbc)
+        report, messages = load(bus, path, settings[bus])
         reports.append(_merge(report, messages, buses[bus]))
     return LoadedDatabases(
         tuple(message for name in sorted(buses) for message in buses[name].messages()), tuple(reports)
     )
 
 
-def _load_file(bus: str, path: Path, j1939: J1939) -> tuple[FileReport, list[tuple[int, MessageDefinition]]]:
-    """One file's report and its messages, each with its line."""
+def _load_dbc(bus: str, path: Path, settings: _Settings) -> _Loaded:
+    """A DBC file."""
     file = str(path)
-    text, encoding, line = read_text(path)
-    messages, problems = parse(bus, file, text, j1939)
-    if line:
-        reason = f"text that is not UTF-8, the file is read as {encoding}"
-        problems.append(Problem(file, line, reason, Severity.NOTE, Subject.FILE))
+    decoded = read_text(path, settings.encoding)
+    messages, problems = parse(bus, file, decoded.text, settings.j1939)
+    if decoded.line:
+        problems.append(Problem(file, decoded.line, decoded.reason, Severity.NOTE, Subject.FILE))
         problems.sort(key=lambda problem: problem.line)
     signals = sum(len(message.signals) for _, message in messages)
-    return FileReport(bus, file, len(messages), signals, encoding, tuple(problems)), messages
+    return FileReport(bus, file, len(messages), signals, decoded.encoding, tuple(problems)), messages
+
+
+_LOADERS: dict[str, Callable[[str, Path, _Settings], _Loaded]] = {".dbc": _load_dbc}
+"""By the file's suffix, in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """How the files of one bus are read."""
+
+    j1939: J1939
+    encoding: str
 
 
 class _Bus:

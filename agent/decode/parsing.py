@@ -1,32 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One DBC file's text to definitions: the sound statements through cantools, its messages to `MessageDefinition`.
+"""One DBC file's text to definitions: the accepted statements, each message to a `MessageDefinition`.
 
-cantools reads the file's messages, signals, float types and multiplexing as `tolerance` left them, with
-``strict=False``; start bits, lengths, numbers and multiplexing mean what they mean there, and a definition's scale and
-offset have the types that cantools computes with: ints where it decodes ints, else as written. Value tables, units,
-limits and attributes do not change a value and are taken from the statements directly.
-
-Should cantools refuse the whole, it is given one message at a time, and what it refuses then is left out.
+Start bits, lengths, numbers and multiplexing mean what they mean to cantools, which is what the tests compare with:
+signals are in the order of their first bits, and a definition's scale and offset are ints where cantools decodes ints,
+else as written.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.decode.attributes import Attributes
 from agent.decode.overlaps import overlapping
 from agent.decode.reading import read_statements
 from agent.decode.report import Severity, Subject
-from agent.decode.tolerance import RANGE_MAX, sound_messages
+from agent.decode.tolerance import sound_messages
 from agent.model import MessageDefinition, SignalDefinition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from agent.decode.report import Problem
     from agent.decode.sound import SoundMessage, SoundSignal
     from agent.decode.statements import SignalStatement, Statements
 
+FLOAT_TYPES = (1, 2)
 OVERLAPS_NAMED = 3
 
 
@@ -41,92 +37,30 @@ def parse(
     messages = sound_messages(statements)
     attributes = Attributes(statements)
     definitions = []
-    for message, loaded in _load(statements, messages):
-        definition = _definition(bus, message, loaded, attributes, j1939)
+    for message in messages:
+        message.signals.sort(key=_first_bit)
+        definition = _definition(bus, message, attributes, j1939)
         definitions.append((message.statement.line, definition))
-        _report_overlaps(statements, message, definition, [signal.name for signal in loaded.signals])
+        _report_overlaps(statements, message, definition)
     if not statements.messages:
         statements.report(0, "the file declares no message", Severity.NOTE, Subject.FILE)
     return definitions, sorted(statements.problems, key=lambda problem: problem.line)
 
 
-# cantools ---------------------------------------------------------------------------------------------------
+def _first_bit(signal: SoundSignal) -> int:
+    """The bit by which signals are ordered: a Motorola signal's most significant one, numbered as bits are sent."""
+    return signal.end_bit - signal.length
 
 
-def _load(statements: Statements, messages: list[SoundMessage]) -> Iterator[tuple[SoundMessage, Any]]:
-    """Each message that cantools loads, with cantools' own."""
-    try:
-        all_loaded = _cantools_messages(messages)
-    except Exception:  # noqa: BLE001  cantools raises whatever a file makes happen
-        yield from _load_singly(statements, messages)
-    else:
-        yield from zip(messages, all_loaded, strict=True)
-
-
-def _load_singly(statements: Statements, messages: list[SoundMessage]) -> Iterator[tuple[SoundMessage, Any]]:
-    """The same, leaving out the messages that cantools refuses."""
-    for message in messages:
-        try:
-            loaded = _cantools_messages([message])[0]
-        except Exception as error:  # noqa: BLE001
-            reason = " ".join(str(error).split()) or type(error).__name__
-            statements.report(
-                message.statement.line,
-                f"message left out, cantools cannot load it: {reason}",
-                Severity.SKIPPED,
-                Subject.MESSAGE,
-                message.statement.name,
-            )
-            continue
-        yield message, loaded
-
-
-def _cantools_messages(messages: Sequence[SoundMessage]) -> list[Any]:
-    if not messages:
-        return []
-    from cantools.database.can.formats.dbc import load_string  # only the loading process pays for it
-
-    text = "\n".join(line for message in messages for line in _lines(message))
-    return list(load_string(text + "\n", strict=False).messages)
-
-
-def _lines(message: SoundMessage) -> Iterator[str]:
-    """A message's statements as the DBC format wants them."""
-    yield f"BO_ {message.can_id} {message.alias}: {message.length} Vector__XXX"
-    for signal in message.signals:
-        s = signal.statement
-        yield (
-            f" SG_ {signal.alias} {signal.mark}: {signal.start}|{signal.length}@{s.order}{s.sign} "
-            f'({s.scale},{s.offset}) [{s.minimum}|{s.maximum}] "" Vector__XXX'
-        )
-    loaded = {signal.alias for signal in message.signals}
-    for alias, kind in message.floats.items():
-        if alias in loaded:
-            yield f"SIG_VALTYPE_ {message.can_id} {alias} : {kind};"
-    for alias, (multiplexor, ranges) in message.selections.items():
-        if alias in loaded:
-            spelled = ", ".join(f"{low}-{_spelled_high(low, high)}" for low, high in ranges)
-            yield f"SG_MUL_VAL_ {message.can_id} {alias} {multiplexor} {spelled};"
-
-
-def _spelled_high(low: int, high: int) -> int:
-    return high if high - low < RANGE_MAX else low
-
-
-# Definitions ------------------------------------------------------------------------------------------------
-
-
-def _definition(
-    bus: str, message: SoundMessage, loaded: Any, attributes: Attributes, j1939: bool | str
-) -> MessageDefinition:
-    sound = {signal.alias: signal for signal in message.signals}
-    names = {alias: attributes.signal_name(message.dbc_id, signal.statement.name) for alias, signal in sound.items()}
+def _definition(bus: str, message: SoundMessage, attributes: Attributes, j1939: bool | str) -> MessageDefinition:
+    names = {s.alias: attributes.signal_name(message.dbc_id, s.statement.name) for s in message.signals}
+    only = message.only_multiplexor()
     return MessageDefinition(
         bus=bus,
         can_id=message.can_id,
         name=attributes.message_name(message),
-        length=loaded.length,
-        signals=tuple(_signal(message, sound[signal.name], signal, names, attributes) for signal in loaded.signals),
+        length=message.length,
+        signals=tuple(_signal(message, signal, only, names, attributes) for signal in message.signals),
         j1939=attributes.is_j1939(message, j1939),
         cycle_ms=attributes.cycle_ms(message.dbc_id),
         cyclic=attributes.is_cyclic(message.dbc_id),
@@ -134,36 +68,53 @@ def _definition(
 
 
 def _signal(
-    message: SoundMessage, sound: SoundSignal, loaded: Any, names: dict[str, str], attributes: Attributes
+    message: SoundMessage, signal: SoundSignal, only: str | None, names: dict[str, str], attributes: Attributes
 ) -> SignalDefinition:
-    statement = sound.statement
+    statement = signal.statement
+    is_float = message.floats.get(signal.alias) in FLOAT_TYPES
+    scale, offset = _scaling(statement, is_float)
     unlimited = statement.minimum == statement.maximum == "0"
-    selector = loaded.multiplexer_signal
+    selector = message.selector(signal, only)
     return SignalDefinition(
-        name=names[sound.alias],
-        start=loaded.start,
-        length=loaded.length,
-        little_endian=loaded.byte_order == "little_endian",
-        signed=loaded.is_signed,
-        is_float=loaded.is_float,
-        scale=loaded.scale,
-        offset=loaded.offset,
+        name=names[signal.alias],
+        start=signal.start,
+        length=signal.length,
+        little_endian=statement.order != "0",
+        signed=statement.sign == "-",
+        is_float=is_float,
+        scale=scale,
+        offset=offset,
         unit=statement.unit.replace('\\"', '"'),
         minimum=None if unlimited else _number(statement.minimum),
         maximum=None if unlimited else _number(statement.maximum),
-        choices=tuple(message.values.get(sound.alias, {}).items()),
-        multiplexor=loaded.is_multiplexer,
+        choices=tuple(message.values.get(signal.alias, {}).items()),
+        multiplexor=signal.is_multiplexor,
         selected_by=None if selector is None else names[selector],
-        selected_when=() if selector is None else _selected_when(message, sound, loaded),
+        selected_when=() if selector is None else _selected_when(message, signal, selector, only),
         counter=attributes.is_counter(message.dbc_id, statement.name),
     )
 
 
-def _selected_when(message: SoundMessage, sound: SoundSignal, loaded: Any) -> tuple[tuple[int, int], ...]:
-    ranges = [(value, value) for value in loaded.multiplexer_ids or ()]
-    multiplexor, spelled = message.selections.get(sound.alias, ("", ()))
-    if multiplexor == loaded.multiplexer_signal:
-        ranges += [(low, high) for low, high in spelled if low <= high]
+def _scaling(statement: SignalStatement, is_float: bool) -> tuple[int | float, int | float]:
+    """Scale and offset: both ints where all physical values are whole numbers."""
+    scale, offset = _number(statement.scale), _number(statement.offset)
+    whole = scale == int(scale) and offset == int(offset)
+    if whole and (not is_float or (scale, offset) == (1, 0)):
+        return int(scale), int(offset)
+    return scale, offset
+
+
+def _selected_when(
+    message: SoundMessage, signal: SoundSignal, selector: str, only: str | None
+) -> tuple[tuple[int, int], ...]:
+    """The values of its multiplexor that select a signal: its mark's number, and the ranges that name it."""
+    ranges = []
+    if only is not None:
+        value = int(signal.mark.removeprefix("m"))
+        ranges.append((value, value))
+    multiplexor, named = message.selections.get(signal.alias, ("", ()))
+    if multiplexor == selector:
+        ranges += [(low, high) for low, high in named if low <= high]
     return merge_ranges(ranges)
 
 
@@ -185,15 +136,12 @@ def _number(text: str) -> int | float:
         return float(text)
 
 
-def _report_overlaps(
-    statements: Statements, message: SoundMessage, definition: MessageDefinition, aliases: list[str]
-) -> None:
+def _report_overlaps(statements: Statements, message: SoundMessage, definition: MessageDefinition) -> None:
     """A note for each signal that overlaps one above it in the file."""
-    by_alias = {signal.alias: signal.statement for signal in message.signals}
     found: dict[int, list[SignalStatement]] = {}
     below: dict[int, SignalStatement] = {}
     for pair in overlapping(definition):
-        first, second = sorted((by_alias[aliases[index]] for index in pair), key=lambda signal: signal.line)
+        first, second = sorted((message.signals[index].statement for index in pair), key=lambda signal: signal.line)
         found.setdefault(second.line, []).append(first)
         below[second.line] = second
     for line, others in found.items():

@@ -2,9 +2,10 @@
 """DBC definitions compiled once: which message an arbitration id is, and which signals lie where in a frame of it.
 
     message  of the DBC files; `RAW` for an unknown id that is kept
-    shape    a set of signals of a message that a frame carries. Numbered densely and only ever appended to, so that a
-             number once handed out keeps its meaning for as long as the plan lives; past `SHAPES_MAX` frames of unseen
-             shapes are counted and timed, but carry no signals.
+    shape    a set of signals of a message that a frame carries. Numbered densely, in a list that is only ever appended
+             to, so that a number once handed out keeps its meaning in the blocks that have the list. A list that is
+             full, by `SHAPES_MAX` or `CARRIED_MAX`, gives way to a new one between blocks (`begin_shapes`); until then
+             frames of unseen shapes are counted (`Defect.UNREAD`) and timed, but carry no signals.
 
 Which shape a frame has is found by `agent.decode.walk`; ids and shapes become flat tables as they are met on the buses,
 in `agent.decode.ids` and `agent.decode.layout`.
@@ -16,11 +17,13 @@ significant; bit n lies in byte n // 8, bit 0 of a byte is its least significant
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.decode.selection import Selection
 from agent.model import EXTENDED, RAW_SIGNALS, group_key
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from agent.model import MessageDefinition, SignalDefinition
 
 SHAPES_MAX = 16_384
+CARRIED_MAX = 1 << 19
+"""Signals of all shapes together."""
 RAW = -1
 """The message of a group of raw frames."""
 
@@ -41,6 +46,7 @@ class Defect(enum.IntEnum):
     NONE = 0
     SHORT = 1  # fewer bytes than the DBC says
     MULTIPLEXOR = 2  # a multiplexor value that selects nothing
+    UNREAD = 3  # more different multiplexor values than can be learned in time: what they select was left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +90,14 @@ class Shape:
     """A set of signals of a message that a frame carries.
 
     signals  their indexes into the message's, ascending · extent  bytes a frame must have to carry them all
+    nth      its number among the shapes of its message
     """
 
     message: int
     signals: tuple[int, ...]
     extent: int
     defect: Defect
+    nth: int
 
 
 class Plan:
@@ -114,12 +122,12 @@ class Plan:
     ) -> None:
         self.buses = tuple(buses)
         self.messages = tuple(messages)
-        self.shapes: list[tuple[int, ...]] = []
-        self.shape: list[Shape] = []
-        self._tables = (np.empty(0, np.uint8), np.empty(0, np.uint8))
-        self._shape_of: dict[tuple[int, tuple[int, ...], Defect], int] = {}
         self._fields: dict[int, list[Field]] = {}
+        self._selections: dict[int, Selection] = {}
+        self.begin_shapes()
         self._keep_unknown = frozenset(self.buses.index(bus) for bus in keep_unknown)
+        self._shapes_max = SHAPES_MAX + len(messages)
+        self._carried_max = CARRIED_MAX + sum(len(message.signals) for message in messages)
         self.plain: dict[tuple[int, int], int] = {}
         self._pgn: dict[tuple[int, int], int] = {}
         for index, message in enumerate(self.messages):
@@ -154,11 +162,43 @@ class Plan:
             found = self._fields[message] = [Field.of(signal) for signal in self.signals(message)]
         return found
 
-    def shape_tables(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """uint8 (S,), twice: bytes a frame must have to carry all of each shape; its `Defect`."""
+    def selection(self, message: int) -> Selection:
+        """What a message's multiplexors select."""
+        found = self._selections.get(message)
+        if found is None:
+            found = self._selections[message] = Selection(self.signals(message))
+        return found
+
+    def begin_shapes(self) -> None:
+        """Begin a new list of shapes; blocks keep the one that they were made with."""
+        self.shapes: list[tuple[int, ...]] = []
+        self.shape: list[Shape] = []
+        self._carried = 0
+        self._tables = np.empty(0, np.uint8), np.empty(0, np.uint8), np.empty(0, np.int64)
+        self._shape_of: dict[tuple[int, tuple[int, ...], Defect], int] = {}
+        self._of_message: Counter[int] = Counter()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for shapes any more."""
+        return len(self.shapes) >= self._shapes_max or self._carried >= self._carried_max
+
+    def shapes_of(self, message: int) -> int:
+        """How many shapes of a message there are: so many numbers `Shape.nth` has."""
+        return self._of_message[message]
+
+    def shape_tables(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
+        """(S,), of each shape: uint8, bytes a frame must have to carry all of it; uint8, its `Defect`; its number among
+        those of its message.
+        """
         if len(self._tables[0]) < len(self.shape):
-            extent = np.array([shape.extent for shape in self.shape], np.uint8)
-            self._tables = extent, np.array([shape.defect for shape in self.shape], np.uint8)
+            more = self.shape[len(self._tables[0]) :]
+            extent, defect, nth = self._tables
+            self._tables = (
+                np.concatenate([extent, np.array([shape.extent for shape in more], np.uint8)]),
+                np.concatenate([defect, np.array([shape.defect for shape in more], np.uint8)]),
+                np.concatenate([nth, np.array([shape.nth for shape in more], np.int64)]),
+            )
         return self._tables
 
     def shape_of(self, message: int, carried: tuple[int, ...], defect: Defect) -> int:
@@ -166,11 +206,13 @@ class Plan:
         known = self._shape_of.get((message, carried, defect))
         if known is not None:
             return known
-        if len(self.shapes) >= SHAPES_MAX and carried:
-            return self.shape_of(message, (), defect)
-        fields = self.fields(message)
-        self.shape.append(Shape(message, carried, max((fields[i].extent for i in carried), default=0), defect))
+        if self.is_full and carried:
+            return self.shape_of(message, (), Defect.UNREAD)
+        fields, nth = self.fields(message), self._of_message[message]
+        self.shape.append(Shape(message, carried, max((fields[i].extent for i in carried), default=0), defect, nth))
         self.shapes.append(carried)
+        self._carried += len(carried)
+        self._of_message[message] += 1
         self._shape_of[message, carried, defect] = len(self.shapes) - 1
         return len(self.shapes) - 1
 

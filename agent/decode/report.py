@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from agent.model import MessageDefinition  # noqa: TC001  msgspec reads the annotations when definitions are cached
+if TYPE_CHECKING:
+    from agent.model import MessageDefinition
 
 
 class Severity(enum.StrEnum):
@@ -63,7 +65,7 @@ class FileReport:
     """One DBC file as loaded.
 
     messages, signals   loaded; the file's own, also where another file of the bus declares the same message
-    encoding            how the file's text was read: utf-8, cp1252 or latin-1
+    encoding            how the file's text was read: one of `encodings.CODECS`, or latin-1
     """
 
     bus: str

@@ -12,13 +12,22 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class SoundSignal:
-    """A signal that loads; `alias` and `mark` are its name and multiplexing mark for cantools."""
+    """A signal that loads.
+
+    alias   its name, or another that no other signal of the message has: names may come twice in a message
+    mark    how it is multiplexed: "M", "m<number>", "m<number>M", "" for a plain signal
+    """
 
     statement: SignalStatement
     alias: str
     mark: str
     start: int
     length: int
+
+    @property
+    def is_multiplexor(self) -> bool:
+        """Whether its values select others."""
+        return self.mark.endswith("M")
 
     @property
     def end_bit(self) -> int:
@@ -41,8 +50,24 @@ class SoundMessage:
     dbc_id: int
     can_id: int
     length: int
-    alias: str
     signals: list[SoundSignal] = field(default_factory=list)
     values: dict[str, dict[int, str]] = field(default_factory=dict)
     floats: dict[str, int] = field(default_factory=dict)
     selections: dict[str, tuple[str, tuple[tuple[int, int], ...]]] = field(default_factory=dict)
+
+    def only_multiplexor(self) -> str | None:
+        """The alias of the message's multiplexor, None where it has not exactly one."""
+        found = [signal.alias for signal in self.signals if signal.is_multiplexor]
+        return found[0] if len(found) == 1 else None
+
+    def selector(self, signal: SoundSignal, only: str | None) -> str | None:
+        """The alias of the multiplexor that selects a signal, None where the signal is in every frame.
+
+        only   the message's `only_multiplexor`
+        """
+        if not signal.mark:
+            return None
+        if only is not None:
+            return None if signal.alias == only else only
+        selection = self.selections.get(signal.alias)
+        return selection[0] if selection else None

@@ -25,7 +25,7 @@ KEYWORDS = frozenset(
         "VERSION",
     )
 )
-"""The words that begin statements; cantools takes none of them as a name."""
+"""The words that begin statements; other tools take none of them as a name."""
 
 ATTRIBUTES = frozenset(
     (

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which statements of a DBC file can be loaded as they stand, which after a repair, and which cannot be loaded.
 
-What comes out of `sound_messages` is loaded by cantools without complaint: everything that makes it refuse a whole
-file is repaired here, or left out, as a problem of the line it stands on.
+What comes out of `sound_messages` becomes definitions without complaint: everything that makes other tools refuse a
+whole file is repaired here, or left out, as a problem of the line it stands on.
 
     repaired    a 29-bit id without its bit 31 · a name that is no identifier (loaded under that very name) ·
                 a number without its leading zero · limits that are no numbers, or larger than any · a float type
@@ -48,8 +48,6 @@ FRAME_BYTES_MAX = 64
 CLASSIC_BYTES_MAX = 8
 SIGNAL_BITS_MAX = 64
 FLOAT_BITS = (16, 32, 64)
-RANGE_MAX = 256
-"""A longer range of multiplexor values is not spelled out: cantools keeps a codec for each value."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MARK = re.compile(rf"M|m\d{{1,{DIGITS_MAX}}}M?")
@@ -108,7 +106,8 @@ class _Message:
             raise _LeftOutError(
                 f"its length is {excerpt(message.length)} bytes, a frame carries up to {FRAME_BYTES_MAX}"
             )
-        sound = SoundMessage(message, message.dbc_id, can_id, length, self._alias(message.name))
+        sound = SoundMessage(message, message.dbc_id, can_id, length)
+        self._check_name(message.name)
         for signal in message.signals:
             try:
                 sound.signals.append(self._signal(signal, length))
@@ -133,20 +132,23 @@ class _Message:
         )
         return number | EXTENDED
 
-    def _alias(self, name: str, signal: SignalStatement | None = None) -> str:
-        """A name that cantools reads, and that no other signal of the message has."""
-        readable = _IDENTIFIER.fullmatch(name) and name not in KEYWORDS
-        if not readable:
-            why = "is a keyword" if name in KEYWORDS else "is not an identifier of letters, digits and _"
-            self._report(
-                self._message.line if signal is None else signal.line,
-                f"the name {name} {why}",
-                Severity.REPAIRED,
-                Subject.MESSAGE if signal is None else Subject.SIGNAL,
-                self._message.name,
-                "" if signal is None else name,
-            )
-        alias = name if readable and name not in self._aliases else f"canferry_alias_{len(self._aliases)}"
+    def _check_name(self, name: str, signal: SignalStatement | None = None) -> None:
+        """Report a name that other tools may not read."""
+        if _IDENTIFIER.fullmatch(name) and name not in KEYWORDS:
+            return
+        why = "is a keyword" if name in KEYWORDS else "is not an identifier of letters, digits and _"
+        self._report(
+            self._message.line if signal is None else signal.line,
+            f"the name {name} {why}",
+            Severity.REPAIRED,
+            Subject.MESSAGE if signal is None else Subject.SIGNAL,
+            self._message.name,
+            "" if signal is None else name,
+        )
+
+    def _alias(self, name: str) -> str:
+        """The name, or another where a signal of the message has it already."""
+        alias = name if name not in self._aliases else f"{name} #{len(self._aliases)}"  # no name has a space
         self._aliases.add(alias)
         return alias
 
@@ -173,7 +175,8 @@ class _Message:
                 Severity.NOTE,
             )
         self._mend_numbers(signal)
-        sound.alias = self._alias(signal.name, signal)
+        self._check_name(signal.name, signal)
+        sound.alias = self._alias(signal.name)
         return sound
 
     def _mark(self, signal: SignalStatement) -> str | None:

@@ -4,8 +4,13 @@
     state       a point on the way along a message's multiplexors: which one to read next, or the shape reached
     transition  from a state and the value read to the next one; from a shape and a frame's length to a shorter shape
 
-Both are made at first sight, so that no product of value ranges is ever enumerated. What is made at first sight comes
-from the bus, so it is bounded: past `TRANSITIONS_MAX` all is forgotten and learned again.
+Both are made at first sight, so that no product of value ranges is ever enumerated. The transitions of a multiplexor of
+at most `DENSE_BITS` bits lie in a table by value, as long as there is room (`DENSE_MAX`); all others in one that is
+searched.
+
+What is made at first sight comes from the bus, so it is bounded, by the values and signals that it is made of: of a
+block no more than `LEARNED_MAX` of them are learned, and a frame beyond carries what it is known to carry without
+(`Defect.UNREAD`); past `HELD_MAX` in all everything is forgotten and learned again.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.decode.plan import RAW, Defect, Field
+from agent.decode.selection import MULTIPLEXOR_BITS_MAX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,9 +29,12 @@ if TYPE_CHECKING:
     from agent.decode.plan import Plan
     from agent.model import SignalDefinition
 
-TRANSITIONS_MAX = 65_536
-MULTIPLEXOR_BITS_MAX = 40
-"""A longer multiplexor is decoded as a plain signal; what it would select is absent."""
+LEARNED_MAX = 65_536
+HELD_MAX = 262_144
+DENSE_BITS = 12
+DENSE_MAX = 1 << 18
+_SHORT = 1 << 63
+_UNKNOWN = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,10 @@ class StateTable:
 
     shape   int32   the shape reached, -1 while there is a multiplexor to read
     byte, shift, mask, motorola   that multiplexor's field
+    frame_shift  uint64  how far a classic frame, as one word, is shifted right
     extent  int64   bytes a frame must have to carry it
+    base    int64   where its values begin in the table by value, -1 where they are searched for
+    extent_max, any_motorola   of all multiplexors · all_dense: none is searched for
     """
 
     shape: NDArray[np.int32]
@@ -42,7 +54,12 @@ class StateTable:
     shift: NDArray[np.uint64]
     mask: NDArray[np.uint64]
     motorola: NDArray[np.bool_]
+    frame_shift: NDArray[np.uint64]
     extent: NDArray[np.int64]
+    base: NDArray[np.int64]
+    extent_max: int
+    any_motorola: bool
+    all_dense: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,104 +72,210 @@ class _State:
     shape: int
 
 
+_NO_FIELD = Field(0, 0, 0, False, 0, 0, 0)
+
+
 class Walk:
     """The states that frames went through, of a plan's messages."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._budget = LEARNED_MAX
+        self._clear()
+
+    def _clear(self) -> None:
+        self._held = 0
         self._states: list[_State] = []
+        self._fields: list[Field] = []
+        self._bases: list[int] = []
         self._state_of: dict[object, int] = {}
         self._begin: dict[int, int] = {}
-        self._transitions: dict[int, int] = {}
-        self._tabulate()
+        self._unread_of: dict[int, int] = {}
+        self._key = np.empty(0, np.uint64)
+        self._to = np.empty(0, np.int32)
+        self._dense = np.empty(0, np.int32)
+        self._raw = np.full(256, _UNKNOWN, np.int32)
+        self._table: StateTable | None = None
+
+    @property
+    def table(self) -> StateTable:
+        """The states met so far."""
+        if self._table is None:
+            self._table = self._tabulated()
+        return self._table
 
     def begin(self, message: int) -> int:
         """The state of a message's frame of which nothing has been read; good until `forget`."""
         state = self._begin.get(message)
         if state is None:
             state = self._begin[message] = self._state(message, {})
-            self._tabulate()
         return state
 
     def forget(self) -> bool:
-        """Keep the bound, between blocks; True where all states are to be asked for anew."""
-        if len(self._transitions) <= TRANSITIONS_MAX:
+        """Keep the bounds, between blocks; True where all states and shapes are to be asked for anew."""
+        self._budget = LEARNED_MAX
+        if self._held <= HELD_MAX and not self._plan.is_full:
             return False
-        self._begin.clear()
-        self._transitions.clear()
-        self._states.clear()
-        self._state_of.clear()
-        self._tabulate()
+        self._plan.begin_shapes()
+        self._clear()
         return True
 
     def advance(self, states: NDArray[np.int32], values: NDArray[np.uint64]) -> NDArray[np.int32]:
         """The state after each `states[i]` has read the multiplexor value `values[i]`."""
-        return self._follow((states.astype(np.uint64) << np.uint64(MULTIPLEXOR_BITS_MAX)) | values)
+        base = self.table.base.take(states)
+        if self.table.all_dense:
+            found = self._dense.take(base + values.view(np.int64))
+            if found.min(initial=0) >= 0:
+                return found
+        return self._follow((states.astype(np.uint64) << np.uint64(MULTIPLEXOR_BITS_MAX)) | values, base)
 
     def truncate(self, shapes: NDArray[np.int32], lengths: NDArray[np.uint8]) -> NDArray[np.int32]:
         """The shape that is left of each `shapes[i]` in a frame of only `lengths[i]` bytes."""
-        keys = np.uint64(1 << 63) | (shapes.astype(np.uint64) << np.uint64(MULTIPLEXOR_BITS_MAX)) | lengths
-        states = self._follow(keys)  # may make a new table
+        keys = np.uint64(_SHORT) | (shapes.astype(np.uint64) << np.uint64(MULTIPLEXOR_BITS_MAX)) | lengths
+        states = self._follow(keys, np.full(len(keys), -1))  # may make a new table
         return self.table.shape.take(states)
 
-    def _follow(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
-        at, known = find(self._transition_key, keys)
-        if not known.all():
-            for key in np.unique(keys[~known]).tolist():
-                self._transitions[key] = self._learn(key)
-            self._tabulate()
-            at, _ = find(self._transition_key, keys)
-        return self._transition_state.take(at)
+    def raw(self, lengths: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """The shapes of raw frames of these lengths."""
+        shapes = self._raw.take(lengths)
+        if shapes.min(initial=0) < 0:
+            for length in np.unique(lengths).tolist():
+                self._raw[length] = self._plan.shape_of(RAW, tuple(range(length)), Defect.NONE)
+            shapes = self._raw.take(lengths)
+        return shapes
+
+    def _follow(self, keys: NDArray[np.uint64], base: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The states that transitions lead to, those of states with a base by value."""
+        found = np.full(len(keys), _UNKNOWN, np.int32)
+        dense = np.flatnonzero(base >= 0)
+        if len(dense):
+            value = keys[dense] & np.uint64((1 << MULTIPLEXOR_BITS_MAX) - 1)
+            found[dense] = self._dense.take(base[dense] + value.astype(np.int64))
+        if len(dense) < len(keys):
+            at, known = find(self._key, keys)
+            known &= base < 0
+            found[known] = self._to.take(at[known])
+        unknown = np.flatnonzero(found < 0)
+        if len(unknown):
+            fresh, which = np.unique(keys[unknown], return_inverse=True)
+            found[unknown] = self._learn_all(fresh).take(which)
+        return found
+
+    def _learn_all(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+        """Where unseen transitions lead, as many as may be learned in this block; all others to what is unread."""
+        learned, sought = [], []
+        for key in keys.tolist():
+            if self._budget <= 0:
+                learned.append(self._unread(key))
+                continue
+            state = self._learn(key)
+            learned.append(state)
+            origin = key >> MULTIPLEXOR_BITS_MAX
+            if key < _SHORT and self._bases[origin] >= 0:
+                self._dense[self._bases[origin] + (key & (1 << MULTIPLEXOR_BITS_MAX) - 1)] = state
+            else:
+                sought.append((key, state))
+        if sought:
+            merged = np.concatenate([self._key, np.array([key for key, _ in sought], np.uint64)])
+            to = np.concatenate([self._to, np.array([state for _, state in sought], np.int32)])
+            order = np.argsort(merged, kind="stable")
+            self._key, self._to = merged.take(order), to.take(order)
+        return np.array(learned, np.int32)
 
     def _learn(self, key: int) -> int:
         origin = key >> MULTIPLEXOR_BITS_MAX & 0x7F_FFFF
         value = key & (1 << MULTIPLEXOR_BITS_MAX) - 1
-        if not key >> 63:
+        if key < _SHORT:
             state = self._states[origin]
             assert state.reads is not None
             return self._state(state.message, {**state.values, state.reads.name: value})
         whole, fields = self._plan.shape[origin], self._plan.fields(self._plan.shape[origin].message)
         kept = tuple(signal for signal in whole.signals if fields[signal].extent <= value)
-        defect = Defect.NONE if whole.message == RAW else Defect.SHORT
-        return self._final(whole.message, self._plan.shape_of(whole.message, kept, defect))
+        self._spend(len(whole.signals))
+        return self._final(whole.message, kept, Defect.SHORT)
+
+    def _unread(self, key: int) -> int:
+        """The state of a frame of which there is no time to learn what else it carries."""
+        origin = key >> MULTIPLEXOR_BITS_MAX & 0x7F_FFFF
+        if key >= _SHORT:
+            return self._final(self._plan.shape[origin].message, (), Defect.UNREAD)
+        found = self._unread_of.get(origin)
+        if found is None:
+            state = self._states[origin]
+            here = self._plan.selection(state.message).present(state.values)
+            carried = tuple(np.flatnonzero(here).tolist())
+            found = self._unread_of[origin] = self._final(state.message, carried, Defect.UNREAD)
+        return found
+
+    def _spend(self, amount: int) -> None:
+        self._budget -= amount + 1
+        self._held += amount + 1
 
     def _state(self, message: int, values: dict[str, int]) -> int:
         """The state of a message of which these multiplexor values have been read."""
-        signals = self._plan.signals(message)
-        here = [i for i, s in enumerate(signals) if s.selected_by is None or _selects(s, values)]
-        unread = [
-            signals[i]
-            for i in here
-            if signals[i].multiplexor and signals[i].name not in values and signals[i].length <= MULTIPLEXOR_BITS_MAX
-        ]
-        if unread:
-            return self._add((message, *values.items()), _State(message, values, unread[0], -1))
-        selecting = {signals[i].selected_by for i in here}
-        defect = Defect.NONE if selecting.issuperset(values) else Defect.MULTIPLEXOR
-        return self._final(message, self._plan.shape_of(message, tuple(here), defect))
+        selection = self._plan.selection(message)
+        here = selection.present(values)
+        reads = selection.unread(here, values)
+        if reads is not None:
+            self._spend(len(values))
+            return self._add((message, *values.items()), _State(message, values, reads, -1))
+        defect = Defect.NONE if selection.selects(here, values) else Defect.MULTIPLEXOR
+        carried = tuple(np.flatnonzero(here).tolist())
+        self._spend(len(carried) if values else 0)
+        return self._final(message, carried, defect)
 
-    def _final(self, message: int, shape: int) -> int:
+    def _final(self, message: int, carried: tuple[int, ...], defect: Defect) -> int:
+        shape = self._plan.shape_of(message, carried, defect)
         return self._add(shape, _State(message, {}, None, shape))
 
     def _add(self, key: object, state: _State) -> int:
-        if key not in self._state_of:
-            self._state_of[key] = len(self._states)
+        number = self._state_of.get(key)
+        if number is None:
+            number = self._state_of[key] = len(self._states)
             self._states.append(state)
-        return self._state_of[key]
+            self._fields.append(Field.of(state.reads) if state.reads else _NO_FIELD)
+            self._bases.append(self._base_of(state.reads))
+            self._table = None
+        return number
 
-    def _tabulate(self) -> None:
-        keys = sorted(self._transitions)
-        self._transition_key = np.array(keys, np.uint64)
-        self._transition_state = np.array([self._transitions[key] for key in keys], np.int32)
-        fields = [Field.of(state.reads) if state.reads else None for state in self._states]
-        self.table = StateTable(
+    def _base_of(self, reads: SignalDefinition | None) -> int:
+        """Where the values of a multiplexor begin in the table by value; none of what reads nothing any more."""
+        base = len(self._dense)
+        if reads is None or reads.length > DENSE_BITS or base + (1 << reads.length) > DENSE_MAX:
+            return -1
+        self._dense = np.concatenate([self._dense, np.full(1 << reads.length, _UNKNOWN, np.int32)])
+        return base
+
+    def _tabulated(self) -> StateTable:
+        fields = self._fields
+        motorola = np.array([field.motorola for field in fields], np.bool_)
+        byte = np.array([field.byte for field in fields], np.int64)
+        shift = np.array([field.shift for field in fields], np.uint64)
+        extent = np.array([field.extent for field in fields], np.int64)
+        return StateTable(
             shape=np.array([state.shape for state in self._states], np.int32),
-            byte=np.array([f.byte if f else 0 for f in fields], np.int64),
-            shift=np.array([f.shift if f else 0 for f in fields], np.uint64),
-            mask=np.array([f.mask if f else 0 for f in fields], np.uint64),
-            motorola=np.array([f.motorola if f else False for f in fields], np.bool_),
-            extent=np.array([f.extent if f else 0 for f in fields], np.int64),
+            byte=byte,
+            shift=shift,
+            mask=np.array([field.mask for field in fields], np.uint64),
+            motorola=motorola,
+            frame_shift=frame_shift(byte, shift, motorola),
+            extent=extent,
+            base=np.array(self._bases, np.int64),
+            extent_max=int(extent.max(initial=0)),
+            any_motorola=bool(motorola.any()),
+            all_dense=all(
+                base >= 0 for base, state in zip(self._bases, self._states, strict=True) if state.reads is not None
+            ),
         )
+
+
+def frame_shift(byte: NDArray[np.int64], shift: NDArray[np.uint64], motorola: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """How far a classic frame, as one word in a field's byte order, is shifted right to have its lowest bit first.
+
+    A Motorola window that begins at byte b ends 8 * b bits before the frame does, as a word of 64 bits.
+    """
+    offset = byte << 3
+    return np.maximum(shift.astype(np.int64) + np.where(motorola, -offset, offset), 0).astype(np.uint64)
 
 
 def find(table: NDArray[np.uint64], keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
@@ -161,8 +284,3 @@ def find(table: NDArray[np.uint64], keys: NDArray[np.uint64]) -> tuple[NDArray[n
         return np.zeros(len(keys), np.intp), np.zeros(len(keys), np.bool_)
     at = np.minimum(np.searchsorted(table, keys), len(table) - 1)
     return at, table.take(at) == keys
-
-
-def _selects(signal: SignalDefinition, values: dict[str, int]) -> bool:
-    value = values.get(signal.selected_by or "")
-    return value is not None and any(low <= value <= high for low, high in signal.selected_when)

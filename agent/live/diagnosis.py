@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from agent.clock import YEAR_2020_NS
 from agent.units import Size
+from agent.uplink.transport import UNTOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -217,6 +218,10 @@ def _of_link(snapshot: Snapshot) -> Iterator[Finding]:
         days = (link.certificate_ends_ns - snapshot.time_ns) // DAY_NS
         cause = f"the vehicle's own certificate expires in {days} days"
         yield Finding("certificate_expires", WARNING, link.broker, cause, "renew mqtt.certificate before that")
+    if link.refusals_silent:
+        move = "have the broker speak MQTT 5; else see in its log and access rules that it takes mqtt.topic_batch"
+        level = WARNING if link.version_asked == "auto" else NOTE
+        yield Finding("refusals_untold", level, link.broker, UNTOLD, move)
     if _NOT_YET in link.last_error or (expired and link.trouble == "unauthorized"):
         return  # told already, by its cause
     if link.trouble:
@@ -238,6 +243,9 @@ def _of_trouble(link: LinkFigures, snapshot: Snapshot) -> Finding:
         move = _clock_first(snapshot) if "expired" in why else ""
         move += "correct mqtt.ca or mqtt.broker, or have the broker's certificate renewed; canferry check tries it"
         return Finding("broker_certificate", ERROR, broker, why, move)
+    if "(0x84)" in why:
+        move = "have the broker speak the version again, or set mqtt.version to the one it speaks; nothing is lost"
+        return Finding("broker_version", ERROR, broker, why, move)
     if link.trouble == "unauthorized":
         move = "mend credentials, or the broker's access rules for this client and topic; nothing is lost meanwhile"
         return Finding("broker_refuses", ERROR, broker, why, move)
@@ -287,6 +295,10 @@ def _of_spool(spool: SpoolFigures) -> Iterator[Finding]:
         if each.corrupt:
             cause = f"{each.corrupt} batches were damaged on disk and set aside"
             yield Finding("spool_damaged", WARNING, each.name, cause, "look at the disk: smartctl, dmesg")
+        if each.put_back:
+            cause = f"{each.put_back} files of the spool were deleted or moved beneath the agent, and written anew"
+            move = f"find out who deletes or moves what is in {spool.path}; nothing that waits is lost yet"
+            yield Finding("spool_deleted", ERROR, each.name, cause, move)
 
 
 def _said_of(bus: BusFigures, said: tuple[Said, ...]) -> Said | None:

@@ -246,8 +246,10 @@ class _Explainer:
 
     def _recording(self, message: MessageDefinition) -> Iterator[TriggerConfig]:
         for trigger in self._definitions.triggers:
-            match = SignalPatterns(trigger.record).match
-            if any(match(message.bus, message.name, signal.name) for signal in message.signals):
+            record = SignalPatterns(trigger.record)
+            if any(
+                self._book.lets_record(record, message.bus, message.name, signal.name) for signal in message.signals
+            ):
                 yield trigger
 
     def _near(self, bus: int, can_id: int) -> Iterator[str]:
@@ -304,6 +306,6 @@ def _place(bus: BusDefinition, message: MessageDefinition) -> tuple[str, int]:
 def _texts(files: Iterable[str]) -> Iterator[tuple[str, str]]:
     for name in files:
         try:
-            yield name, read_text(Path(name))[0]
+            yield name, read_text(Path(name)).text
         except DatabaseError:  # whoever asks may not read it
             continue

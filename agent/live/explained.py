@@ -9,6 +9,7 @@ from agent.live.bits import drawing, letters, paint
 from agent.live.question import shown_id
 from agent.live.screen import duration
 from agent.model import EXTENDED, EXTENDED_MASK
+from agent.text import printable, printable_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ def text(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> It
     """Lines; `now_ns` 0: no agent was asked, and nothing is said of what was heard."""
     if not explanation.items:
         advice = f"; {explanation.advice}" if explanation.advice else ""
-        yield f'no message, signal or id "{explanation.question}" is known{advice}'
+        yield printable_line(f'no message, signal or id "{explanation.question}" is known{advice}')
     for number, item in enumerate(explanation.items):
         if number:
             yield ""
@@ -31,6 +32,13 @@ def text(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> It
 
 
 def _item(item: Item, now_ns: int, *, coloured: bool) -> Iterator[str]:
+    yield from map(printable_line, _origin(item, now_ns))
+    yield from _bits(item, coloured=coloured)
+    yield from map(printable_line, _way(item, now_ns))
+
+
+def _origin(item: Item, now_ns: int) -> Iterator[str]:
+    """Where it is described, and when it was heard."""
     kind = "29 bit" if item.can_id & EXTENDED else "11 bit"
     head = f"{shown_id(item.can_id)} ({item.can_id & EXTENDED_MASK}, {kind}) on {item.bus}: "
     if item.message is None:
@@ -38,12 +46,15 @@ def _item(item: Item, now_ns: int, *, coloured: bool) -> Iterator[str]:
     else:
         cycle = f", each {item.message.cycle_ms} ms" if item.message.cycle_ms else ""
         by_group = ", by PGN" if item.message.j1939 else ""
-        yield f"{head}{item.message.name}, {item.message.length} bytes{cycle}{by_group}"
+        yield f"{head}{printable(item.message.name)}, {item.message.length} bytes{cycle}{by_group}"
     if item.file:
         yield f"  defined    {item.file}:{item.line}" if item.line else f"  defined    {item.file}"
     if now_ns:
         yield _heard(item, now_ns)
-    yield from _bits(item, coloured=coloured)
+
+
+def _way(item: Item, now_ns: int) -> Iterator[str]:
+    """What becomes of it."""
     yield from (f"  kept       {line}" for line in _fate(item))
     yield from (f"  sent       {_sent(each, now_ns)}" for each in item.classes)
     if item.verified is not None:
@@ -79,16 +90,17 @@ def _bits(item: Item, *, coloured: bool) -> Iterator[str]:
 def _cells(each: Decoded) -> tuple[str, ...]:
     """Name, place, raw value, physical value."""
     signal = each.definition
+    name = printable(signal.name)
     order = "Intel" if signal.little_endian else "Motorola"
     place = f"{signal.start}|{signal.length} {order}{', signed' if signal.signed else ''}"
     if signal.selected_by is not None:
         when = ", ".join(str(low) if low == high else f"{low}…{high}" for low, high in signal.selected_when)
-        place += f", when {signal.selected_by} is {when}"
+        place += f", when {printable(signal.selected_by)} is {printable(when)}"
     if each.raw is None or each.value is None:
-        return signal.name, place, "-", ""
+        return name, place, "-", ""
     value = str(each.value) if isinstance(each.value, int) else f"{each.value:.10g}"
-    named = each.name and f'"{each.name}"'
-    return signal.name, place, f"0x{each.raw:X}", " ".join(part for part in (value, signal.unit, named) if part)
+    named = each.name and f'"{printable(each.name)}"'
+    return name, place, f"0x{each.raw:X}", " ".join(part for part in (value, printable(signal.unit), named) if part)
 
 
 def _fate(item: Item) -> Iterator[str]:

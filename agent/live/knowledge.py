@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.config import load_config
-from agent.decode.loading import load_databases
+from agent.decode.loading import load_buses
 from agent.live.client import NoAgentError, ask, ask_once, socket_path
 from agent.live.defining import define
 
@@ -65,7 +65,6 @@ def _of_agent(path: Path) -> Knowledge:
 
 
 def _of_config(config: Config, silent: str) -> Knowledge:
-    files = [(bus.name, path) for bus in config.buses for path in bus.dbc]
-    loaded = load_databases(files, j1939={bus.name: bus.j1939 for bus in config.buses})
+    loaded = load_buses(config.buses)
     catalog = Catalog(tuple(bus.name for bus in config.buses), loaded.messages)
     return Knowledge(define(config, loaded.messages, encode_catalog(catalog)), silent=silent)

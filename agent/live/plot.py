@@ -26,6 +26,7 @@ from agent.collect.patterns import SignalPatterns
 from agent.live.canvas import BRAILLE, Canvas, Dots
 from agent.live.screen import duration
 from agent.live.table import CLEAR_LINE, CLEAR_REST, HOME, STALE_S, shown
+from agent.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -125,7 +126,9 @@ class Plot:
                 if key not in self._curves:
                     parts = message.bus, message.message, sample.signal
                     rank = next((n for n, each in enumerate(self._patterns) if each.match(*parts)), 0), *key
-                    self._curves[key] = _Curve(rank, ".".join(parts), sample, message.time_ns, Course(self._span_ns))
+                    self._curves[key] = _Curve(
+                        rank, ".".join(map(printable, parts)), sample, message.time_ns, Course(self._span_ns)
+                    )
                 curve = self._curves[key]
                 curve.sample, curve.time_ns = sample, message.time_ns
                 curve.course.add(message.time_ns, sample.value)

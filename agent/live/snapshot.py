@@ -8,7 +8,11 @@ unless it is said that they begin anew at a reload. All of it is plain JSON on t
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+
+from agent.text import printable
 
 
 class BusFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +61,7 @@ class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
     oldest_ns             when the oldest of them begins
     evicted, dropped      gone without having been sent: the oldest for want of room or past their time, or the newest
     corrupt, refused      set aside: damaged on disk, or never to be taken by the broker
+    put_back              files that somebody has deleted or moved beneath the agent, and that were written anew
     samples, sealed_bytes   kept, and what they took in sealed batches, since the start
     acknowledged          taken by the broker since the start; acknowledged_ns when the last of them was, and
     acknowledged_end_ns   when the latest of them ends: what came later, and before that, may still be waiting
@@ -70,6 +75,7 @@ class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     corrupt: int = 0
     refused: int = 0
+    put_back: int = 0
     samples: int = 0
     sealed_bytes: int = 0
     acknowledged: int = 0
@@ -102,6 +108,9 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     next_try_s          when sending is tried again, counted from when that was decided
     links               connections that came up
     certificate_ends_ns when the vehicle's own certificate expires, 0 where there is none or it cannot be read
+    version             of MQTT, as the latest link spoke it; "" before the first
+    version_asked       as configured, or as the profile wants it: "auto", "5" or "3.1.1"
+    refusals_silent     in the version that is spoken nobody can tell whether the broker refuses a batch
     held_s              the data plan holds back what is not critical, and is asked again after so long
     """
 
@@ -118,6 +127,9 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_bytes: int = 0
     refused: int = 0
     certificate_ends_ns: int = 0
+    version: str = ""
+    version_asked: str = ""
+    refusals_silent: bool = False
     held_s: float = 0.0
 
 
@@ -180,3 +192,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     network: tuple[str, ...] = ()
     late: dict[str, float] = {}
     said: tuple[Said, ...] = ()
+
+
+TEXT_MAX = 1000
+"""Of a reason with its advice; names are shorter."""
+
+
+def printable_snapshot(snapshot: Snapshot) -> Snapshot:
+    """The same for a person to read: its texts are fit for a terminal."""
+    return msgspec.convert(_printable(msgspec.to_builtins(snapshot)), Snapshot)
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _printable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(each) for each in value]
+    return printable(value, TEXT_MAX) if isinstance(value, str) else value

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.live.screen import duration
 from agent.model import EXTENDED, EXTENDED_MASK
+from agent.text import printable, printable_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,7 +60,7 @@ class Table:
 
 
 def _name(message: LiveMessage, sample: Sample) -> str:
-    return f"{message.bus}.{message.message}.{sample.signal}"
+    return ".".join(map(printable, (message.bus, message.message, sample.signal)))
 
 
 def lines(messages: Iterable[LiveMessage]) -> Iterator[str]:
@@ -82,7 +83,7 @@ def json_line(message: LiveMessage) -> str:
         "units": {sample.signal: sample.unit for sample in message.samples if sample.unit},
         "names": {sample.signal: sample.name for sample in message.samples if sample.name},
     }
-    return json.dumps(document, ensure_ascii=False)
+    return printable_json(json.dumps(document, ensure_ascii=False))
 
 
 def shown(sample: Sample) -> str:
@@ -90,4 +91,5 @@ def shown(sample: Sample) -> str:
     value = sample.value if isinstance(sample.value, str) else f"{sample.value:.10g}"
     if isinstance(sample.value, int):
         value = str(sample.value)
-    return " ".join(part for part in (value, sample.unit, sample.name and f'"{sample.name}"') if part)
+    unit, name = printable(sample.unit), printable(sample.name)
+    return " ".join(part for part in (value, unit, name and f'"{name}"') if part)

@@ -5,6 +5,7 @@ Promise: a running agent is not thrown off: a second connection by its client id
 beside it, `SUFFIX` behind it, for a session that leaves nothing, without a last will. It is not asked at all where the
 endpoint ties client ids to credentials, and where the agent that runs here is connected already: a broker may know
 clients by user name or certificate alone.
+Where it speaks only 3.1.1, that is a warning, with what that cannot tell.
 Limits: whether we may publish is not tried. At most `REACH_S`, twice where the MQTT version is being found.
 Failure: none; a broker that does not answer is a warning, for it may be a dead spot; one that refuses us, an error.
 """
@@ -19,11 +20,12 @@ from typing import TYPE_CHECKING
 from agent.errors import AgentError, ConfigError, UplinkError
 from agent.preflight.finding import LOGIN, Finding, Level
 from agent.settings import mqtt_options
+from agent.uplink.brokers import FILE, BrokerMemory
 from agent.uplink.credentials import tls_context
 from agent.uplink.dialing import open_socket
 from agent.uplink.link import Dialer
 from agent.uplink.profiles import GENERIC
-from agent.uplink.transport import RefusedError, Trouble
+from agent.uplink.transport import UNTOLD, RefusedError, Trouble
 
 if TYPE_CHECKING:
     from agent.config import Config
@@ -43,8 +45,11 @@ async def check_broker(config: Config) -> Finding:
         if untried:
             await _reach(options)
         else:
-            async with await Dialer(replace(options, client_id=name)).dial():
-                pass
+            memory = BrokerMemory(config.spool.path / FILE, writes=False)
+            async with await Dialer(replace(options, client_id=name), memory=memory).dial() as connection:
+                if connection.version_name == "3.1.1" and options.version == "auto":
+                    text = f"{options.address} refuses MQTT 5, and is spoken to in 3.1.1: {UNTOLD}"
+                    return Finding(Level.WARNING, "mqtt.version", text)
     except RefusedError as error:
         return _refused(error, options.client_id, name)
     except (TimeoutError, UplinkError, ConfigError, OSError) as error:

@@ -6,50 +6,46 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agent.collect import checking
 from agent.collect.directory import Directory
 from agent.collect.forecast import forecast, table, total
 from agent.collect.guards import guards_of
 from agent.config.collecting import patterns
-from agent.decode.loading import load_databases
-from agent.decode.report import FileReport, LoadedDatabases, Severity
+from agent.decode.loading import load_buses
+from agent.decode.report import Severity
 from agent.errors import DatabaseError
 from agent.preflight.finding import Finding, Level
-from agent.sources.canlib import python_can
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from agent.collect.forecast import Forecast
-    from agent.config import Config, TriggerConfig
+    from agent.config import BusConfig, Config, TriggerConfig
+    from agent.decode.report import FileReport, LoadedDatabases
     from agent.model import MessageDefinition
 
 
-def check_databases(
-    files: Sequence[tuple[str, Path]], j1939: Mapping[str, bool | str] | None = None
-) -> tuple[LoadedDatabases, list[Finding]]:
-    """The definitions of all files that can be read, and a finding a file; files are (bus, path)."""
-    loaded, findings = LoadedDatabases((), ()), []
+def check_databases(buses: Sequence[BusConfig]) -> tuple[LoadedDatabases, list[Finding]]:
+    """The definitions of all files that can be read, and a finding a file."""
+    findings = []
     try:
-        loaded = _load(files, j1939)
+        loaded = load_buses(buses)
     except DatabaseError:
         readable = []
-        for entry in files:  # one at a time: each that cannot be read is told
+        # Each that cannot be read is told.
+        for alone in [msgspec.structs.replace(bus, dbc=(path,)) for bus in buses for path in bus.dbc]:
             try:
-                _load([entry], j1939)
+                load_buses([alone])
             except DatabaseError as error:
-                findings.append(_refused(*entry, error))
+                findings.append(_refused(alone.name, alone.dbc[0], error))
             else:
-                readable.append(entry)
-        loaded = _load(readable, j1939)
+                readable.append(alone)
+        loaded = load_buses(readable)
     findings += [_database_finding(report) for report in loaded.files]
     return loaded, findings
-
-
-def _load(files: Sequence[tuple[str, Path]], j1939: Mapping[str, bool | str] | None) -> LoadedDatabases:
-    python_can()  # before cantools imports it with all that it can do
-    return load_databases(files, j1939=dict(j1939 or {}), isolated=False)  # type: ignore[arg-type]
 
 
 def _refused(bus: str, file: Path, error: DatabaseError) -> Finding:

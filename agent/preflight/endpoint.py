@@ -12,6 +12,7 @@ from agent.errors import ConfigError, DatabaseError
 from agent.preflight.finding import Finding, Level, looked_at, user
 from agent.uplink.certificate import expiry_s
 from agent.uplink.dialing import control_congestion
+from agent.uplink.transport import UNTOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,6 +45,8 @@ def check_endpoint(config: Config) -> Iterator[Finding]:
 
     errors = [Finding(Level.ERROR, key, text) for key, text in profiles.broken(config)]
     yield from errors
+    if config.mqtt is not None and profiles.PROFILES[config.mqtt.profile].hides_refusals(config.mqtt.version):
+        yield Finding(Level.WARNING, "mqtt.version", f'"3.1.1" is asked for: {UNTOLD}')
     if config.mqtt is not None and config.mqtt.profile != profiles.GENERIC.name and not errors:
         profile = profiles.PROFILES[config.mqtt.profile]
         topics = profile.topics_of(config.mqtt)
@@ -54,17 +57,23 @@ def check_endpoint(config: Config) -> Iterator[Finding]:
 def check_catalog(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[Finding]:
     """Whether the signals can be described, and the endpoint takes their description in one message."""
     from agent.batch.catalog import Catalog, encode_catalog
-    from agent.uplink.profiles import PROFILES
+    from agent.uplink.profiles import AROUND_BYTES, PROFILES
 
     try:
         catalog = Catalog(tuple(bus.name for bus in config.buses), tuple(messages))
     except DatabaseError as error:
         yield Finding(Level.ERROR, "dbc", str(error))
         return
-    most = PROFILES[config.mqtt.profile].message_bytes_max if config.mqtt is not None else None
-    if most is not None and (size := len(encode_catalog(catalog))) > most:
-        text = f"the catalog of the DBC files has {size} bytes, and the endpoint takes {most} a message: batches go"
-        yield Finding(Level.WARNING, "mqtt.profile", f"{text} without it; give the receiver the file from spool.path")
+    if config.mqtt is None:
+        return
+    profile, size = PROFILES[config.mqtt.profile], len(encode_catalog(catalog)) + AROUND_BYTES
+    text = f"the catalog of the DBC files has {size - AROUND_BYTES} bytes, and the endpoint"
+    if profile.message_bytes_max is not None and size > profile.message_bytes_max:
+        text += f" takes {profile.message_bytes_max} a message: batches go without it"
+        yield Finding(Level.WARNING, "mqtt.profile", f"{text}; give the receiver the file from spool.path")
+    elif config.mqtt.retain and profile.retained_bytes_max is not None and size > profile.retained_bytes_max:
+        text += f" retains {profile.retained_bytes_max} a message: a receiver has to listen before it is sent"
+        yield Finding(Level.WARNING, "mqtt.profile", f"{text}, or be given the file from spool.path")
 
 
 def check_credentials(config: Config) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from agent.collect.classes import CLASSES
 from agent.config import inspect_config
-from agent.errors import AgentError, LogFileError
+from agent.errors import AgentError, LogFileError, SpoolVersionError
 from agent.preflight.finding import Finding, Level, looked_at, user
 from agent.sources.canlib import python_can
 from agent.sources.channels import ADVICE, look, wanted_channels
@@ -82,6 +82,8 @@ def _check_log(where: str, bus: BusConfig, buses: Sequence[BusConfig]) -> Findin
         log = look(file)
     except LogFileError as error:
         return Finding(Level.ERROR, where, str(error))
+    if log.damage:
+        return Finding(Level.WARNING, where, f"{log.damage}; what comes before it is replayed")
     found = log.assign(wanted_channels(buses)[str(file)])
     if bus.name in found.values() or not log.names:
         text = f"{file.stat().st_size} bytes, buses {', '.join(log.names) or '(no frame)'}"
@@ -165,8 +167,24 @@ def _check_spool(config: Config) -> Iterator[Finding]:
             text = f"{each} may not be written to by {user()}: an agent of another user has left it (chown -R)"
             yield Finding(Level.ERROR, where, text)
             return
+    yield from _check_versions(path)
     yield Finding(Level.OK, where, f"{path}{'' if existing == path else ', to be made'}")
     yield from _check_sizes(config)
+
+
+def _check_versions(path: Path) -> Iterator[Finding]:
+    """Spools that another version has left: they are set aside, and nothing of them is sent."""
+    from agent.spool.disk import Disk
+    from agent.spool.recovery import refuse_other_versions
+
+    for name in CLASSES:
+        if (path / name).is_dir():
+            try:
+                refuse_other_versions(Disk(), path / name)
+            except SpoolVersionError as error:
+                yield Finding(
+                    Level.WARNING, "spool.path", f"{error}; run sets it aside unsent, for that version to send"
+                )
 
 
 def _existing(path: Path) -> Path:

@@ -3,7 +3,8 @@
 
 Promise: every sequence number between 0 and the last one received that is not here stands in exactly one gap; a batch
 that arrives late closes its hole, and the part of a record that spoke of it. A record told twice, or told again after
-it grew, counts once.
+it grew, counts once. Where a vehicle tells how many batches a stream had (`ENDED`), that is no gap: it says that those
+behind the last one received are missing too.
 Pure: ids and records in, named gaps out. Limits: `RECORDS_MAX` records a vehicle are remembered, the oldest are
 forgotten first.
 """
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from agent.model import GapKind
 from agent.receiver.spans import Span, Spans
 
 if TYPE_CHECKING:
@@ -95,20 +97,36 @@ def name_gaps(streams: Mapping[tuple[str, str], Spans], records: Mapping[str, It
     named: list[NamedGap] = []
     known = {key: Spans(spans) for key, spans in streams.items()}
     for vehicle, told in records.items():
-        for gap in _largest_first(told):
+        for gap in _largest_first(gap for gap in told if gap.kind != GapKind.ENDED):
             if not _names_batches(gap):
                 named.append(_named(vehicle, gap, gap.first_sequence, gap.last_sequence, gap.frames))
                 continue
             spans = known.setdefault((vehicle, gap.stream), Spans())
             named += _still_missing(vehicle, gap, spans)
             spans.add(Span(gap.first_sequence, gap.last_sequence, gap.begin_ns, gap.end_ns))
+    ends = _ends(records)
+    for vehicle, stream in ends.keys() - known.keys():
+        known[vehicle, stream] = Spans()
     for (vehicle, stream), spans in known.items():
         received = streams.get((vehicle, stream))
-        start = next(iter(received)).first if received else 0
+        end = ends.get((vehicle, stream))
+        start = next(iter(received)).first if received else end or 0
+        if end is not None and end > max((span.last for span in spans), default=-1):
+            spans.add(Span(end, end, 0, 0))
         for hole in spans.holes():
             kind = EARLIER if hole.last < start else MISSING
             named.append(NamedGap(vehicle, kind, stream, hole.first, hole.last, hole.begin_ns, hole.end_ns, -1, ""))
     return sorted(named, key=lambda gap: (gap.vehicle, gap.stream, gap.first_sequence, gap.begin_ns))
+
+
+def _ends(records: Mapping[str, Iterable[Gap]]) -> dict[tuple[str, str], int]:
+    """Of the streams that were left: how many batches they have."""
+    ends: dict[tuple[str, str], int] = {}
+    for vehicle, told in records.items():
+        for gap in told:
+            if gap.kind == GapKind.ENDED and gap.stream:
+                ends[vehicle, gap.stream] = max(ends.get((vehicle, gap.stream), 0), gap.last_sequence + 1)
+    return ends
 
 
 def _still_missing(vehicle: str, gap: Gap, known: Spans) -> list[NamedGap]:

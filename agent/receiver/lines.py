@@ -10,6 +10,9 @@ one is about a message, ``"id"`` and ``"extended"`` after the subject; they have
 has none of them.
 CSV: one line a signal value, ``time,bus,id,message,signal,value,unit,extended``; a raw frame is one line with no
 message, the signal ``data`` and its bytes in hex.
+Names and texts are for spreadsheets as they are for people: control characters are escaped in them, and one that begins
+as a formula does (``= + - @``) and is no number has an apostrophe before it, as OWASP advises against CSV injection.
+JSON has every text exactly.
 An id is the 11- or 29-bit identifier; which of the two it is, ``extended`` says: false or true.
 Times are exact decimals of the nanoseconds, with as many decimals as they need: 3, 6 or 9.
 
@@ -28,6 +31,7 @@ import numpy as np
 
 from agent.batch.physical import names, physical
 from agent.model import EXTENDED, EXTENDED_MASK
+from agent.text import ESCAPED_MAX, printable, printable_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
 
     LineMaker = Callable[[Part], NDArray[np.object_]]
 
+FORMULA = ("=", "+", "-", "@")
+"""https://owasp.org/www-community/attacks/CSV_Injection; tab and carriage return, which it names too, are escaped."""
 CSV_HEADER = "time,bus,id,message,signal,value,unit,extended\n"
 
 
@@ -73,7 +79,7 @@ def event_line(event: Event, *, vehicle: str | None = None) -> str:
     told = {"event": event.kind, "subject": event.subject, **about, "detail": event.detail}
     (time,) = times_text(np.array([event.time_ns]))
     head = "".join(f"{_quoted(key)}: {_quoted(value)}, " for key, value in origin.items())
-    return f'{{{head}"t": {time}, {json.dumps(told, ensure_ascii=False)[1:]}\n'
+    return f'{{{head}"t": {time}, {_document(told)[1:]}\n'
 
 
 def csv_lines(part: Part, *, choices: bool = False) -> NDArray[np.object_]:
@@ -163,10 +169,26 @@ def _truth(value: bool) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return _document(text)
+
+
+def _document(value: object) -> str:
+    return printable_json(json.dumps(value, ensure_ascii=False))
 
 
 def _cell(text: str) -> str:
+    if not text.isprintable():
+        text = printable(text, len(text) * ESCAPED_MAX)
+    if text.startswith(FORMULA) and len(text) > 1 and not _is_number(text):
+        text = f"'{text}"
     if any(sign in text for sign in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -6,7 +6,9 @@ One channel group per message of a bus, and per arbitration id where several ids
 conversion and the DBC's unit; a sample that its frame did not carry (multiplexed, or a short frame) is marked
 invalid. Raw frames of an unknown id are the group ``bus.unknown 0x…`` with a channel for each byte.
 
-Times are float64 seconds after the measurement's start, the second in which the first frame was received.
+Times are float64 seconds after the measurement's start, the second in which the first frame was received. MDF counts
+the start from 1970 on and has no earlier one: frames from before, of a clock that was set wrong, are at negative times
+after 1970 began.
 Limits: `ROWS` rows wait in memory; the rest lies in asammdf's temporary file until `close`.
 """
 
@@ -62,7 +64,7 @@ class Mf4Writer:
             return
         if self._start_ns is None:
             first = min(int(part.time_ns.min()) for part in window)
-            self._start_ns = first // _SECOND_NS * _SECOND_NS
+            self._start_ns = max(0, first // _SECOND_NS * _SECOND_NS)
             self._file.header.start_time = datetime.fromtimestamp(self._start_ns // _SECOND_NS, UTC)
         for part in window:
             self._group_of(part).pieces.append(_piece(part))

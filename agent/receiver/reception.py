@@ -12,9 +12,12 @@ with the broker.
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, get_args
 
+from agent.config.collecting import Priority
+from agent.errors import ConfigError
 from agent.receiver.catalogs import MissingCatalogs
 from agent.receiver.inbox import Accepted, Inbox, Verdict
 
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 
     from agent.receiver.decoded import DecodedOutput
 
-VEHICLE = "{vehicle}"
+VEHICLE, CLASS = "{vehicle}", "{class}"
+_PLACEHOLDER = re.compile(r"\{[^}/]*\}?|\}")
 
 
 class Message(Protocol):
@@ -53,7 +57,7 @@ class Reception:
         decoded: DecodedOutput | None = None,
     ) -> None:
         self._inbox = inbox
-        self._topics = topics
+        self._topics = expanded(topics)
         self._tell = tell
         self._decoded = decoded
         self._missing = MissingCatalogs()
@@ -100,9 +104,24 @@ class Reception:
             decoded.add_batch(accepted.batch, path)
 
 
+def check_topics(topics: Sequence[str]) -> None:
+    """Raises ConfigError for a topic with a placeholder that is not known, or that no filter can have there."""
+    for topic in topics:
+        for found in _PLACEHOLDER.findall(topic):
+            if found not in (VEHICLE, CLASS):
+                raise ConfigError(f'--topic "{topic}": {found} stands for nothing; accepted: {VEHICLE} and {CLASS}')
+        if any(VEHICLE in level and level != VEHICLE for level in topic.split("/")):
+            raise ConfigError(f'--topic "{topic}": {VEHICLE} stands for a whole level; accepted: …/{VEHICLE}/…')
+
+
+def expanded(topics: Sequence[str]) -> list[str]:
+    """The topics, one of each class in the place of those with ``{class}`` in them."""
+    return list(dict.fromkeys(topic.replace(CLASS, each) for topic in topics for each in get_args(Priority)))
+
+
 def filters(topics: Sequence[str]) -> list[str]:
-    """MQTT topic filters of topics with ``{vehicle}`` in them."""
-    return [topic.replace(VEHICLE, "+") for topic in topics]
+    """MQTT topic filters of topics with ``{vehicle}`` and ``{class}`` in them."""
+    return [topic.replace(VEHICLE, "+") for topic in expanded(topics)]
 
 
 def vehicle_of(topic: str, topics: Sequence[str]) -> str | None:

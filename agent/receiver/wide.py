@@ -9,7 +9,8 @@
 
 A table is named ``bus.message``; raw frames of an unknown id are ``bus.unknown``, with their payload in `data`. A
 message that was redefined on the way is a second table, ``bus.message.2``; a signal that is called like a column
-before it gets a number, too. Signs that a file name should not have are written as in URLs.
+before it gets a number, too. Signs that a file name should not have are written as in URLs; of a name that is too long
+for a file's the end gives way to a hash. The schema's metadata has `bus` and `message` in full.
 
 Limits: `VALUES` wait in memory, and `FILES_MAX` files are open: past that, the one written to longest ago is closed,
 and further rows of its message go into another file: ``can0.STEER+1.parquet``, or ``part-1.parquet``.
@@ -17,7 +18,9 @@ and further rows of its message go into another file: ``can0.STEER+1.parquet``, 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import count
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
 
 VALUES = 4_000_000
 FILES_MAX = 400
+NAME_LENGTH_MAX, DIGEST_LENGTH = 200, 16
+"""File systems take 255 bytes: the rest is for ``vehicle=``, numbers and ``.parquet``."""
+_CUT_ESCAPE = re.compile("%.?$")
 _TIME = pa.field("time", pa.timestamp("ns", "UTC"))
 _HEAD = (_TIME, pa.field("id", pa.uint32()), pa.field("extended", pa.bool_()))
 _RAW = pa.schema([*_HEAD, pa.field("data", pa.binary())])
@@ -87,7 +93,8 @@ class WideWriter:
         if key not in self._tables:
             name = file_name(f"{part.bus}.{part.message.name if part.message else 'unknown'}")
             taken = {table.name for table in self._tables.values()}
-            self._tables[key] = _Table(_unused(name, ".", taken), _schema(part.message))
+            schema = _schema(part.message).with_metadata(_origin(part))
+            self._tables[key] = _Table(_unused(name, ".", taken), schema)
         return self._tables[key]
 
     def _flush(self) -> None:
@@ -113,9 +120,22 @@ class WideWriter:
 
 
 def file_name(text: str) -> str:
-    """A text as a file's or a folder's name; no two texts have the same one."""
-    name = quote(text, safe="")
-    return "%2E" + name[1:] if name.startswith(".") else name
+    """A text as a file's or a folder's name, at most `NAME_LENGTH_MAX` characters; no two texts have the same one."""
+    name = quote(text, safe="", errors="surrogatepass")
+    name = "%2E" + name[1:] if name.startswith(".") else name
+    if len(name) <= NAME_LENGTH_MAX:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LENGTH]
+    return f"{_CUT_ESCAPE.sub('', name[: NAME_LENGTH_MAX - DIGEST_LENGTH - 1])}+{digest}"  # no quoted name has a plus
+
+
+def _origin(part: Part) -> dict[str, str]:
+    return {"bus": _metadata(part.bus)} | ({"message": _metadata(part.message.name)} if part.message else {})
+
+
+def _metadata(text: str) -> str:
+    """Arrow takes no lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _unused(name: str, mark: str, taken: Container[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +38,7 @@ def signals(survey: Survey) -> Iterator[str]:
     """What all plots have in common, and the messages' plots, bus by bus."""
     changing = [trace for each in survey.messages for trace in each.traces.values() if trace.least < trace.most]
     fold, drawn = _folded(changing, survey.axis.columns)
-    yield f'<div id="signals" data-axis="{text(json.dumps(_common(survey, fold)))}">'
+    yield f'<div id="signals" data-axis="{escape(json.dumps(_common(survey, fold)))}">'
     for each in survey.messages:
         yield from _message(each, drawn, fold, survey.axis)
     yield "</div>"
@@ -85,10 +86,10 @@ def _figure(trace: Trace, drawn: str, join: int) -> str:
     signal, names = trace.signal, trace.names()
     unit = f" <small>{text(signal.unit)}</small>" if signal.unit else ""
     ends = f"{_valued(trace, trace.least)} to {_valued(trace, trace.most)}"
-    levels = "\n".join(name.replace("\n", " ") for _, name in names)
+    levels = "\n".join(text(name) for _, name in names)
     return (
         f'<figure {_counted(trace)} data-unit="{text(signal.unit)}" data-join="{join}"'
-        + (f' data-names="{text(levels)}"' if names else "")
+        + (f' data-names="{levels}"' if names else "")
         + f' data-trace="{drawn}">'
         f"<figcaption>{text(signal.name)}{unit}<output></output></figcaption>"
         f'<div class="plot" role="img" aria-label="{text(signal.name)}, {ends} {text(signal.unit)}"></div>'

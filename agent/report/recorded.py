@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from agent.model import FrameBlock
+    from agent.sources.replay import LogReader
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def recorded(
     dbc: Sequence[str],
     buses: Sequence[str] | None,
     vehicle: str | None,
-    watched: Callable[[Iterator[FrameBlock]], Iterator[FrameBlock]] = iter,
+    watched: Callable[[LogReader], Iterator[FrameBlock]] = iter,
 ) -> Iterator[Path]:
     """A folder of the log's batches and their catalog.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.report.plots import identifier, title
-from agent.report.writing import duration, milliseconds, moment, size, text
+from agent.report.writing import SENTENCE_LENGTH_MAX, duration, milliseconds, moment, size, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -108,14 +108,14 @@ def _table(noun: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> It
     yield f'<table class="{noun}"><thead><tr>'
     yield "".join(f'<th scope="col">{head}</th>' for head in heads) + "</tr></thead><tbody>"
     for row in rows[:ROWS_MAX]:
-        yield "<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>"
+        yield "<tr>" + "".join(f"<td>{text(cell, SENTENCE_LENGTH_MAX)}</td>" for cell in row) + "</tr>"
     yield "</tbody></table>"
     yield from _more(noun, rows)
 
 
 def _list(noun: str, items: Sequence[Any]) -> Iterator[str]:
     yield "<ul>"
-    yield from (f"<li>{text(item)}</li>" for item in items[:ROWS_MAX])
+    yield from (f"<li>{text(item, SENTENCE_LENGTH_MAX)}</li>" for item in items[:ROWS_MAX])
     yield "</ul>"
     yield from _more(noun, items)
 

@@ -7,15 +7,17 @@ import math
 from datetime import UTC, datetime
 from html import escape
 
+from agent.text import LIMIT, printable
+
 _NS = 10**9
 _MINUTE_S, _HOUR_S = 60, 3600
 _KILO = 1000
-_UNPRINTABLE = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127), "\ufffd")
+SENTENCE_LENGTH_MAX = 1000
 
 
-def text(words: object) -> str:
-    """A text as HTML shows it, in an element or in an attribute's quotes."""
-    return escape(str(words).translate(_UNPRINTABLE))
+def text(words: object, limit: int = LIMIT) -> str:
+    """A text as HTML shows it, in an element or in an attribute's quotes; a name, unless the limit is a sentence's."""
+    return escape(printable(str(words), limit))
 
 
 def number(value: float) -> str:

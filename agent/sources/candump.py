@@ -20,6 +20,7 @@ LogFileError.
     (1436509052.249713) can0 123##51122                FD: one digit of flags (1 BRS, 2 ESI, 4 FD)
     (1436509052.249713) can0 123#R8                    remote frame
     (1436509052.249713) can0 20000080#0000000000000000 error frame
+    (1436509052.249713) can0 123#1122334455667788_F    -8: the data length code as sent, where it is above 8
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ _SECONDS_DIGITS = 10
 _SECONDS_MAX = 9_223_372_036  # nanoseconds are 64 bits wide
 _FRACTION_DIGITS = 9
 _CHANNEL_BYTES = 16  # IFNAMSIZ, linux/if.h
-_LONGEST = re.compile(rb"(?i)#([0-9a-f]{16}|#.[0-9a-f]{128}|.*[\sr].*)$")  # nothing of the frame can follow
+_RAW_DLC = re.compile(rb"(#(?:[0-9A-Fa-f]{16}|R8))_[9A-Fa-f](?=[ \r\n])")  # of more than eight bytes: it has eight
+_LONGEST = re.compile(rb"(?i)#([0-9a-f]{16}(?:_[9a-f])?|#.[0-9a-f]{128}|.*[\sr].*)$")  # nothing of the frame can follow
 _NO_DIGIT = 0xFF
 _HEX = np.full(256, _NO_DIGIT, np.uint8)
 for _digit in range(16):
@@ -152,6 +154,8 @@ def is_torn(line: bytes) -> bool:
 
 def parse(text: bytes, bus_of: Callable[[str], int | None], first_line: int = 1) -> Parsed:
     """The frames of a piece of whole lines; `bus_of` gives a channel's bus index, None: not wanted."""
+    if b"_" in text:
+        text = _RAW_DLC.sub(rb"\1", text)
     lines = _Lines(np.frombuffer(text, np.uint8))
     regular = lines.regular.copy()
     time_ns = _times(lines, regular)

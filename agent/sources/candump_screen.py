@@ -10,6 +10,7 @@ it is, so candump.py refuses it; a frame with fewer bytes than it says is one of
     (000.010002)  can0  RX B -  123  [12]  11 22 …                     -x: direction, BRS, ESI; FD: two digits of length
     (000.010002)  can0  123   [8]  remote request
     (000.010002)  can0  20000080   [8]  00 00 00 00 00 00 00 00   ERRORFRAME
+    (1436509052.249713123)  can0  1A0   {F}  11 22 33 44 55 66 77 88   -N: nanoseconds; -8: the data length code as sent
 
 Limits: some 3 µs a line, five times what a log of ``-L`` costs. Of FD frames ``-x`` alone tells the flags. Times since
 the first frame (z) and since the one before (d) look alike: those that rise all through the beginning are of the
@@ -32,9 +33,11 @@ from agent.errors import LogFileError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from agent.sources.logitems import LogDate
+
 _LINE = re.compile(
-    rb"^ *(?:\((?P<time>[-\d: ]+\.\d{6})\) +)?(?P<bus>\S+) +(?:[RT]X (?P<brs>[B-]) (?P<esi>[E-]) +)?"
-    rb"(?P<id>[0-9A-F]{8}|[0-9A-F]{3}) +\[(?P<length>\d\d?)\] ?(?P<data>(?: [0-9A-F]{2})*)"
+    rb"^ *(?:\((?P<time>[-\d: ]+\.(?:\d{9}|\d{6}))\) +)?(?P<bus>\S+) +(?:[RT]X (?P<brs>[B-]) (?P<esi>[E-]) +)?"
+    rb"(?P<id>[0-9A-F]{8}|[0-9A-F]{3}) +(?:\[(?P<length>\d\d?)\]|\{(?P<code>[0-9A-F])\}) ?(?P<data>(?: [0-9A-F]{2})*)"
     rb" *(?:(?P<remote>remote request)|ERRORFRAME|'.*')?[ \r]*$",
     re.MULTILINE,
 )
@@ -45,13 +48,16 @@ _EPOCH_DIGITS = 10
 _HINT = "candump -L can0 > drive.log (or -l) records them, candump -t a prints them"
 
 
-def as_log(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces of a candump log, or of what candump prints, as pieces of a log."""
+def as_log(pieces: Iterator[bytes], date: LogDate) -> Iterator[bytes]:
+    """The pieces of a candump log, or of what candump prints, as pieces of a log; `date` is told where it has none."""
+    date.tell(0, "")
     first = next(pieces, b"")
     if not _LINE.search(first, 0, _LOOK_BYTES):
         yield from chain([first] if first else [], pieces)
         return
     screen = _Screen(first)
+    if screen.undated:
+        date.missing = "candump's times are since its beginning"
     for text in chain([first], pieces):
         yield screen.as_log(text)
 
@@ -65,16 +71,17 @@ class _Screen:
             raise LogFileError(f"frames without times: {_HINT}")
         seconds = times[0].partition(b".")[0]
         self._dated = b"-" in seconds
-        self._summed = not self._dated and len(seconds) < _EPOCH_DIGITS and not _rise(list(map(float, times)))
+        self.undated = not self._dated and len(seconds) < _EPOCH_DIGITS
+        self._summed = self.undated and not _rise(list(map(float, times)))
         self._date, self._date_s = b"", 0
-        self._now_us = 0
+        self._now_ns = 0
 
     def as_log(self, text: bytes) -> bytes:
         """These lines as a log's."""
         return _LINE.sub(self._line, text)
 
     def _line(self, match: re.Match[bytes]) -> bytes:
-        told, bus, brs, esi, can_id, length, data, remote = match.groups()
+        told, bus, brs, esi, can_id, length, code, data, remote = match.groups()
         if told is None:
             return match[0]
         try:
@@ -82,6 +89,8 @@ class _Screen:
         except (ValueError, OverflowError):
             return match[0]
         payload = data.replace(b" ", b"")
+        if code:
+            length = b"%d" % min(int(code, 16), 8)
         if remote:
             payload = b"R" + length
         elif len(payload) != 2 * int(length):
@@ -94,8 +103,8 @@ class _Screen:
         """Seconds, as a log has them; ValueError or OverflowError where it is no time."""
         seconds, _, fraction = told.partition(b".")
         if self._summed:
-            self._now_us += int(seconds) * 1_000_000 + int(fraction)
-            return b"%d.%06d" % divmod(self._now_us, 1_000_000)
+            self._now_ns += int(seconds) * 1_000_000_000 + int(fraction.ljust(9, b"0"))
+            return b"%d.%09d" % divmod(self._now_ns, 1_000_000_000)
         if not self._dated:
             return told
         if seconds != self._date:

@@ -2,14 +2,12 @@
 """The one place where python-can is imported.
 
 Promise: `import can` imports asammdf, and with it pandas, wherever that is installed, only to be able to read
-MF4 logs: 21 MB become 146 MB and 40 ms become 0.7 s. `python_can()` gives the same module without;
-`mf4_reader()` gives the reader of MF4 logs when somebody has such a log, and pays for it then.
+MF4 logs: 21 MB become 146 MB and 40 ms become 0.7 s. `python_can()` gives the same module without: such logs are
+read here, see mf4.py.
 
 How: while python-can is imported, a placeholder says that there is no asammdf, which python-can is prepared
 for. The placeholder is gone afterwards: whoever imports asammdf for himself gets it. Everyone in this package
 who needs python-can calls here and does not import it by name.
-
-Failure: `mf4_reader()` without asammdf is a LogFileError that says how to install it.
 """
 
 from __future__ import annotations
@@ -19,12 +17,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, cast
 
-from agent.errors import LogFileError
-
 if TYPE_CHECKING:
     from types import ModuleType
-
-    from can.io.generic import MessageReader
 
 _HEAVY = "asammdf"
 _importing = threading.Lock()
@@ -40,16 +34,3 @@ def python_can() -> ModuleType:
             return importlib.import_module("can")
         finally:
             del sys.modules[_HEAVY]  # … to here
-
-
-def mf4_reader() -> type[MessageReader]:
-    """python-can's reader of MF4 logs, with the asammdf that it needs."""
-    python_can()
-    try:
-        importlib.import_module(_HEAVY)
-    except ImportError as error:
-        raise LogFileError(f"MF4 logs need asammdf ({error}): pip install 'canferry[export]'") from error
-    module = importlib.import_module("can.io.mf4")
-    if getattr(module, _HEAVY, None) is None:  # imported while there was none
-        module = importlib.reload(module)
-    return cast("type[MessageReader]", module.MF4Reader)

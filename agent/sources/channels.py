@@ -32,10 +32,15 @@ _BLOCK_FRAMES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """Those of a log's data frames in order of appearance, and whether that is all of the log."""
+    """Those of a log's data frames in order of appearance.
+
+    whole    that is all of the log, or of what can be read of it
+    damage   why no more can be read
+    """
 
     names: tuple[str, ...]
     whole: bool
+    damage: str = ""
 
     def assign(self, wanted: Mapping[str, str]) -> dict[str, str]:
         """Which bus each of these channels is; `wanted` has the buses' names, by the channel each asks for."""
@@ -53,7 +58,7 @@ class Channels:
 def look(path: Path) -> Channels:
     """The channels that a log begins with."""
     seen: set[int] = set()
-    frames = 0
+    frames, damage = 0, ""
     with read_log(path, frames_max=_BLOCK_FRAMES, quiet=True) as reader:
         try:
             for block in reader:
@@ -61,11 +66,12 @@ def look(path: Path) -> Channels:
                 frames += len(block)
                 if frames >= BEGINNING_FRAMES:
                     break
-        except LogFileError:
+        except LogFileError as error:
             if not frames:
                 raise
+            damage = str(error)
         names = tuple(name for name, index in reader.buses.items() if index in seen)
-        return Channels(names, whole=frames < BEGINNING_FRAMES)
+        return Channels(names, whole=frames < BEGINNING_FRAMES, damage=damage)
 
 
 def missing(path: Path, channels: Mapping[str, int], asked: Collection[str], where: str) -> str:

@@ -1,25 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recorded logs as blocks of frames: candump, ASC, BLF, TRC, CSV and MF4, also compressed.
 
-Promise: `read_log` gives every data frame that python-can's reader of the format gives, in the log's order,
-with the reader's times, in blocks that are bounded by number and by the log time they span. Buses are named
+Promise: `read_log` gives every data frame of a log, in the log's order (MF4: of time), in blocks that are bounded by
+number and by the log time they span. What is no data frame is counted: `frames`, `ignored` and `refused` are all of
+the log's items, every line or object with a time. Times are since the epoch where the log tells them; where it has no
+date, or one that cannot be read, `log_date_missing` says so once. Dates without a zone are local time. Buses are named
 by the log's channels: a name as it is, number n is ``can<n>``, none is ``can0``.
 
-Limits: `frames_max` frames and `span_s` seconds of log time a block. An MF4 log is held as a whole, by its
-library; the others are read as they are consumed. candump logs are read without python-can, see candump.py,
-and so is what candump prints, see candump_screen.py.
+Limits: `frames_max` frames and `span_s` seconds of log time a block. An MF4 log is held as a whole; the others are
+read as they are consumed. Each format has its own reader here (candump.py, candump_screen.py, asc.py, trc.py,
+csvlog.py, blf.py, mf4.py), which moves on with each step; python-can's stop at one bad item, and some never end.
 
-Failure: what cannot be opened or is of no known format is a LogFileError that names file, line and reason. A
-torn end (power cut, full disk) costs what it tore, the frame it cut short among it: those before are
-delivered, the log says `log_file_torn`. A bad line in the middle of a candump log costs itself, is counted in
-`refused` and logged for the first time; so does a line of another text that has fewer bytes than it says.
-Whatever else is wrong in the middle of another format is a LogFileError, after the frames before it:
-python-can's readers cannot go on.
+Failure: what cannot be opened or is of no known format is a LogFileError that names file, place and reason. A torn
+end (power cut, full disk) costs what it tore, the frame it cut short among it: those before are delivered, the log
+says `log_file_torn`. A damaged item in the middle costs itself, is counted in `refused` and logged for the first time.
+Where the next one cannot be found any more, it is a LogFileError after the frames before it.
 """
 
 from __future__ import annotations
 
 import io
+import shutil
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -28,25 +30,29 @@ import numpy as np
 import structlog
 
 from agent.errors import LogFileError
-from agent.model import FrameBlock, SourceCounters
+from agent.model import SourceCounters
 from agent.sources import candump, candump_screen
-from agent.sources.logstream import log_format, open_log
-from agent.sources.messagelog import UnreadableError, messages
+from agent.sources.asc import AscLog
+from agent.sources.blf import BlfLog
+from agent.sources.csvlog import CsvLog
+from agent.sources.cutting import Cutter
+from agent.sources.logitems import Channel, Item, Kind, LogDate, LogFound, UnreadableError
+from agent.sources.logstream import COMPRESSIONS, log_format, open_log
+from agent.sources.logtext import LogText, text_items
 from agent.sources.messages import BlockBuilder, channel_name
+from agent.sources.mf4 import Mf4Log
+from agent.sources.trc import TrcLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from numpy.typing import NDArray
-
-    from agent.sources.logstream import LogStream
+    from agent.model import FrameBlock
 
 log = structlog.get_logger()
 
 BUSES_MAX = 255
 FRAMES_MAX = 40_000
-MESSAGES_A_BLOCK = 2000
-"""How many of python-can's messages are made into columns at once."""
+TIME_NS_MAX = 1 << 63
 
 
 def read_log(
@@ -69,11 +75,20 @@ def read_log(
 
 
 def log_channels(path: Path) -> dict[str, int]:
-    """By channel name, in order of appearance: how many data frames the log has of it. Reads all of it."""
+    """By channel name, in order of appearance: how many data frames the log has of it.
+
+    Reads all of it, or up to where it is damaged; LogFileError where no frame comes before that.
+    """
     reader = read_log(path, quiet=True)
     frames = np.zeros(BUSES_MAX + 1, np.int64)
-    for block in reader:
-        frames += np.bincount(block.bus, minlength=len(frames))
+    read = False
+    try:
+        for block in reader:
+            frames += np.bincount(block.bus, minlength=len(frames))
+            read = True
+    except LogFileError:
+        if not read:
+            raise
     return {name: int(frames[index]) for name, index in reader.buses.items()}
 
 
@@ -81,8 +96,8 @@ class LogReader:
     """One pass over a log, see `read_log`.
 
     buses     channel name → bus index
-    refused   lines that were no frames
-    ignored   frames of channels that are not wanted, error and remote frames
+    refused   lines and objects that are damaged
+    ignored   frames of channels that are not wanted, error and remote frames, events of the log
     torn      the log ended in the middle of something
     """
 
@@ -100,7 +115,7 @@ class LogReader:
         self.refused = 0
         self.ignored = 0
         self.torn = False
-        self._first_refused = 0, ""
+        self._first_refused = "", ""
         self._refusal_told = False
         self._discovering = buses is None
         self._frames_max = frames_max
@@ -111,6 +126,9 @@ class LogReader:
         self._frames = 0
         self._errors: dict[int, int] = {}
         self._remotes: dict[int, int] = {}
+        self._date = LogDate()
+        self._date_told = False
+        self._channels: dict[Channel, int | None] = {}
         self._resources = ExitStack()
         try:
             blocks = self._open()
@@ -163,7 +181,7 @@ class LogReader:
             raise self._error(error) from error
         if kind == ".log":
             return self._of_candump(self._buffered)
-        return self._of_messages(kind, self._buffered)
+        return self._of_items(kind)
 
     def _error(self, reason: object) -> LogFileError:
         return LogFileError(f"{self.path}: {reason}")
@@ -179,7 +197,7 @@ class LogReader:
 
     def _cut(self, blocks: Iterator[FrameBlock]) -> Iterator[FrameBlock]:
         """The same frames in blocks of the promised size; an error comes after the frames before it."""
-        held = FrameBlock.empty()
+        cutter = Cutter(self._frames_max, self._span_ns)
         failure: LogFileError | None = None
         while True:
             try:
@@ -189,24 +207,11 @@ class LogReader:
             except LogFileError as error:
                 failure = error
                 break
-            held = FrameBlock.concatenate([held, block])
-            begin = 0
-            while end := self._end_of_block(held.time_ns[begin : begin + self._frames_max]):
-                yield held.slice(begin, begin + end)
-                begin += end
-            held = held.slice(begin, len(held))
-        if len(held):
+            yield from cutter.cut(block)
+        if len(held := cutter.rest()):
             yield held
         if failure is not None:
             raise failure
-
-    def _end_of_block(self, time_ns: NDArray[np.int64]) -> int:
-        """How many of these frames are a block, 0 where the block may still grow; a step back ends one too."""
-        if len(time_ns):
-            beyond = np.abs(time_ns - time_ns[0]) >= self._span_ns
-            if beyond.any():
-                return int(beyond.argmax())
-        return len(time_ns) if len(time_ns) == self._frames_max else 0
 
     def _of_candump(self, stream: BinaryIO) -> Iterator[FrameBlock]:
         line = 1
@@ -223,32 +228,36 @@ class LogReader:
             self.ignored += parsed.ignored + sum(parsed.errors.values()) + sum(parsed.remotes.values())
             self._read += len(parsed.block)
             for number, refused in parsed.refused:
-                self._refuse(number, refused)
+                self._refuse(f"line {number}", refused)
             self._expect_frames()
+            if len(parsed.block):
+                self._tell_date()
             yield parsed.block
         self._note_end(f"line {line}")
 
     def _pieces(self, stream: BinaryIO) -> Iterator[bytes]:
         try:
-            yield from candump_screen.as_log(candump.pieces(stream, self._piece_bytes))
+            yield from candump_screen.as_log(candump.pieces(stream, self._piece_bytes), self._date)
         except LogFileError as error:
             raise self._error(error) from error
 
-    def _refuse(self, line: int, text: str) -> None:
-        """A line that is no frame: counted, the first one kept."""
+    def _refuse(self, place: str, text: str) -> None:
+        """An item that is no frame: counted, the first one kept."""
         if not self.refused:
-            self._first_refused = line, text.strip()[:60]
+            self._first_refused = place, text.strip()[:60]
         self.refused += 1
 
     def _expect_frames(self) -> None:
         """Log the first line that was refused; before any frame was read, it is a LogFileError: no such log at all."""
         if not self.refused or self._refusal_told:
             return
-        line, text = self._first_refused
-        if not self._read:
-            raise self._error(f"line {line}: not a frame: {text!r}")
+        place, text = self._first_refused
+        if not self._read and not self.ignored:
+            raise self._error(f"{place}: not a frame: {text!r}")
         if not self._quiet:
-            log.warning("log_line_refused", path=str(self.path), line=line, reason=f"not a frame: {text!r}")
+            line = place.removeprefix("line ")
+            where: dict[str, object] = {"line": int(line)} if line.isdigit() else {"place": place}
+            log.warning("log_line_refused", path=str(self.path), **where, reason=f"not a frame: {text!r}")
         self._refusal_told = True
 
     def _note_end(self, place: str) -> None:
@@ -272,34 +281,96 @@ class LogReader:
             path, why = str(self.path), str(reason)
             log.warning("log_file_torn", path=path, place=place, reason=why, frames_before=self._read)
 
-    def _of_messages(self, kind: str, stream: io.BufferedReader[LogStream]) -> Iterator[FrameBlock]:
+    def _of_items(self, kind: str) -> Iterator[FrameBlock]:
+        """A format whose reader gives items, see logitems.py."""
         builder = BlockBuilder()
-        try:
-            for message in messages(kind, self.path, stream, self._refuse):
-                bus = self._bus_of(channel_name(message.channel))
-                if bus is None or not builder.add(message, bus):
-                    self.ignored += 1
-                    continue
-                self._read += 1
-                if len(builder) == MESSAGES_A_BLOCK:
-                    yield builder.take()
-        except (UnreadableError, ValueError, OverflowError) as error:
-            yield builder.take()
-            self._survive(error)
-        finally:
-            self._errors, self._remotes = dict(builder.error_frames), dict(builder.remote_frames)
+        failure: UnreadableError | None = None
+        items = self._items(kind)
+        while failure is None:
+            try:
+                batch = next(items)
+            except StopIteration:
+                break
+            except UnreadableError as error:
+                failure, batch = error, []
+            for item in batch:
+                self._take(item, builder)
+            if len(builder):
+                self._tell_date()
+                yield builder.take()
         self._expect_frames()
-        yield builder.take()
+        if failure is not None:
+            self.refused += failure.lost
+            self._survive(failure)
         self._note_end(f"frame {self._read}")
 
-    def _survive(self, error: UnreadableError | ValueError | OverflowError) -> None:
-        """A reader that failed at the log's end, frames before, has met a torn end; `_note_end` knows the others."""
-        compressed = self._stream.torn or self._stream.broken is not None
-        if isinstance(error, UnreadableError) and error.at_end and (self._read or compressed):
-            self._note_torn(error.place, error)
+    def _items(self, kind: str) -> Iterator[list[Item]]:
+        found = LogFound(self._refuse, self._date)
+        if kind == ".blf":
+            yield from BlfLog(self._buffered, found).items()
+        elif kind == ".mf4":
+            yield from self._items_of_mf4(found)
         else:
-            place = error.place if isinstance(error, UnreadableError) else f"after frame {self._read}"
-            raise self._error(f"{place}: {error}") from error
+            readers: dict[str, type[AscLog | TrcLog | CsvLog]] = {".asc": AscLog, ".trc": TrcLog, ".csv": CsvLog}
+            reader = readers[kind](self._date)
+            yield from text_items(LogText(self._buffered), reader.item, self._refuse)
+
+    def _items_of_mf4(self, found: LogFound) -> Iterator[list[Item]]:
+        """It is read here and there in the file: one that is compressed is unpacked into a temporary one."""
+        path = self.path
+        if path.suffix.lower() in COMPRESSIONS:
+            copy = self._resources.enter_context(tempfile.NamedTemporaryFile(suffix=".mf4"))  # noqa: SIM115
+            shutil.copyfileobj(self._buffered, copy)
+            copy.flush()
+            path = Path(copy.name)
+        opened = Mf4Log(path, found)
+        self._resources.callback(opened.close)
+        yield from opened.items()
+
+    def _take(self, item: Item, builder: BlockBuilder) -> None:
+        """A frame is added, anything else counted."""
+        if isinstance(item, tuple):
+            time_ns, channel, word, flags, payload = item
+            bus = self._bus_of_channel(channel)
+            if bus is None:
+                self.ignored += 1
+            elif abs(time_ns) >= TIME_NS_MAX:
+                self._refuse(
+                    f"frame {self._read + len(builder) + 1}", "its time is further away than nanoseconds reach"
+                )
+            else:
+                builder.append(time_ns, bus, word, flags, payload)
+                self._read += 1
+        elif item is not None:
+            self.ignored += 1
+            if item.kind is not Kind.EVENT and (bus := self._bus_of_channel(item.channel)) is not None:
+                _add(self._errors if item.kind is Kind.ERROR else self._remotes, {bus: 1})
+
+    def _bus_of_channel(self, channel: Channel) -> int | None:
+        try:
+            return self._channels[channel]
+        except KeyError:
+            bus = self._channels[channel] = self._bus_of(channel_name(channel))
+            return bus
+
+    def _tell_date(self) -> None:
+        """Once, before the first frames: that nobody can tell when the log was recorded."""
+        if self._date_told:
+            return
+        self._date_told = True
+        if self._date.missing and not self._quiet:
+            hint = "its times count from 1970-01-01; nothing else is wrong with it"
+            log.warning("log_date_missing", path=str(self.path), reason=self._date.missing, hint=hint)
+
+    def _survive(self, error: UnreadableError) -> None:
+        """A log that was cut off, frames before it, has a torn end; `_note_end` knows what decompressing says."""
+        compressed = self._stream.torn or self._stream.broken is not None
+        if error.at_end and (self._read or compressed):
+            self._note_torn(error.place, error)
+        elif not compressed:
+            raise self._error(f"{error.place}: {error}") from error
+        elif self._stream.broken is None:
+            self._note_torn(error.place, error)
 
 
 def _add(total: dict[int, int], more: dict[int, int]) -> None:

@@ -58,13 +58,16 @@ class BlockBuilder:
         if message.is_fd or len(payload) > 8:
             flags = FrameFlag.FD | FrameFlag.BRS * message.bitrate_switch
             flags |= FrameFlag.ESI * message.error_state_indicator
-        time_ns = nanoseconds(message.timestamp)
+        self.append(nanoseconds(message.timestamp), bus, word, flags, payload)
+        return True
+
+    def append(self, time_ns: int, bus: int, word: int, flags: int, payload: bytes) -> None:
+        """Take a data frame."""
         self._time_ns.append(time_ns)
         self._bus.append(bus)
         self._can_id.append(word)
         self._flags.append(flags)
         self._payloads.append(payload)
-        return True
 
     def take(self) -> FrameBlock:
         """What has been added since the last call."""

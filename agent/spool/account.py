@@ -20,6 +20,7 @@ from agent.spool.sequences import SequenceSet
 from agent.spool.state import RANGES_MAX, State, StateFile, Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from agent.spool.disk import Disk
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from agent.spool.segment import Segment
     from agent.spool.shelf import Shelf
 
-STREAMS_MAX = 32
+STREAMS_MAX = 96
+"""That still have records; each boot that seals a batch while the link is away adds one."""
 SEQUENCES_END = 2**63
 
 
@@ -41,6 +43,7 @@ class Counts:
     corrupt_records: int = 0
     refused_records: int = 0
     acknowledged_records: int = 0
+    put_back_files: int = 0
 
     def items(self) -> dict[str, int]:
         """By name."""
@@ -85,7 +88,7 @@ class Account:
             ranges = self._needed(ranges)
         self.file.save(
             State(
-                self._streams_in_use(),
+                self.streams_in_use(),
                 self.next_sequence,
                 self.unsealed_sequence,
                 done.low,
@@ -99,6 +102,10 @@ class Account:
     def stream_of(self, sequence: int) -> Stream:
         """The stream which the number was given out in."""
         return next((stream for stream in reversed(self.streams) if stream.first <= sequence), self.streams[0])
+
+    def number_of(self, sequence: int) -> int:
+        """What it is called in its stream, and by the receiver."""
+        return sequence - self.stream_of(sequence).base
 
     def end_of(self, stream: Stream) -> int:
         """The number behind the last one that was, or can be, given out in the stream."""
@@ -120,16 +127,18 @@ class Account:
         """The record will never arrive: a gap, and those that it carried are pending again."""
         sequence = segment.sequences[place]
         times = segment.begins[place], segment.ends[place]
-        stream = self.stream_of(sequence).name
-        self.ledger.add(Gap(kind, *times, segment.frames[place], stream, sequence, sequence, detail))
+        stream, number = self.stream_of(sequence).name, self.number_of(sequence)
+        self.ledger.add(Gap(kind, *times, segment.frames[place], stream, number, number, detail))
         self.ledger.returned(sequence)
         self.finish(segment, place)
 
     def lose_unreadable(self, first: int, last: int) -> None:
         """Numbers that were given out and of which nothing is found."""
         self.done.add(first, last)
-        stream = self.stream_of(first).name
-        self.ledger.add(Gap(GapKind.CORRUPT, 0, 0, -1, stream, first, last, "no readable head"))
+        for begin, end in self._by_stream(first, last):
+            numbers = self.number_of(begin), self.number_of(end)
+            stream = self.stream_of(begin).name
+            self.ledger.add(Gap(GapKind.CORRUPT, 0, 0, -1, stream, *numbers, "no readable head"))
         self.counts.corrupt_records += last - first + 1
         self.changed = True
 
@@ -139,14 +148,22 @@ class Account:
         self.give_out(sequence)
         self.done.add(sequence)
         times = record.begin_ns, record.end_ns
-        gap = Gap(GapKind.EVICTED, *times, record.frames, record.stream, sequence, sequence, detail)
+        gap = Gap(GapKind.EVICTED, *times, record.frames, record.stream, record.number, record.number, detail)
         self.ledger.add(gap)
         self.ledger.returned(sequence)
         self.counts.dropped_records += 1
 
-    def _streams_in_use(self) -> tuple[Stream, ...]:
-        used = [stream for stream in self.streams[:-1] if self.end_of(stream) > self.done.low]
+    def streams_in_use(self) -> tuple[Stream, ...]:
+        """Those of which a number is not done with, and the last."""
+        used = [each for each in self.streams[:-1] if self.done.next_missing(each.first) < self.end_of(each)]
         return (*used, self.streams[-1])[-STREAMS_MAX:]
+
+    def _by_stream(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The parts of an inclusive range that are of one stream each."""
+        while first <= last:
+            end = min(last, self.end_of(self.stream_of(first)) - 1)
+            yield first, end
+            first = end + 1
 
     def _needed(self, ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
         """As many as fit: those that may name deleted records, then others, which at worst are sent again."""

@@ -116,6 +116,36 @@ class Disk:
         self.syncs += 1
         sync_folder(directory)
 
+    def is_in_place(self, file: int, path: Path) -> bool:
+        """Whether the open file is still the one of that name: nobody has deleted, moved or replaced it."""
+        try:
+            named = os.stat(path)  # noqa: PTH116  (asked of every file at every append)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        opened = os.fstat(file)
+        return (named.st_ino, named.st_dev) == (opened.st_ino, opened.st_dev)
+
+    def put_back(self, file: int, path: Path) -> None:
+        """Write the open file's content under that name, synced; from now on the descriptor is that file's."""
+        fresh = path.with_name(f"{path.name}.new")
+        copy = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        try:
+            size = self.size(file)
+            for offset in range(0, size, len(_ZEROS)):
+                self.write(copy, offset, read_around(self, file, offset, min(len(_ZEROS), size - offset)))
+            self.syncs += 1
+            os.fsync(copy)
+            os.replace(fresh, path)  # noqa: PTH105
+            os.dup2(copy, file, inheritable=False)
+        finally:
+            os.close(copy)
+
+    def lock_again(self, file: int, path: Path) -> None:
+        """Take the lock of the file that has that name now, or raise BlockingIOError; the descriptor is its."""
+        fresh = self.lock(path)
+        os.dup2(fresh, file, inheritable=False)
+        os.close(fresh)
+
     def make_directory(self, directory: Path) -> None:
         """Create the directory and its parents where missing."""
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)

@@ -59,6 +59,7 @@ import msgspec
 import structlog
 
 from agent.spool.disk import PAGE, TRIED_ELSEWHERE, Disk, naming, padded, read_around
+from agent.spool.version import VERSION, other_version, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,7 +71,6 @@ JOURNAL_BYTES = 4 << 20
 _HEAD = struct.Struct("<4sIQQqIIII")
 _HEAD_BYTES = _HEAD.size + 4
 _RECORD_MAGIC, _SET_MAGIC, _MARK_MAGIC = b"CFJR", b"CFJS", b"CFJM"
-_VERSION = 1
 _DAMAGED = "the rest was recovered, the cloud is told: nothing after a power cut, else look at the disk"
 
 
@@ -125,6 +125,9 @@ class Journal:
         self._size = max(size_bytes, disk.size(self._file) // PAGE * PAGE)
         disk.forget_cached(self._file)
         content = read_around(disk, self._file, 0, disk.size(self._file))
+        if (version := _foreign_version(content[:_HEAD_BYTES])) is not None:
+            disk.close(self._file)
+            raise refusal(path, version)
         self._mark = _unpacked(content[:_HEAD_BYTES], _MARK_MAGIC)
         self._found = list(_records(content))
         self._newest = self._epoch = max((head.epoch for head, _ in self._found), default=0) + 1
@@ -144,7 +147,10 @@ class Journal:
         disk: Disk | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> Self:
-        """Open or make the journal; its directory exists. `clock` is the wall clock, ns."""
+        """Open or make the journal; its directory exists. `clock` is the wall clock, ns.
+
+        Raises SpoolVersionError where another version has written it; nothing is changed then.
+        """
         with naming("open the journal", path):
             return cls(path, max(padded(size_bytes), 2 * PAGE), disk or Disk(), clock)
 
@@ -191,6 +197,7 @@ class Journal:
         """Keep a part of the batch to be sealed as `sequence`; durable on return. False: full, seal now."""
         if not self._started:
             self.start()
+        self.keep_in_place()
         kept_free = _extent(self._appended_bytes + len(payload))
         limit = min(PAGE + (self._size - PAGE) * 3 // 4, self._size - kept_free)
         place = self._put(_RECORD_MAGIC, self._epoch, sequence, self._index, payload, self._end, limit)
@@ -222,6 +229,16 @@ class Journal:
         self._index = self._appended_bytes = 0
         self._begin = self._end = PAGE
         self.is_replaced = False
+
+    def keep_in_place(self) -> None:
+        """Put the file back where somebody has deleted, moved or replaced it; done at each `append`."""
+        if not self._disk.is_in_place(self._file, self._path):
+            with naming("put the journal back", self._path):
+                self._disk.make_directory(self._path.parent)
+                self._disk.put_back(self._file, self._path)
+                self._disk.sync_directory(self._path.parent)
+            hint = "it was written anew, and nothing of it is lost: find out who deletes or moves it"
+            log.error("journal_deleted", path=str(self._path), hint=hint)
 
     def close(self, *, clean: bool = False) -> None:
         """Close; `clean` says that no batch is open any more: the next start reports no interruption."""
@@ -336,7 +353,7 @@ def _by_epoch(
 
 
 def _packed(magic: bytes, *fields: int) -> bytes:
-    body = _HEAD.pack(magic, _VERSION, *fields)
+    body = _HEAD.pack(magic, VERSION, *fields)
     return body + crc32(body).to_bytes(4, "little")
 
 
@@ -345,7 +362,13 @@ def _unpacked(data: bytes, *magics: bytes) -> _Head | None:
     if len(data) != _HEAD_BYTES or body[:4] not in magics or crc32(body) != checksum:
         return None
     head = _Head(*_HEAD.unpack(body))
-    return head if head.version == _VERSION else None
+    return head if head.version == VERSION else None
+
+
+def _foreign_version(mark: bytes) -> int | None:
+    """The version of the journal, where it is another one, and not this one's with a flipped byte."""
+    repaired = mark[:4] + VERSION.to_bytes(4, "little") + mark[8:]
+    return other_version(mark, _MARK_MAGIC) if _unpacked(repaired, _MARK_MAGIC) is None else None
 
 
 def _extent(length: int) -> int:

@@ -88,8 +88,9 @@ class Placement:
         self._account.save()
         if lost:
             hint = "the link was away for longer than the spool has room for: raise its limit, or keep less"
-            stream = self._account.stream_of(last).name
-            log.warning("batches_evicted", stream=stream, batches=len(lost), first=first, last=last, hint=hint)
+            stream, number_of = self._account.stream_of(last).name, self._account.number_of
+            ends = {"first": number_of(first), "last": number_of(last)}
+            log.warning("batches_evicted", stream=stream, batches=len(lost), **ends, hint=hint)
 
     @property
     def sizes(self) -> list[tuple[int, int]]:

@@ -10,34 +10,51 @@ No readable state (deleted, or all four copies damaged) begins a new stream. Rec
 nevertheless are kept under their own stream and numbers, the new stream begins above them, and a gap says
 that the account was lost.
 
-A stream is of one vehicle: where its id was changed, a new stream begins, and what waits in the one before keeps the id
-that its batches bear.
+A stream is of one vehicle, and of one boot: where the vehicle's id was changed, a new stream begins, and so it does
+where nothing proves that the spool is the one that was left (continuity.py). What waits in the one before keeps stream,
+number and vehicle. How many batches that one has is told as a gap of kind `ENDED`, so that the receiver can name what
+is missing at its end. Where as many streams have records as the state has room for, the last one goes on all the same:
+then the receiver's comparison is the only guard.
 
 Payloads are not read here, but for the newest record's: opening costs one small read a record.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING
 
 import structlog
 
 from agent.model import Gap, GapKind
-from agent.spool.account import Account, gaps_between
+from agent.spool import segment as segments
+from agent.spool import state as states
+from agent.spool.account import STREAMS_MAX, Account, gaps_between
 from agent.spool.ledger import PENDING
 from agent.spool.sequences import SequenceSet
 from agent.spool.state import Stream
+from agent.spool.version import refusal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.spool.aside import Aside
+    from agent.spool.continuity import Continuity, Left
+    from agent.spool.disk import Disk
 
 log = structlog.get_logger()
 
+_ENDED = "another stream has begun"
+_REPLACED = "the spool was put back, copied or deleted: what the open batch held that it does not know of"
 _CORRUPT = "it is lost, the cloud is told: look at the disk"
 
 
-def recover(account: Account, corrupt: Aside, fresh_stream: str, vehicle: str) -> None:
-    """Index the shelf, find what is torn or missing, and make the result last; what comes now is of this vehicle."""
+def recover(
+    account: Account, corrupt: Aside, fresh_stream: str, vehicle: str, continuity: Continuity | None = None
+) -> None:
+    """Index the shelf, find what is torn or missing, and make the result last; what comes now is of this vehicle, and
+    in the fresh stream unless it is proven that the last one may go on."""
     if not account.streams:
         _begin_stream(account, fresh_stream)
     elif account.file.damaged_copies:
@@ -50,8 +67,26 @@ def recover(account: Account, corrupt: Aside, fresh_stream: str, vehicle: str) -
     _check_newest(account, corrupt)
     _report_missing(account)
     _return_gaps(account)
-    _take_vehicle(account, fresh_stream, vehicle)
+    _choose_stream(account, fresh_stream, vehicle, continuity)
     account.save()
+
+
+def refuse_other_versions(disk: Disk, directory: Path) -> None:
+    """Raise SpoolVersionError where another version has written what is in the folder."""
+    for name in disk.names(directory):
+        version = None
+        if name == "state":
+            version = states.foreign_version(disk, directory / name)
+        elif name.endswith(segments.SUFFIX):
+            version = segments.foreign_version(disk, directory / name)
+        if version is not None:
+            raise refusal(directory / name, version)
+
+
+def stream_name(name: str) -> str:
+    """A name for another stream, which begins with this."""
+    safe = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[:19] or "stream"
+    return f"{safe}-{os.urandom(6).hex()}"
 
 
 def _begin_stream(account: Account, fresh_stream: str) -> None:
@@ -61,7 +96,7 @@ def _begin_stream(account: Account, fresh_stream: str) -> None:
         return
     found = max(heads, key=lambda head: (head.segment, head.offset)).stream
     kept = sorted({head.sequence for head in heads if head.stream == found})
-    account.streams = (Stream(found, 0), Stream(fresh_stream, kept[-1] + 1))
+    account.streams = (Stream(found, 0), Stream(fresh_stream, kept[-1] + 1, base=kept[-1] + 1))
     account.next_sequence = account.unsealed_sequence = kept[-1] + 1
     for first, last in gaps_between(kept, account.next_sequence):
         account.done.add(first, last)
@@ -71,14 +106,51 @@ def _begin_stream(account: Account, fresh_stream: str) -> None:
     log.error("state_unreadable", path=str(account.file.path), records=len(kept), stream=fresh_stream, hint=hint)
 
 
-def _take_vehicle(account: Account, fresh_stream: str, vehicle: str) -> None:
+def _choose_stream(account: Account, fresh_stream: str, vehicle: str, continuity: Continuity | None) -> None:
+    """Let the last stream go on, or begin another one, of which nothing was given out yet."""
     *before, last = account.streams
-    if last.vehicle in ("", vehicle) or last.first == account.next_sequence:
-        account.streams = (*before, Stream(last.name, last.first, vehicle))
+    unused = last.first == account.next_sequence
+    if last.vehicle not in ("", vehicle) and not unused:
+        waiting = sum(segment.live for segment in account.shelf.segments)
+        log.info("vehicle_changed", before=last.vehicle, now=vehicle, stream=fresh_stream, waiting=waiting)
+    elif continuity is None or _may_go_on(account, continuity):
+        account.streams = (*before, Stream(last.name, last.first, vehicle, last.base))
         return
-    account.streams = (*before, last, Stream(fresh_stream, account.next_sequence, vehicle))
-    waiting = sum(segment.live for segment in account.shelf.segments)
-    log.info("vehicle_changed", before=last.vehicle, now=vehicle, stream=fresh_stream, waiting=waiting)
+    else:
+        _tell_ended(account, continuity.left)
+    kept = before if unused else account.streams
+    account.streams = (*kept, Stream(fresh_stream, account.next_sequence, vehicle, account.next_sequence))
+
+
+def _may_go_on(account: Account, continuity: Continuity) -> bool:
+    last = account.streams[-1]
+    if continuity.proves(last.name, account.next_sequence - last.base):
+        return True
+    if last.first == account.next_sequence or len(account.streams_in_use()) < STREAMS_MAX:
+        return False
+    hint = "each boot since the link was lost has left batches: were the spool a copy, only the receiver would notice"
+    log.warning("stream_kept", stream=last.name, hint=hint)
+    return True
+
+
+def _tell_ended(account: Account, left: Left | None) -> None:
+    """How many batches the streams have that are left: the spool's last one, and what memory knows of this boot."""
+    last = account.streams[-1]
+    known = account.next_sequence - last.base
+    streams = {last.name: (last.first - last.base, known)}
+    if left is not None:
+        first, numbers = streams.get(left.stream, (0, 0))
+        streams[left.stream] = first, max(numbers, left.numbers)
+    told = {entry.gap for entry in account.ledger.entries}
+    for stream, (first, numbers) in streams.items():
+        gap = Gap(GapKind.ENDED, stream=stream, first_sequence=first, last_sequence=numbers - 1, detail=_ENDED)
+        if numbers <= first or gap in told:
+            continue
+        account.ledger.add(gap)
+        if left is not None and left.stream == stream:
+            hint = "it was put back, copied or deleted while no agent ran: another stream begins, the cloud is told"
+            account.ledger.add(Gap(GapKind.INTERRUPTED, detail=_REPLACED))
+            log.warning("spool_replaced", stream=stream, batches=numbers, hint=hint)
 
 
 def _check_newest(account: Account, corrupt: Aside) -> None:

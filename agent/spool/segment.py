@@ -50,6 +50,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from agent.spool.disk import PAGE, Disk, padded, read_around
+from agent.spool.version import VERSION, other_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,6 @@ HEAD_BYTES = 128
 NAME_BYTES_MAX = 32
 _HEAD = struct.Struct("<4sHHQQqqqIII32s32s")
 _MAGIC = b"CFRC"
-_VERSION = 1
 _SCAN_BYTES = 64 * PAGE
 
 
@@ -88,7 +88,7 @@ class Head:
         """The 128 bytes."""
         body = _HEAD.pack(
             _MAGIC,
-            _VERSION,
+            VERSION,
             0,
             self.segment,
             self.sequence,
@@ -112,7 +112,7 @@ class Head:
         if crc32(body) != int.from_bytes(data[_HEAD.size :], "little"):
             return None
         _, version, _, *numbers, catalog, stream = _HEAD.unpack(body)
-        if version != _VERSION:
+        if version != VERSION:
             return None
         segment, sequence, begin_ns, end_ns, frames, offset, length, checksum = numbers
         return cls(
@@ -221,6 +221,17 @@ class Segment:
 def extent(length: int) -> int:
     """Bytes that a record with a payload of this length takes in a segment."""
     return padded(length + 2 * HEAD_BYTES)
+
+
+def foreign_version(disk: Disk, path: Path) -> int | None:
+    """The version of the segment, where its first head is a sound one of another version."""
+    file = disk.open(path)
+    try:
+        data = read_around(disk, file, 0, HEAD_BYTES)
+    finally:
+        disk.close(file)
+    sound = crc32(data[: _HEAD.size]) == int.from_bytes(data[_HEAD.size :], "little")
+    return other_version(data, _MAGIC, 2) if sound else None
 
 
 def name(number: int) -> str:

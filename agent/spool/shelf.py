@@ -152,6 +152,11 @@ class Shelf:
             self._delete(self._spares.pop())
         return found
 
+    def files(self) -> Iterator[tuple[int, Path]]:
+        """All that are open, with their names."""
+        for segment in (*self.segments, *self._spares):
+            yield segment.file, segment.path
+
     def close(self) -> None:
         """Close all files."""
         for segment in (*self.segments, *self._spares):

@@ -12,6 +12,9 @@ generation, and beside the copy of generation 1 in its own slot, too, for a save
 
 Limits: `RANGES_MAX` runs of acknowledged sequences and `ledger.GAPS_MAX` gaps; their worst case fits a copy.
 
+The version is that of the whole folder; what declares another one in both copies of a slot is not this version's to
+touch (`foreign_version`), and is never opened as a `StateFile`.
+
 Failure: a save whose write or sync fails is written once more into the same slot and read back from the
 device (the good slot is never put at risk); the second failure raises the `OSError`. A file that holds no
 valid copy reads as None: the spool then begins a new stream.
@@ -39,6 +42,7 @@ import msgspec
 
 from agent.spool.disk import PAGE, Disk, padded, read_around
 from agent.spool.ledger import Entry  # noqa: TC001  (msgspec reads the annotation)
+from agent.spool.version import VERSION, other_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,16 +53,19 @@ RANGES_MAX = 1024
 
 _HEADER = struct.Struct("<4sIQI")
 _MAGIC = b"CFST"
-_VERSION = 1
 _DOCUMENT = _HEADER.size + 4
 
 
 class Stream(msgspec.Struct, frozen=True, array_like=True):
-    """A stream: its name, the first sequence given out in it, and whose batches they are, "" where nobody told."""
+    """A stream: its name, the first sequence given out in it, and whose batches they are, "" where nobody told.
+
+    base   the sequence whose number in the stream is 0; earlier versions counted on from the stream before, from 0
+    """
 
     name: str
     first: int
     vehicle: str = ""
+    base: int = 0
 
 
 class State(msgspec.Struct, frozen=True, array_like=True):
@@ -107,6 +114,11 @@ class StateFile:
             self._verify(generation, copy)
         self._generation, self.state = generation, state
 
+    @property
+    def file(self) -> int:
+        """The open file."""
+        return self._file
+
     def close(self) -> None:
         """Close without saving."""
         self._disk.close(self._file)
@@ -139,6 +151,16 @@ class StateFile:
             return False
 
 
+def foreign_version(disk: Disk, path: Path) -> int | None:
+    """The version of the state, where another one has written a slot of it."""
+    file = disk.open(path)
+    try:
+        copies = [other_version(read_around(disk, file, number * COPY_BYTES, PAGE), _MAGIC, 4) for number in range(4)]
+    finally:
+        disk.close(file)
+    return next((one for one, other in (copies[:2], copies[2:]) if one is not None and one == other), None)
+
+
 def _offsets(generation: int) -> tuple[int, int]:
     slot = (generation & 1) * 2 * COPY_BYTES
     return slot, slot + COPY_BYTES
@@ -146,7 +168,7 @@ def _offsets(generation: int) -> tuple[int, int]:
 
 def _packed(generation: int, state: State) -> bytes:
     document = msgspec.msgpack.encode(state)
-    header = _HEADER.pack(_MAGIC, _VERSION, generation, len(document))
+    header = _HEADER.pack(_MAGIC, VERSION, generation, len(document))
     copy = header + crc32(document, crc32(header)).to_bytes(4, "little") + document
     assert len(copy) <= COPY_BYTES
     return copy.ljust(padded(len(copy)), b"\0")
@@ -158,7 +180,7 @@ def _unpacked(copy: bytes) -> tuple[int, State] | None:
     magic, version, generation, length = _HEADER.unpack_from(copy)
     document = copy[_DOCUMENT : _DOCUMENT + length]
     checksum = int.from_bytes(copy[_HEADER.size : _DOCUMENT], "little")
-    if magic != _MAGIC or version != _VERSION or crc32(document, crc32(copy[: _HEADER.size])) != checksum:
+    if magic != _MAGIC or version != VERSION or crc32(document, crc32(copy[: _HEADER.size])) != checksum:
         return None
     try:
         return generation, msgspec.msgpack.decode(document, type=State)

@@ -4,10 +4,12 @@
 Promises:
 - A record whose `append` returned is there after a power cut or kill -9 at any moment, until it is
   acknowledged, evicted or set aside. An append costs one `fdatasync`.
-- A sequence number names one batch for ever: it is never used again, not after everything was acknowledged,
-  not after a torn write, not after the directory was wiped (that begins a new stream).
+- A stream and a number name one batch for ever: it is never used again, not after everything was acknowledged,
+  not after a torn write, not after the directory was wiped, restored or copied (that begins a new stream, see
+  continuity.py). A stream's numbers begin at 0; the spool's own sequence numbers go on through all of its streams.
 - A flipped byte costs at most one record, which is logged and becomes a gap; the records around it are
   delivered.
+- Whoever deletes or moves the directory beneath an open spool takes nothing from it: its files are put back.
 - Whatever goes missing becomes a gap, made last in one write with the decision that loses the data, and
   before the data is deleted. Gaps stay until a batch that carries them is acknowledged.
 - All files together stay within `limit_bytes`; the oldest segment is evicted when there is no other way. Spools
@@ -29,8 +31,6 @@ Limits: one thread, one process (a lock sees to that), payloads up to one segmen
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -42,9 +42,10 @@ from agent.spool import retention
 from agent.spool.account import Account
 from agent.spool.aside import Aside
 from agent.spool.disk import Disk, naming
+from agent.spool.in_place import put_back
 from agent.spool.placement import Placement
 from agent.spool.record import Record, SpoolStats
-from agent.spool.recovery import recover, set_aside_corrupt
+from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt, stream_name
 from agent.spool.room import Room
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.shelf import Shelf
@@ -52,6 +53,8 @@ from agent.spool.shelf import Shelf
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
+
+    from agent.spool.continuity import Continuity
 
 __all__ = ["Record", "Spool", "SpoolStats"]
 
@@ -77,6 +80,7 @@ class Spool:
         vehicle: str,
         clock: Callable[[], float],
         disk: Disk,
+        continuity: Continuity | None,
     ) -> None:
         layout = room.layout
         self.directory = directory
@@ -84,19 +88,25 @@ class Spool:
         self._ack_delay_s = ack_delay_s
         self._clock = clock
         self._disk = disk
+        self._continuity = continuity
         self._unsaved_since = 0.0
         self._acknowledged_end_ns, self._acknowledged_s = 0, 0.0
         self._failure: SpoolError | None = None
         self._corrupt = Aside(disk, directory / "corrupt", layout.aside_bytes)
         self._refused = Aside(disk, directory / "refused", layout.aside_bytes)
         with contextlib.ExitStack() as files:
-            files.callback(disk.close, _locked(disk, directory))
+            if continuity is not None:
+                files.callback(continuity.close)
+            self._lock = _locked(disk, directory)
+            files.callback(disk.close, self._lock)
+            refuse_other_versions(disk, directory)
             self._shelf = Shelf(disk, directory, layout.segment_bytes)
             files.callback(self._shelf.close)
             self._account = Account.open(disk, directory / "state", self._shelf)
             files.callback(self._account.file.close)
             self._placement = Placement(disk, directory, self._shelf, self._account, room)
-            recover(self._account, self._corrupt, _stream_name(name), vehicle)
+            recover(self._account, self._corrupt, stream_name(name), vehicle, continuity)
+            self._record_continuity()
             for aside in (self._corrupt, self._refused):
                 aside.trim()
             room.let(self._placement, urgency)
@@ -119,9 +129,13 @@ class Spool:
         vehicle: str = "",
         clock: Callable[[], float] = time.monotonic,
         disk: Disk | None = None,
+        continuity: Continuity | None = None,
     ) -> Self:
         """Open or make the spool in `directory`; `name` (else the directory's) begins the stream's, and what is
-        appended is of `vehicle`.
+        appended is of `vehicle`. The stream goes on where `continuity` proves that it may; without one the caller
+        vouches for that.
+
+        Raises SpoolVersionError where another version has written it; nothing is changed then.
 
         `room` is shared with other spools, opened in the order of their `urgency`; segments and free bytes are its.
         """
@@ -140,17 +154,23 @@ class Spool:
                 vehicle=vehicle,
                 clock=clock,
                 disk=disk,
+                continuity=continuity,
             )
 
     @property
     def stream(self) -> str:
-        """The stream's name, made once when the directory was, and anew where the vehicle is another one."""
+        """The stream's name, made with the directory, and anew with each boot or vehicle, see recovery.py."""
         return self._account.streams[-1].name
 
     @property
     def next_sequence(self) -> int:
         """The number that the next batch gets; none was ever given out twice."""
         return self._account.next_sequence
+
+    @property
+    def next_number(self) -> int:
+        """What that is called in its stream, and in the batch's id: each stream is numbered from 0."""
+        return self._account.number_of(self._account.next_sequence)
 
     @property
     def unsealed_sequence(self) -> int:
@@ -175,7 +195,9 @@ class Spool:
         if len(catalog) > NAME_BYTES_MAX or not catalog.isascii():
             raise ValueError(f"catalog {catalog!r}: at most {NAME_BYTES_MAX} ASCII characters")
         stream = self._account.streams[-1]
-        record = Record(stream.name, self.next_sequence, payload, catalog, begin_ns, end_ns, frames, stream.vehicle)
+        about = (begin_ns, end_ns, frames, stream.vehicle, stream.base)
+        record = Record(stream.name, self.next_sequence, payload, catalog, *about)
+        self.keep_in_place()
         with self._guarded("append"):
             if gaps:
                 self._account.ledger.carry(gaps, record.sequence)
@@ -184,11 +206,13 @@ class Spool:
                 self._account.drop(record, "no room: dropped when it was sealed")
                 self._account.save()
                 hint = "the disk is full of other things: free some room"
-                log.error("batch_dropped", stream=self.stream, sequence=record.sequence, hint=hint)
+                log.error("batch_dropped", stream=self.stream, sequence=record.number, hint=hint)
+                self._record_continuity()
                 return None
             self._account.give_out(record.sequence)
             self._account.counts.appended_records += 1
             self._account.payload_bytes += len(payload)
+            self._record_continuity()
             self._save_if_due()
         return record
 
@@ -228,8 +252,9 @@ class Spool:
                 self._account.save()
                 return None
         head, payload = content
-        vehicle = self._account.stream_of(sequence).vehicle
-        return Record(head.stream, sequence, payload, head.catalog, head.begin_ns, head.end_ns, head.frames, vehicle)
+        stream = self._account.stream_of(sequence)
+        about = (head.begin_ns, head.end_ns, head.frames, stream.vehicle, stream.base)
+        return Record(head.stream, sequence, payload, head.catalog, *about)
 
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle there are."""
@@ -268,7 +293,7 @@ class Spool:
             self._account.counts.refused_records += 1
             self._account.save()
         hint = "it lies in refused/, the cloud is told; the others go on"
-        name = {"stream": self._account.stream_of(sequence).name, "sequence": sequence}
+        name = {"stream": self._account.stream_of(sequence).name, "sequence": self._account.number_of(sequence)}
         log.warning("batch_refused", **name, reason=reason, hint=hint)
 
     def expire(self, before_ns: int, since_ns: int) -> None:
@@ -295,6 +320,18 @@ class Spool:
         with self._guarded("flush"):
             if self._account.changed:
                 self._account.save()
+
+    def keep_in_place(self) -> None:
+        """Put back what somebody has deleted, moved or replaced beneath this spool, from what it has open; done before
+        each append, so that none goes into nothing, and to be done now and then."""
+        with self._guarded("put back what was deleted"):
+            state = self._account.file
+            files = [(state.file, state.path), *self._shelf.files()]
+            found = put_back(self._disk, self.directory, self._lock, files)
+        if found:
+            self._account.counts.put_back_files += found
+            hint = "its files were written anew, and nothing that waits is lost: find out who deletes or moves them"
+            log.error("spool_deleted", stream=self.stream, path=str(self.directory), files=found, hint=hint)
 
     def stats(self) -> SpoolStats:
         """What is held and what was done."""
@@ -337,6 +374,10 @@ class Spool:
                 yield found
             sequence = found + 1
 
+    def _record_continuity(self) -> None:
+        if self._continuity is not None:
+            self._continuity.record(self.stream, self.next_number)
+
     def _save_if_due(self) -> None:
         unsaved = self._account.unsaved
         if unsaved and (unsaved >= ACKS_MAX or self._clock() - self._unsaved_since >= self._ack_delay_s):
@@ -362,8 +403,3 @@ def _locked(disk: Disk, directory: Path) -> int:
         raise SpoolError(
             f"{directory}: another process has this spool open: stop it first (systemctl stop canferry)"
         ) from error
-
-
-def _stream_name(name: str) -> str:
-    safe = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[:19] or "stream"
-    return f"{safe}-{os.urandom(6).hex()}"

@@ -55,7 +55,7 @@ class Vault:
     @property
     def next_sequence(self) -> int:
         """The number of the batch that is open."""
-        return self.spool.next_sequence
+        return self.spool.next_number
 
     def note(self, part: bytes) -> bool:
         """Write down a part of the open batch; durable on return. False: no room, seal now."""
@@ -72,7 +72,7 @@ class Vault:
     def append(self, batches: Sequence[Sealed]) -> None:
         """Spool what the open batch has become; durable on return."""
         if len(batches) > 1 or self.journal.is_replaced:
-            self.journal.replace(self.next_sequence, [batch.payload for batch in batches])
+            self.journal.replace(self.spool.next_sequence, [batch.payload for batch in batches])
         for batch in batches:
             self.spool.append(
                 batch.payload,

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SUFFIX = ".catalog.zst"
 MARK_DAYS = 7
 _PLACES_MAX = 8
+KNOWN_BYTES_MAX = 1 << 20
+"""Of the catalogs that are here at the start: kept in memory, so that a folder that is deleted can be made anew."""
 _LOST = "catalogs are sent again"
 _NOT_KEPT = "after the next start catalogs are sent again: look at room and rights of spool.path"
 _NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
@@ -61,6 +63,7 @@ class CatalogShelf:
         with _naming("open the catalogs", directory):
             directory.mkdir(parents=True, exist_ok=True)
         self._marks = self._read_marks()
+        self._known = self._read_known()
 
     def put(self, name: str, content: bytes) -> None:
         """Keep this catalog, durable on return, and make it the current one."""
@@ -69,6 +72,16 @@ class CatalogShelf:
             if not path.exists() or path.read_bytes() != content:
                 write_durably(path, content)
         self.current, self._current_content = name, content
+        self._known[name] = content
+
+    def keep_in_place(self) -> None:
+        """Write anew what somebody has deleted beneath the agent."""
+        for name, content in self._known.items():
+            path = self._path(name)
+            if not path.exists():
+                with _naming("keep a catalog", path):
+                    self._directory.mkdir(parents=True, exist_ok=True)
+                    write_durably(path, content)
 
     def get(self, name: str) -> bytes | None:
         """Its bytes; None where it is not here, or not sound."""
@@ -104,6 +117,7 @@ class CatalogShelf:
         for path in sorted(self._directory.glob(f"*{SUFFIX}")):
             name = path.name.removesuffix(SUFFIX)
             if name not in keep:
+                self._known.pop(name, None)
                 with _naming("delete a catalog", path):
                     path.unlink(missing_ok=True)
         stale = [(place, name) for place, marks in self._marks.items() for name in marks if name not in keep]
@@ -116,6 +130,20 @@ class CatalogShelf:
         if not _NAME.fullmatch(name):
             raise ValueError(f"catalog name {name!r}")
         return self._directory / f"{name}{SUFFIX}"
+
+    def _read_known(self) -> dict[str, bytes]:
+        """What is here, as far as it is small; should it be deleted, batches that wait would have lost their names."""
+        known, left = {}, KNOWN_BYTES_MAX
+        for path in sorted(self._directory.glob(f"*{SUFFIX}")):
+            with contextlib.suppress(OSError):
+                name, content = (
+                    path.name.removesuffix(SUFFIX),
+                    path.read_bytes() if path.stat().st_size <= left else b"",
+                )
+                if content and _NAME.fullmatch(name) and self._is_sound(content, name):
+                    known[name] = content
+                    left -= len(content)
+        return known
 
     def _read_marks(self) -> dict[str, dict[str, float]]:
         path = self._directory / "sent.json"

@@ -152,7 +152,7 @@ class Feed:
                 self.window.add(len(record.payload))
                 self._throttle.spend(asyncio.get_running_loop().time(), len(record.payload))
                 self._allowance.spend(len(record.payload), critical=self._critical[self._lanes.index(lane)])
-                name = f"uplink-batch-{record.stream}-{record.sequence}"
+                name = f"uplink-batch-{record.stream}-{record.number}"
                 group.create_task(self._send(link, lane, record), name=name)
             elif self._is_over(found):
                 return
@@ -168,7 +168,7 @@ class Feed:
         if len(self._lost) > 1:
             return
         lane, record = self._lost[0]
-        name = {"stream": record.stream, "sequence": record.sequence}
+        name = {"stream": record.stream, "sequence": record.number}
         if self._owners.is_foreign(record):
             if loss.trouble in (Trouble.UNAUTHORIZED, Trouble.UNACCEPTABLE) or self._is_suspect(record, loss):
                 self._owners.hold(record)
@@ -255,9 +255,9 @@ class Feed:
             options = self._owners.options_of(record)
             if not await self._deliver_catalog(link, lane, record, options):
                 return
-            topic = options.topic(options.batch)
+            topic = options.batch_topic(record.stream)
             began = time.monotonic()
-            labels = options.labels("batch", f"{record.stream}/{record.sequence}")
+            labels = options.labels("batch", f"{record.stream}/{record.number}")
             answer = await link.publish(topic, record.payload, labels=labels)
             took_s = time.monotonic() - began
             self._standing.count(sent_batches=1)
@@ -289,7 +289,7 @@ class Feed:
             await self._call(lane.queue.acknowledge, record.sequence)
             self._proved(record)
             self._standing.count(acknowledged_batches=1, acknowledged_bytes=size)
-            name = {"stream": record.stream, "sequence": record.sequence}
+            name = {"stream": record.stream, "sequence": record.number}
             log.debug("batch_acknowledged", **name, size_bytes=size, latency_ms=round(latency_s * 1000, 1))
             if told := self._tally.add(size, time.monotonic()):
                 log.info("batches_acknowledged", **told)

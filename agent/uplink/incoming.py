@@ -19,11 +19,11 @@ ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX = 64 << 10, 32 << 20
 class Incoming:
     """Of one connection.
 
-    subscribed   somebody takes messages away
+    subscribed   somebody takes messages away; those that a session has waiting come right behind its CONNACK
     """
 
-    def __init__(self) -> None:
-        self.subscribed = False
+    def __init__(self, *, subscribed: bool) -> None:
+        self.subscribed = subscribed
         self._messages: asyncio.Queue[Received | None] = asyncio.Queue()
 
     @property

@@ -24,7 +24,11 @@ class Record(Protocol):
 
     @property
     def sequence(self) -> int:
-        """Its number."""
+        """What the queue calls it."""
+
+    @property
+    def number(self) -> int:
+        """Its number in the stream: what the receiver calls it."""
 
     @property
     def payload(self) -> bytes:
@@ -48,7 +52,7 @@ class BatchQueue(Protocol):
 
     @property
     def next_sequence(self) -> int:
-        """The number that the next batch will get."""
+        """What the queue will call the next batch."""
 
     def oldest(self, after: int = -1, limit: int = 1, held: Collection[str] = ()) -> Sequence[Record]:
         """The oldest stored records with a number above `after`, at most `limit`, none of vehicles that are `held`."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sender's transport over MQTT: a new connection per link, the protocol version found once.
 
-Under version "auto" MQTT 5 is tried first. A broker that refuses it (0x84, CONNACK 0x01, or closing without a
-word) is asked again in 3.1.1 at once. Where it refused in words, that is remembered until 3.1.1 is refused as well;
-where it only closed, the network may have done it, and the next link is asked for MQTT 5 again.
+Under version "auto" MQTT 5 is tried first, and 3.1.1 is spoken only where the broker's CONNACK refuses that (0x84, or
+0x01 as 3.1.1 has it), for in 3.1.1 it cannot say that it has not taken a batch. A connection that just ends, which
+anybody on the way can bring about, changes nothing. A refusal is remembered until 3.1.1 is refused as well. Once MQTT 5
+has worked with a broker, which lasts over restarts (`brokers`), it is never given up.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING
 from agent.errors import ConfigError
 from agent.threads import apart
 from agent.uplink import credentials, dialing
+from agent.uplink.brokers import BrokerMemory
 from agent.uplink.labels import NONE
-from agent.uplink.mqtt import V5, V311, VERSION_NAMES, ClosedEarlyError, MqttConnection, VersionRefusedError
+from agent.uplink.mqtt import V5, V311, MqttConnection, VersionRefusedError
 from agent.uplink.rotation import Rotation
 from agent.uplink.transport import Answer, Outcome, RefusedError, Trouble
 
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
     from agent.uplink.transport import LinkLimits, LinkLoss
 
 
+_NEVER_GIVEN_UP = (
+    '"auto" keeps to MQTT 5 with a broker that has spoken it, for in 3.1.1 it cannot tell that it refuses a batch; '
+    '"3.1.1" accepts that'
+)
+
+
 class UnreadableError(RefusedError):
     """Nobody was asked: a file that logging in needs cannot be used."""
 
@@ -40,10 +48,17 @@ class UnreadableError(RefusedError):
 class Dialer:
     """Opens connections to one broker; each call is one try, or two while the version is being found."""
 
-    def __init__(self, options: MqttOptions, session: Session | None = None, rotation: Rotation | None = None) -> None:
+    def __init__(
+        self,
+        options: MqttOptions,
+        session: Session | None = None,
+        rotation: Rotation | None = None,
+        memory: BrokerMemory | None = None,
+    ) -> None:
         self._options = options
         self._session = session
         self._rotation = rotation or Rotation()
+        self._memory = memory or BrokerMemory()
         self._only_older = False
 
     async def dial(self) -> MqttConnection:
@@ -63,14 +78,30 @@ class Dialer:
             return await self._dial(V5 if wanted == "5" else V311)
         if not self._only_older:
             try:
-                return await self._dial(V5)
+                return await self._dial_five()
             except VersionRefusedError as error:
-                self._only_older = not isinstance(error, ClosedEarlyError)
+                if error.silent:
+                    raise
+                if self._memory.speaks_five(self._options.address):
+                    raise VersionRefusedError(f"{error} {_NEVER_GIVEN_UP}", error.trouble, error.code) from None
+                self._only_older = True
         try:
             return await self._dial(V311)
         except VersionRefusedError:
             self._only_older = False
             raise
+
+    async def _dial_five(self) -> MqttConnection:
+        """MQTT 5, remembered where it works."""
+        connection = await self._dial(V5)
+        address = self._options.address
+        if not self._memory.speaks_five(address):
+            try:
+                await apart(functools.partial(self._memory.note_five, address), "uplink-brokers")
+            except BaseException:
+                connection.give_up("given up")
+                raise
+        return connection
 
     async def _dial(self, version: ProtocolVersion) -> MqttConnection:
         options = self._options
@@ -111,7 +142,7 @@ class MqttLink:
     @property
     def version(self) -> str:
         """The MQTT version that is spoken."""
-        return VERSION_NAMES[self.connection.version]
+        return self.connection.version_name
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = NONE) -> Answer:
         """QoS 1. A new certificate that may not publish is given up with its link, where there is another one."""
@@ -131,11 +162,13 @@ class MqttLink:
 class MqttTransport:
     """A `Transport` over MQTT."""
 
-    def __init__(self, options: MqttOptions, rotation: Rotation | None = None) -> None:
+    def __init__(
+        self, options: MqttOptions, rotation: Rotation | None = None, memory: BrokerMemory | None = None
+    ) -> None:
         self._options = options
         self._rotation = rotation or Rotation()
         self._rotation.begin(options.address)
-        self._dialer = Dialer(options, rotation=self._rotation)
+        self._dialer = Dialer(options, rotation=self._rotation, memory=memory)
 
     @property
     def address(self) -> str:

@@ -118,11 +118,12 @@ class MqttConnection(aiomqtt.Client):
         self.limits = LinkLimits()
         self.session_present = False
         self._loss: asyncio.Future[LinkLoss] = self._loop.create_future()
-        self._incoming = Incoming()
+        self._incoming = Incoming(subscribed=not session.clean)
         self._aliases = Aliases()
         self._watch = Watch()
         self._in_flight = InFlight(self._watch)
         self._io_error: OSError | None = None
+        self._client.manual_ack_set(not session.clean)
         self._wire(self._client)
 
     async def open(self, sock: socket.socket) -> Self:
@@ -154,6 +155,11 @@ class MqttConnection(aiomqtt.Client):
                 self._misc_task.cancel()
                 await asyncio.wait([self._misc_task])
 
+    @property
+    def version_name(self) -> str:
+        """The MQTT version that is spoken."""
+        return VERSION_NAMES[self.version]
+
     async def lost(self) -> LinkLoss:
         """Wait for the link's end."""
         return await asyncio.shield(self._loss)
@@ -183,7 +189,8 @@ class MqttConnection(aiomqtt.Client):
         name, properties = self._alias(topic)
         if labels:
             properties = _labelled(properties or Properties(PacketTypes.PUBLISH), labels)  # type: ignore[no-untyped-call]
-        info = self._client.publish(name, payload, 1, retain and self.limits.retain, properties)
+        retain = retain and self.limits.retain and size <= (self.options.retained_bytes_max or size)
+        info = self._client.publish(name, payload, 1, retain, properties)
         if info.rc != MQTT_ERR_SUCCESS:
             self._lose(self._local_loss("it cannot be sent"))
             return self._lost_answer()
@@ -196,8 +203,6 @@ class MqttConnection(aiomqtt.Client):
     async def subscribe_all(self, filters: Sequence[str], qos: int) -> None:
         """Subscribe; messages then wait for `acknowledge`. Raises RefusedError where one is not granted."""
         where = f"broker {self.options.address}"
-        self._incoming.subscribed = True
-        self._client.manual_ack_set(True)
         try:
             granted = await self.subscribe([(name, qos) for name in filters])
         except aiomqtt.MqttError as error:
@@ -366,8 +371,10 @@ class MqttConnection(aiomqtt.Client):
         where = f"broker {self.options.address}"
         if not loss.by_peer:
             return RefusedError(f"{where}: {loss.reason}", Trouble.UNREACHABLE)
-        hint = "" if self.options.tls else ", whether this port wants mqtts://"
-        text = f"{where}: it closed the connection without an answer: check mqtt.version{hint}, and its log"
+        hint = "" if self.options.tls else ", and whether this port wants mqtts://"
+        text = f"{where}: it closed the connection without an answer: check its log{hint}"
+        if self.version is V5:
+            text += '; where it speaks MQTT 3.1.1 alone and closes over any other, set mqtt.version = "3.1.1"'
         return ClosedEarlyError(text, Trouble.UNREACHABLE)
 
     def _lost_answer(self) -> Answer:

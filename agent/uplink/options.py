@@ -21,7 +21,7 @@ SCHEMES = {"mqtt": (False, 1883), "mqtts": (True, 8883)}
 class MqttOptions:
     """One broker and one client.
 
-    version                MQTT version; "auto" tries 5, then 3.1.1 where the broker refuses 5
+    version                MQTT version; "auto" tries 5, then 3.1.1 where the broker's CONNACK refuses 5
     password_file          its first line; read at every connection, so that a new secret needs no restart
     ca                     PEM file of the authorities to trust; None: the system's
     certificate, key       the client's own, PEM; read at every connection
@@ -31,6 +31,7 @@ class MqttOptions:
     answer_timeout_s       so does a ping. An idle link that died is found after keepalive + this
     will_topic             "" sends no last will
     retain                 the last will is retained, and so are messages that ask for it
+    retained_bytes_max     of a whole PUBLISH that is; a larger one that asks for it is not
     message_bytes_max      of a whole PUBLISH, where the endpoint is known to take no more
     congestion             TCP's congestion control, where the kernel allows it; "": the kernel's own choice
     alpn                   the TLS protocol name to ask for (RFC 7301); "": none
@@ -54,6 +55,7 @@ class MqttOptions:
     will_topic: str = ""
     will_payload: bytes = b""
     retain: bool = True
+    retained_bytes_max: int | None = None
     message_bytes_max: int | None = None
     congestion: str = ""
     alpn: str = ""
@@ -68,7 +70,8 @@ class MqttOptions:
 class SenderOptions:
     """How to send.
 
-    batch, catalog, status         topics, in which {vehicle} stands for the vehicle's id; status "": no such messages
+    batch, catalog, status         topics, in which {vehicle} stands for the vehicle's id, in `batch` {class} for the
+                                   batch's class; status "": no such messages
     window_batches, window_bytes   published and not yet answered, at most; payload bytes
     backlog_rate                   bytes a second for the backlog, None: as fast as it goes
     publishes_per_s, bytes_per_s   what the endpoint takes of all messages together; None: any
@@ -96,8 +99,12 @@ class SenderOptions:
     turn_max_s: float = 120.0
 
     def topic(self, template: str) -> str:
-        """The topic that `batch`, `catalog` or `status` stands for."""
+        """The topic that `catalog` or `status` stands for."""
         return template.replace("{vehicle}", self.vehicle)
+
+    def batch_topic(self, stream: str) -> str:
+        """The topic of a batch: its stream is named after its class."""
+        return self.topic(self.batch).replace("{class}", stream.partition("-")[0])
 
     def labels(self, kind: str, name: str) -> Labels:
         """Those of a message: "batch", "catalog" or "status", and what tells it from others of its kind."""

@@ -5,7 +5,7 @@ them. Pure; every limit carries its source.
     profile             speaks       in flight        a message  at most             will, retained
     generic             5, 3.1.1     as configured    -          -                   as MQTT has it
     azure-iot-hub       3.1.1        as configured    256 KB     -                   will yes, retained no
-    azure-event-grid    5, 3.1.1     64 KB, 1000      512 KiB    1000/s, 1 MB/s      will yes, retained no
+    azure-event-grid    5, 3.1.1     64 KB, 1000      512 KiB    1000/s, 1 MB/s      both, retained up to 64 KB
     aws-iot-core        5, 3.1.1     100              128 KB     100/s, 512 KB/s     both, by policy
 
 Promise: a configuration of which `broken` yields nothing is not refused by its endpoint for its form. What the
@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 from urllib.parse import quote
 
+from agent.config.collecting import Priority
 from agent.units import Size
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Profile:
     username_form      what a user name has to look like
     topics             the only ones there are
     retained           a message may be published as retained
+    retained_bytes_max of a whole PUBLISH that is
     credentials        one of these keys has to be set
     keepalive_s_max    seconds
     message_bytes_max  of a whole PUBLISH
@@ -78,6 +80,7 @@ class Profile:
     username_form: str = ""
     topics: Topics | None = None
     retained: bool = True
+    retained_bytes_max: int | None = None
     credentials: tuple[str, ...] = ()
     keepalive_s_max: int | None = None
     message_bytes_max: int | None = None
@@ -120,9 +123,14 @@ class Profile:
         """The MQTT version to speak: nobody has to find out what is written in the endpoint's documentation."""
         return self.versions[0] if mqtt.version == "auto" and self.source else mqtt.version
 
+    def hides_refusals(self, version: str) -> bool:
+        """Whether it may acknowledge what it does not take: in 3.1.1 it has to, or to close the connection over it."""
+        return version == "3.1.1" and not self.closes_over
+
 
 _EVENTS = "devices/{client}/messages/events/kind="
 """The topic ends in a property bag, URL-encoded: what it says becomes application properties of the message."""
+LONGEST_CLASS = max(get_args(Priority), key=len)
 
 GENERIC = Profile("generic")
 AZURE_IOT_HUB = Profile(
@@ -132,7 +140,7 @@ AZURE_IOT_HUB = Profile(
     tls=True,
     username="{host}/{client}/?api-version=2021-04-12",
     username_form=r"[^/]+/{client}/\?api-version=\S+",
-    topics=Topics(f"{_EVENTS}batch", f"{_EVENTS}catalog", f"{_EVENTS}status"),
+    topics=Topics(f"{_EVENTS}batch&class={{class}}", f"{_EVENTS}catalog", f"{_EVENTS}status"),
     retained=False,  # it would only add a property, mqtt-retain
     credentials=("certificate", "password_file"),
     keepalive_s_max=1177,
@@ -146,9 +154,9 @@ AZURE_IOT_HUB = Profile(
 )
 AZURE_EVENT_GRID = Profile(
     "azure-event-grid",
-    source="learn.microsoft.com/azure/event-grid/mqtt-support, …/event-grid/quotas-limits",
+    source="learn.microsoft.com/azure/event-grid/mqtt-support, …/event-grid/quotas-limits, …/event-grid/mqtt-retain",
     tls=True,
-    retained=False,  # a namespace that was made before retained messages came closes the connection over one
+    retained_bytes_max=64_000,
     credentials=("certificate",),
     keepalive_s_max=1160,
     message_bytes_max=512 << 10,
@@ -160,8 +168,9 @@ AZURE_EVENT_GRID = Profile(
     client_id_form=(r".{1,128}", "1 to 128 characters"),
     topic_bytes_max=256,
     topic_slashes_max=14,
-    closes_over="a topic outside the client's topic spaces, a retained message, more than 64 KB in flight, more than "
-    "1 MB/s: see the namespace's diagnostic logs",
+    closes_over="a topic outside the client's topic spaces, a retained message where the namespace is from before it "
+    "kept them (update it, or set mqtt.retain = false), more than 64 KB in flight, more than 1 MB/s: see the "
+    "namespace's diagnostic logs",
 )
 AWS_IOT_CORE = Profile(
     "aws-iot-core",
@@ -229,7 +238,7 @@ def _is_default(mqtt: MqttConfig, key: str) -> bool:
 
 def _broken_topics(profile: Profile, mqtt: MqttConfig, vehicle: str) -> Iterator[tuple[str, str]]:
     for key in _TOPIC_KEYS:
-        topic = getattr(mqtt, key).replace("{vehicle}", vehicle)
+        topic = getattr(mqtt, key).replace("{vehicle}", vehicle).replace("{class}", LONGEST_CLASS)
         where = f"mqtt.{key}"
         if profile.topics is not None:
             if topic and not _is_default(mqtt, key):

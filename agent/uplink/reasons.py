@@ -22,7 +22,7 @@ REFUSALS = {
     0x8C: "it asks for another authentication method",
     0x95: "it takes no packet as large as our last will: check mqtt.topic_status",
     0x97: "quota exceeded",
-    0x9A: "it keeps no retained messages: set mqtt.topic_status to an empty text",
+    0x9A: "it keeps no retained messages: set mqtt.retain = false",
     0x9B: "it does not grant QoS 1, which canferry needs",
     0x9F: "too many connections in a short time",
 }

@@ -180,9 +180,9 @@ class Sender:
         """One try: why it did not come up, or why it ended."""
         try:
             async with self._transport.connect() as link:
-                self._standing.note(connected=True, last_error="", trouble="", next_try_s=0.0)
+                self._standing.note(connected=True, last_error="", trouble="", next_try_s=0.0, version=link.version)
                 self._standing.count(links=1)
-                log.info("link_up", broker=self._transport.address)
+                log.info("link_up", broker=self._transport.address, mqtt=link.version)
                 loss = await self._serve(link)
         except RefusedError as error:
             hint = self._hint(None, silent=error.silent)

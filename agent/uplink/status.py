@@ -46,6 +46,7 @@ class LinkState:
     acknowledged_…           taken by the broker; bytes of payload
     refused_batches          set aside: the broker will never take them
     links                    connections that came up
+    version                  MQTT's, of the latest of them; "" before the first
     """
 
     connected: bool = False
@@ -61,6 +62,7 @@ class LinkState:
     acknowledged_bytes: int = 0
     refused_batches: int = 0
     links: int = 0
+    version: str = ""
 
 
 class Standing:

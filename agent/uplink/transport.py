@@ -16,7 +16,8 @@ Codes (MQTT 5.0, 2.4; MQTT 3.1.1 has none but those of CONNACK):
     any other                      busy           dropped         unreachable
 
 In 3.1.1 a PUBACK cannot refuse: mosquitto acknowledges there what its rules forbid or its limits exclude, and drops
-it. Nobody can see that from here; MQTT 5 is worth having wherever the broker speaks it.
+it. Nobody can see that from here; MQTT 5 is worth having wherever the broker speaks it, and is never given up for a
+connection that failed (`link`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 
     from agent.uplink.labels import Labels
 
+UNTOLD = (
+    "in MQTT 3.1.1 a broker acknowledges what its access rules forbid, and what nobody subscribes to, like all else, "
+    "and what is acknowledged is deleted"
+)
+"""What nobody can see where 3.1.1 is spoken."""
 RECEIVE_MAXIMUM = 65_535
 """MQTT 5.0, 3.2.2.3.3: the Receive Maximum of a broker that names none."""
 
@@ -131,6 +137,10 @@ class Link(Protocol):
     @property
     def limits(self) -> LinkLimits:
         """What the broker said when the link came up."""
+
+    @property
+    def version(self) -> str:
+        """The MQTT version that is spoken."""
 
     async def publish(
         self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = labelling.NONE

@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from agent.uplink.brokers import FILE, BrokerMemory
 from agent.uplink.link import MqttTransport
 from agent.uplink.options import SenderOptions
 from agent.uplink.subscriber import MqttSubscriber
@@ -365,10 +367,12 @@ async def test_a_retained_message_is_not_asked_of_a_broker_that_keeps_none() -> 
 
 @pytest.mark.parametrize(
     ("refuse_5", "levels"),
-    [(connack(0x84), [5, 4, 4]), (b"\x20\x02\x00\x01", [5, 4, 4]), (CLOSE, [5, 4, 5, 4])],
-    ids=["code 0x84", "as 3.1.1 does", "just closing"],
+    [(connack(0x84), [5, 4, 4]), (b"\x20\x02\x00\x01", [5, 4, 4])],
+    ids=["code 0x84", "as 3.1.1 does"],
 )
-async def test_auto_falls_back_to_3_1_1_and_remembers_a_refusal_in_words(refuse_5: bytes, levels: list[int]) -> None:
+async def test_auto_falls_back_to_3_1_1_and_remembers_a_refusal_in_a_connack(
+    refuse_5: bytes, levels: list[int]
+) -> None:
     async with ScriptedBroker(connack=lambda level: refuse_5 if level == 5 else b"\x20\x02\x00\x00") as broker:
         transport = MqttTransport(options(broker.port, version="auto"))
         for _ in range(2):
@@ -392,13 +396,41 @@ async def test_a_broker_that_learns_mqtt_5_is_spoken_to_in_it() -> None:
 
 
 async def test_a_broker_that_refuses_every_version_is_asked_for_both_again() -> None:
-    async with ScriptedBroker(connack=lambda level: CLOSE) as broker:
+    refusals = {5: connack(0x84), 4: CLOSE}
+    async with ScriptedBroker(connack=lambda level: refusals[level]) as broker:
         transport = MqttTransport(options(broker.port, version="auto"))
         for _ in range(2):
             with pytest.raises(RefusedError, match="closed the connection without an answer"):
                 async with transport.connect():
                     pass
         assert broker.levels == [5, 4, 5, 4]
+
+
+async def test_a_broker_that_just_closes_is_never_spoken_to_in_3_1_1() -> None:
+    async with ScriptedBroker(connack=lambda level: CLOSE if level == 5 else b"\x20\x02\x00\x00") as broker:
+        transport = MqttTransport(options(broker.port, version="auto"))
+        for _ in range(3):
+            with pytest.raises(RefusedError, match=r'set mqtt.version = "3.1.1"'):
+                async with transport.connect():
+                    pass
+        assert broker.levels == [5, 5, 5]
+
+
+async def test_mqtt_5_once_spoken_is_not_given_up_for_a_refusal_even_after_a_restart(tmp_path: Path) -> None:
+    refuses = connack(0x84)
+    async with ScriptedBroker() as broker:
+        mqtt = options(broker.port, version="auto")
+        async with MqttTransport(mqtt, memory=BrokerMemory(tmp_path / "spool" / FILE)).connect() as link:
+            assert link.version == "5"
+        broker.connack = lambda level: refuses if level == 5 else b"\x20\x02\x00\x00"
+        restarted = MqttTransport(mqtt, memory=BrokerMemory(tmp_path / "spool" / FILE))
+        for _ in range(2):
+            with pytest.raises(RefusedError, match=r"mqtt.version .0x84.*keeps to MQTT 5"):
+                async with restarted.connect():
+                    pass
+        assert broker.levels == [5, 5, 5]
+        async with MqttTransport(replace(mqtt, version="3.1.1")).connect() as link:
+            assert link.version == "3.1.1", "asked for in so many words"
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ class Endpoint:
     bytes_per_s: int = 1 << 30
     connects_per_s: int = 1 << 30
     retained: bool = False
+    retained_bytes_max: int = 1 << 30
     connected: deque[float] = field(default_factory=deque)
     recent: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -77,7 +78,7 @@ class Endpoint:
     def _judge(self, publish: Publish) -> str:
         if publish.qos > 1:
             return f"QoS {publish.qos}"
-        if publish.retain and not self.retained:
+        if publish.retain and not (self.retained and publish.size_bytes <= self.retained_bytes_max):
             return "retained"
         if publish.size_bytes > self.message_bytes_max:
             return f"{publish.size_bytes} bytes"
@@ -126,6 +127,8 @@ class EventGrid(Endpoint):
     in_flight_bytes_max: int = 64_000
     publishes_per_s: int = 1000
     bytes_per_s: int = 1_000_000
+    retained: bool = True
+    retained_bytes_max: int = 64 * 1024
 
     def judge_topic(self, topic: str) -> str:
         segments = topic.split("/")

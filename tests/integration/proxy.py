@@ -5,6 +5,7 @@
         await proxy.stall(to_client=True)    # acknowledgements are withheld
         proxy.cut()                         # every connection reset
         proxy.refuse = True                 # new ones are closed at once
+        proxy.refuse_next = 1               # so many of them
 
 `buffer_bytes` keeps what the proxy takes in ahead small, as a slow radio does: a loopback otherwise swallows megabytes
 and calls them delivered.
@@ -43,6 +44,7 @@ class TcpProxy:
         self.delay_s = 0.0
         self.bytes_per_s: float | None = None
         self.refuse = False
+        self.refuse_next = 0
         self.cut_after: int | None = None
         self.connections = 0
         self.bytes_to_broker = 0
@@ -94,7 +96,9 @@ class TcpProxy:
         self._writers.add(writer)
         self.connections += 1
         try:
-            if not self.refuse:
+            refused = self.refuse or self.refuse_next > 0
+            self.refuse_next -= self.refuse_next > 0
+            if not refused:
                 await self._relay(reader, writer)
         except (OSError, asyncio.CancelledError):
             pass

@@ -31,30 +31,8 @@ def test_python_can_comes_without_asammdf_and_pandas() -> None:
 
 def test_asammdf_is_there_for_whoever_asks_for_it_afterwards() -> None:
     pytest.importorskip("asammdf")
-    code = (
-        "from agent.sources.canlib import mf4_reader, python_can\n"
-        "python_can()\n"
-        "reader = mf4_reader()\n"
-        "import asammdf, can.io.mf4\n"
-        "assert can.io.mf4.asammdf is asammdf\n"
-        "assert reader is can.io.mf4.MF4Reader\n"
-        "print(reader.__name__)\n"
-    )
-    assert in_a_fresh_interpreter(code) == "MF4Reader"
-
-
-def test_without_asammdf_an_mf4_log_is_one_line_that_says_how_to_install_it() -> None:
-    code = (
-        "import sys\n"
-        "sys.modules['asammdf'] = None\n"
-        "from agent.errors import LogFileError\n"
-        "from agent.sources.canlib import mf4_reader\n"
-        "try:\n"
-        "    mf4_reader()\n"
-        "except LogFileError as error:\n"
-        "    print(error)\n"
-    )
-    assert "canferry[export]" in in_a_fresh_interpreter(code)
+    code = "from agent.sources.canlib import python_can\npython_can()\nimport asammdf\nprint(asammdf.MDF.__name__)\n"
+    assert in_a_fresh_interpreter(code) == "MDF"
 
 
 def test_no_source_imports_python_can_before_it_is_needed() -> None:

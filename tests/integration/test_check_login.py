@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent import cli
+from agent.uplink.brokers import FILE, BrokerMemory
 from agent.uplink.link import MqttTransport
 from tests.integration.mosquitto import Certificates, running
+from tests.integration.scripted import ScriptedBroker
 from tests.integration.uplinks import options
 
 if TYPE_CHECKING:
@@ -47,10 +49,11 @@ class Check:
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.capsys = folder, capsys
 
-    async def __call__(self, broker: Mosquitto, keys: str = "") -> tuple[int, str, str]:
+    async def __call__(self, broker: Mosquitto | ScriptedBroker, keys: str = "") -> tuple[int, str, str]:
         """Exit status; level, and subject and text, of what there is to say of the broker."""
         file = self.folder / "agent.toml"
-        file.write_text(CONFIG.format(url=broker.url()) + keys)
+        url = f"mqtt://127.0.0.1:{broker.port}" if isinstance(broker, ScriptedBroker) else broker.url()
+        file.write_text(CONFIG.format(url=url) + keys)
         status = await asyncio.to_thread(cli.main, ["check", "--config", str(file), "--json"])
         found: list[dict[str, Any]] = json.loads(self.capsys.readouterr().out)["findings"]
         return status, found[-1]["level"], f"{found[-1]['subject']}: {found[-1]['text']}"
@@ -123,3 +126,14 @@ async def test_a_certificate_of_another_authority_is_an_error(
         assert told.startswith("mqtt login: ")
         assert "authority behind our client certificate" in told
         assert "asked as" not in told
+
+
+async def test_check_tells_what_a_broker_of_mqtt_3_1_1_cannot_say(tmp_path: Path, check: Check) -> None:
+    refuses_5 = {5: b"\x20\x02\x00\x01", 4: b"\x20\x02\x00\x00"}
+    async with ScriptedBroker(connack=refuses_5.__getitem__) as broker:
+        status, level, told = await check(broker)
+        assert (status, level) == (0, "warning")
+        assert "in MQTT 3.1.1 a broker acknowledges what its access rules forbid" in told
+        BrokerMemory(tmp_path / "spool" / FILE).note_five(f"127.0.0.1:{broker.port}")
+        status, level, told = await check(broker)
+        assert "keeps to MQTT 5 with a broker that has spoken it" in told, "as the agent would"

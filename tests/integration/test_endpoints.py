@@ -71,7 +71,7 @@ def configured(folder: Path, port: int, profile: str, certificates: Certificates
 
 
 def kind_of(publish: Publish) -> str:
-    return publish.topic.removesuffix("/").rpartition("/")[2].removeprefix("kind=")
+    return publish.topic.removesuffix("/").rpartition("/")[2].removeprefix("kind=").partition("&")[0]
 
 
 def of_kind(broker: ScriptedBroker, kind: str) -> list[Publish]:
@@ -110,14 +110,14 @@ async def test_a_daemon_of_each_profile_gets_everything_through(
     assert inbox.counts[Verdict.BATCH] == inbox.counts[Verdict.DUPLICATE] == len(heads)
     assert inbox.report() == []
     assert len(of_kind(broker, "status")) == 2
-    assert catalog.retain is (profile == "aws-iot-core")
+    assert catalog.retain is (profile != "azure-iot-hub")
 
 
 async def test_iot_hub_is_told_kinds_apart_by_the_property_bag(tmp_path: Path, certificates: Certificates) -> None:
     async with endpoint("azure-iot-hub", certificates) as broker:
         await drive(configured(tmp_path, broker.port, "azure-iot-hub", certificates), broker, batches=1)
     assert {publish.topic for publish in broker.publishes} == {
-        f"devices/car-1/messages/events/kind={kind}" for kind in ("batch", "catalog", "status")
+        f"devices/car-1/messages/events/kind={kind}" for kind in ("batch&class=normal", "catalog", "status")
     }
     (connect,) = broker.connects
     assert (connect.level, connect.client_id) == (4, "car-1")
@@ -142,7 +142,7 @@ async def test_a_sas_token_is_the_password(tmp_path: Path, certificates: Certifi
         ("azure-iot-hub", {"version": "5"}, "protocol level 5"),
         ("azure-iot-hub", {"keepalive_s": 1178}, "keep-alive of 1178 s"),
         ("azure-iot-hub", {"will_topic": "canferry/car-1/status"}, "will: topic canferry/car-1/status"),
-        ("azure-event-grid", {"retain": True}, "will: retained"),
+        ("azure-iot-hub", {"retain": True}, "will: retained"),
         ("azure-event-grid", {"certificate": None, "key": None}, "no certificate"),
         ("aws-iot-core", {"client_id": "car-2"}, "client id is not the certificate's"),
         ("aws-iot-core", {"will_topic": "canferry/1/2/3/4/5/6/7/8"}, "will: topic canferry/1/2/3/4/5/6/7/8"),

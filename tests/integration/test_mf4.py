@@ -6,18 +6,17 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from asammdf import MDF
 
 from agent.receiver import mf4 as module
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
-from tests.unit.receiver.samples import MS, START, batch, modes, steer, store
+from tests.unit.receiver.samples import MS, SECOND, START, batch, modes, steer, store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    import pytest
 
     from tests.unit.receiver.samples import Frame
 
@@ -69,3 +68,14 @@ def test_a_long_measurement_is_appended_piece_by_piece(tmp_path: Path, monkeypat
 
         assert angle.samples.tolist() == [-0.5 * n for n in range(10)] * 3
         assert angle.timestamps.tolist() == [n / 1000 for n in range(30)]
+
+
+@pytest.mark.parametrize("begin_ns", [-5 * SECOND, -4_611_686_018 * SECOND], ids=["seconds", "a century"])
+def test_times_before_1970_are_negative_after_its_begin(tmp_path: Path, begin_ns: int) -> None:
+    frames = [steer(begin_ns, 3), steer(begin_ns + 250 * MS, 4)]
+    with measured(tmp_path, frames, [steer(START, 5)]) as file:
+        angle = file.get("ANGLE")
+
+        assert file.header.start_time.timestamp() == 0
+        assert angle.samples.tolist() == [-1.5, -2.0, -2.5]
+        assert angle.timestamps.tolist() == [begin_ns / SECOND, (begin_ns + 250 * MS) / SECOND, START / SECOND]

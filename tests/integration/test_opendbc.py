@@ -61,7 +61,7 @@ def loaded(request: pytest.FixtureRequest) -> Loaded:
         refused = False
     except Exception:  # noqa: BLE001  it raises whatever a file makes happen
         refused = True
-    ours = load_databases([("bus", path)], isolated=False)
+    ours = load_databases([("bus", path)])
     return Loaded(path, ours, None if refused else database)
 
 
@@ -123,8 +123,3 @@ def test_a_file_has_faults_exactly_where_cantools_strictly_refuses_it(loaded: Lo
     harmless = (Subject.MESSAGE, Subject.FILE)
     faults = [p for p in loaded.ours.problems if p.severity is not Severity.NOTE or p.subject not in harmless]
     assert strict == (not faults), [str(problem) for problem in faults]
-
-
-def test_a_child_process_loads_the_same() -> None:
-    files = [("a", path) for path in FILES if path.stem in ("vw_pq", "mazda_2017")]
-    assert load_databases(files) == load_databases(files, isolated=False)

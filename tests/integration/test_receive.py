@@ -189,3 +189,18 @@ async def test_wrong_usage_and_an_absent_broker_are_one_line_each(tmp_path: Path
         _, err = await process.communicate()
         assert (process.returncode, err.decode().count("\n")) == (status, 1), err
         assert text in err.decode()
+
+
+async def test_class_in_the_topic_is_understood_and_no_other_level(tmp_path: Path, broker: Mosquitto) -> None:
+    topics = ("--topic", "fleet/{vehicle}/{class}/batch", "--topic", "fleet/{vehicle}/catalog")
+    async with receiving(broker, "--out", str(tmp_path / "in"), *topics) as process:
+        async with aiomqtt.Client(broker.host, broker.port) as client:
+            await client.publish("fleet/car-1/catalog", catalog(), qos=1)
+            for number, name in enumerate(("critical", "normal", "bulk", "urgent")):
+                payload = batch(0, [steer(START, number)], stream=f"{name}-1")
+                await client.publish(f"fleet/car-1/{name}/batch", payload, qos=1)
+        await lines(process, 3)
+        status, out, _ = await end(process)
+    assert (status, out.splitlines()[-1].partition(",")[0]) == (0, "3 batches")
+    streams = {path.parent.name for path in (tmp_path / "in").rglob("*.batch.zst")}
+    assert streams == {"critical-1", "normal-1", "bulk-1"}

@@ -205,9 +205,12 @@ class Reference:
             return [(-1, CollectConfig())]
         found: list[tuple[int, CollectConfig]] = []
         for place, rule in enumerate(self.rules):
-            if _names(rule.bus, BUSES[bus]) and _names(rule.message, message) and _names(rule.signal, signal):
+            if self.names(rule, bus, message, signal):
                 found = [*found, (place, rule)] if rule.keep else []
         return found
+
+    def names(self, rule: CollectConfig, bus: int, message: str, signal: str) -> bool:
+        return _names(rule.bus, BUSES[bus]) and _names(rule.message, message) and _names(rule.signal, signal)
 
     def before_samples(self, frame: Frame, steady: int) -> None:
         """What else there is to do with a frame."""

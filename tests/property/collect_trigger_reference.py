@@ -160,9 +160,9 @@ class TriggerReference(Reference):
             for signal, raw in seen.raws.items():
                 others = (other for other in self.triggers if other is not trigger and other.rank >= trigger.rank)
                 if (
-                    trigger.records(seen, signal)
+                    self._may_record(trigger, seen, signal)
                     and self._always(seen, signal) < trigger.rank
-                    and not any(other.covers(seen.steady) and other.records(seen, signal) for other in others)
+                    and not any(other.covers(seen.steady) and self._may_record(other, seen, signal) for other in others)
                 ):
                     frame = seen.frame
                     self.kept[trigger.rank].append((frame.bus, frame.can_id, signal, frame.time_ns, raw))
@@ -174,6 +174,17 @@ class TriggerReference(Reference):
 
     def rank_at_once(self, frame: Frame, signal: str, steady: int) -> int:
         return max(
-            (each.rank for each in self.triggers if each.covers(steady) and each.records(self._seen[-1], signal)),
+            (
+                each.rank
+                for each in self.triggers
+                if each.covers(steady) and self._may_record(each, self._seen[-1], signal)
+            ),
             default=0,
         )
+
+    def _may_record(self, trigger: Running, seen: Seen, signal: str) -> bool:
+        if not trigger.records(seen, signal):
+            return False
+        verdict = [rule.keep for rule in self.rules if self.names(rule, seen.frame.bus, seen.message, signal)]
+        is_forbidden = bool(verdict) and not verdict[-1]
+        return not is_forbidden or not set(trigger.written.record) & set("*?[")

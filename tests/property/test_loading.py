@@ -27,7 +27,7 @@ def written(text: str) -> Path:
 def test_definitions_say_what_cantools_has_loaded(database: Database) -> None:
     path = written(database.text)
     try:
-        loaded = load_databases([("can0", path)], isolated=False)
+        loaded = load_databases([("can0", path)])
     finally:
         path.unlink()
     assert loaded.problems == ()
@@ -56,7 +56,7 @@ def test_generated_frames_are_of_generated_messages(drawn: tuple[Database, list[
 def test_no_text_breaks_the_loading(text: str) -> None:
     path = written(f'BO_ 1 Sound: 8 X\n SG_ a : 0|8@1+ (1,0) [0|0] "" X\n\nBS_:\n{text}\n')
     try:
-        loaded = load_databases([("can0", path)], isolated=False)
+        loaded = load_databases([("can0", path)])
     finally:
         path.unlink()
     assert any(message.name == "Sound" for message in loaded.messages)

@@ -224,6 +224,11 @@ def test_a_duration_without_a_unit_is_refused_with_what_is_accepted(configured: 
             with_mqtt('topic_batch = "all"\ntopic_catalog = "all"\ntopic_status = ""'),
             'mqtt.topic_catalog: "all" is taken by mqtt.topic_batch; accepted: each topic once',
         ),
+        (
+            with_mqtt('topic_batch = "a/{class}"\ntopic_catalog = "a/normal"'),
+            'mqtt.topic_catalog: "a/normal" is taken by mqtt.topic_batch; accepted: each topic once',
+        ),
+        (with_mqtt('topic_catalog = "a/{class}"'), 'mqtt.topic_catalog: "a/{class}" is not of this form'),
         (with_mqtt('topic_batch = "a/{vin}"'), 'mqtt.topic_batch: "a/{vin}" is not of this form'),
         (with_mqtt('username = ""'), 'mqtt.username: "" is not of this length; accepted: a text that is not empty'),
         (with_mqtt("username = 5"), "mqtt.username: 5 is not a text; accepted: a text that is not empty"),

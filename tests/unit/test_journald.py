@@ -203,3 +203,13 @@ def test_a_change_of_the_level_keeps_the_count_of_what_had_no_room(
         Logging("info", "auto", stream, journal).set_level("debug")
     dropped, changed = read(listening), read(listening)
     assert (dropped["CODE"], dropped["COUNT"], changed["CODE"]) == ("lines_dropped", "2", "log_level_changed")
+
+
+def test_text_from_outside_is_one_line_in_the_journal(listening: socket.socket, tmp_path: Path) -> None:
+    with (tmp_path / "stderr").open("w") as stream:
+        journal = Journal(tmp_path / "socket")
+        configure_logging("info", "auto", stream, journal=journal, environment=environment(tmp_path / "stderr"))
+        structlog.get_logger().warning("link_lost", reason="\x1b[2J\nfaked: well", names=["\x9b31m"])
+    told = read(listening)
+    assert told["MESSAGE"] == r'link_lost reason="\\x1b[2J\\nfaked: well" names="[\"\\\\x9b31m\"]"'
+    assert told["REASON"] == r"\x1b[2J\nfaked: well"

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -277,3 +278,41 @@ def test_two_ports_that_fail_for_the_same_reason_are_two_things() -> None:
     for _ in range(BURST + 1):
         limited.say("port_down", port="/dev/ttyUSB1", reason="no such device")
     assert limited.say("port_down", port="/dev/ttyUSB2", reason="no such device") is not None
+
+
+HOSTILE = "\x1b[2Jcar\n\r\x9b31m\u202eqx\u2028\ud800"
+ESCAPED = r"\x1b[2Jcar\n\r\x9b31m\u202eqx\u2028\ud800"
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_text_from_outside_breaks_no_line_and_moves_no_cursor(format_: Any) -> None:
+    stream, recent = io.StringIO(), Recent()
+    configure_logging("info", format_, stream, recent)
+    structlog.get_logger().warning(
+        "batch_refused", topic=HOSTILE, reason=HOSTILE, names=[HOSTILE], by={HOSTILE: HOSTILE}, path=Path("/\x1b")
+    )
+    said = HOSTILE.rstrip("\ud800")  # which pytest's own handler could not hand on
+    logging.getLogger("paho").warning("refused %s", said)
+    try:
+        raise KeyError(HOSTILE) from ValueError("\x9b2J\x1b")
+    except KeyError:
+        structlog.get_logger().exception("stage_failed")
+    text = stream.getvalue()
+    assert [character for character in text if character < " " and character != "\n"] == []
+    assert {"\x9b", "\u202e", "\u2028", "\ud800"} & set(text) == set()
+    if format_ == "json":
+        refused, library, failed = map(json.loads, text.splitlines())
+        assert (refused["topic"], refused["names"], refused["by"]) == (ESCAPED, [ESCAPED], {ESCAPED: ESCAPED})
+        assert library["message"] == "refused " + ESCAPED.removesuffix(r"\ud800")
+        assert "ValueError: \\x9b2J\\x1b" in failed["exception"]
+    assert recent.lines()[0]["reason"] == ESCAPED
+
+
+def test_a_megabyte_in_a_field_is_a_short_line() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "json", stream)
+    megabyte = "x" * (1 << 20)
+    structlog.get_logger().warning("batch_refused", topic=megabyte, reason=megabyte, names=[megabyte] * 100_000)
+    (line,) = lines_of(stream)
+    assert (len(line["topic"]), len(line["reason"])) == (200, 1000)
+    assert len(stream.getvalue()) < 25_000

@@ -191,7 +191,19 @@ def test_every_warning_and_error_calls_the_same_by_the_same_name() -> None:
 
 FIGURES = {
     *("before", "broker", "certificate", "channel", "interface", "place", "sim"),
-    *("batches", "commands", "copies", "failures", "frames", "frames_before", "frames_total", "late_s", "line", "lost"),
+    *(
+        "batches",
+        "commands",
+        "copies",
+        "failures",
+        "files",
+        "frames",
+        "frames_before",
+        "frames_total",
+        "late_s",
+        "line",
+        "lost",
+    ),
     *(
         "after_s",
         "next_try_s",

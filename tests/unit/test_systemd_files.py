@@ -18,7 +18,6 @@ from agent.cli.addressing import DEFAULT_CONFIG
 from agent.clock import BOOT_ID_VARIABLE
 from agent.config import inspect_config
 from agent.config.sections import AgentConfig, MqttConfig, SpoolConfig
-from agent.decode.isolation import TIMEOUT_S
 from agent.units import Duration
 
 PROJECT = Path(__file__).parents[2]
@@ -54,10 +53,6 @@ def test_the_service_outlasts_the_grace_of_the_uplink(service: configparser.RawC
     assert seconds(service["Service"]["TimeoutStopSec"]) > AgentConfig().shutdown_grace.seconds
 
 
-def test_the_service_waits_for_the_longest_reading_of_dbc_files(service: configparser.RawConfigParser) -> None:
-    assert seconds(service["Service"]["TimeoutStartSec"]) > TIMEOUT_S
-
-
 def test_the_service_runs_what_the_command_line_expects(service: configparser.RawConfigParser) -> None:
     assert service["Service"]["ExecStart"] == f"/opt/canferry/bin/canferry run --config {DEFAULT_CONFIG}"
     assert SpoolConfig().path == Path("/var/lib") / service["Service"]["StateDirectory"]
@@ -66,6 +61,7 @@ def test_the_service_runs_what_the_command_line_expects(service: configparser.Ra
 def test_the_service_makes_the_place_of_the_socket_for_the_group(service: configparser.RawConfigParser) -> None:
     assert Path(AgentConfig().socket).parent == Path("/run") / service["Service"]["RuntimeDirectory"]
     assert service["Service"]["RuntimeDirectoryMode"] == "0750"
+    assert service["Service"]["RuntimeDirectoryPreserve"] == "yes", "each restart would begin another stream"
 
 
 def test_the_service_tells_the_agent_which_boot_it_is() -> None:

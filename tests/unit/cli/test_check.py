@@ -508,7 +508,7 @@ def test_what_the_endpoint_would_refuse_is_an_error(checked: Checked, credential
     status, findings = checked.run(text, "--offline")
     assert status == 0
     (told,) = [finding["text"] for finding in findings if finding["subject"] == "mqtt.profile"]
-    assert told == "azure-iot-hub: MQTT 3.1.1, batches to devices/demo-0001/messages/events/kind=batch"
+    assert told == "azure-iot-hub: MQTT 3.1.1, batches to devices/demo-0001/messages/events/kind=batch&class={class}"
 
 
 def config_of(profile: Literal["generic", "aws-iot-core"]) -> Config:

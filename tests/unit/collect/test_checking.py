@@ -132,3 +132,42 @@ def test_a_window_that_the_ring_cannot_hold_is_told_with_the_ring_that_would() -
     assert found[0] == "trigger[hard].before"
     assert found[1].startswith('"1m" is more than the 21 s that agent.ring holds')
     assert found[1].endswith('agent.ring = "1MiB" would do')
+
+
+NO_PRESSURE = CollectConfig(signal="BrakePressure", keep=False)
+
+
+def doubts(*rules: CollectConfig, record: str | tuple[str, ...], keep_unknown: bool = False) -> list[str]:
+    collect = (CollectConfig(), *rules)
+    given = config(collect=collect, triggers=(trigger(record=record),), keep_unknown=keep_unknown)
+    assert not list(broken(given, DIRECTORY))
+    return [f"{key}: {text}" for key, text in doubtful(given, DIRECTORY)]
+
+
+@pytest.mark.parametrize("name", ["BrakePressure", "BRAKE.BrakePressure", "can0.BRAKE.BrakePressure"])
+def test_trigger_that_names_what_a_rule_forbids_is_doubtful(name: str) -> None:
+    why = "records what keep = false forbids, for it is named: can0.BRAKE.BrakePressure"
+    assert doubts(NO_PRESSURE, record=("*", name)) == [f'trigger[hard].record: "{name}" {why}']
+
+
+def test_trigger_that_names_a_forbidden_raw_byte_is_doubtful() -> None:
+    (told,) = doubts(CollectConfig(message="0x1A0", keep=False), record="0x1A0.byte3", keep_unknown=True)
+    assert told.endswith("for it is named: can0.0x1A0.byte3")
+
+
+def test_pattern_of_which_rules_forbid_everything_is_doubtful() -> None:
+    why = "records nothing: keep = false forbids all of it, but for signals that are named"
+    assert doubts(NO_PRESSURE, record="Brake*") == [f'trigger[hard].record: "Brake*" {why}']
+
+
+def test_pattern_of_which_rules_forbid_a_part_is_sound() -> None:
+    assert not doubts(NO_PRESSURE, record="*")
+    assert not doubts(NO_PRESSURE, CollectConfig(signal="BrakePressure"), record="BrakePressure")
+
+
+def test_signal_with_bits_of_a_forbidden_one_is_doubtful() -> None:
+    parts = (SignalDefinition("Code", 0, 8), SignalDefinition("Word", 0, 16), SignalDefinition("Other", 16, 8))
+    directory = Directory([MessageDefinition("can0", 0x100, "LOCK", 8, parts)])
+    rules = (CollectConfig(), CollectConfig(signal="Code", keep=False))
+    told = "can0.LOCK.Word is kept and has bits of Code, which keep = false forbids"
+    assert list(doubtful(config(collect=rules), directory)) == [("collect", told)]

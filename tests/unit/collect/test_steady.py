@@ -151,3 +151,13 @@ def test_a_logs_frames_may_be_a_second_late() -> None:
 
 def test_a_logs_clock_that_was_set_forward_takes_it_along() -> None:
     assert log((0, 10), (0, 1_700_000_000), (1, 1_700_000_001)) == [10, 1_700_000_000, 1_700_000_001]
+
+
+@pytest.mark.parametrize("apart", [-HOUR, IN_1970])
+def test_log_of_two_clocks_on_one_bus_runs_on_by_both(apart: int) -> None:
+    clock = SteadyClock(1)
+    times = [NOW + n // 2 * MS + n % 2 * apart for n in range(4000)]
+    steady = np.concatenate(
+        [clock.advance(block(*((0, time) for time in times[at : at + 7])))[0] for at in range(0, 4000, 7)]
+    )
+    assert steady.tolist() == [NOW + n // 2 * MS for n in range(4000)]

@@ -163,8 +163,8 @@ def test_no_frames_and_no_known_frames_decode_to_nothing() -> None:
 
 
 def test_noise_in_a_multiplexor_is_learned_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walks, "TRANSITIONS_MAX", 20)
-    monkeypatch.setattr(room, "SHAPES_MAX", 4)
+    monkeypatch.setattr(walks, "HELD_MAX", 60)
+    monkeypatch.setattr(room, "SHAPES_MAX", 30)
     wide = MessageDefinition(
         "can0",
         0x30,
@@ -180,17 +180,40 @@ def test_noise_in_a_multiplexor_is_learned_within_bounds(monkeypatch: pytest.Mon
     for start in range(0, 90, 10):
         frames = [(0x30, bytes([mode, 0, mode, 0, 0, 0, 0, 0])) for mode in range(start, start + 10)]
         decoded = decoder.decode(block(frames))
-        assert len(decoded.signals) == 10
-    assert len(plan.shapes) <= 4 + 2
-    assert len(decoder._walk.table.shape) <= 20 + 10 + 10
+        expected = {0: list(range(start, start + 10))} | {mode + 1: [mode] for mode in range(start, start + 10)}
+        assert table(decoded, plan) == {(0, 0x30): expected}
+        assert not decoded.partial
+    assert len(plan.shapes) <= 30 + 1 + 10
+    assert len(decoder._walk.table.shape) <= 30 + 10 + 10
 
 
-def test_noise_in_ids_is_learned_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(id_room, "SLOTS_MAX", 8)
-    plan = Plan(("can0",), (PLAIN,), keep_unknown=frozenset({"can0"}))
-    decoded = Decoder(plan).decode(block([(0x1000 + n | EXTENDED, b"\x01") for n in range(50)]))
-    assert len(decoded.signals) == 7
-    assert sum(decoded.unknown.values()) == 43
+def test_more_multiplexor_values_than_can_be_learned_are_counted_and_carry_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(walks, "LEARNED_MAX", 12)
+    decoder = Decoder(plan := Plan(("can0",), (MODES,)))
+    frames = [(0x20, bytes([mode, mode, 7, 8, 9, 0, 0, 0])) for mode in range(20, 30)]
+    decoded = decoder.decode(block(frames))
+    found = table(decoded, plan)[0, 0x20]
+    read = len(found[3])
+    assert 0 < read < 10
+    assert found == {0: list(range(20, 30)), 1: list(range(20, 30)), 3: [7] * read}
+    assert decoded.partial == {(group_key(0, 0, 0x20), Defect.UNREAD): 10 - read}
+    for _ in range(5):
+        decoded = decoder.decode(block(frames))
+    assert table(decoded, plan)[0, 0x20] == {0: list(range(20, 30)), 1: list(range(20, 30)), 3: [7] * 10}
+    assert not decoded.partial
+
+
+def test_message_of_nothing_but_multiplexors_is_walked_within_bounds() -> None:
+    chain = tuple(SignalDefinition(f"M{n}", n % 32, 2, multiplexor=True) for n in range(600))
+    decoder = Decoder(Plan(("can0",), (MessageDefinition("can0", 0x30, "CHAIN", 8, chain),)))
+    dice = np.random.default_rng(4)
+    for _ in range(10):
+        frames = [(0x30, dice.integers(0, 256, 8, dtype=np.uint8).tobytes()) for _ in range(50)]
+        decoded = decoder.decode(block(frames))
+        assert len(decoded.signals) == sum(decoded.partial.values()) == 50
+        assert sum(map(len, (state.values for state in decoder._walk._states))) <= walks.HELD_MAX + walks.LEARNED_MAX
 
 
 def test_unknown_ids_are_counted_each_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.decode import parsing
 from agent.decode.loading import J1939, load_databases
 from agent.decode.report import LoadedDatabases, Severity
 from agent.model import EXTENDED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from agent.decode.sound import SoundMessage
 
 HEAD = 'VERSION ""\nNS_ :\n\tCM_\n\tBA_\nBS_:\nBU_: ECU\n\n'
 """Seven lines; what follows begins in line 8."""
@@ -28,7 +25,7 @@ SKIPPED, NOTE = Severity.SKIPPED, Severity.NOTE
 def load(tmp_path: Path, text: str, j1939: J1939 = "auto") -> LoadedDatabases:
     path = tmp_path / "car.dbc"
     path.write_text(text, encoding="utf-8")
-    return load_databases([("can0", path)], j1939=j1939, isolated=False)
+    return load_databases([("can0", path)], j1939=j1939)
 
 
 def signal(name: str, place: str = "0|8@1+", rest: str = '(1,0) [0|0] "" ECU') -> str:
@@ -50,7 +47,7 @@ def test_every_line_end_counts_the_same(tmp_path: Path) -> None:
     for end in ("\r\n", "\r", "\n"):
         path = tmp_path / "car.dbc"
         path.write_bytes(text.replace("\n", end).encode())
-        loaded = load_databases([("can0", path)], isolated=False)
+        loaded = load_databases([("can0", path)])
         assert [problem.line for problem in loaded.problems] == [10]
         assert loaded.messages[0].signals[0].name == "level"
 
@@ -169,7 +166,7 @@ def test_messages_come_by_bus_and_id_whatever_their_order(tmp_path: Path) -> Non
     one.write_text(message(3, "C") + message(1, "A"))
     two.write_text(message(2, "B"))
     files = [("can1", two), ("can0", one), ("can1", one)]
-    loaded = load_databases(files, isolated=False)
+    loaded = load_databases(files)
     assert [(m.bus, m.name) for m in loaded.messages] == [
         ("can0", "A"),
         ("can0", "C"),
@@ -184,7 +181,7 @@ def test_of_two_files_of_a_bus_the_first_counts(tmp_path: Path) -> None:
     one, two = tmp_path / "one.dbc", tmp_path / "two.dbc"
     one.write_text(message(1, "A", signal("a")) + message(2, "B", signal("b")) + message(5, "N"))
     two.write_text(message(1, "A", signal("a")) + message(2, "Other", signal("c")) + message(6, "N"))
-    loaded = load_databases([("can0", one), ("can0", two)], isolated=False)
+    loaded = load_databases([("can0", one), ("can0", two)])
     assert [message.name for message in loaded.messages] == ["A", "B", "N", "N"]
     assert [(p.file, p.line, p.severity, p.message) for p in loaded.problems] == [
         (str(two), 1, NOTE, "A"),
@@ -224,19 +221,3 @@ def test_messages_of_one_parameter_group_are_pointed_out(tmp_path: Path) -> None
     loaded = load(tmp_path, text, j1939=True)
     assert [(p.line, p.severity) for p in loaded.problems] == [(2, NOTE)]
     assert "PGN 65265 is that of First too, its frames are decoded as Second" in loaded.problems[0].reason
-
-
-def test_what_cantools_refuses_costs_its_message_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    through_cantools = parsing._cantools_messages
-
-    def refusing(messages: Sequence[SoundMessage]) -> list[object]:
-        if any(message.alias == "Refused" for message in messages):
-            raise ValueError("no\nreason")
-        return through_cantools(messages)
-
-    monkeypatch.setattr(parsing, "_cantools_messages", refusing)
-    loaded = load(tmp_path, SOUND + message(17, "Refused", signal("a")) + message(18, "Next", signal("b")))
-    assert [message.name for message in loaded.messages] == ["Sound", "Next"]
-    (problem,) = loaded.problems
-    assert (problem.line, problem.severity, problem.message) == (3, SKIPPED, "Refused")
-    assert problem.reason == "message left out, cantools cannot load it: no reason"

@@ -29,7 +29,7 @@ MESSAGE, SIGNAL, STATEMENT = Subject.MESSAGE, Subject.SIGNAL, Subject.STATEMENT
 def load(tmp_path: Path, text: str) -> LoadedDatabases:
     path = tmp_path / "car.dbc"
     path.write_text(text, encoding="utf-8")
-    return load_databases([("can0", path)], isolated=False)
+    return load_databases([("can0", path)])
 
 
 def signal(name: str, place: str = "0|8@1+", rest: str = '(1,0) [0|0] "" ECU') -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is no DBC file at all, how text is read, and a child process that dies over it."""
+"""What is no DBC file at all, and how text is read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.decode import isolation
 from agent.decode.loading import load_databases
 from agent.decode.report import describe
 from agent.errors import DatabaseError
@@ -37,7 +36,7 @@ def test_what_is_no_dbc_file_is_refused_in_one_line(tmp_path: Path, content: byt
     path = tmp_path / "car.dbc"
     path.write_bytes(content)
     with pytest.raises(DatabaseError) as raised:
-        load_databases([("can0", path)], isolated=False)
+        load_databases([("can0", path)])
     text = str(raised.value)
     assert text.startswith(f"{path}: ")
     assert reason in text
@@ -47,9 +46,9 @@ def test_what_is_no_dbc_file_is_refused_in_one_line(tmp_path: Path, content: byt
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match="there is no such file"):
-        load_databases([("can0", tmp_path / "gone.dbc")], isolated=False)
+        load_databases([("can0", tmp_path / "gone.dbc")])
     with pytest.raises(DatabaseError, match="this is a folder"):
-        load_databases([("can0", tmp_path)], isolated=False)
+        load_databases([("can0", tmp_path)])
 
 
 @pytest.mark.parametrize(
@@ -59,7 +58,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 def test_text_is_read_in_the_encoding_that_fits(tmp_path: Path, encoding: str, read_as: str, line: int) -> None:
     path = tmp_path / "car.dbc"
     path.write_bytes(SOUND.encode(encoding))
-    loaded = load_databases([("can0", path)], isolated=False)
+    loaded = load_databases([("can0", path)])
     assert loaded.messages[0].signals[0].unit == "°C"
     assert loaded.files[0].encoding == read_as
     assert [problem.line for problem in loaded.problems] == ([line] if line else [])
@@ -68,14 +67,14 @@ def test_text_is_read_in_the_encoding_that_fits(tmp_path: Path, encoding: str, r
 def test_bytes_that_no_encoding_has_are_read_as_latin_1(tmp_path: Path) -> None:
     path = tmp_path / "car.dbc"
     path.write_bytes(SOUND.encode("latin-1") + b'CM_ "\x9d";\n')
-    loaded = load_databases([("can0", path)], isolated=False)
+    loaded = load_databases([("can0", path)])
     assert (loaded.files[0].encoding, len(loaded.messages)) == ("latin-1", 1)
 
 
 def test_a_report_is_plain_and_readable(tmp_path: Path) -> None:
     path = tmp_path / "car.dbc"
     path.write_text(SOUND + "hello\n")
-    loaded = load_databases([("can0", path)], isolated=False)
+    loaded = load_databases([("can0", path)])
     (report,) = json.loads(json.dumps(describe(loaded)))
     assert (report["messages"], report["signals"], report["notes"], report["how"]) == (1, 1, 1, "as written")
     assert report["problems"][0]["line"] == 3
@@ -84,10 +83,3 @@ def test_a_report_is_plain_and_readable(tmp_path: Path) -> None:
 
 def test_no_file_is_no_message() -> None:
     assert load_databases([]).messages == ()
-
-
-@pytest.mark.timeout(90)
-def test_a_child_process_that_dies_is_an_error_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "_CHILD", "import sys; print('why\\nso', file=sys.stderr); sys.exit(3)")
-    with pytest.raises(DatabaseError, match=r"car\.dbc: loading ended with status 3: so$"):
-        load_databases([("can0", tmp_path / "car.dbc")])

@@ -14,7 +14,7 @@ from agent.live import diagnosis
 from agent.live.diagnosis import DAY_NS, Level, diagnose, exit_status
 from agent.live.snapshot import RuleFigures, Said
 from agent.uplink.dialing import explain
-from agent.uplink.reasons import acknowledgement_text
+from agent.uplink.reasons import REFUSALS, acknowledgement_text
 from tests.unit.live.snapshots import NOW_NS, snapshot
 
 ROOT = Path(__file__).parents[3]
@@ -26,6 +26,7 @@ DENIED = Said(
     about="bus=powertrain",
     reason="SerialException: [Errno 13] Permission denied: '/dev/ttyUSB0'",
 )
+OLDER = f"broker b:1883: {REFUSALS[0x84]} (0x84)"
 IDLE = (RuleFigures(number=1, messages=4, heard=0), RuleFigures(number=3, messages=2, heard=1))
 
 
@@ -60,6 +61,9 @@ CAUSES: list[tuple[str, Level, dict[str, Any]]] = [
     ("broker_refuses", Level.ERROR, {"link_trouble": "unauthorized", "link_last_error": "not authorized (0x87)"}),
     ("broker_quota", Level.ERROR, {"link_trouble": "busy", "link_last_error": acknowledgement_text(0x97, b"")}),
     ("broker_busy", Level.WARNING, {"link_trouble": "busy", "link_last_error": "it is busy"}),
+    ("broker_version", Level.ERROR, {"link_connected": False, "link_last_error": OLDER, "link_trouble": "unreachable"}),
+    ("refusals_untold", Level.WARNING, {"link_refusals_silent": True, "link_version_asked": "auto"}),
+    ("refusals_untold", Level.NOTE, {"link_refusals_silent": True, "link_version_asked": "3.1.1"}),
     ("client_id_taken", Level.ERROR, {"link_connected": False, "link_trouble": "taken over"}),
     ("certificate_expired", Level.ERROR, {"link_certificate_ends_ns": NOW_NS - 3 * DAY_NS}),
     ("certificate_expires", Level.WARNING, {"link_certificate_ends_ns": NOW_NS + 3 * DAY_NS}),
@@ -74,6 +78,7 @@ CAUSES: list[tuple[str, Level, dict[str, Any]]] = [
     ("spool_evicting", Level.WARNING, {"normal_evicted": 3}),
     ("batches_refused", Level.ERROR, {"normal_refused": 1}),
     ("spool_damaged", Level.WARNING, {"normal_corrupt": 1}),
+    ("spool_deleted", Level.ERROR, {"normal_put_back": 3}),
     ("clock_wrong", Level.ERROR, {"time_ns": 86_400 * 10**9}),
     ("clock_not_synchronised", Level.NOTE, {"clock_trusted": False}),
     ("data_plan_holds_back", Level.WARNING, {"link_held_s": 60.0, "network": ("data plan 20.0MiB of 20.0MiB",)}),

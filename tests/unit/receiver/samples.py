@@ -68,12 +68,13 @@ def batch(
     events: tuple[Event, ...] = (),
     keep_unknown: bool = False,
     clock: ClockReading | None = None,
+    catalog: Catalog = CATALOG,
 ) -> bytes:
-    plan = Plan(CATALOG.buses, CATALOG.messages, keep_unknown=frozenset(CATALOG.buses if keep_unknown else ()))
+    plan = Plan(catalog.buses, catalog.messages, keep_unknown=frozenset(catalog.buses if keep_unknown else ()))
     decoded = Decoder(plan).decode(block(frames))
     header = Header(
         BatchId(vehicle, stream, sequence),
-        CATALOG.hash,
+        catalog.hash,
         MS,
         min((frame[0] for frame in frames), default=START),
         max((frame[0] for frame in frames), default=START),
@@ -83,7 +84,7 @@ def batch(
         events=events,
         unknown=tuple(UnknownCount(bus, can_id, n) for (bus, can_id), n in decoded.unknown.items()),
     )
-    return encode_batch(header, decoded.signals, CATALOG.messages, 3)
+    return encode_batch(header, decoded.signals, catalog.messages, 3)
 
 
 def block(frames: Sequence[Frame]) -> FrameBlock:
@@ -105,13 +106,22 @@ def catalog() -> bytes:
     return encode_catalog(CATALOG)
 
 
-def store(out: Path, sequence: int, payload: bytes, *, stream: str = "normal-1", vehicle: str = "car-1") -> Path:
+def store(
+    out: Path,
+    sequence: int,
+    payload: bytes,
+    *,
+    stream: str = "normal-1",
+    vehicle: str = "car-1",
+    definitions: Catalog = CATALOG,
+) -> Path:
     """Put a batch, and the catalog, where `replay` and `receive` put them."""
     folder = out / vehicle / stream
     catalogs = out / vehicle / "catalogs"
     folder.mkdir(parents=True, exist_ok=True)
     catalogs.mkdir(exist_ok=True)
-    (catalogs / f"{CATALOG.hash}.catalog.zst").write_bytes(catalog())
+    encoded = catalog() if definitions is CATALOG else encode_catalog(definitions)
+    (catalogs / f"{definitions.hash}.catalog.zst").write_bytes(encoded)
     path = folder / f"{sequence:012d}.batch.zst"
     path.write_bytes(payload)
     return path

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyarrow import dataset, parquet
 
+from agent.batch.catalog import Catalog
 from agent.errors import ConfigError
-from agent.model import EXTENDED
+from agent.model import EXTENDED, MessageDefinition, SignalDefinition
 from agent.receiver import folders, wide
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
@@ -159,3 +160,22 @@ def test_names_are_safe_and_stay_different() -> None:
 def test_a_signal_called_like_a_column_is_still_there() -> None:
     assert wide._unused("time", "_", {"time", "id"}) == "time_2"
     assert wide._unused("time", "_", {"time", "time_2"}) == "time_3"
+
+
+@pytest.mark.parametrize("arrangement", [Arrangement(wide=True), BOTH])
+def test_messages_with_names_of_300_characters_are_tables_of_their_own(
+    tmp_path: Path, arrangement: Arrangement
+) -> None:
+    names = ["N" * 299 + "a", "N" * 299 + "b", "\u00e9" * 300, "/" * 66 + "a", "/" * 66 + "b"]
+    messages = tuple(
+        MessageDefinition("can0", number, name, 1, (SignalDefinition(name, 0, 8),)) for number, name in enumerate(names)
+    )
+    catalog = Catalog(("can0",), messages)
+    frames = [(START + number * MS, 0, number, bytes((number,))) for number in range(len(names))]
+    store(tmp_path / "in", 0, batch(0, frames, catalog=catalog), definitions=catalog)
+
+    assert exported(tmp_path, arrangement).frames == len(names)
+
+    written = [parquet.read_table(path) for path in (tmp_path / "out").rglob("*.parquet")]
+    found = {table.schema.metadata[b"message"].decode(): table.to_pylist() for table in written}
+    assert {name: rows[0][name] for name, rows in found.items()} == {name: n for n, name in enumerate(names)}

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.errors import SpoolError
+from agent.errors import ConfigError, SpoolError
 from agent.receiver.decoded import DecodedOutput
 from agent.receiver.inbox import Accepted, Inbox, Verdict
-from agent.receiver.reception import Reception, filters, vehicle_of
+from agent.receiver.reception import Reception, check_topics, expanded, filters, vehicle_of
 from tests.unit.receiver.samples import START, batch, catalog, steer
 
 if TYPE_CHECKING:
@@ -177,3 +177,34 @@ def test_the_vehicle_is_read_from_the_topic(topic: str, topics: tuple[str, ...],
 
 def test_a_topic_with_vehicle_becomes_a_filter() -> None:
     assert filters(TOPICS) == ["canferry/+/batch", "canferry/+/catalog"]
+
+
+def test_a_topic_with_class_becomes_a_filter_for_each_class() -> None:
+    topics = ("canferry/{vehicle}/{class}", "canferry/{vehicle}/catalog")
+    assert filters(topics) == [f"canferry/+/{name}" for name in ("critical", "normal", "bulk", "catalog")]
+    assert filters(("{vehicle}/batch-{class}",)) == ["+/batch-critical", "+/batch-normal", "+/batch-bulk"]
+
+
+def test_a_topic_of_a_class_names_its_vehicle_and_no_other_does() -> None:
+    topics = expanded(("fleet/{class}/{vehicle}",))
+    assert [vehicle_of(f"fleet/{name}/car-1", topics) for name in ("critical", "bulk", "urgent")] == [
+        "car-1",
+        "car-1",
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("topic", "told"),
+    [
+        ("a/{vin}", '--topic "a/{vin}": {vin} stands for nothing; accepted: {vehicle} and {class}'),
+        ("a/{class", '--topic "a/{class": {class stands for nothing'),
+        ("a/class}", '--topic "a/class}": } stands for nothing'),
+        ("a/x-{vehicle}", '--topic "a/x-{vehicle}": {vehicle} stands for a whole level; accepted: …/{vehicle}/…'),
+    ],
+)
+def test_a_topic_with_another_placeholder_is_refused(topic: str, told: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        check_topics((topic,))
+    assert str(refused.value).startswith(told)
+    check_topics(("a/{vehicle}/{class}/#", "b/x-{class}"))

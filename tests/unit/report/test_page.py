@@ -173,7 +173,7 @@ def test_numbers_read_as_people_write_them() -> None:
     ]
     assert [size(count) for count in (0, 999, 151_230, 591e6, 2e12)] == ["0 B", "999 B", "151 kB", "591 MB", "2,000 GB"]
     assert [duration(seconds) for seconds in (59.94, 70, 7_322)] == ["59.9 s", "1 min 10 s", "2 h 2 min"]
-    assert text("a\0<b>") == "a\ufffd&lt;b&gt;"
+    assert text("a\0<b>\u202e") == r"a\x00&lt;b&gt;\u202e"
 
 
 def test_unordered_frames_are_drawn_where_they_belong(tmp_path: Path) -> None:

@@ -42,12 +42,16 @@ def messages() -> list[Any]:
     return made
 
 
-def read_alike(path: Path, reader: Iterable[Any]) -> int:
-    """See that the log gives what python-can's reader gives; the number of data frames."""
+def read_alike(path: Path, reader: Iterable[Any], *, first_channel: int = 0) -> int:
+    """See that the log gives what python-can's reader gives; the number of data frames.
+
+    first_channel   of the file, where python-can counts from 0
+    """
     builder = BlockBuilder()
     channels: dict[str, int] = {}
     for message in reader:
-        name = channel_name(message.channel)
+        channel = message.channel
+        name = channel_name(channel + first_channel if isinstance(channel, int) else channel)
         builder.add(message, channels.setdefault(name, len(channels)))
     expected = builder.take()
     log = read_log(path)

@@ -124,3 +124,12 @@ def test_pieces_are_whole_lines_whatever_the_size_of_a_read(size: int) -> None:
 def test_a_file_without_line_ends_is_not_read_into_memory() -> None:
     with pytest.raises(LogFileError, match="no line end"):
         list(pieces(io.BytesIO(b"x" * (LINE_MAX_BYTES + 10)), 1000))
+
+
+def test_a_data_length_code_above_eight_has_eight_bytes() -> None:
+    result = parsed(
+        "(0.1) can_a 123#1122334455667788_9", "(0.2) can_a 123#1122334455667788_F R", "(0.3) can_a 123#R8_9"
+    )
+    assert result.block.length.tolist() == [8, 8]
+    assert bytes(result.block.data[1]) == bytes.fromhex("1122334455667788")
+    assert (result.remotes, result.refused) == ({0: 1}, [])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,3 +129,34 @@ def test_a_last_line_that_is_cut_is_torn_where_bytes_are_missing(cut: int, torn:
     with capture_logs() as lines:
         assert whole(reader).length.tolist() == [1, 1, *[8] * (not torn)]
     assert [line["event"] for line in lines] == ["log_file_torn"] * torn
+
+
+def test_nanoseconds_are_read(tmp_path: Path) -> None:
+    text = " (1727438342.368435123)  can0  123   [8]  10 27 01 00 00 00 00 00\n"
+    (block,) = reading(tmp_path, text)
+    assert block.time_ns.tolist() == [1727438342368435123]
+
+
+def test_times_since_the_frame_before_add_up_in_nanoseconds(tmp_path: Path) -> None:
+    times = ["000.000000000", "000.500000001", "000.000000002", "000.000000001"]
+    (block,) = reading(tmp_path, "".join(f" ({time})  can0  123   [1]  10\n" for time in times))
+    assert block.time_ns.tolist() == [0, 500_000_001, 500_000_003, 500_000_004]
+
+
+def test_a_data_length_code_as_it_was_sent_has_at_most_eight_bytes(tmp_path: Path) -> None:
+    text = (
+        " (1727438342.368435)  can0  123   {8}  10 27 01 00 00 00 00 00\n"
+        " (1727438342.378435)  can0  123   {F}  10 27 02 00 00 00 00 00\n"
+        " (1727438342.388435)  can0  123   {2}  10 27\n"
+        " (1727438342.398435)  can0  123   {9}  remote request\n"
+    )
+    reader = reading(tmp_path, text)
+    assert [block.length.tolist() for block in reader] == [[8, 8, 2]]
+    assert (reader.ignored, reader.refused) == (1, 0)
+
+
+@pytest.mark.parametrize(("time", "events"), [("000.500000", ["log_date_missing"]), ("1727438342.368435", [])])
+def test_times_without_a_date_are_told_once(time: str, events: list[str], tmp_path: Path) -> None:
+    with capture_logs() as lines:
+        deque(reading(tmp_path, f" ({time})  can0  123   [1]  10\n" * 3), maxlen=0)
+    assert [line["event"] for line in lines] == events

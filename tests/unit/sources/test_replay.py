@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from agent.errors import LogFileError
 from agent.sources.channels import BEGINNING_FRAMES
 from agent.sources.replay import ReplaySource
+from tests.unit.sources.blf_files import blf, blf_object, can_object
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,10 +153,8 @@ async def test_a_missing_log_is_an_error_at_the_start(tmp_path: Path) -> None:
 
 
 async def test_a_log_that_turns_out_unreadable_ends_there_and_is_logged(tmp_path: Path) -> None:
-    path = tmp_path / "drive.csv"
-    path.write_text(
-        "timestamp,arbitration_id,extended,remote,error,dlc,data\n0.0,0x1,0,0,0,1,qg==\nx\n0.1,0x1,0,0,0,1,qg==\n"
-    )
+    path = tmp_path / "drive.blf"
+    path.write_bytes(blf([can_object(1.0, 0x123, b"\xaa"), blf_object(86, b"", size=0)]))
     with capture_logs() as lines:
         async with ReplaySource(path) as source:
             assert len(source.drain()) == 1

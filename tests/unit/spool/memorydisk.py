@@ -176,6 +176,16 @@ class MemoryDisk(Disk):
             operation(self.durable_names)
         self.operations.clear()
 
+    def is_in_place(self, file: int, path: Path) -> bool:
+        return self.inodes.get(str(path)) is self.handles[file]
+
+    def put_back(self, file: int, path: Path) -> None:
+        inode = self.handles[file]
+        self._change(lambda names: names.update({str(path): inode}))
+
+    def lock_again(self, file: int, path: Path) -> None:
+        self.put_back(file, path)
+
     def make_directory(self, directory: Path) -> None:
         pass
 

@@ -30,6 +30,10 @@ class StoredBatch:
     catalog: str = ""
     vehicle: str = ""
 
+    @property
+    def number(self) -> int:
+        return self.sequence
+
 
 class MemoryQueue:
     """A spool without a disk."""
@@ -88,6 +92,8 @@ class Publish:
 
 class FakeLink:
     """Asks its broker for each answer."""
+
+    version = "5"
 
     def __init__(self, broker: FakeBroker) -> None:
         self._broker = broker

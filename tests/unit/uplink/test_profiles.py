@@ -85,6 +85,11 @@ IOT_HUB, EVENT_GRID, AWS = "azure-iot-hub", "azure-event-grid", "aws-iot-core"
         ),
         (EVENT_GRID, {"window_bytes": "64KiB"}, 'mqtt.window_bytes: "64KiB" is too much; accepted by azure-event-grid'),
         (EVENT_GRID, {"topic_batch": "/".join("a" * 16)}, "has 15 slashes; accepted by azure-event-grid: up to 14"),
+        (
+            EVENT_GRID,
+            {"topic_batch": "{class}" + "a" * 249},
+            "mqtt.topic_batch: 257 bytes are too long; accepted by azure",
+        ),
         (EVENT_GRID, {"topic_status": "$SYS/x"}, "begins with $, which azure-event-grid keeps for itself"),
         (AWS, {"keepalive": "21m"}, 'mqtt.keepalive: "21m" is too long; accepted by aws-iot-core: up to "1200s"'),
         (AWS, {"client_id": "$car"}, 'mqtt.client_id: "$car" is no client id for aws-iot-core'),
@@ -124,7 +129,7 @@ def test_iot_hub_gets_its_names_and_topics(tmp_path: Path) -> None:
     assert options.username == "fleet.azure-devices.net/Car$1/?api-version=2021-04-12"
     assert options.version == "3.1.1"
     assert (options.will_topic, options.retain) == ("devices/Car%241/messages/events/kind=status", False)
-    assert sending.topic(sending.batch) == "devices/Car%241/messages/events/kind=batch"
+    assert sending.batch_topic("bulk-3f2a") == "devices/Car%241/messages/events/kind=batch&class=bulk"
     assert sending.topic(sending.catalog) == "devices/Car%241/messages/events/kind=catalog"
     assert options.message_bytes_max == 256_000
     silent = sender_options(configured(IOT_HUB, topic_status=""))
@@ -185,3 +190,16 @@ def test_every_field_of_a_profile_is_explained() -> None:
     documented = Profile.__doc__ or ""
     fields = set(Profile.__dataclass_fields__) - {"name"}
     assert all(name in documented for name in fields)
+
+
+def test_event_grid_keeps_what_is_retained_up_to_its_limit_unless_told_not_to() -> None:
+    options = mqtt_options(configured(EVENT_GRID), "s")
+    assert (options.retain, options.retained_bytes_max) == (True, 64_000)
+    assert not mqtt_options(configured(EVENT_GRID, retain=False), "s").retain
+    assert not mqtt_options(configured("generic", retain=False), "s").retain
+
+
+def test_class_in_the_batch_topic_is_that_of_the_stream() -> None:
+    sending = sender_options(configured(EVENT_GRID, topic_batch="canferry/{vehicle}/{class}/batch"))
+    assert sending.batch_topic("critical-3f2a00") == "canferry/demo-0001/critical/batch"
+    assert sending.batch_topic("bulk-1") == "canferry/demo-0001/bulk/batch"

@@ -990,3 +990,17 @@ def test_what_may_not_be_sent_for_another_vehicle_stays_and_holds_up_nothing(
         assert (held["vehicle"], held["batches"]) == ("car-0", 100)
 
     run_virtual(main())
+
+
+def test_class_in_the_topic_is_that_of_each_batch(shelf: CatalogShelf) -> None:
+    async def main() -> None:
+        queues, broker = [MemoryQueue(f"{name}-3f2a") for name in ("critical", "bulk")], FakeBroker()
+        for queue in queues:
+            queue.append()
+        queues[0].append(vehicle="car-0")
+        async with running(build(broker, shelf, *queues, batch="{class}/{vehicle}")):
+            await until(lambda: not any(queue.records for queue in queues))
+        topics = {publish.topic for publish in broker.publishes if publish.payload == b"payload"}
+        assert topics == {"critical/car-1", "critical/car-0", "bulk/car-1"}
+
+    run_virtual(main())

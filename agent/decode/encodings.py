@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In which encoding a DBC file's text is: the format has no place that says it.
+
+    a byte order mark   says it: UTF-8 or UTF-16
+    all of it is UTF-8  it is that
+    most of it is       UTF-8, and the bytes that are none are cp1252's: files are put together by hand
+    neither             cp1252, GBK or Shift-JIS, whichever its bytes look like most
+
+What a file of none of these looks like is no proof: whoever knows better says so (`[[bus]] dbc_encoding`), and a guess
+is always reported. Looked at are the bytes past ASCII and their neighbours, up to `SAMPLE_BYTES` of them:
+
+    cp1252      letters and signs that come alone or in twos
+    GBK         pairs out of GB 2312, whose bytes are both past 0xA0; one letter within a Latin word is none
+    Shift-JIS   kana, signs and the kanji of the first level; kana of half the width count half, unless alone: then not
+
+Nothing here fails: bytes that an encoding does not have become U+FFFD, and the place of the first is told.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+CODECS = {
+    "utf-8": "utf-8-sig",
+    "utf-16": "utf-16",
+    "cp1250": "cp1250",
+    "cp1251": "cp1251",
+    "cp1252": "cp1252",
+    "gbk": "gb18030",
+    "big5": "big5hkscs",
+    "shift_jis": "cp932",
+    "euc_jp": "euc_jp",
+    "euc_kr": "cp949",
+}
+"""By the name that a configuration gives: the codec that reads all of its text."""
+
+SAMPLE_BYTES = 1 << 18
+_UTF8_MARK = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_MOSTLY = 0.8
+"""Of the bytes past ASCII, where a file is UTF-8 though not all of them are."""
+_HALF = 0.5
+"""Of the characters past ASCII, from where on they look like an encoding's."""
+
+_STRANGE = re.compile(rb"[\x00-\x7f]?(?:[\x80-\xff][\x40-\x7e]?)+[\x00-\x7f]?")
+_HIGH = re.compile(rb"[\x80-\xff]+")
+_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_WESTERN = re.compile(
+    rb"[\x80\x82\x84\x85\x91-\x94\x96\x97\x99\xa0\xa7\xa9\xae\xb0-\xb3\xb5\xb7\xb9\xba\xbc-\xbe\xc0-\xff]"
+)
+_GBK = re.compile(
+    rb"(?P<common>(?:[\xa1-\xa9\xb0-\xf7][\xa1-\xfe])+)|[\x81-\xfe][\x40-\x7e\x80-\xfe]|(?P<none>[\x80-\xff])"
+)
+_SHIFT_JIS = re.compile(
+    rb"(?P<common>(?:[\x81-\x84\x87-\x97][\x40-\x7e\x80-\xfc]|\x98[\x40-\x72])+)"
+    rb"|[\x81-\x9f\xe0-\xfc][\x40-\x7e\x80-\xfc]|(?P<kana>[\xa1-\xdf]{2,})|[\xa1-\xdf]|(?P<none>[\x80-\xff])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A file's text.
+
+    encoding   as `CODECS` names it, or latin-1
+    line       of the first byte that is not UTF-8, or not the encoding's; 0 where there is nothing to tell
+    reason     what there is to tell about it
+    """
+
+    text: str
+    encoding: str
+    line: int = 0
+    reason: str = ""
+
+
+def decode(content: bytes, encoding: str = "auto") -> Decoded:
+    """The text of a file's bytes, in this encoding unless a byte order mark says another."""
+    if content.startswith(_UTF8_MARK):
+        encoding = "utf-8"
+    elif content.startswith(UTF16_MARKS):
+        encoding = "utf-16"
+    if encoding != "auto":
+        return _decode_as(content, encoding)
+    try:
+        return Decoded(content.decode("utf-8"), "utf-8")
+    except UnicodeDecodeError as error:
+        line = _line(content, error.start)
+    sample = _sample(content)
+    if _share_of_utf8(sample) >= _MOSTLY:
+        text = content.decode("utf-8", errors="surrogateescape").translate(_CP1252_BYTES)
+        return Decoded(text, "utf-8", line, "text that is not UTF-8 as the rest of the file is, read as cp1252")
+    decoded = _decode_as(content, _likeliest(sample))
+    reason = f"text that is not UTF-8, the file is read as {decoded.encoding}"
+    if decoded.reason:
+        reason += f"; {decoded.reason} in line {decoded.line}"
+    return Decoded(decoded.text, decoded.encoding, line, reason)
+
+
+def _decode_as(content: bytes, encoding: str) -> Decoded:
+    codec = CODECS[encoding]
+    try:
+        return Decoded(content.decode(codec), encoding)
+    except UnicodeDecodeError as error:
+        start = error.start
+    if encoding == "cp1252":  # five bytes mean nothing there
+        return Decoded(content.decode("latin-1"), "latin-1")
+    line = content[:start].decode(codec, errors="replace").count("\n") + 1
+    return Decoded(content.decode(codec, errors="replace"), encoding, line, f"text that is not {encoding}, left out")
+
+
+def _likeliest(sample: bytes) -> str:
+    high = max(1, sum(map(len, _HIGH.findall(sample))))
+    western = sum(len(_WESTERN.findall(run)) for run in _HIGH.findall(sample) if len(run) <= 2) / high
+    shares = {"cp1252": western, "gbk": _share_of_gbk(sample), "shift_jis": _share_of_shift_jis(sample)}
+    best = max(shares, key=lambda name: shares[name])  # the first of equals
+    return best if shares[best] >= _HALF else "cp1252"
+
+
+def _share_of_gbk(sample: bytes) -> float:
+    good = bad = none = 0
+    for match in _GBK.finditer(sample):
+        size = len(match.group())
+        if match["none"]:
+            none += 1
+        elif match["common"] and not (size == 2 and _within_word(sample, match.start(), match.end())):
+            good += size // 2
+        else:
+            bad += size // 2
+    return (good - 2 * none) / max(1, good + bad + none)
+
+
+def _share_of_shift_jis(sample: bytes) -> float:
+    good = bad = none = 0.0
+    for match in _SHIFT_JIS.finditer(sample):
+        size = len(match.group())
+        if match["none"]:
+            none += 1
+        elif match["common"]:
+            good += size // 2
+        elif match["kana"]:
+            good, bad = good + size / 2, bad + size / 2
+        else:
+            bad += 1
+    return (good - 2 * none) / max(1.0, good + bad + none)
+
+
+def _share_of_utf8(sample: bytes) -> float:
+    high = sum(map(len, _HIGH.findall(sample)))
+    return sum(map(len, _UTF8.findall(sample))) / max(1, high)
+
+
+def _within_word(sample: bytes, start: int, end: int) -> bool:
+    return sample[start - 1 : start].isalpha() and sample[end : end + 1].isalpha()
+
+
+def _sample(content: bytes) -> bytes:
+    """The bytes past ASCII with their neighbours, each place a line."""
+    places, size = [], 0
+    for match in _STRANGE.finditer(content):
+        places.append(match.group()[: SAMPLE_BYTES - size])
+        size += len(places[-1])
+        if size >= SAMPLE_BYTES:
+            break
+    return b"\n".join(places)
+
+
+def _line(content: bytes, at: int) -> int:
+    return content.count(b"\n", 0, at) + 1
+
+
+def _cp1252_bytes() -> dict[int, str]:
+    """What an undecoded byte is, as surrogateescape marks it."""
+    return {0xDC00 + byte: bytes([byte]).decode("cp1252", errors="ignore") or chr(byte) for byte in range(0x80, 0x100)}
+
+
+_CP1252_BYTES = _cp1252_bytes()
