@@ -86,7 +86,7 @@ class ScriptedBroker:
     """Listens on 127.0.0.1:`port` inside `async with`."""
 
     answer: Callable[[Publish], bytes | None] = puback
-    connack: Callable[[int], bytes] = lambda level: ACCEPT if level == 5 else b"\x20\x02\x00\x00"
+    connack: Callable[[int], bytes | None] = lambda level: ACCEPT if level == 5 else b"\x20\x02\x00\x00"
     granted: Callable[[int], int] = lambda level: 1
     receive_maximum: int = 65_535
     answers_pings: bool = True
@@ -126,6 +126,11 @@ class ScriptedBroker:
     def payloads(self, suffix: str = "/batch") -> list[bytes]:
         """What was published to topics that end so, in order."""
         return [publish.payload for publish in self.publishes if publish.topic.endswith(suffix)]
+
+    def cut(self) -> None:
+        """End every connection that is open."""
+        for task in self._tasks:
+            task.cancel()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
