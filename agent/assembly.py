@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from agent.live.heard import Heard
     from agent.pipeline import Source
     from agent.sources.replay import ReplaySource
+    from agent.spool.listening import ListeningMark
     from agent.stream import Store
     from agent.uplink.allowance import Allowance
     from agent.uplink.rotation import Rotation
@@ -301,9 +302,14 @@ class Agent:
     packer: Packer
     sender: Sender
 
-    async def take_over(self, config: Config, decoding: Decoding, clock: Clock) -> None:
-        """What the process before left behind; to be called when the sources listen and nothing is taken yet."""
-        storage = self.storage
+    async def take_over(
+        self, config: Config, decoding: Decoding, clock: Clock, listening: ListeningMark | None = None
+    ) -> None:
+        """What the process before left behind; to be called when the sources listen and nothing is taken yet.
+
+        listening: noted before they were opened; None where what they give can be had again
+        """
+        storage, listening_ns = self.storage, clock.wall_ns()
         await self.worker.call(storage.shelf.put, decoding.catalog.hash, decoding.content)
         await self.worker.call(
             take_over,
@@ -311,9 +317,12 @@ class Agent:
             home_class(config.collect, config.triggers),
             storage.shelf,
             self.packer,
-            listening_ns=clock.wall_ns(),
+            listening_ns=listening_ns,
             interval_ns=config.spool.journal_interval,
+            unsealed_since_ns=0 if listening is None else listening.since_ns,
         )
+        if listening is not None:
+            await self.worker.call(listening.taken_over, listening_ns)
 
 
 @contextlib.asynccontextmanager

@@ -56,6 +56,7 @@ from agent.config import AgentConfig
 from agent.errors import AgentError
 from agent.pipeline import Pipeline
 from agent.service import LOOK_S, ServiceManager
+from agent.spool.listening import ListeningMark
 from agent.status import status_line
 from agent.threads import apart
 from agent.uplink.rotation import Rotation
@@ -115,15 +116,30 @@ async def run(
     told, manager = TimeTold(), ServiceManager()
     clock = clock or SystemClock(witnesses=[KernelWitness(), TimesyncdWitness(), told])
     change = Change(manager)
-    life = _Life(stop or asyncio.Event(), asyncio.Event(), clock, manager, change, Rotation(), reread, observe, logging)
+    listening = ListeningMark(config.spool.path)
+    life = _Life(
+        stop=stop or asyncio.Event(),
+        hangup=asyncio.Event(),
+        clock=clock,
+        manager=manager,
+        change=change,
+        rotation=Rotation(),
+        listening=listening,
+        reread=reread,
+        observe=observe,
+        logging=logging,
+    )
     with _signals(life) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config)
         first = Setup(config, decoding, make_collector(config, decoding))
-        async with change.fed_for(), Buses(first, life.clock, told.tell) as buses:
-            setup: Setup | None = first
-            while setup is not None:
-                gap = await buses.follow(setup)
-                setup = await _run_until_changed(setup, buses, gap, life)
+        async with change.fed_for():
+            await asyncio.to_thread(life.listening.begin, clock.wall_ns())
+            async with Buses(first, life.clock, told.tell) as buses:
+                setup: Setup | None = first
+                while setup is not None:
+                    gap = await buses.follow(setup)
+                    setup = await _run_until_changed(setup, buses, gap, life)
+            await asyncio.to_thread(life.listening.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +152,7 @@ class _Life:
     manager: ServiceManager
     change: Change
     rotation: Rotation
+    listening: ListeningMark
     reread: Callable[[], Config] | None
     observe: Callable[[Gauges], None] | None
     logging: Logging | None
@@ -153,7 +170,7 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
     allowance = make_allowance(config, modem, plan)
     lasting = buses.counters, life.rotation, heard, allowance, setup.collector
     async with open_agent(config, setup.decoding, clock, *lasting) as agent:
-        await agent.take_over(config, setup.decoding, clock)
+        await agent.take_over(config, setup.decoding, clock, life.listening)
         if gap is not None:
             await agent.worker.call(agent.packer.lose, gap)
         run = _Run(

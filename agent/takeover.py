@@ -44,6 +44,7 @@ def take_over(
     *,
     listening_ns: int,
     interval_ns: int,
+    unsealed_since_ns: int = 0,
 ) -> None:
     """Seal what was noted, tell what is missing, begin the journals anew.
 
@@ -54,12 +55,14 @@ def take_over(
         packer: stores into those vaults.
         listening_ns: wall clock when the sources had been opened.
         interval_ns: the most that lay between two notes.
+        unsealed_since_ns: when an earlier process began to listen that has not ended in order; 0: none is known.
 
     """
     teller = _Teller(vaults[home].spool, packer)
     found = {priority: _find(vault, shelf, teller) for priority, vault in vaults.items()}
-    if not all(each.recovery.clean for each in found.values()):
+    if unsealed_since_ns or not all(each.recovery.clean for each in found.values()):
         begin_ns = _stored_until_ns(vaults[home].spool, shelf, found[home].notes)
+        begin_ns = begin_ns if found[home].notes else max(begin_ns, unsealed_since_ns)
         begin_ns = begin_ns or max(each.recovery.last_written_ns for each in found.values()) - interval_ns
         seconds = round((listening_ns - begin_ns) / 1e9, 3)
         notes = sum(len(each.notes) for each in found.values())

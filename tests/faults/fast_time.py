@@ -57,4 +57,3 @@ class FastClock:
 
     def _passed_ns(self) -> int:
         return int((time.monotonic_ns() - self._monotonic_ns) * self._speed)
-

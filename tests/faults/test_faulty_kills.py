@@ -45,6 +45,8 @@ FAILING_PER_MILLE = 100
 RATE = 300.0
 VEHICLE = "car-1"
 QUIET_S = 1.0
+ON_ITS_WAY_NS = 20_000_000
+"""A frame's own time is when it was received: so much later than it was sent, at most."""
 CONFIG = """
 [vehicle]
 id = "{vehicle}"
@@ -249,7 +251,7 @@ def untold(scene: Scene, found: Outcome, first_ns: int, last_ns: int) -> NDArray
     missing = np.setdiff1d(sent, found.counts)
     told = np.zeros(len(missing), np.bool_)
     for gap in found.gaps:
-        told |= (fed[missing] >= gap["begin_ns"]) & (fed[missing] <= gap["end_ns"])
+        told |= (fed[missing] >= gap["begin_ns"] - ON_ITS_WAY_NS) & (fed[missing] <= gap["end_ns"])
     return missing[~told]
 
 

@@ -79,7 +79,7 @@ class Car:
     fed: int = 0
     stored: set[int] = field(default_factory=set)
 
-    def start(self, catalog: Catalog = CATALOG) -> None:
+    def start(self, catalog: Catalog = CATALOG, *, unsealed_since_ns: int = 0) -> None:
         self.clock.now_ns += 700 * MS
         self.spool = Spool.open(HOME / "normal", limit_bytes=1 << 20, segment_bytes=64 << 10, disk=self.disk)
         journal = Journal.open(HOME / "journal", 64 << 10, disk=self.disk, clock=self.clock.wall_ns)
@@ -90,7 +90,15 @@ class Car:
         self.packer = Packer(DECODER, {"normal": self.stream})
         listening_ns = self.clock.wall_ns()
         self.shelf.put(catalog.hash, CONTENT[catalog.hash])
-        take_over(vaults, "normal", self.shelf, self.packer, listening_ns=listening_ns, interval_ns=INTERVAL_NS)
+        take_over(
+            vaults,
+            "normal",
+            self.shelf,
+            self.packer,
+            listening_ns=listening_ns,
+            interval_ns=INTERVAL_NS,
+            unsealed_since_ns=unsealed_since_ns,
+        )
 
     def feed(self) -> None:
         """One block; stored once this returns."""
@@ -273,3 +281,24 @@ def test_a_clock_that_was_set_back_leaves_the_begin_open(shelf: CatalogShelf) ->
     car.start()
     (gap,) = check(car)[0].gaps
     assert (gap.begin_ns, gap.end_ns) == (0, car.clock.now_ns)
+
+
+def test_a_process_killed_before_its_first_note_is_told_from_when_it_listened(shelf: CatalogShelf) -> None:
+    car = Car(shelf)
+    since_ns = car.clock.now_ns
+    car.start(unsealed_since_ns=since_ns)
+    (gap,) = car.spool.pending_gaps()
+    assert (gap.kind, gap.begin_ns, gap.end_ns) == (GapKind.INTERRUPTED, since_ns, car.clock.now_ns)
+
+
+def test_a_gap_begins_with_the_last_note_where_the_process_came_so_far(shelf: CatalogShelf) -> None:
+    car = Car(shelf)
+    since_ns = car.clock.now_ns
+    car.start()
+    car.feed()
+    noted_until_ns = int(car.fed_ns[car.fed - 1])
+    end(car, "killed")
+    car.start(unsealed_since_ns=since_ns)
+    gaps = [gap for gap in car.spool.pending_gaps() if gap.kind == GapKind.INTERRUPTED]
+    gaps += [gap for batch in car.batches() for gap in batch.gaps if gap.kind == GapKind.INTERRUPTED]
+    assert [gap.begin_ns for gap in gaps] == [noted_until_ns - MS]
