@@ -2,7 +2,8 @@
 """Hours in minutes: an event loop, and a clock, on which time passes `speed` times as fast as elsewhere.
 
 All that asyncio waits for (pauses, time-outs, keep-alives) passes sooner; what is waited for from outside, such as an
-answer over a socket or a thread, comes when it comes.
+answer over a socket or a thread, comes when it comes. With `pass_fast` the same holds for whoever asks
+`time.monotonic`, and for the MQTT library's keep-alive.
 """
 
 from __future__ import annotations
@@ -10,6 +11,14 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
+from typing import TYPE_CHECKING
+
+import paho.mqtt.client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
 
 
 class _FastSelector(selectors.DefaultSelector):
@@ -27,13 +36,25 @@ class FastLoop(asyncio.SelectorEventLoop):
     def __init__(self, speed: float) -> None:
         selector = _FastSelector()
         selector.speed = speed
-        self._speed, self._begun_s = speed, time.monotonic()
+        self._now_s = _faster(speed)
         super().__init__(selector)
 
     def time(self) -> float:
         """Seconds."""
-        now_s = time.monotonic()
-        return self._begun_s + (now_s - self._begun_s) * self._speed
+        return self._now_s()
+
+
+def _faster(speed: float) -> Callable[[], float]:
+    really = time.monotonic
+    begun_s = really()
+    return lambda: begun_s + (really() - begun_s) * speed
+
+
+def pass_fast(monkeypatch: pytest.MonkeyPatch, speed: float) -> None:
+    """For whoever asks `time.monotonic` from now on; what was made before goes by the old one."""
+    fast = _faster(speed)
+    monkeypatch.setattr(time, "monotonic", fast)
+    monkeypatch.setattr(paho.mqtt.client, "time_func", fast)
 
 
 class FastClock:

@@ -24,7 +24,7 @@ from agent.live.client import ask_once
 from agent.live.diagnosis import diagnose
 from agent.model import GapKind
 from agent.receiver.inbox import Inbox
-from tests.faults.fast_time import FastClock, FastLoop
+from tests.faults.fast_time import FastClock, FastLoop, pass_fast
 from tests.faults.whole import VEHICLE, Received
 from tests.integration.scripted import ACCEPT, ScriptedBroker, connack, disconnect, puback
 
@@ -174,10 +174,12 @@ async def drive(tmp_path: Path, chance: random.Random) -> tuple[daemon.Gauges, l
 
 @pytest.mark.timeout(300 + 4 * MINUTES)
 def test_hours_with_a_fickle_broker_lose_nothing_and_status_names_each_cause(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
     seed = random.SystemRandom().randrange(1 << 30)
-    with asyncio.Runner(loop_factory=lambda: FastLoop(SPEED)) as runner:
+    loop = FastLoop(SPEED)
+    pass_fast(monkeypatch, SPEED)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
         gauges, minutes = runner.run(drive(tmp_path, random.Random(seed)))
     counters = gauges.counters
     received = Received.within(tmp_path / "out")
