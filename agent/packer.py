@@ -28,11 +28,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from agent.busclocks import spans_of
 from agent.clock import read, times_frames
 from agent.collect.open_batch import PART_COLUMNS_MAX, Part
 from agent.collect.pieces import pieces
 from agent.collect.steps import Settings
+from agent.decode.plan import Defect
 from agent.model import SignalBlock
 from agent.stream import StreamCounters
 
@@ -52,11 +55,17 @@ if TYPE_CHECKING:
     from agent.stream import Stream
 
 
+log = structlog.get_logger()
+
+UNDECODED_HINT = "more arbitration ids, or multiplexor values, than a car has: look for who sends them (canferry tail)"
+
+
 @dataclass(slots=True)
 class PackerCounters:
     """What has passed, since the start.
 
-    frames, frames_decoded, frames_unknown   data frames; decoded ones those of a known id, however short
+    frames, frames_decoded, frames_unknown   data frames; decoded ones those of a known id, however short; unknown ones
+                                             also those of ids that there was no room for
     decode_errors                            decoded ones of which only a part could be decoded
     gaps                                     found in this process
     classes                                  what each class has kept
@@ -201,6 +210,9 @@ class Packer:
         counters.frames_decoded += len(decoded.signals)
         counters.frames_unknown += sum(decoded.unknown.values())
         counters.decode_errors += sum(decoded.partial.values())
+        unread = sum(count for (_, defect), count in decoded.partial.items() if defect == Defect.UNREAD)
+        if decoded.outside or unread:
+            log.warning("frames_undecoded", frames=decoded.outside + unread, hint=UNDECODED_HINT)
 
     def lose(self, gap: Gap) -> None:
         """Something is missing for ever: told with the next batch."""

@@ -142,6 +142,17 @@ class Roster:
         self._seen[lanes] = self._block
         return lanes
 
+    def has(self, block: SignalBlock) -> NDArray[np.bool_]:
+        """bool (G,): which groups of a block have a lane that they would be given."""
+        keys = block.group_key
+        if not len(self._sorted):
+            return np.zeros(len(keys), np.bool_)
+        at = np.minimum(self._sorted.searchsorted(keys), len(self._sorted) - 1)
+        lanes = self._lane_sorted.take(at)
+        short = self.first.take(lanes + 1) - self.first.take(lanes) <= _CLASSIC_BYTES
+        found: NDArray[np.bool_] = (self._sorted.take(at) == keys) & ~(short & self._is_long(block))
+        return found
+
     def _is_long(self, block: SignalBlock) -> NDArray[np.bool_]:
         """bool (G,): which groups are of raw frames that are longer than classic ones."""
         long = np.zeros(len(block.group_key), np.bool_)

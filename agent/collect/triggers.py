@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All triggers at work on a block: which fire, and what they have recorded of the time before."""
+"""All triggers at work on a block: which fire, and what they have recorded of the time before.
+
+Limit: of an id that has left since (`roster`) nothing is recorded of the time before.
+"""
 
 from __future__ import annotations
 
@@ -146,11 +149,22 @@ class Triggers:
             frames, steady = frames.chosen(missing), steady[missing]
             for first, end in pieces(frames, self._payload_bytes):
                 piece = frames.slice(first, end)
-                before = View(self._roster, piece, self._decode(piece), steady[first:end])
+                before = self._view(piece, steady[first:end])
                 block = chosen_block(before, self.recorder.chosen(number, before, always), shapes)
                 blocks += [block] if block is not None else []
             self.recorder.open(number, arrival, event)
             yield trigger, _event(trigger.config, int(view.frames.time_ns[arrival]), passed_over), blocks
+
+    def _view(self, frames: FrameBlock, steady: NDArray[np.int64]) -> View:
+        """Frames of the ring, decoded anew, but those of ids that are not remembered any more."""
+        block = self._decode(frames)
+        has = self._roster.has(block)
+        if not has.all():
+            ids = (block.group_key & np.uint64(0xFF_FFFF_FFFF)).compress(has)
+            here = np.isin((frames.bus.astype(np.uint64) << np.uint64(32)) | frames.can_id, ids)
+            frames, steady = frames.chosen(here), steady[here]
+            block = self._decode(frames)
+        return View(self._roster, frames, block, steady)
 
     def remember(self, view: View, now: NDArray[np.int64]) -> None:
         """What the block leaves behind. `now`: int64 (buses,), steady time after it."""

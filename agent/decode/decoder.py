@@ -104,8 +104,8 @@ class Decoder:
         return self._decode(block, meets=False).signals
 
     def _decode(self, block: FrameBlock, *, meets: bool) -> Decoded:
-        slots = self._ids.slots_of(block.bus, block.can_id, meets=meets)
-        if self._walk.forget():
+        slots = self._ids.slots_of(block, meets=meets)
+        if self._walk.forget(renews=meets):
             self._layout.forget()
         elif self._ids.changes > self._tabulated:
             self._layout.tabulate()

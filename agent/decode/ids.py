@@ -33,14 +33,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.decode.plan import Plan
+    from agent.model import FrameBlock
 
 NAMED_MAX = 40_000
-GUESTS_MAX, GUEST_SIGNALS_MAX = 4_096, 32_768
-GIVEN_WAY_MAX = 4_096
-"""Signals of guests that give way in a block."""
+GUESTS_MAX, GUEST_SIGNALS_MAX = 4_096, 40_960
+GIVEN_WAY_MAX, GIVEN_WAY_MIN = 4_096, 512
+"""Signals of guests that give way in a block: one for each of its frames, within these bounds."""
 UNKNOWN_MAX = 4_096
 RAW_SIGNALS = 8
-"""What a raw id counts for: the bytes of a classic frame."""
+"""What a raw id counts for, the bytes of a classic frame; one that is met with longer ones for as many as they have."""
 _UNMET = 0xFFFF
 
 
@@ -93,6 +94,7 @@ class Ids:
         self.outside = 0
         self._plan = plan
         self._block = 0
+        self._may_give_way = GIVEN_WAY_MAX
         self._named: dict[int, int] = {}
         self._guests = _Guests.of([], [], [], 0)
         self._unknown: set[int] = set()
@@ -103,16 +105,21 @@ class Ids:
         """The slot of ids that there is no room for."""
         return len(self.key) + len(self.unknown)
 
-    def slots_of(self, bus: NDArray[np.uint8], can_id: NDArray[np.uint32], *, meets: bool = True) -> NDArray[np.uint16]:
+    def slots_of(self, block: FrameBlock, *, meets: bool = True) -> NDArray[np.uint16]:
         """The slot of each frame of a block. Unseen ids are met; not where frames are looked at once more."""
         self._block += meets
+        self._may_give_way = min(max(len(block), GIVEN_WAY_MIN), GIVEN_WAY_MAX)
+        bus, can_id = block.bus, block.can_id
         slots = self._look_up(bus, can_id)
         self.outside = 0
         if slots.max(initial=0) == _UNMET:
             unmet = slots == _UNMET
             if meets:
                 words = (bus[unmet].astype(np.uint64) << np.uint64(32)) | can_id[unmet]
-                if self._meet(*np.unique(words, return_counts=True), slots[~unmet]):
+                words, of, counts = np.unique(words, return_inverse=True, return_counts=True)
+                longest = np.full(len(words), RAW_SIGNALS, np.uint8)
+                np.maximum.at(longest, of, block.length[unmet])
+                if self._meet(words, counts, longest, slots[~unmet]):
                     slots = self._look_up(bus, can_id)
                     unmet = slots == _UNMET
             slots[unmet] = self.rest
@@ -142,11 +149,20 @@ class Ids:
         guests.again[came] |= guests.seen[came] < self._block
         guests.seen[came] = self._block
 
-    def _meet(self, words: NDArray[np.uint64], counts: NDArray[np.int64], others: NDArray[np.uint16]) -> bool:
-        """Make slots for ids; True if there were any to make. others: the slots of the block's other frames."""
+    def _meet(
+        self,
+        words: NDArray[np.uint64],
+        counts: NDArray[np.int64],
+        longest: NDArray[np.uint8],
+        others: NDArray[np.uint16],
+    ) -> bool:
+        """Make slots for ids, with so many frames and bytes; True if there were any to make.
+
+        others   the slots of the block's other frames
+        """
         guests: list[tuple[int, int, int, int]] = []
         met = False
-        for word, frames in zip(words.tolist(), counts.tolist(), strict=True):
+        for word, frames, length in zip(words.tolist(), counts.tolist(), longest.tolist(), strict=True):
             bus, can_id = word >> 32, word & 0xFFFF_FFFF
             message = self._plan.plain.get((bus, can_id))
             if message is not None and len(self._named) < NAMED_MAX:
@@ -155,7 +171,7 @@ class Ids:
                 continue
             message = self._plan.found_message(bus, can_id) if message is None else None
             if message is not None:
-                signals = RAW_SIGNALS if message == RAW else len(self._plan.signals(message)) + 1
+                signals = length if message == RAW else len(self._plan.signals(message)) + 1
                 guests.append((-frames, word, message, signals))
             elif len(self._unknown) < UNKNOWN_MAX:
                 self._unknown.add(word)
@@ -191,7 +207,7 @@ class Ids:
         order = idle.take(np.lexsort((guests.seen.take(idle), guests.again.take(idle))))
         freed = guests.signals.take(order).cumsum()
         wanted = max(number, int(freed.searchsorted(signals)) + 1 if signals > 0 else 0)
-        going = order[: min(wanted, int(freed.searchsorted(GIVEN_WAY_MAX, side="right")))]
+        going = order[: min(wanted, int(freed.searchsorted(self._may_give_way, side="right")))]
         stays = np.ones(len(guests), np.bool_)
         stays[going] = False
         self._guests = guests.at(stays)

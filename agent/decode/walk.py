@@ -111,9 +111,13 @@ class Walk:
             state = self._begin[message] = self._state(message, {})
         return state
 
-    def forget(self) -> bool:
-        """Keep the bounds, between blocks; True where all states and shapes are to be asked for anew."""
-        self._budget = LEARNED_MAX
+    def forget(self, *, renews: bool = True) -> bool:
+        """Keep the bounds, between blocks; True where all states and shapes are to be asked for anew.
+
+        renews   so much may be learned again; not where frames are looked at once more
+        """
+        if renews:
+            self._budget = LEARNED_MAX
         if self._held <= HELD_MAX and not self._plan.is_full:
             return False
         self._plan.begin_shapes()

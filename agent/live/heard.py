@@ -5,8 +5,9 @@ Promise: an exact count of the frames of each (bus, arbitration id), its last fr
 know, at a cost per block and not per frame: sums over the block, a search of its ids among those seen, one scatter of
 their last frames. To look costs per id, not per frame: columns are turned into rows all at once.
 
-Limits: `IDS_MAX` ids; those that come first after that are counted in the totals of their bus alone. Rates are those
-of the blocks of the last `RATE_S` seconds, by the given monotonic clock. One thread.
+Limits: `IDS_MAX` ids. Where there are more, one that came longest ago gives its place up, one that no DBC file
+describes before one that a file does; the totals of its bus keep its frames. Rates are those of the blocks of the last
+`RATE_S` seconds, by the given monotonic clock. One thread.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class BusTraffic:
 
     frames, known   data frames, and those whose id a DBC file describes
     partial         known ones that could be decoded only in part
-    ids, unknown_ids   different arbitration ids seen, and those that no DBC file describes
+    ids, unknown_ids   different arbitration ids that are remembered, and those that no DBC file describes
     frames_s        the rate of late
     bits_s          the same in bits on the wire, stuff bits not counted; None where CAN FD frames are among them, whose
                     bits are of two lengths
@@ -100,7 +101,7 @@ class Heard:
         self._last_ns = np.zeros(buses, np.int64)
         self._fd = np.zeros(buses, np.bool_)
         self._marks = deque([_Mark(monotonic(), self._frames.copy(), self._bits.copy())], _MARKS_MAX)
-        self._next_stamp = 1
+        self._next_stamp = self._block_stamp = 1
         self._sorted = np.empty(0, np.uint64)
         self._row_sorted = np.empty(0, np.int64)
         self._key = np.empty(0, np.uint64)
@@ -114,6 +115,7 @@ class Heard:
     def take(self, frames: FrameBlock, decoded: Decoded) -> None:
         """Count a block; at least one frame."""
         self._count_buses(frames)
+        self._block_stamp = self._next_stamp
         signals = decoded.signals
         message = (signals.group_key >> np.uint64(40)).astype(np.int64) - 1
         counts = np.diff(signals.row_start)
@@ -151,11 +153,13 @@ class Heard:
         """Ids, each once, and the rows of their last frames."""
         at, known = self._find(keys)
         if not known.all():
+            self._stamp[self._row_sorted.take(at[known])] = self._block_stamp  # they have come, and stay
             self._enter(keys[~known], message[~known])
             at, known = self._find(keys)
             if not known.all():  # there is no room for more
-                at, counts, last = at[known], counts[known], last[known]
+                at, counts, last, message = at[known], counts[known], last[known], message[known]
         row = self._row_sorted.take(at)
+        self._message[row] = np.maximum(self._message[row], message)  # -1 while the decoder had no room for it
         data = frames.data.take(last, axis=0)
         if data.shape[1] > self._data.shape[1]:
             self._data = np.pad(self._data, ((0, 0), (0, data.shape[1] - self._data.shape[1])))
@@ -173,7 +177,10 @@ class Heard:
         return at, self._sorted.take(at) == keys
 
     def _enter(self, keys: NDArray[np.uint64], message: NDArray[np.int64]) -> None:
-        keys, message = keys[: IDS_MAX - len(self._key)], message[: IDS_MAX - len(self._key)]
+        room = IDS_MAX - len(self._key)
+        if len(keys) > room:
+            self._replace(keys[room:], message[room:])
+            keys, message = keys[:room], message[:room]
         more = len(keys)
         self._key = np.concatenate([self._key, keys])
         self._message = np.concatenate([self._message, message])
@@ -184,6 +191,14 @@ class Heard:
         self._data = np.concatenate([self._data, np.zeros((more, self._data.shape[1]), np.uint8)])
         order = np.argsort(self._key)
         self._sorted, self._row_sorted = self._key[order], order
+
+    def _replace(self, keys: NDArray[np.uint64], message: NDArray[np.int64]) -> None:
+        """Give ids the places of others, as far as there are any that did not come in this block."""
+        idle = np.flatnonzero(self._stamp < self._block_stamp)
+        order = idle.take(np.lexsort((self._stamp.take(idle), self._message.take(idle) >= 0)))
+        rows = order[: len(keys)]
+        self._key[rows], self._message[rows] = keys[: len(rows)], message[: len(rows)]
+        self._count[rows] = 0
 
     def buses(self) -> list[BusTraffic]:
         """The traffic of each bus, by index."""

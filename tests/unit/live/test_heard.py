@@ -158,3 +158,19 @@ def test_ids_without_end_are_bounded_and_still_counted(monkeypatch: pytest.Monke
     found, _ = bench.heard.changes()
     assert [each.frames for each in found] == [2, 2, 2]
     assert bench.heard.buses()[0].frames == 20
+
+
+def test_id_that_goes_on_is_remembered_through_a_flood_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heard, "IDS_MAX", 30)
+    bench = Bench()
+    for number in range(10):
+        strangers = [(number, 0, 0x1000 + 20 * number + n | EXTENDED, b"") for n in range(20)]
+        bench.take([*strangers, (number, 0, 0x321, bytes([number])), (number, 1, 0x100, b"abc")])
+    bench.take([(10, 0, 0x456, b"new")])
+    found, _ = bench.heard.changes()
+    assert len(found) == 30
+    by_id = {(each.bus, each.can_id): (each.frames, each.payload) for each in found}
+    assert by_id[0, 0x321] == (10, "09")
+    assert by_id[1, 0x100][0] == 10
+    assert by_id[0, 0x456] == (1, b"new".hex())
+    assert bench.heard.buses()[0].frames == 211
