@@ -65,7 +65,11 @@ class _TooManyError(Exception):
 
 @dataclass(slots=True)
 class _Reader:
-    """Collects problems while sections are read; paths are relative to the file's `folder`."""
+    """Collects problems while sections are read; paths are relative to the file's `folder`.
+
+    That is where the file's path says, not where a link there points: what is read again later (certificates) is then
+    found through the link, also after a folder of the version before is gone.
+    """
 
     file: Path
     problems: list[Problem] = field(default_factory=list)
