@@ -53,6 +53,7 @@ limit = "64MiB"
 min_free = "0B"
 [mqtt]
 broker = "mqtt://127.0.0.1:{port}"
+no_subscribers = "accept"
 """
 BACKLOG_BATCHES_MAX = 64
 READINGS = 20

@@ -56,6 +56,7 @@ path = "spool"
 min_free = "0B"
 [mqtt]
 broker = "{broker}"
+no_subscribers = "accept"
 [agent]
 socket = "{socket}"
 shutdown_grace = "1s"

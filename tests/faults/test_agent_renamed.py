@@ -49,7 +49,8 @@ async def test_a_backlog_that_the_broker_does_not_take_stays_until_the_id_is_set
     before, out = await sealed_as_car_1(tmp_path), tmp_path / "out"
     async with running(tmp_path / "broker", acl=ONLY_CAR_2) as broker:
         with capture_logs() as logs:
-            async with agent(tmp_path, broker.port, vehicle="car-2") as car:
+            accepting = 'no_subscribers = "accept"'
+            async with agent(tmp_path, broker.port, vehicle="car-2", mqtt=accepting) as car:
                 await car.until(lambda link: link.acknowledged_batches > 5)
                 await car.end()
     assert [(line["vehicle"], line["batches"]) for line in logs if line["event"] == "batches_held"] == [

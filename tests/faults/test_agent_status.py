@@ -44,6 +44,7 @@ min_free = "{min_free}"
 journal_interval = "100ms"
 [mqtt]
 broker = "{broker}"
+no_subscribers = "accept"
 backoff_base = "50ms"
 backoff_max = "500ms"
 {tls}

@@ -54,6 +54,7 @@ min_free = "0B"
 journal_interval = "100ms"
 [mqtt]
 broker = "BROKER"
+no_subscribers = "accept"
 backoff_base = "50ms"
 backoff_max = "100ms"
 [agent]

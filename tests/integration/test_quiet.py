@@ -31,6 +31,7 @@ signal = "*SPEED*"
 priority = "critical"
 [mqtt]
 broker = "{broker}"
+no_subscribers = "accept"
 """
 
 
