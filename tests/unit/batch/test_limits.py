@@ -4,11 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,39 +12,7 @@ from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
 from agent.batch.screening import fields
 from agent.errors import BatchError, DatabaseError
 from agent.model import MessageDefinition, SignalDefinition
-from tests.unit.batch.hostile import BATCHES, CATALOGS, packed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-ROOT = Path(__file__).parents[3]
-TAKEN = {
-    "batch as many events as can be",
-    "batch rows of nothing",
-    "batch lines",
-    "batch pools",
-    "batch sparse changes",
-    "batch groups",
-    "catalog as many signals as can be",
-    "catalog choices",
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "payloads"), [("batch", BATCHES), ("catalog", CATALOGS)])
-def test_whatever_is_claimed_is_read_or_refused_within_256_mb(
-    kind: str, payloads: dict[str, Callable[[], bytes]], tmp_path: Path
-) -> None:
-    for name, make in payloads.items():
-        (tmp_path / f"{kind} {name}").write_bytes(packed(make()))
-    command = [sys.executable, "-m", "tests.unit.batch.hostile", str(tmp_path)]
-
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-
-    said = dict(line.split(": ", 1) for line in told.stdout.splitlines())
-    assert (set(said), told.stderr) == ({f"{kind} {name}" for name in payloads}, "")
-    assert {name for name, what in said.items() if what == "taken"} == {name for name in TAKEN if name.startswith(kind)}
-    assert not [name for name, what in said.items() if "died" in what or len(what) > 200]
+from tests.unit.batch.hostile import packed
 
 
 @pytest.mark.parametrize(

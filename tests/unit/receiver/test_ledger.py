@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import random
 import sqlite3
 from itertools import pairwise
 from pathlib import Path
@@ -61,30 +60,6 @@ def test_runs_and_digests_say_what_was_entered_in_any_order(order: list[int], le
     assert [number for run in runs for number in range(run.first, run.last + 1)] == here
     assert all(later.first > run.last + 1 for run, later in pairwise(runs))
     assert all((run.begin_ns, run.end_ns) == (run.first, run.last) for run in runs)
-
-
-def test_a_damaged_byte_anywhere_lets_no_batch_that_was_not_stored_pass_as_a_duplicate(tmp_path: Path) -> None:
-    inbox = received(tmp_path)
-    inbox._ledger.close()
-    whole = (tmp_path / LEDGER).read_bytes()
-    fresh = [numbered(number, stream=stream) for number in (20, 21, 300) for stream in ("a", "b", "c")]
-    chance = random.Random(7)
-    full = [at for at in range(len(whole)) if whole[at]]
-    places = [*chance.sample(range(len(whole)), 20), *chance.sample(full, 60)]
-    for place in places:
-        (tmp_path / LEDGER).write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
-        again = Inbox(tmp_path)
-
-        assert set(verdicts(again, *fresh)) == {"batch"}, place
-        known = [numbered(n, gaps=(Gap(GapKind.DROPPED, 1, 2, 3, detail="can0"),), stream="a") for n in range(10, 20)]
-        assert set(verdicts(again, *known)) == {"duplicate"}, place
-
-        again._ledger.close()
-        for path in tmp_path.glob(f"{LEDGER}*"):
-            path.unlink()
-        for number in (20, 21, 300):
-            for path in tmp_path.glob(f"car-1/*/{number:012d}*"):
-                path.unlink()
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 500])
