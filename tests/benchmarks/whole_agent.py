@@ -87,7 +87,8 @@ def run_ours(descriptor: int, port: int, dbc: Path) -> None:
         file = Path(folder) / "agent.toml"
         file.write_text(
             f'[vehicle]\nid = "bench"\n[[bus]]\nname = "can0"\ninterface = "socketcan"\nchannel = "can0"\n'
-            f'dbc = ["{dbc}"]\n[mqtt]\nbroker = "mqtt://127.0.0.1:{port}"\nno_subscribers = "accept"\n[spool]\npath = "{folder}/spool"\n',
+            f'dbc = ["{dbc}"]\n[mqtt]\nbroker = "mqtt://127.0.0.1:{port}"\nno_subscribers = "accept"\n'
+            f'[spool]\npath = "{folder}/spool"\n',
             encoding="utf-8",
         )
         configure_logging("warning")
