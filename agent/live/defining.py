@@ -7,16 +7,12 @@ import base64
 from typing import TYPE_CHECKING
 
 from agent.live.protocol import BusDefinition, Definitions, GuardDefinition
-from agent.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from agent.config import Config
     from agent.model import MessageDefinition
-
-PATH_CHARS_MAX = 4096
-"""Linux takes no longer ones."""
 
 
 def define(config: Config, messages: Sequence[MessageDefinition], catalog: bytes) -> Definitions:
@@ -27,8 +23,8 @@ def define(config: Config, messages: Sequence[MessageDefinition], catalog: bytes
             BusDefinition(
                 name=bus.name,
                 interface=bus.interface,
-                channel=_path(bus.channel),
-                dbc=tuple(map(_path, bus.dbc)),
+                channel=str(bus.channel),
+                dbc=tuple(map(str, bus.dbc)),
                 keep_unknown=bus.keep_unknown,
             )
             for bus in config.buses
@@ -38,11 +34,6 @@ def define(config: Config, messages: Sequence[MessageDefinition], catalog: bytes
         triggers=config.triggers,
         guards=tuple(_guards(config, messages)),
     )
-
-
-def _path(path: object) -> str:
-    """A path as text that JSON carries: one whose bytes are no UTF-8 is escaped."""
-    return printable(str(path), PATH_CHARS_MAX)
 
 
 def _guards(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[GuardDefinition]:

@@ -128,8 +128,19 @@ _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
 def encode(message: Question | Answer) -> bytes:
-    """One line."""
-    return _encoder.encode(message) + b"\n"
+    """One line; in a text that is no UTF-8 (a path may hold any bytes) what is not is escaped."""
+    try:
+        return _encoder.encode(message) + b"\n"
+    except UnicodeEncodeError:
+        return _encoder.encode(_escaped(msgspec.to_builtins(message, enc_hook=str))) + b"\n"
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(each) for each in value]
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def decode_question(line: bytes) -> Question:
