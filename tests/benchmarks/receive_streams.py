@@ -5,7 +5,7 @@
 
 A ledger is made as a day would have left it, through the ledger itself; then batches of all streams in random order are
 accepted in groups as the receiving loop makes them, each batch by itself for comparison, durable each time. The folder
-is on the disk that counts: the one of --out, else the current folder's.
+is made in --out, which says which disk counts: else where temporary files go. A day of 100,000 streams takes 6 GB.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=20_000)
     parser.add_argument("--group", type=int, nargs="*", default=[GROUP_MAX, 32, 1])
     parser.add_argument("--frames", type=int, default=2000, help="of a batch")
-    parser.add_argument("--out", type=Path, default=Path())
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.out, prefix="receive-") as folder:
         out = Path(folder)
@@ -87,7 +87,7 @@ def fill_stream(ledger: Ledger, number: int, behind: int) -> None:
 
 
 def measure(inbox: Inbox, made: batch_pb2.Batch, order: list[int], behind: int, group: int, batches: int) -> None:
-    taken = spent = 0.0
+    taken = spent = worked = 0.0
     chosen = order[:batches]
     compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
     for begin in range(0, len(chosen), group):
@@ -96,12 +96,14 @@ def measure(inbox: Inbox, made: batch_pb2.Batch, order: list[int], behind: int, 
             made.vehicle, made.stream, made.sequence = f"car-{number:06d}", STREAM, behind
             made.pool0 = os.urandom(4000)  # a batch of some kilobytes, and none like another
             payloads.append((compressor.compress(made.SerializeToString()), made.vehicle))
-        begun = time.perf_counter()
+        begun, busy = time.perf_counter(), time.process_time()
         accepted = inbox.accept_some(payloads)
         spent += time.perf_counter() - begun
+        worked += time.process_time() - busy
         assert all(each.verdict is Verdict.BATCH for each in accepted)
         taken += len(accepted)
-    print(f"groups of {group}: {taken / spent:,.0f} batches/s of {len(payloads[0][0])} bytes", flush=True)
+    rate = f"{taken / spent:,.0f} batches/s of {len(payloads[0][0])} bytes"
+    print(f"groups of {group}: {rate}, {worked / taken * 1e6:.0f} µs of a processor each", flush=True)
 
 
 if __name__ == "__main__":
