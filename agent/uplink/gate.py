@@ -8,7 +8,8 @@
     SUBACK                    no                                      as they come
     PUBLISH, QoS 0 or 1       dropped, `UNASKED_BYTES_MAX` in all     up to Receive Maximum, `WAITING_BYTES_MAX` in all
     PUBLISH, QoS 2            no                                      no, for QoS 1 is the most that is asked for
-    PUBREC, PUBREL, PUBCOMP   no: they belong to QoS 2                no
+    PUBREC                    where one publish is a trial, once      no
+    PUBREL, PUBCOMP           no: they belong to QoS 2                no
     any other                 no                                      no
 
 Promise: what is not allowed costs the connection, and is neither kept nor answered. So nothing that a broker sends, of
@@ -28,7 +29,7 @@ UNASKED_LEAST_BYTES = 1 << 10
 """A message counts as this much at least: it has to be answered, however small it is."""
 WAITING_BYTES_MAX = 64 << 20
 
-CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP, DISCONNECT = 2, 3, 4, 9, 13, 14
+CONNACK, PUBLISH, PUBACK, PUBREC, SUBACK, PINGRESP, DISCONNECT = 2, 3, 4, 5, 9, 13, 14
 _NAMES = {5: "PUBREC", 6: "PUBREL", 7: "PUBCOMP", 9: "SUBACK", 11: "UNSUBACK", 12: "PINGREQ", 15: "AUTH"}
 
 
@@ -40,12 +41,14 @@ class Gate:
     five              MQTT 5 is spoken
     receive_maximum   messages that may wait for their acknowledgement, where the broker has been told so
     waiting           those that do
+    awaits_receipt    a publish with QoS 2 is tried: its PUBREC may come
     """
 
     subscribed: bool
     five: bool
     receive_maximum: int | None = None
     waiting: int = 0
+    awaits_receipt: bool = False
     _greeted: bool = False
     _unasked_bytes: int = 0
 
@@ -65,6 +68,9 @@ class Gate:
         allowed = {CONNACK, PUBACK, PINGRESP}
         allowed |= {SUBACK} if self.subscribed else set()
         allowed |= {DISCONNECT} if self.five else set()
+        if kind == PUBREC and self.awaits_receipt:
+            self.awaits_receipt = False
+            return ""
         if kind in allowed:
             return ""
         return f"the broker has sent a packet that nothing of ours asks for ({_NAMES.get(kind, f'type {kind}')})"

@@ -176,6 +176,10 @@ class MqttConnection(aiomqtt.Client):
         """Why the link ended; None while it is up."""
         return self._loss.result() if self._loss.done() else None
 
+    def await_receipt(self) -> None:
+        """The next publish is one with QoS 2, of which only the PUBREC is wanted."""
+        self._gate.awaits_receipt = True
+
     def give_up(self, reason: str) -> None:
         """End the link now; what is in flight is lost."""
         self._lose(LinkLoss(Trouble.DROPPED, reason))

@@ -76,6 +76,7 @@ async def try_publish(
             received.set_result(Answer(outcome_of_acknowledgement(code), code, acknowledgement_text(code, packet[3:])))
         return 0
 
+    connection.await_receipt()
     client._handle_pubrec = on_received  # type: ignore[assignment,method-assign]  # noqa: SLF001
     client.publish(topic, empty_message(size_bytes), qos=2)
     lost = asyncio.ensure_future(connection.lost())

@@ -136,7 +136,7 @@ def pieces(draw: st.DrawFn, frames: list[Frame]) -> list[list[Frame]]:
 
 _priorities: st.SearchStrategy[Priority] = st.sampled_from(("critical", "normal", "bulk"))
 _signals: st.SearchStrategy[str | tuple[str, ...]] = st.sampled_from(
-    ("*", "*", "SPEED", "S*", ("GEAR", "LEFT", "RIGHT"), "TORQUE", "byte?", "[BK]*", "SLOPE")
+    ("*", "*", "SPEED", "S*", ("GEAR", "LEFT", "RIGHT"), "TORQUE", "byte*", "[BK]*", "SLOPE")
 )
 _messages: st.SearchStrategy[str | tuple[str, ...]] = st.sampled_from(
     ("*", "*", "DRIVE", "MODES", "0x7*", ("ENGINE", "DRIVE"))

@@ -49,19 +49,43 @@ def samples(signals: SignalBlock) -> list[Sample]:
     return found
 
 
+NEVER = -(1 << 62)
+WAITED_NS_MAX = 10 * 10**9
+
+
 @dataclass
 class Clock:
-    """Steady time of a recorded log: the latest of each bus, by what the log's clock was set back."""
+    """Steady time of a recorded log: the latest of each bus, by the one of its clocks that the frames are by.
+
+    A clock is told by how far it is behind steady time. A frame that is more than a second older than its bus' latest
+    is by another one, and so is one that is more than ten seconds newer than all before it where frames have come by
+    another one before: by the one of those that says about what it is now.
+    """
 
     latest: dict[int, int] = field(default_factory=dict)
-    set_back: int = 0
+    behind: int = 0
+    others: list[int] = field(default_factory=list)
 
     def at(self, bus: int, time_ns: int) -> int:
-        latest = self.latest.get(bus, time_ns + self.set_back)
-        if time_ns + self.set_back < latest - 10**9:
-            self.set_back = latest - time_ns
-        self.latest[bus] = max(latest, time_ns + self.set_back)
+        """Of the next frame of a bus."""
+        newest = max(self.latest.values(), default=NEVER)
+        latest = self.latest.get(bus, NEVER)
+        if time_ns + self.behind < latest - 10**9:
+            self._change(time_ns, latest, latest - time_ns)
+        elif self.others and time_ns + self.behind > newest + WAITED_NS_MAX:
+            self._change(time_ns, newest, self.behind)
+        self.latest[bus] = max(latest, time_ns + self.behind)
         return self.latest[bus]
+
+    def _change(self, time_ns: int, now_ns: int, otherwise: int) -> None:
+        off_by = {each: abs(time_ns + each - now_ns) for each in self.others}
+        closest = min(off_by, key=off_by.__getitem__, default=None)
+        behind = otherwise if closest is None or off_by[closest] > WAITED_NS_MAX else closest
+        if behind in self.others and behind == closest:
+            self.others.remove(behind)
+        if behind != self.behind:
+            self.others = [*self.others, self.behind][-4:]
+            self.behind = behind
 
 
 @dataclass
