@@ -6,7 +6,7 @@
     PUBACK, PINGRESP          as they come                            the same
     DISCONNECT                in MQTT 5                               the same
     SUBACK                    no                                      as they come
-    PUBLISH, QoS 0 or 1       dropped, `UNASKED_BYTES_MAX` in all     up to Receive Maximum, `WAITING_BYTES_MAX` in all
+    PUBLISH, QoS 0 or 1       dropped, `UNASKED_BYTES_MAX` in all     `WAITING_BYTES_MAX` at once
     PUBLISH, QoS 2            no                                      no, for QoS 1 is the most that is asked for
     PUBREC                    where one publish is a trial, once      no
     PUBREL, PUBCOMP           no: they belong to QoS 2                no
@@ -15,7 +15,8 @@
 Promise: what is not allowed costs the connection, and is neither kept nor answered. So nothing that a broker sends, of
 whatever kind, in whatever order, at whatever rate, takes more memory than these limits: a PUBCOMP is no acknowledgement
 of a publish with QoS 1, and no packet is collected because somebody says that it comes.
-Pure.
+Limits: a broker is not held to the Receive Maximum that it was told: mosquitto 2.0.11 sends more, and what waits is
+bounded by its bytes. Pure.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from dataclasses import dataclass
 ANSWER_BYTES_MAX, MESSAGE_BYTES_MAX = 64 << 10, 32 << 20
 UNASKED_BYTES_MAX = 1 << 20
 """Some brokers subscribe their clients to a topic of their own; so much of that is no reason to go."""
-UNASKED_LEAST_BYTES = 1 << 10
-"""A message counts as this much at least: it has to be answered, however small it is."""
+LEAST_BYTES = 1 << 10
+"""A message counts as this much at least: it has to be kept or answered, however small it is."""
 WAITING_BYTES_MAX = 64 << 20
 
 CONNACK, PUBLISH, PUBACK, PUBREC, SUBACK, PINGRESP, DISCONNECT = 2, 3, 4, 5, 9, 13, 14
@@ -37,17 +38,13 @@ _NAMES = {5: "PUBREC", 6: "PUBREL", 7: "PUBCOMP", 9: "SUBACK", 11: "UNSUBACK", 1
 class Gate:
     """Of one connection.
 
-    subscribed        somebody takes messages away
-    five              MQTT 5 is spoken
-    receive_maximum   messages that may wait for their acknowledgement, where the broker has been told so
-    waiting           those that do
-    awaits_receipt    a publish with QoS 2 is tried: its PUBREC may come
+    subscribed       somebody takes messages away
+    five             MQTT 5 is spoken
+    awaits_receipt   a publish with QoS 2 is tried: its PUBREC may come
     """
 
     subscribed: bool
     five: bool
-    receive_maximum: int | None = None
-    waiting: int = 0
     awaits_receipt: bool = False
     _greeted: bool = False
     _unasked_bytes: int = 0
@@ -79,10 +76,7 @@ class Gate:
         if qos > 1:
             return f"the broker has sent a message with QoS {qos}, which nobody asked for"
         if not self.subscribed:
-            self._unasked_bytes += max(size_bytes, UNASKED_LEAST_BYTES)
+            self._unasked_bytes += max(size_bytes, LEAST_BYTES)
             too_much = self._unasked_bytes > UNASKED_BYTES_MAX
             return "the broker keeps sending messages, though nobody has subscribed" if too_much else ""
-        self.waiting += qos
-        if self.five and self.receive_maximum is not None and self.waiting > self.receive_maximum:
-            return f"the broker has sent more than {self.receive_maximum} messages at once (Receive Maximum)"
         return "the broker has sent more messages than can wait here" if waiting_bytes > WAITING_BYTES_MAX else ""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from agent.uplink.gate import LEAST_BYTES
+
 if TYPE_CHECKING:
     from agent.uplink.transport import Received
 
 
 class Incoming:
-    """waiting_bytes   of payload, not yet taken away."""
+    """waiting_bytes   of payloads, not yet taken away."""
 
     def __init__(self) -> None:
         self.waiting_bytes = 0
@@ -22,7 +24,7 @@ class Incoming:
 
     def put(self, message: Received) -> None:
         """One has come in."""
-        self.waiting_bytes += len(message.payload)
+        self.waiting_bytes += max(LEAST_BYTES, len(message.payload))
         self._messages.put_nowait(message)
 
     def end(self) -> None:
@@ -35,5 +37,5 @@ class Incoming:
         if message is None:
             self.end()
             return None
-        self.waiting_bytes -= len(message.payload)
+        self.waiting_bytes -= max(LEAST_BYTES, len(message.payload))
         return message

@@ -125,7 +125,7 @@ class MqttConnection(aiomqtt.Client):
         self._loss: asyncio.Future[LinkLoss] = self._loop.create_future()
         subscribes = not session.clean
         self._incoming = Incoming()
-        self._gate = Gate(subscribes, five, session.receive_maximum)
+        self._gate = Gate(subscribes, five)
         self._aliases = Aliases()
         self._watch = Watch()
         self._in_flight = InFlight(self._watch)
@@ -361,7 +361,6 @@ class MqttConnection(aiomqtt.Client):
 
     def _acknowledge(self, packet_id: int, qos: int) -> None:
         if qos and not self._loss.done():
-            self._gate.waiting -= 1
             self._client.ack(packet_id, qos)
 
     async def _misc_loop(self) -> None:

@@ -182,6 +182,7 @@ broker = "mqtts://127.0.0.1:{port}"
 ca = "{ca}"
 certificate = "car.pem"
 key = "car.key"
+no_subscribers = "accept"
 backoff_base = "50ms"
 backoff_max = "1s"
 [agent]

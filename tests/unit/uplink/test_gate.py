@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import pytest
 
-from agent.uplink.gate import UNASKED_BYTES_MAX, UNASKED_LEAST_BYTES, WAITING_BYTES_MAX, Gate
+from agent.uplink.gate import LEAST_BYTES, UNASKED_BYTES_MAX, WAITING_BYTES_MAX, Gate
 
 CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK = 0x20, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0
 PINGREQ, PINGRESP, DISCONNECT, AUTH, CONNECT, SUBSCRIBE = 0xC0, 0xD0, 0xE0, 0xF0, 0x10, 0x82
 QOS_0, QOS_1, QOS_2, QOS_3 = 0x30, 0x32, 0x34, 0x36
 
 
-def greeted(*, subscribed: bool = False, five: bool = True, receive_maximum: int | None = None) -> Gate:
-    gate = Gate(subscribed, five, receive_maximum)
+def greeted(*, subscribed: bool = False, five: bool = True) -> Gate:
+    gate = Gate(subscribed, five)
     assert gate.refusal(CONNACK, 3) == ""
     return gate
 
@@ -38,7 +38,7 @@ def test_a_connack_comes_first_and_once() -> None:
     assert greeted().refusal(CONNACK, 3) == "the broker has sent a second CONNACK"
 
 
-@pytest.mark.parametrize(("size", "counted"), [(60_000, 60_000), (7, UNASKED_LEAST_BYTES)])
+@pytest.mark.parametrize(("size", "counted"), [(60_000, 60_000), (7, LEAST_BYTES)])
 def test_unasked_messages_pass_up_to_a_limit_however_small(size: int, counted: int) -> None:
     gate = greeted()
     allowed = UNASKED_BYTES_MAX // counted
@@ -46,15 +46,14 @@ def test_unasked_messages_pass_up_to_a_limit_however_small(size: int, counted: i
     assert "though nobody has subscribed" in gate.refusal(QOS_1, size)
 
 
-def test_a_subscriber_gets_no_more_at_once_than_it_said() -> None:
-    gate = greeted(subscribed=True, receive_maximum=2)
-    assert [gate.refusal(QOS_1, 9), gate.refusal(QOS_0, 9), gate.refusal(QOS_1, 9)] == ["", "", ""]
-    gate.waiting -= 1
-    assert gate.refusal(QOS_1, 9) == ""
-    assert "more than 2 messages at once" in gate.refusal(QOS_1, 9)
-
-
-def test_what_waits_for_a_subscriber_is_bounded_in_3_1_1_too() -> None:
-    gate = greeted(subscribed=True, five=False, receive_maximum=2)
+def test_what_waits_for_a_subscriber_is_bounded() -> None:
+    gate = greeted(subscribed=True, five=False)
     assert {gate.refusal(QOS_1, 9, WAITING_BYTES_MAX) for _ in range(100)} == {""}
     assert "more messages than can wait here" in gate.refusal(QOS_1, 9, WAITING_BYTES_MAX + 1)
+
+
+def test_receipt_of_a_trial_passes_once() -> None:
+    gate = greeted()
+    gate.awaits_receipt = True
+    assert gate.refusal(PUBREC, 4) == ""
+    assert "PUBREC" in gate.refusal(PUBREC, 4)
