@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.durable import append_durably, write_durably
+from agent.durable import append_durably, is_there, write_durably
 from agent.model import Gap
 from agent.receiver.gaps import RECORDS_MAX
 from agent.receiver.spans import Span, Spans
@@ -35,7 +35,7 @@ class StreamLedger:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / RECEIVED
-        text = self._path.read_text("ascii", "replace") if self._path.exists() else ""
+        text = self._path.read_text("ascii", "replace") if is_there(self._path) else ""
         self.spans = Spans(span for span in map(_span, text.split("\n")[:-1]) if span)
         self._lines = text.count("\n")
         if text != self._folded():
@@ -62,7 +62,7 @@ class GapLedger:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / GAPS
-        lines = self._path.read_bytes().split(b"\n") if self._path.exists() else [b""]
+        lines = self._path.read_bytes().split(b"\n") if is_there(self._path) else [b""]
         self.records = dict.fromkeys(gap for gap in map(_gap, lines[:-1]) if gap)
         self._lines = len(lines) - 1
         if self._lines > RECORDS_MAX or lines[-1]:
