@@ -7,6 +7,7 @@ A draft that a power cut leaves behind ends in ``.part``; the next write takes i
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -32,13 +33,24 @@ def write_durably(path: Path, content: bytes) -> None:
 
 def append_durably(path: Path, content: bytes) -> None:
     """Append to a file, made where it does not exist."""
-    existed = path.exists()
+    existed = is_there(path)
     with path.open("ab") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     if not existed:
         sync_folder(path.parent)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something. Raises OSError where nobody can say; Python 3.14's own answer is no then."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            return False
+        raise
+    return True
 
 
 def make_folder(folder: Path) -> None:

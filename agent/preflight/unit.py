@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from agent.collect.classes import CLASSES
 from agent.config import inspect_config
+from agent.durable import is_there
 from agent.errors import AgentError, LogFileError, SpoolVersionError
 from agent.preflight.finding import Finding, Level, looked_at, user
 from agent.sources.canlib import python_can
@@ -76,7 +77,7 @@ def _check_socketcan(where: str, name: str) -> Finding:
 
 def _check_log(where: str, bus: BusConfig, buses: Sequence[BusConfig]) -> Finding:
     file = Path(str(bus.channel))
-    if not file.is_file():
+    if not (is_there(file) and file.is_file()):
         return Finding(Level.ERROR, where, f"{file}: no such file; accepted: a recorded log")
     try:
         log = look(file)
@@ -100,7 +101,7 @@ def _check_python_can(where: str, bus: BusConfig) -> Finding:
         text = f'"{bus.interface}" is not an interface that python-can knows{advice}; accepted: {", ".join(known)}'
         return Finding(Level.ERROR, f"{where}.interface", text)
     channel = str(bus.channel)
-    if channel.startswith("/dev/") and not Path(channel).exists():
+    if channel.startswith("/dev/") and not is_there(Path(channel)):
         return Finding(Level.WARNING, f"{where}.channel", f"{channel} is not there; it is opened when it appears")
     return Finding(Level.OK, f"{where}.interface", f'python-can\'s interface "{bus.interface}"')
 
@@ -114,7 +115,7 @@ def _check_gnss(where: str, channel: str) -> Iterator[Finding]:
 
 
 def _check_device(where: str, device: Path, what: str) -> Iterator[Finding]:
-    if not device.exists():
+    if not is_there(device):
         yield Finding(Level.WARNING, where, f"{device} is not there; it is opened when it appears")
     elif not os.access(device, os.R_OK | os.W_OK):
         advice = "add them to the device's group, usually dialout"
@@ -189,7 +190,7 @@ def _check_versions(path: Path) -> Iterator[Finding]:
 
 def _existing(path: Path) -> Path:
     """The folder, or what is there of its way."""
-    return next(each for each in (path, *path.parents) if each.exists())
+    return next(each for each in (path, *path.parents) if is_there(each))
 
 
 def _try_to_write(existing: Path, path: Path) -> None:
