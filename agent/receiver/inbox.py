@@ -28,7 +28,7 @@ import structlog
 
 from agent.batch.catalog import Catalog, decode_catalog
 from agent.batch.codec import Batch, decode_batch
-from agent.durable import make_folder
+from agent.durable import is_there, make_folder
 from agent.errors import BatchError, SpoolError
 from agent.receiver.catalogs import CATALOG_SUFFIX, FOLDER
 from agent.receiver.gaps import GapAccount, NamedGap
@@ -191,7 +191,7 @@ class Inbox:
         path = batch_path(folder, batch.id.sequence)
         stream = self._ledger.stream(batch.id.vehicle, batch.id.stream)
         known = self._ledger.digest(stream, batch.id.sequence)
-        if known is None and path.exists() and enter_file(self._ledger, path):  # it was stored, and no more
+        if known is None and is_there(path) and enter_file(self._ledger, path):  # it was stored, and no more
             known = self._ledger.digest(stream, batch.id.sequence)
         if known is None:
             enter(self._ledger, stream, batch, read.digest, other=False)
@@ -225,7 +225,7 @@ class Inbox:
     def _place_catalog(self, read: _Read) -> Accepted:
         folder = (self._out if read.vehicle is None else self._out / safe_name(read.vehicle)) / FOLDER
         path = folder / f"{read.catalog}{CATALOG_SUFFIX}"
-        if not path.exists():
+        if not is_there(path):
             self._files.add(path, read.payload)
         return Accepted(Verdict.CATALOG, path)
 

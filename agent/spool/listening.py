@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from agent.durable import make_folder, sync_folder, write_durably
+from agent.durable import is_there, make_folder, sync_folder, write_durably
 from agent.spool.disk import naming
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ListeningMark:
         """From now on frames are heard; durable on return."""
         with naming("note that the agent listens", self._path):
             make_folder(self._path.parent)
-            if self._path.exists():
+            if is_there(self._path):
                 self.since_ns = self._read()
             else:
                 self._write(now_ns)

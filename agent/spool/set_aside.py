@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.durable import sync_folder
+from agent.durable import is_there, sync_folder
 from agent.errors import SpoolError
 from agent.model import Gap, GapKind
 from agent.spool.disk import naming
@@ -49,7 +49,7 @@ def set_aside(path: Path, parts: Sequence[Path], error: SpoolVersionError) -> No
         if (path / "catalogs").is_dir():
             shutil.copytree(path / "catalogs", folder / "catalogs")
         for part in parts:
-            if part.exists():
+            if is_there(part):
                 part.rename(folder / part.name)
         sync_folder(folder)
         sync_folder(path)
