@@ -103,7 +103,7 @@ def _texts(library: Distribution) -> dict[str, str]:
 
 
 def _licence(library: Distribution, texts: dict[str, str]) -> str:
-    expression: str | None = library.metadata["License-Expression"]
+    expression: str | None = library.metadata.get("License-Expression")
     if expression:
         return expression
     said = {licence for text in _sources(library) for licence in _SPDX.findall(text)}
@@ -119,7 +119,7 @@ def _holders(library: Distribution, texts: dict[str, str]) -> list[str]:
     """Who holds the copyright, as the texts say; else who made it, and whom its sources name."""
     if held := _held(texts.values()):
         return held
-    author = library.metadata["Author"] or library.metadata["Author-email"] or f"the authors of {library.name}"
+    author = library.metadata.get("Author") or library.metadata.get("Author-email") or f"the authors of {library.name}"
     return [author, *_held(_sources(library))]
 
 

@@ -144,7 +144,7 @@ async def is_refused(agent: Agent) -> bool:
                     about_batches = line["event"] not in ("status_refused", "catalog_refused")
                     if line["level"] in ("warning", "error") and "refused" in line["event"] and about_batches:
                         return True
-                    if line["event"] == "link_lost":
+                    if line["event"] in ("link_lost", "batch_over_limit", "batch_doubted", "batches_rejected"):
                         return True
                 await asyncio.sleep(0.05)
         return True
