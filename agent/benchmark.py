@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import resource
 import statistics
@@ -106,6 +107,7 @@ def run(
             "bytes_vs_json_gzip": _ratio(size["json_gzip"], size["batch"]),
         },
         "streams": ours["streams"],
+        "cantools_refused": theirs["refused"],
         "rss_bytes": rss_bytes,
     }
 
@@ -231,7 +233,8 @@ def _flattened(batch: SignalBlock, plan: Plan, kind: Callable[[str], bool]) -> S
 
 def _plain_costs(work: _Work, config: Config, plan: Plan) -> dict[str, Any]:
     """cantools for each frame, then JSON and gzip; where cantools refuses a file even unstrictly, without it."""
-    calls = _cantools_calls(work, config, plan)
+    refused: list[str] = []
+    calls = _cantools_calls(work, config, plan, refused)
 
     def cantools_each() -> None:
         for _, _, decode, data in calls:
@@ -257,6 +260,7 @@ def _plain_costs(work: _Work, config: Config, plan: Plan) -> dict[str, Any]:
             gzip.compress(b"".join(part), 6)
 
     return {
+        "refused": refused,
         "us": {
             "cantools": _ratio(_us(cantools_each), len(calls)),
             "json_gzip": _ratio(_us(json_gzip), len(calls)),
@@ -273,8 +277,11 @@ def _json_line(time_ns: int, bus: str, can_id: int, name: str, signals: object) 
     return json.dumps(frame).encode() + b"\n"
 
 
-def _cantools_calls(work: _Work, config: Config, plan: Plan) -> list[tuple[int, tuple[str, int, str], Any, bytes]]:
-    """(time, (bus, id, name), how to decode, data) of every frame that cantools decodes."""
+def _cantools_calls(
+    work: _Work, config: Config, plan: Plan, refused: list[str]
+) -> list[tuple[int, tuple[str, int, str], Any, bytes]]:
+    """(time, (bus, id, name), how to decode, data) of every frame that cantools decodes; `refused`: the files that it
+    does not load."""
     from agent.sources.canlib import python_can
 
     python_can()  # before cantools, which would import it with all that it can use
@@ -284,7 +291,10 @@ def _cantools_calls(work: _Work, config: Config, plan: Plan) -> list[tuple[int, 
     for bus in config.buses:
         database = databases[bus.name] = cantools.database.Database(strict=False)
         for path in bus.dbc:
-            database.add_dbc_file(str(path), encoding="cp1252")
+            try:
+                database.add_dbc_file(os.fspath(path), encoding="cp1252")
+            except Exception:  # noqa: BLE001  whatever a file makes happen there
+                refused.append(os.fspath(path))
     groups: dict[tuple[int, int], Any] = {}
     for batch in work.batches:
         for key in batch.group_key.tolist():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.matching import ADVICE, add_j1939_argument
 from agent.cli.recording import Recording
-from agent.cli.stdout import json_text
+from agent.cli.stdout import json_text, tell
 from agent.errors import LogFileError
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def run(args: Namespace) -> int:
         text = f"no frame was decoded: {hint or 'is it the right DBC file for the right bus?'}. The log's buses: "
         raise LogFileError(f"{args.log}: {text.replace('?.', '?')}{buses}")
     print(json_text(figures) if args.json else "\n".join(_table(figures)))
+    for path in figures["cantools_refused"]:
+        tell(f"{path}: cantools does not load it; its messages are not in the plain way's figures")
     recording.tell_damage()
     return 0
 
