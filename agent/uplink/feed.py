@@ -34,6 +34,7 @@ from agent.uplink.holds import Holds, Verdict, key_of
 from agent.uplink.lane import Lane
 from agent.uplink.owners import Owners
 from agent.uplink.reasons import ADVICE, UNACCEPTABLE
+from agent.uplink.sizes import SEAL_BYTES_MIN
 from agent.uplink.tally import Tally
 from agent.uplink.transport import Answer, Outcome, Trouble
 from agent.uplink.window import Pace, Window
@@ -267,7 +268,20 @@ class Feed:
         if sizes.seal_bytes != self._fitted:
             self._fitted = sizes.seal_bytes
             await self._call(self._fit, self._fitted)
+            if sizes.named is not None:
+                await self._tell_over(sizes.named)
         self._standing.note(batch_bytes_max=sizes.payload_bytes or 0)
+
+    async def _tell_over(self, limit_bytes: int) -> None:
+        """What the broker's own limit keeps here."""
+        waiting = sum([await self._call(lane.queue.larger_than, limit_bytes) for lane in self._lanes])
+        told = {"batches": waiting, "limit_bytes": limit_bytes}
+        if limit_bytes < SEAL_BYTES_MIN:
+            hint = "no batch is as small as that: all wait in the spool until the broker's limit on packets is raised"
+            log.error("batch_over_limit", **told, hint=hint)
+        elif waiting:
+            hint = "they wait in the spool until the broker's limit on packets is raised; new ones are sealed to fit"
+            log.warning("batch_over_limit", **told, hint=hint)
 
     async def _send(self, link: Link, lane: Lane, record: Record) -> None:
         """One batch, from its catalog to its answer."""

@@ -63,6 +63,9 @@ class BatchQueue(Protocol):
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle are stored."""
 
+    def larger_than(self, size_bytes: int) -> int:
+        """How many records with more bytes than this are stored."""
+
     def acknowledge(self, sequence: int) -> None:
         """The broker has it; nothing where it is gone already."""
 

@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 def ran(*arguments: str | Path) -> str:
     """What the command prints; it succeeds, and neither fails nor prints what is no text."""
-    command = [sys.executable, "-m", "agent", *map(os.fsencode, arguments)]
+    command: list[str | bytes] = [sys.executable, "-m", "agent", *map(os.fsencode, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True)
     text, errors = done.stdout.decode(), done.stderr.decode()
     assert done.returncode == 0, errors

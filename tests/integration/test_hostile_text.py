@@ -39,7 +39,9 @@ COMMAND = Path(sys.executable).parent / "canferry"
 SECOND = 10**9
 START = 1_700_000_000 * SECOND
 HOSTILE = "\x1b[2J\x9b31m\r\nfaked: well\x07\x7f\u202egnp\u2028"
-LONG = "x" * (1 << 20)
+LONG = "x" * 4000
+"""As long as a catalog's text may be."""
+ENDLESS = "x" * (1 << 20)
 FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 SNEAKY = "\x9b31m\u202egnp\u2066"
 """What a DBC file may hold and still be one: with other control characters it is no text."""
@@ -90,7 +92,7 @@ def block(time_ns: int = START) -> FrameBlock:
 def batch(time_ns: int = START) -> bytes:
     catalog = names()
     signals = Decoder(Plan(catalog.buses, catalog.messages)).decode(block(time_ns)).signals
-    told = (Gap("dropped", frames=7, detail=HOSTILE + LONG),)
+    told = (Gap("dropped", frames=7, detail=HOSTILE + LONG[:900]),)
     events = (Event("triggered", time_ns, HOSTILE, detail=HOSTILE),)
     header = Header(
         BatchId("car-1", "normal-1", 0), catalog.hash, 10**6, time_ns, time_ns + SECOND, 2, gaps=told, events=events
@@ -103,9 +105,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "car.dbc").write_text(DBC)
     (tmp_path / "binary.dbc").write_text(DBC + HOSTILE)
     (tmp_path / "drive.log").write_text("(1700000000.000000) car 100#0102030405060708\n")
-    (tmp_path / "hostile.log").write_text(f"(1700000000.000000) \x1b[2J\x9b31m\u202e{LONG[:5000]} 100#01\n")
+    (tmp_path / "hostile.log").write_text(f"(1700000000.000000) \x1b[2J\x9b31m\u202e{ENDLESS[:5000]} 100#01\n")
     (tmp_path / "agent.toml").write_text(CONFIG.format(port=1))
-    keys = f'"\\u001b[2J\\u009b\\u202e{LONG[:9000]}" = "\\u001b"\n'
+    keys = f'"\\u001b[2J\\u009b\\u202e{ENDLESS[:9000]}" = "\\u001b"\n'
     (tmp_path / "hostile.toml").write_text(CONFIG.format(port=1).replace("[agent]\n", f"[agent]\n{keys}"))
     received = tmp_path / "received/car-1/normal-1"
     received.mkdir(parents=True)
@@ -149,7 +151,7 @@ COMMANDS = {
     "export with a summary": ("export", "received", "--format", "jsonl", "--json"),
     "explain": ("explain", "M", "--config", "agent.toml"),
     "explain as JSON": ("explain", "M", "--config", "agent.toml", "--json"),
-    "explain of a hostile name": ("explain", HOSTILE + LONG[:5000], "--config", "agent.toml"),
+    "explain of a hostile name": ("explain", HOSTILE + ENDLESS[:5000], "--config", "agent.toml"),
     "a hostile command": (HOSTILE,),
     "a hostile option": ("check", "--" + HOSTILE),
     "a hostile file": ("check", "--dbc", HOSTILE),
@@ -216,14 +218,14 @@ def hostile_agent() -> tuple[Answer, ...]:
         buses=(bus, msgspec.structs.replace(bus, name=HOSTILE)),
         catalog=base64.b64encode(encode_catalog(catalog)).decode(),
     )
-    said = Said(time_ns=START, level="error", event="batch_refused", about=HOSTILE, reason=HOSTILE + LONG, hint="")
+    said = Said(time_ns=START, level="error", event="batch_refused", about=HOSTILE, reason=HOSTILE + ENDLESS, hint="")
     status = snapshot(
         vehicle=HOSTILE,
         bus_name=HOSTILE,
         bus_channel=HOSTILE,
         bus_state="down",
         link_connected=False,
-        link_last_error=HOSTILE + LONG,
+        link_last_error=HOSTILE + ENDLESS,
         said=(said,),
         network=(HOSTILE,),
     )
@@ -265,7 +267,7 @@ def _texts(value: Any) -> set[str]:
 
 
 async def test_hostile_agent_refuses_in_words(tmp_path: Path) -> None:
-    with answering(tmp_path / "s", Answer(version=1, error=HOSTILE + LONG)):
+    with answering(tmp_path / "s", Answer(version=1, error=HOSTILE + ENDLESS)):
         _, errors = await canferry(tmp_path, "tail", "--once", "--socket", "s")
     assert errors.startswith(r"canferry: the agent refuses: \x1b[2J")
 

@@ -28,14 +28,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 GOOD = 1000
 DEADLY = packed(head(vehicle="car-1", stream="dies", sequence=1))
 RECEIVE = """
-import os, resource, sys
+import resource, signal, sys
 from agent import cli
 from agent.receiver import inbox
 
 real = inbox.decode_batch
 def decode(payload):
     if payload == bytes.fromhex(sys.argv[1]):
-        os.kill(os.getpid(), 11)  # as a library that runs out of its stack
+        signal.raise_signal(signal.SIGSEGV)  # in this thread, as in a library that runs out of its stack
     return real(payload)
 inbox.decode_batch = decode
 resource.setrlimit(resource.RLIMIT_DATA, (800 << 20, 800 << 20))

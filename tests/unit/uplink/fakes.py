@@ -66,6 +66,9 @@ class MemoryQueue:
         found = [record for record in found if bytes_max is None or len(record.payload) <= bytes_max]
         return [record for record in found if record.vehicle not in held][:limit]
 
+    def larger_than(self, size_bytes: int) -> int:
+        return sum(len(record.payload) > size_bytes for record in self.records.values())
+
     def waiting_of(self, vehicle: str) -> int:
         return sum(record.vehicle == vehicle for record in self.records.values())
 
