@@ -121,7 +121,8 @@ class Inbox:
         """Store what has arrived together, payloads and vehicles, at the price of one.
 
         All of it as a rule; where reading takes longer than `READING_S`, as many as were read by then, from the first
-        on: what is in memory at a time is as little as that.
+        on: what is in memory at a time is as little as that. Where the disk refuses what came together, the first alone:
+        one that refuses now and then would never take them all.
         """
         read: list[_Read] = []
         end_s = self._clock() + READING_S
@@ -133,6 +134,11 @@ class Inbox:
             except LedgerDamagedError as error:
                 self._rebuild(error)
                 accepted = self._store(read)
+            except OSError:
+                if len(read) == 1:
+                    raise
+                self._files.clear()
+                accepted = self._store(read[:1])
         for each in accepted:
             self.counts[each.verdict] += 1
         return accepted

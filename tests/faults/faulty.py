@@ -86,6 +86,12 @@ class Supervised:
         async with asyncio.timeout(START_S):
             return await process.wait()
 
+    async def close(self) -> None:
+        """End what runs, whatever it does."""
+        self.wanted = False
+        if self.kill() and self.process is not None:
+            await self.process.wait()
+
     async def _start(self) -> asyncio.subprocess.Process:
         self.starts += 1
         faults = {

@@ -136,7 +136,7 @@ async def scene(folder: Path, seed: int) -> AsyncIterator[Scene]:
             received = folder / "received"
             receive = ["receive", "--broker", broker.url(), "--out", str(received), "--client-id", "cloud", "--json"]
             make = {"library": library, "per_mille": FAILING_PER_MILLE, "seed": seed}
-            yield Scene(
+            made = Scene(
                 folder,
                 broker,
                 proxy,
@@ -156,6 +156,11 @@ async def scene(folder: Path, seed: int) -> AsyncIterator[Scene]:
                 ),
                 np.memmap(file, np.int64, "r"),
             )
+            try:
+                yield made
+            finally:
+                await made.agent.close()
+                await made.receiver.close()
     finally:
         feeding.kill()
         await feeding.wait()

@@ -440,7 +440,7 @@ async def test_mqtt_5_once_spoken_is_not_given_up_for_a_refusal_even_after_a_res
         (0x86, Trouble.UNAUTHORIZED, "mqtt.password_file"),
         (0x88, Trouble.BUSY, "unavailable"),
         (0x97, Trouble.BUSY, "quota"),
-        (0x9A, Trouble.UNREACHABLE, "mqtt.topic_status"),
+        (0x9A, Trouble.UNREACHABLE, "mqtt.retain = false"),
     ],
 )
 async def test_each_refusal_to_connect_is_told_with_what_to_do(code: int, trouble: Trouble, text: str) -> None:

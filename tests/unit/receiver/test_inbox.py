@@ -236,3 +236,15 @@ def test_where_reading_takes_long_what_was_read_is_stored_first(tmp_path: Path) 
 
     assert len(Inbox(tmp_path, clock=lambda: next(clock) * module.READING_S / 3).accept_some(arrived)) == 3
     assert len(list(tmp_path.rglob("*.batch.zst"))) == 3
+
+
+def test_a_disk_that_refuses_one_of_a_group_takes_the_first_of_it(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "car-1/normal-1/000000000001.batch.zst.part"
+    in_the_way.mkdir(parents=True)
+    inbox, arrived = Inbox(tmp_path), [(batch(number, FRAMES), "car-1") for number in range(3)]
+    assert [each.verdict for each in inbox.accept_some(arrived)] == [Verdict.BATCH]
+    with pytest.raises(SpoolError, match="cannot store"):
+        inbox.accept_some(arrived[1:2])
+    in_the_way.rmdir()
+    verdicts = [each.verdict for each in inbox.accept_some(arrived)]
+    assert verdicts == [Verdict.DUPLICATE, Verdict.BATCH, Verdict.BATCH]
