@@ -13,7 +13,7 @@ silently; the agent goes on. A journal that is not there gives way to JSON lines
 Text from outside is fit for a line (`text`): what a field says, and a traceback, moves no cursor, breaks no line, and
 ends after `FIELD_LENGTH_MAX` characters, a sentence or a path (`SENTENCES`) after `SENTENCE_LENGTH_MAX`.
 
-The event is the line's stable code: README's table has a row for each warning and error, with the next move.
+The event is the line's stable code: systemd/OPERATION.md has a row for each warning and error.
 
 Every line calls the same by the same name: what it is about by the words of `ABOUT`, why by ``reason``, and what
 somebody should do by ``hint``. "The same thing" is event, level and those of `KEY_FIELDS` that it has.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README's "Bench in five minutes", tried as it is written: its file, its commands, a recording of the demo's car."""
+"""The page "Bench in five minutes", tried as it is written: its file, its commands, a recording of the demo's car."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.config import demo_car_dbc
 from agent.sources.simulator import Drive
+from tests.documents import BENCH, ROOT, section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "README.md").read_text().partition("\n### Bench in five minutes\n")[2].partition("\n### ")[0]
+PAGE = section(BENCH, "Bench in five minutes")
 WITH_VCAN, WITHOUT_VCAN = (
     [line.strip() for line in block.splitlines()] for block in re.findall(r"(?:^    \S.*\n)+", PAGE, re.MULTILINE)
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's reference of every key, made of the structs in `agent/config`: ``python -m tests.reference`` writes it.
+"""The reference of every key, made of the structs in `agent/config`: ``python -m tests.reference`` writes it.
 
 A section's docstring says what it is and, a line a key, what each key means; the annotation says what is accepted, the
 struct what holds where a key is not given. The reference stands between two markers; what is around it is left alone.
@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import msgspec
@@ -19,20 +18,23 @@ from agent.config import Config
 from agent.config.section import Section, Within
 from agent.config.values import accepted, bare
 from agent.units import Quantity
+from tests.documents import REFERENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-README = Path(__file__).parents[1] / "README.md"
 BEGIN = "<!-- made from agent/config by: python -m tests.reference -->"
 END = "<!-- end of what is made -->"
 SEE = {
     "[[bus]]": "[Where the car is](#where-the-car-is)",
-    "[[collect]]": "[Collect what matters](#collect-what-matters)",
-    "[[trigger]]": "[Collect what matters](#collect-what-matters)",
-    "[mqtt]": "[Azure and AWS](#azure-and-aws), [Certificates](#certificates)",
-    "[modem]": "[The cellular network](#the-cellular-network)",
-    "[data_plan]": "[The cellular network](#the-cellular-network)",
+    "[[integrity]]": "[Counters and checksums](../collect/README.md#counters-and-checksums)",
+    "[[collect]]": "[Collect what matters](../collect/README.md)",
+    "[[trigger]]": "[Collect what matters](../collect/README.md)",
+    "[mqtt]": (
+        "[Azure and AWS](../uplink/README.md#azure-and-aws), [Certificates](../../systemd/OPERATION.md#certificates)"
+    ),
+    "[modem]": "[The cellular network](../uplink/README.md#the-cellular-network)",
+    "[data_plan]": "[The data plan](../uplink/README.md#the-data-plan)",
 }
 
 
@@ -46,16 +48,16 @@ def sections() -> list[type[Section]]:
 
 
 def reference() -> str:
-    """All sections, as the README has them."""
+    """All sections, as the document has them."""
     return "\n\n".join("\n".join(_section(section)) for section in sections())
 
 
-def written(readme: str) -> str:
-    """The README with the reference that fits the code."""
-    before, begin, rest = readme.partition(BEGIN)
+def written(document: str) -> str:
+    """The document with the reference that fits the code."""
+    before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"README.md has not both markers: {BEGIN} and {END}")
+        raise ValueError(f"{REFERENCE.name} has not both markers: {BEGIN} and {END}")
     return f"{before}{BEGIN}\n\n{reference()}\n\n{END}{after}"
 
 
@@ -117,5 +119,5 @@ def _marked(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text()))
+    REFERENCE.write_text(written(REFERENCE.read_text()))
     sys.exit(0)

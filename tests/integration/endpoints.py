@@ -138,7 +138,7 @@ class EventGrid(Endpoint):
 
 @dataclass
 class IotCore(Endpoint):
-    """AWS IoT Core with a policy that allows what the README says."""
+    """AWS IoT Core with a policy that allows what agent/uplink/README.md says."""
 
     in_flight_max: int = 100
     publishes_per_s: int = 100

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README's way to live signals without a virtual bus; with one it is in tests/headunit/agent/test_bench_page.py."""
+"""The page's way to live signals without a virtual bus; with one it is in tests/headunit/agent/test_bench_page.py."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from tests.benchmarks.tail_cost import measure
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 SHARE_MAX = 0.6
-"""Of what the daemon takes alone, about 3.3 % of a core on the machine of the README's numbers: 2 % of a core."""
+"""Of what the daemon takes alone, about 3.3 % of a core on the machine of tests/benchmarks/README.md: 2 % of a core."""
 
 
 async def test_a_tail_and_one_that_stands_still_cost_a_fraction_of_what_the_daemon_takes_alone() -> None:

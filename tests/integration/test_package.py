@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian package, built as the README says: what is in it, and its life on a system that is thrown away.
+"""The Debian package, built as systemd/README.md says: what is in it, and its life on a system that is thrown away.
 
 dpkg itself installs, upgrades, removes and purges, in a root that is this machine's own beneath a layer of memory
 (`Scratch`). No service manager runs there; the package on a machine that boots is the head unit's matter.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent import __version__
+from tests.documents import documents, links
 from tests.integration.scratch import Scratch, missing
 from tests.package import PROJECT, built_package, native_architecture
 
@@ -84,6 +85,15 @@ def test_everything_belongs_to_root_and_is_written_by_root_alone(packages: dict[
 def test_the_configuration_alone_is_kept_by_dpkg(trees: dict[str, Path], arch: str) -> None:
     assert (trees[arch] / "DEBIAN/conffiles").read_text() == "/etc/canferry/agent.toml\n"
     assert [path.name for path in (trees[arch] / "etc/canferry").iterdir() if path.is_file()] == ["agent.toml"]
+
+
+def test_every_document_is_there_and_leads_to_the_others(trees: dict[str, Path], arch: str) -> None:
+    shipped = trees[arch] / "usr/share/doc/canferry"
+    for document in documents():
+        copy = shipped / document.relative_to(PROJECT)
+        assert copy.read_text() == document.read_text()
+        for target in (link.partition("#")[0] for link in links(document)):
+            assert not target.endswith(".md") or (copy.parent / target).is_file(), f"{copy}: {target}"
 
 
 def test_every_module_has_its_byte_code_and_the_build_left_no_trace(trees: dict[str, Path], arch: str) -> None:

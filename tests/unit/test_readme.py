@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README tells the truth about configuration, log events, commands and the wire format."""
+"""The documents tell the truth about configuration, log events, commands and the wire format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import sys
 import tomllib
 from functools import cache
 from importlib.metadata import requires
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,26 +32,32 @@ from agent.sources.interfaces import InterfaceState
 from agent.uplink import profiles
 from agent.uplink.labels import cloud_event
 from tests import reference
+from tests.documents import (
+    BENCH,
+    CODE,
+    COLLECT,
+    ENDPOINTS,
+    OPERATION,
+    README,
+    REFERENCE,
+    ROOT,
+    WIRE,
+    example,
+    examples,
+    rows,
+)
 from tests.unit.receiver.samples import CATALOG, MS, START, batch, catalog, modes, steer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.unit.receiver.samples import Frame
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-
-
-def rows(title: str) -> dict[str, list[str]]:
-    """The table below a line that begins with `title`: its cells by the first one, without backquotes."""
-    table = README.partition(f"\n{title}")[2].partition("|---")[2].partition("\n\n")[0]
-    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()[1:]]
-    return {first.strip().strip("`"): [cell.strip() for cell in others] for first, *others in cells}
-
 
 def test_every_key_stands_there_as_the_code_has_it() -> None:
-    assert reference.written(README) == README, "python -m tests.reference writes it anew"
+    document = REFERENCE.read_text()
+    assert reference.written(document) == document, "python -m tests.reference writes it anew"
 
 
 def test_a_key_that_a_docstring_does_not_tell_of_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +75,7 @@ def test_the_reference_has_every_section() -> None:
 
 def test_the_smallest_file_is_a_configuration(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
-    file.write_text(README.partition("```toml\n")[2].partition("```")[0])
+    file.write_text(example(README))
     config, problems = inspect_config(file)
     assert config is not None
     assert not problems
@@ -78,11 +83,13 @@ def test_the_smallest_file_is_a_configuration(tmp_path: Path) -> None:
 
 def test_the_rules_fit_the_demos_car_and_so_do_the_conditions(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
-    smallest, rules = (part.partition("```")[0] for part in README.split("```toml\n")[1:3])
-    file.write_text(smallest + rules)
+    file.write_text(example(README) + "\n".join(examples(COLLECT)))
     config, problems = inspect_config(file)
     assert config is not None
     assert not problems
+    assert config.collect
+    assert config.triggers
+    assert config.integrity
     directory = Directory(load_databases([(config.buses[0].name, demo_car_dbc())]).messages)
     assert not list(broken(config, directory))
     for text in ("mean(SPEED over 5s) > 3", "count(BODY_LIGHTS over 10s) > 2 and changed(GEAR_ENGAGED)"):
@@ -91,8 +98,7 @@ def test_the_rules_fit_the_demos_car_and_so_do_the_conditions(tmp_path: Path) ->
 
 def test_each_endpoints_smallest_section_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    blocks = [part.partition("```")[0] for part in README.split("```toml\n")[1:]]
-    smallest, endpoints = blocks[0], [block for block in blocks if "profile = " in block]
+    smallest, endpoints = example(README), [block for block in examples(ENDPOINTS) if "profile = " in block]
     for block in endpoints:
         file = tmp_path / "agent.toml"
         file.write_text(smallest.partition("[mqtt]")[0] + block)
@@ -108,8 +114,7 @@ def test_what_a_cloud_event_costs_is_said() -> None:
 
 def test_the_satellite_receiver_is_a_bus(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
-    parts = [part.partition("```")[0] for part in README.split("```toml\n")]
-    file.write_text(parts[1] + parts[3])
+    file.write_text(example(README) + example(REFERENCE, 'interface = "gnss"'))
     config, problems = inspect_config(file)
     assert config is not None
     assert not problems
@@ -118,8 +123,7 @@ def test_the_satellite_receiver_is_a_bus(tmp_path: Path) -> None:
 
 def test_modem_and_data_plan_are_a_configuration(tmp_path: Path) -> None:
     file = tmp_path / "agent.toml"
-    parts = [part.partition("```")[0] for part in README.split("```toml\n")]
-    file.write_text(parts[1] + parts[4] + parts[5])
+    file.write_text(example(README) + example(ENDPOINTS, "[modem]") + example(ENDPOINTS, "[data_plan]"))
     config, problems = inspect_config(file)
     assert not problems
     assert config is not None
@@ -163,7 +167,7 @@ def pattern(argument: ast.expr) -> str:
 
 
 def test_every_warning_and_error_has_a_meaning_and_a_next_move() -> None:
-    told = rows("| event |")
+    told = rows(OPERATION, "| event |")
     expected = {event for event, _ in logged_events() if ".+" not in event}
     expected |= {f"interface_{state}" for state in InterfaceState if state is not InterfaceState.UP}
     expected |= {"library_logged", "lines_dropped", "repeats_left_out"}
@@ -172,7 +176,7 @@ def test_every_warning_and_error_has_a_meaning_and_a_next_move() -> None:
 
 
 def test_every_level_is_the_one_that_is_logged() -> None:
-    told = rows("| event |")
+    told = rows(OPERATION, "| event |")
     for event, level in logged_events():
         for name, cells in told.items():
             if re.fullmatch(event, name):
@@ -180,8 +184,8 @@ def test_every_level_is_the_one_that_is_logged() -> None:
 
 
 def test_every_warning_and_error_calls_the_same_by_the_same_name() -> None:
-    """As README says: what it is about, why, what to do. The rest are the event's own figures; a new one goes here."""
-    told = re.search(r"What a line is about stands in (.*?), why", README, re.DOTALL)
+    """As OPERATION.md says: what it is about, why, what to do. The others are the event's figures; new ones go here."""
+    told = re.search(r"What a line is about stands in (.*?), why", OPERATION.read_text(), re.DOTALL)
     assert told is not None
     assert re.findall(r"`(\w+)`", told[1]) == list(ABOUT)
     for event, fields in logged_fields():
@@ -243,7 +247,7 @@ def keys_of(tree: ast.Module, name: str) -> set[str]:
 
 
 def test_every_command_is_in_the_table() -> None:
-    told = rows("| command | does |")
+    told = rows(BENCH, "| command | does |")
     assert [name.split()[1] for name in told] == list(cli.COMMANDS)
 
 
@@ -253,25 +257,16 @@ def test_every_package_that_is_asked_for_is_told_of() -> None:
         package for name, extra in project["optional-dependencies"].items() if name != "test" for package in extra
     ]
     wanted = {re.split(r"[<>=[]", package)[0] for package in (*project["dependencies"], *extras)}
-    told = set(re.findall(r"\*\*([a-z-]+)\*\*", README.partition("Which package does what: ")[2].partition("\n\n")[0]))
+    libraries = CODE.read_text().partition("Which package does what: ")[2].partition("\n\n")[0]
+    told = set(re.findall(r"\*\*([a-z-]+)\*\*", libraries))
     assert told == wanted | {"paho-mqtt"}  # which comes with aiomqtt
 
 
 def test_every_room_is_on_the_map() -> None:
-    drawn = README.partition("\n    agent/\n")[2].partition("\n    dbc/")[0]
+    drawn = CODE.read_text().partition("\n    agent/\n")[2].partition("\n    dbc/")[0]
     rooms = {f"{path.name}/" for path in (ROOT / "agent").iterdir() if (path / "__init__.py").exists()}
     files = {path.name for path in (ROOT / "agent").glob("[!_]*.py")}
     assert set(re.findall(r"\b\w+(?:/|\.py)", drawn)) == rooms | files
-
-
-def test_every_link_leads_somewhere() -> None:
-    headings = {
-        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall("^#+ (.*)", README, re.M)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        path, _, anchor = target.partition("#")
-        assert (ROOT / path).exists(), target
-        assert path or anchor in headings, target
 
 
 def test_the_reader_reads_what_the_decoder_reads(tmp_path: Path) -> None:
@@ -280,7 +275,7 @@ def test_the_reader_reads_what_the_decoder_reads(tmp_path: Path) -> None:
     path, catalog_path = tmp_path / "batch", tmp_path / "catalog"
     path.write_bytes(content)
     catalog_path.write_bytes(catalog())
-    (tmp_path / "read_batch.py").write_text(README.partition("```python\n")[2].partition("```")[0])
+    (tmp_path / "read_batch.py").write_text(example(WIRE, language="python"))
     shutil.copy(ROOT / "agent/batch/batch_pb2.py", tmp_path)
     command = [sys.executable, str(tmp_path / "read_batch.py"), str(path), str(catalog_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -318,7 +313,7 @@ def expected_lines(content: bytes) -> Iterator[str]:
                 yield f"{group.time_ns[row] / 1e9} {group.can_id:x} {name} {raw}"
 
 
-def test_udp_multicast_comes_with_the_extra_that_the_readme_names() -> None:
+def test_udp_multicast_comes_with_the_extra_that_is_named() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert "python-can[multicast]" in extras["demo"]
     assert any(re.match("msgpack.*multicast", each) for each in requires("python-can") or ())

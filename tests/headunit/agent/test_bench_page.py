@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""README's way from a recording to live signals on a virtual bus, command by command."""
+"""The page's way from a recording to live signals on a virtual bus, command by command."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from agent.live.diagnosis import DAY_NS, Level, diagnose, exit_status
 from agent.live.snapshot import RuleFigures, Said
 from agent.uplink.dialing import explain
 from agent.uplink.reasons import REFUSALS, acknowledgement_text
+from tests.documents import OPERATION
 from tests.unit.live.snapshots import NOW_NS, snapshot
 
-ROOT = Path(__file__).parents[3]
 EXPIRED = "TLSV1_ALERT_CERTIFICATE_EXPIRED"
 DENIED = Said(
     time_ns=NOW_NS,
@@ -180,9 +180,8 @@ def test_the_gravest_comes_first() -> None:
     assert [finding.level for finding in found] == [Level.ERROR, Level.WARNING, Level.NOTE]
 
 
-def test_the_readme_tells_every_finding_with_its_levels() -> None:
-    readme = (ROOT / "README.md").read_text()
-    table = readme.partition("| finding | level |")[2].partition("\n\n")[0].splitlines()[2:]
+def test_operation_tells_every_finding_with_its_levels() -> None:
+    table = OPERATION.read_text().partition("| finding | level |")[2].partition("\n\n")[0].splitlines()[2:]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
     told = {(first.strip("`"), level) for first, levels, *_ in cells for level in levels.split(", ")}
     assert told == {(code, str(level)) for code, level, _ in CAUSES}
