@@ -121,8 +121,8 @@ class Inbox:
         """Store what has arrived together, payloads and vehicles, at the price of one.
 
         All of it as a rule; where reading takes longer than `READING_S`, as many as were read by then, from the first
-        on: what is in memory at a time is as little as that. Where the disk refuses what came together, the first alone:
-        one that refuses now and then would never take them all.
+        on: what is in memory at a time is as little as that. Where the disk refuses what came together, the first
+        alone: one that refuses now and then would never take them all.
         """
         read: list[_Read] = []
         end_s = self._clock() + READING_S

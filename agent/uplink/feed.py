@@ -275,7 +275,7 @@ class Feed:
     async def _tell_over(self, limit_bytes: int) -> None:
         """What the broker's own limit keeps here."""
         waiting = sum([await self._call(lane.queue.larger_than, limit_bytes) for lane in self._lanes])
-        told = {"batches": waiting, "limit_bytes": limit_bytes}
+        told = {"batches": waiting, "reason": f"the broker takes batches of at most {limit_bytes} bytes"}
         if limit_bytes < SEAL_BYTES_MIN:
             hint = "no batch is as small as that: all wait in the spool until the broker's limit on packets is raised"
             log.error("batch_over_limit", **told, hint=hint)
