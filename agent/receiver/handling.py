@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is being handled, written down before it is: should the process die of it, the next one knows.
 
-    OUT/.handling     the key (16 bytes of SHA-256) of what is being handled, or zeros; 2 µs a message, never synced
+    OUT/.handling     the key (16 bytes of SHA-256) of what is being handled, or zeros; 2 µs a message, never synced;
+                      where the disk refuses it, that one is not watched
 
 A process' writes outlive it, and what does not outlive a power cut did not die of a payload. What was being handled
 when a process died is counted in the ledger, and `is_deadly` once it was so `DEATHS` times. An error that nobody
@@ -69,7 +70,8 @@ class Handling:
 
     def _mark(self, key: bytes) -> None:
         if self._file is not None:
-            os.pwrite(self._file, key, 0)
+            with suppress(OSError):
+                os.pwrite(self._file, key, 0)
 
     def _count_death(self, ledger: Ledger) -> None:
         assert self._file is not None

@@ -193,7 +193,7 @@ async def kill_the_broker(scene: Scene) -> None:
 
 async def delivered(scene: Scene) -> None:
     """The agent is cut off, and the receiver has had nothing more to take for a while, in one and the same process."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(240):
         while True:
             process, size = scene.receiver.process, len(scene.broker.log)
             await asyncio.sleep(QUIET_S)
