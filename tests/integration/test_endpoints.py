@@ -223,7 +223,8 @@ async def test_without_the_profiles_limits_the_same_backlog_is_cut_off(
     tmp_path: Path, certificates: Certificates, profile: str, sizes: list[int], why: str
 ) -> None:
     free = {"window_batches": 100, "window_bytes": 1 << 20, "publishes_per_s": None, "bytes_per_s": None}
-    async with endpoint(profile, certificates, round_trip_s=0.003) as broker:
+    # What is in flight comes together while answers are late, what is counted by the second while they are not.
+    async with endpoint(profile, certificates, round_trip_s=1 if why == "bytes in flight" else 0.003) as broker:
         config = configured(tmp_path, broker.port, profile, certificates)
         sending = asyncio.create_task(send_backlog(tmp_path, broker, config, sizes, **free))
         await broker.until(lambda: any(why in reason for reason in broker.closed_over))
