@@ -45,6 +45,8 @@ class Radio:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        for name in _LINKS:  # what a namespace takes with it, the kernel lets go of later
+            _run("ip", "link", "delete", f"{name}0")
         _run("ip", "netns", "delete", CLOUD)
 
     def degrade(self, netem: str) -> None:
