@@ -8,7 +8,7 @@ what the feeder says it sent: a frame arrived once, with its value, or lies in a
 CANFERRY_KILLS says how often in all (12 unless set).
 
 What the broker has acknowledged and not delivered is its own loss: its kill is preceded by a cut of the agent's link
-and by the delivery of all that it has.
+and by the delivery of all that it has, to a receiver whose disk is well for so long.
 """
 
 from __future__ import annotations
@@ -182,13 +182,25 @@ async def kill_in_turn(scene: Scene, chance: random.Random) -> None:
 
 
 async def kill_the_broker(scene: Scene) -> None:
-    """When it has nothing left that it has acknowledged."""
+    """When it has nothing left that it has acknowledged; meanwhile the receiver's disk is well, or that takes long."""
     scene.proxy.refuse = True
     scene.proxy.cut()
+    scene.receiver.per_mille = 0
+    scene.receiver.kill()
     await delivered(scene)
     await scene.broker.kill()
+    scene.receiver.per_mille = FAILING_PER_MILLE
+    scene.receiver.kill()
     await scene.broker.start()
+    await subscribed(scene)
     scene.proxy.refuse = False
+
+
+async def subscribed(scene: Scene) -> None:
+    """The receiver is, so that no batch finds nobody, and waits a minute for that."""
+    async with asyncio.timeout(240):
+        while "Sending SUBACK to cloud" not in scene.broker.log.rpartition("Sending CONNACK to cloud")[2]:
+            await asyncio.sleep(0.05)
 
 
 async def delivered(scene: Scene) -> None:
@@ -213,8 +225,13 @@ def taken(log: str) -> bool:
 async def end_well(scene: Scene) -> None:
     """The disks are well again; all that waits is sent, and received."""
     scene.agent.per_mille = scene.receiver.per_mille = 0
-    scene.agent.kill()
+    begun = scene.broker.log.count("Sending CONNACK to cloud")
     scene.receiver.kill()
+    async with asyncio.timeout(START_S):
+        while scene.broker.log.count("Sending CONNACK to cloud") == begun:
+            await asyncio.sleep(0.05)
+    await subscribed(scene)
+    scene.agent.kill()
     starts = scene.agent.starts
     async with asyncio.timeout(START_S):
         while not any(line["event"] == "link_up" for line in scene.lines()[-20:]) or scene.agent.starts == starts:
