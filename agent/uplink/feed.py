@@ -24,7 +24,7 @@ import contextlib
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -178,7 +178,6 @@ class Feed:
         if len(self._lost) > 1:
             return
         lane, record = self._lost[0]
-        name = {"stream": record.stream, "sequence": record.number}
         if self._owners.is_foreign(record):
             if loss.trouble in (Trouble.UNAUTHORIZED, Trouble.UNACCEPTABLE) or self._is_suspect(record, loss):
                 self._owners.hold(record)
@@ -186,7 +185,7 @@ class Feed:
             await self._unacceptable(lane, record, loss.reason, loss.code)
         elif self._is_suspect(record, loss):
             hint = "the broker closes the connection whenever it is sent: look at the broker's size limits and log"
-            log.warning("batch_suspected", **name, size_bytes=len(record.payload), hint=hint)
+            log.warning("batch_suspected", **_names(record), size_bytes=len(record.payload), hint=hint)
 
     def _is_suspect(self, record: Record, loss: LinkLoss) -> bool:
         now = asyncio.get_running_loop().time()
@@ -325,8 +324,8 @@ class Feed:
             await self._call(lane.queue.acknowledge, record.sequence)
             self._proved(record)
             self._standing.count(acknowledged_batches=1, acknowledged_bytes=size)
-            name = {"stream": record.stream, "sequence": record.number}
-            log.debug("batch_acknowledged", **name, size_bytes=size, latency_ms=round(latency_s * 1000, 1))
+            latency_ms = round(latency_s * 1000, 1)
+            log.debug("batch_acknowledged", **_names(record), size_bytes=size, latency_ms=latency_ms)
             if told := self._tally.add(size, time.monotonic()):
                 log.info("batches_acknowledged", **told)
         elif answer.outcome is Outcome.UNACCEPTABLE:
@@ -339,7 +338,7 @@ class Feed:
 
     async def _unacceptable(self, lane: Lane, record: Record, reason: str, code: int) -> None:
         """The broker will never take it, it says. Only what it means by itself is given up."""
-        name = {"stream": record.stream, "sequence": record.sequence, "size_bytes": len(record.payload)}
+        name = {**_names(record), "size_bytes": len(record.payload)}
         advice, stopped = UNACCEPTABLE.get(code, "look at its log"), bool(self._holds.doubts.stopped)
         match self._holds.refused(record, reason, code, asyncio.get_running_loop().time()):
             case Verdict.TOO_LARGE:
@@ -359,7 +358,7 @@ class Feed:
         else:
             self._holds.doubts.put_back(key_of(record), asyncio.get_running_loop().time())
             hint = "the batch stays in the spool: look at those in refused/ beneath spool.path, and move them away"
-            log.error("quarantine_full", stream=record.stream, sequence=record.sequence, reason=reason, hint=hint)
+            log.error("quarantine_full", **_names(record), reason=reason, hint=hint)
 
     def _stop(self, reason: str, advice: str, *, news: bool) -> None:
         """The broker refuses whatever comes: keep everything, and ask with one batch now and then."""
@@ -425,3 +424,8 @@ class Feed:
 
     def _has_to_wait(self, record: Record) -> bool:
         return self._holds.has_to_wait(record, asyncio.get_running_loop().time())
+
+
+def _names(record: Record) -> dict[str, Any]:
+    """What a log line calls a batch: by its id, as the receiver does."""
+    return {"stream": record.stream, "sequence": record.number}

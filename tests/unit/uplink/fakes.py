@@ -29,22 +29,23 @@ class StoredBatch:
     payload: bytes
     catalog: str = ""
     vehicle: str = ""
+    base: int = 0
 
     @property
     def number(self) -> int:
-        return self.sequence
+        return self.sequence - self.base
 
 
 class MemoryQueue:
-    """A spool without a disk."""
+    """A spool without a disk. `base`: how many batches it has held before the stream began."""
 
-    def __init__(self, stream: str = "normal-1") -> None:
-        self._stream = stream
+    def __init__(self, stream: str = "normal-1", base: int = 0) -> None:
+        self._stream, self._base = stream, base
         self.records: dict[int, StoredBatch] = {}
         self.acknowledged: list[int] = []
         self.set_aside_reasons: dict[int, str] = {}
         self.aside_max = 1000
-        self._next = 0
+        self._next = base
 
     @property
     def stream(self) -> str:
@@ -56,7 +57,7 @@ class MemoryQueue:
 
     def append(self, payload: bytes = b"payload", catalog: str = "", vehicle: str = "") -> int:
         sequence, self._next = self._next, self._next + 1
-        self.records[sequence] = StoredBatch(self._stream, sequence, payload, catalog, vehicle)
+        self.records[sequence] = StoredBatch(self._stream, sequence, payload, catalog, vehicle, self._base)
         return sequence
 
     def oldest(

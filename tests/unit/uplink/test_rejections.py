@@ -99,6 +99,23 @@ def test_a_batch_that_has_no_place_in_the_quarantine_stays_in_the_spool(tmp_path
     run_virtual(scenario())
 
 
+def test_the_log_calls_a_batch_by_the_number_that_the_receiver_knows(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        queue = MemoryQueue(base=40)
+        queue.aside_max = 0
+        broker = FakeBroker(lambda link, topic, payload: INVALID if payload == b"bad" else ACCEPTED)
+        for payload in (b"1", b"bad", b"2", b"3", b"4"):
+            queue.append(payload)
+        with capture_logs() as logs:
+            async with running(build(broker, CatalogShelf(tmp_path), queue)):
+                await asyncio.sleep(600)
+        assert list(queue.records) == [41]
+        for event in ("batch_doubted", "quarantine_full"):
+            assert {(line["stream"], line["sequence"]) for line in logs if line["event"] == event} == {("normal-1", 1)}
+
+    run_virtual(scenario())
+
+
 def test_what_is_larger_than_the_broker_names_is_neither_published_nor_given_up(tmp_path: Path) -> None:
     async def scenario() -> None:
         queue, broker = MemoryQueue(), FakeBroker(limits=LinkLimits(maximum_packet_bytes=1000))
