@@ -79,11 +79,11 @@ class Agent:
 
     def lines(self) -> list[Line]:
         """What the newest process has said."""
-        return _lines(self.log)
+        return lines_of(self.log)
 
     def events(self, *names: str) -> list[Line]:
         """All lines of these names, of all processes."""
-        every = [line for path in sorted(self.folder.glob("agent-*.log")) for line in _lines(path)]
+        every = [line for path in sorted(self.folder.glob("agent-*.log")) for line in lines_of(path)]
         return [line for line in every if line["event"] in names]
 
     async def start(self) -> None:
@@ -124,7 +124,7 @@ class Agent:
             await self.kill()
 
 
-def _lines(path: Path) -> list[Line]:
+def lines_of(path: Path) -> list[Line]:
     """Whole lines that are events; a killed process may leave half of one."""
     lines = []
     for text in path.read_text(errors="replace").splitlines() if path.exists() else ():

@@ -9,25 +9,25 @@ others drive. The last one keeps its messages in three classes. CANFERRY_KILLS s
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from tests.faults import feeder
-from tests.faults.processes import START_S, Agent, Receiver, holes, spawn
-from tests.integration.mosquitto import Mosquitto, free_port, running
+from tests.faults.fed_bus import FedBus, fed_bus, udp_drops
+from tests.faults.processes import Agent, Receiver, holes
+from tests.integration.mosquitto import Mosquitto, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -38,33 +38,6 @@ AGENTS = 3
 RATE = 500.0
 INTERVAL_S = 1.0
 HINDSIGHT_NS = 1_000_000_000
-CONFIG = """
-[vehicle]
-id = "{vehicle}"
-[[bus]]
-name = "car"
-interface = "udp_multicast"
-channel = "{group}"
-dbc = ["car.dbc"]
-options = {{ port = {port} }}
-[batch]
-interval = "2s"
-[spool]
-path = "spool"
-limit = "64MiB"
-segment = "1MiB"
-min_free = "0B"
-journal_interval = "1s"
-[mqtt]
-broker = "{broker}"
-backoff_base = "50ms"
-backoff_max = "500ms"
-[agent]
-shutdown_grace = "30s"
-[log]
-level = "debug"
-format = "json"
-"""
 RULES = """
 [[collect]]
 message = "MESSAGE0"
@@ -80,30 +53,13 @@ CLASSES = ((0,), (1,), (2, 3))
 
 
 @dataclass
-class Bus:
-    """What was sent on it: when, in ns, by count; and begin and end of each stall of this machine or its disk."""
-
-    times: NDArray[np.int64]
-    stalls: NDArray[np.int64]
-
-    def fed(self) -> NDArray[np.int64]:
-        """When each frame was sent, ns."""
-        return self.times[: int(np.count_nonzero(self.times))].copy()
-
-    def held_up_s(self, begin_ns: int, end_ns: int) -> float:
-        """For how long this machine or its disk kept everyone waiting between these times."""
-        begin, end = self.stalls[:, 0].clip(begin_ns, end_ns), self.stalls[:, 1].clip(begin_ns, end_ns)
-        return float((end - begin).sum() / 1e9)
-
-
-@dataclass
 class Drive:
     """What was done to one agent: per kill when it had begun to listen (ns, 0: never) and when it was killed."""
 
     vehicle: str
     agent: Agent
     receiver: Receiver
-    bus: Bus
+    bus: FedBus
     classes: tuple[tuple[int, ...], ...] = ((0, 1, 2, 3),)
     kills: list[tuple[int, int]] = field(default_factory=list)
     transport_drops: int = 0
@@ -127,46 +83,23 @@ class Drive:
 @asynccontextmanager
 async def driving(folder: Path, broker: Mosquitto) -> AsyncIterator[list[Drive]]:
     """A bus that is fed, and a receiver; the agents are not started yet."""
-    group, port = f"239.74.{random.randint(1, 254)}.{random.randint(1, 254)}", free_port()
-    file = folder / "times"
-    process = await spawn(
-        "-m", "tests.faults.feeder", group, str(port), str(file), str(RATE), log=folder / "feeder.log"
-    )
     drives: list[Drive] = []
-    try:
-        async with Receiver(folder).running(broker) as receiver:
-            async with asyncio.timeout(START_S):
-                while not file.exists() or file.stat().st_size < 8 * feeder.FRAMES_MAX:
-                    assert process.returncode is None, (folder / "feeder.log").read_text()
-                    await asyncio.sleep(0.02)
-            stalls = np.memmap(file.with_suffix(".stalls"), np.int64, "r", shape=(feeder.STALLS_MAX, 2))
-            bus = Bus(np.memmap(file, np.int64, "r"), stalls)
-            for number in range(min(AGENTS, KILLS)):
-                vehicle = f"car-{number}"
-                home = folder / vehicle
-                home.mkdir()
-                (home / "car.dbc").write_text(feeder.database())
-                config = CONFIG.format(vehicle=vehicle, group=group, port=port, broker=broker.url())
-                if number < AGENTS - 1:
-                    drives.append(Drive(vehicle, Agent(home, config), receiver, bus))
-                else:
-                    drives.append(Drive(vehicle, Agent(home, config + RULES), receiver, bus, CLASSES))
+    async with fed_bus(folder, RATE) as bus, Receiver(folder).running(broker) as receiver:
+        for number in range(min(AGENTS, KILLS)):
+            vehicle = f"car-{number}"
+            home = folder / vehicle
+            home.mkdir()
+            (home / "car.dbc").write_text(feeder.database())
+            config = bus.config(vehicle, broker.url())
+            if number < AGENTS - 1:
+                drives.append(Drive(vehicle, Agent(home, config), receiver, bus))
+            else:
+                drives.append(Drive(vehicle, Agent(home, config + RULES), receiver, bus, CLASSES))
+        try:
             yield drives
-    finally:
-        for drive in drives:
-            await drive.agent.close()
-        process.kill()
-        await process.wait()
-
-
-def udp_drops(pid: int) -> int:
-    """Datagrams that the kernel had no room for in the process's sockets: the test's bus loses them, not the agent."""
-    inodes = set()
-    for path in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            inodes.add(str(path.readlink()))
-    rows = [row.split() for row in Path("/proc/net/udp").read_text().splitlines()[1:]]
-    return sum(int(row[12]) for row in rows if f"socket:[{row[9]}]" in inodes)
+        finally:
+            for drive in drives:
+                await drive.agent.close()
 
 
 async def drive_and_die(drive: Drive, kills: int, chance: random.Random) -> None:

@@ -30,9 +30,9 @@ import pytest
 
 from tests.faults import feeder
 from tests.faults.faulty import Supervised, preloaded
-from tests.faults.processes import ROOT, START_S, spawn
-from tests.faults.test_agent_kill import udp_drops
-from tests.integration.mosquitto import Mosquitto, free_port, running
+from tests.faults.fed_bus import FedBus, fed_bus, udp_drops
+from tests.faults.processes import ROOT, START_S, lines_of
+from tests.integration.mosquitto import Mosquitto, running
 from tests.integration.proxy import TcpProxy
 
 if TYPE_CHECKING:
@@ -47,37 +47,12 @@ VEHICLE = "car-1"
 QUIET_S = 1.0
 ON_ITS_WAY_NS = 20_000_000
 """A frame's own time is when it was received: so much later than it was sent, at most."""
-CONFIG = """
-[vehicle]
-id = "{vehicle}"
-[[bus]]
-name = "car"
-interface = "udp_multicast"
-channel = "{group}"
-dbc = ["car.dbc"]
-options = {{ port = {port} }}
+RULES = """
 [[collect]]
 message = "MESSAGE0"
 priority = "critical"
 [[collect]]
 message = ["MESSAGE1", "MESSAGE2", "MESSAGE3"]
-[batch]
-interval = "2s"
-[spool]
-path = "spool"
-limit = "64MiB"
-segment = "1MiB"
-min_free = "0B"
-journal_interval = "1s"
-[mqtt]
-broker = "mqtt://127.0.0.1:{broker}"
-backoff_base = "50ms"
-backoff_max = "500ms"
-[agent]
-shutdown_grace = "30s"
-[log]
-level = "debug"
-format = "json"
 """
 
 
@@ -90,80 +65,40 @@ class Scene:
     proxy: TcpProxy
     agent: Supervised
     receiver: Supervised
-    times: NDArray[np.int64]
+    bus: FedBus
     transport_drops: int = 0
 
     @property
     def received(self) -> Path:
         return self.folder / "received"
 
-    def fed(self) -> NDArray[np.int64]:
-        """When each frame was sent, ns."""
-        return self.times[: int(np.count_nonzero(self.times))].copy()
-
     def lines(self) -> list[dict[str, Any]]:
-        """What the agent's processes have said; a killed one may leave half a line."""
-        lines = []
-        for text in self.agent.log.read_text(errors="replace").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(line, dict) and "event" in line:
-                lines.append(line)
-        return lines
+        """What the agent's processes have said."""
+        return lines_of(self.agent.log)
 
 
 @asynccontextmanager
 async def scene(folder: Path, seed: int) -> AsyncIterator[Scene]:
     """The bus is fed and the broker runs; agent and receiver are not started yet."""
-    group, port = f"239.75.{random.randint(1, 254)}.{random.randint(1, 254)}", free_port()
-    file = folder / "times"
-    arguments = ["-m", "tests.faults.feeder", group, str(port), str(file), str(RATE)]
-    feeding = await spawn(*arguments, log=folder / "feeder.log")
     config = ["persistence true", f"persistence_location {folder}/", "max_queued_messages 0"]
-    library = preloaded(folder)
+    make: dict[str, Any] = {"library": preloaded(folder), "per_mille": FAILING_PER_MILLE, "seed": seed}
     (folder / "car.dbc").write_text(feeder.database())
-    try:
-        async with running(folder / "broker", config=config) as broker, TcpProxy("127.0.0.1", broker.port) as proxy:
-            async with asyncio.timeout(START_S):
-                while not file.exists() or file.stat().st_size < 8 * feeder.FRAMES_MAX:
-                    assert feeding.returncode is None, (folder / "feeder.log").read_text()
-                    await asyncio.sleep(0.02)
-            (folder / "agent.toml").write_text(
-                CONFIG.format(vehicle=VEHICLE, group=group, port=port, broker=proxy.port)
-            )
-            received = folder / "received"
-            receive = ["receive", "--broker", broker.url(), "--out", str(received), "--client-id", "cloud", "--json"]
-            make = {"library": library, "per_mille": FAILING_PER_MILLE, "seed": seed}
-            made = Scene(
-                folder,
-                broker,
-                proxy,
-                Supervised(
-                    ["run", "--config", str(folder / "agent.toml")],
-                    folder / "agent.log",
-                    Path(os.devnull),
-                    root=folder / "spool",
-                    **make,  # type: ignore[arg-type]
-                ),
-                Supervised(
-                    receive,
-                    folder / "receive.log",
-                    folder / "summary.json",
-                    root=received,
-                    **make,  # type: ignore[arg-type]
-                ),
-                np.memmap(file, np.int64, "r"),
-            )
-            try:
-                yield made
-            finally:
-                await made.agent.close()
-                await made.receiver.close()
-    finally:
-        feeding.kill()
-        await feeding.wait()
+    async with (
+        fed_bus(folder, RATE) as bus,
+        running(folder / "broker", config=config) as broker,
+        TcpProxy("127.0.0.1", broker.port) as proxy,
+    ):
+        file = folder / "agent.toml"
+        file.write_text(bus.config(VEHICLE, f"mqtt://127.0.0.1:{proxy.port}") + RULES)
+        spool, received = folder / "spool", folder / "received"
+        receive = ["receive", "--broker", broker.url(), "--out", str(received), "--client-id", "cloud", "--json"]
+        agent = Supervised(["run", "--config", str(file)], folder / "agent.log", Path(os.devnull), root=spool, **make)
+        receiver = Supervised(receive, folder / "receive.log", folder / "summary.json", root=received, **make)
+        try:
+            yield Scene(folder, broker, proxy, agent, receiver, bus)
+        finally:
+            await agent.close()
+            await receiver.close()
 
 
 async def kill_in_turn(scene: Scene, chance: random.Random) -> None:
@@ -268,7 +203,7 @@ def outcome(scene: Scene) -> Outcome:
 
 def untold(scene: Scene, found: Outcome, first_ns: int, last_ns: int) -> NDArray[np.int64]:
     """Counts of frames sent between these times that neither arrived nor lie in a named gap."""
-    fed = scene.fed()
+    fed = scene.bus.fed()
     sent = np.flatnonzero((fed >= first_ns) & (fed <= last_ns))
     missing = np.setdiff1d(sent, found.counts)
     told = np.zeros(len(missing), np.bool_)
@@ -301,10 +236,10 @@ async def test_each_frame_arrives_once_or_in_a_named_gap_over_kills_and_failing_
     ends = {name: len(each.ends) for name, each in (("agent", stage.agent), ("receiver", stage.receiver))}
     record_property(
         "figures",
-        f"seed {seed}: {KILLS} kills, starts {ends}; {len(stage.fed())} frames sent, {len(found.counts)} arrived, "
+        f"seed {seed}: {KILLS} kills, starts {ends}; {len(stage.bus.fed())} frames sent, {len(found.counts)} arrived, "
         f"{len(found.gaps)} gaps, {stage.transport_drops} lost by the test's own bus, {len(lost)} not named",
     )
     assert len(np.unique(found.counts)) == len(found.counts), "a frame arrived twice"
     assert (found.values == [feeder.value(int(number)) for number in found.counts]).all()
     assert len(lost) <= stage.transport_drops, f"{len(lost)} frames are in no gap: {lost[:20]}"
-    assert len(found.counts) > len(stage.fed()) // 10
+    assert len(found.counts) > len(stage.bus.fed()) // 10

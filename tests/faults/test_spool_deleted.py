@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import SpoolError
-from agent.receiver.inbox import Verdict
 from agent.service import LOOK_S
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
 from agent.uplink.catalogs import CatalogShelf
 from tests.faults.processes import SIMULATED, Agent, Receiver
-from tests.faults.whole import Received, agent, cloud
+from tests.faults.whole import agent, arrived, cloud
 from tests.integration.mosquitto import free_port, running
 
 if TYPE_CHECKING:
@@ -144,18 +142,11 @@ async def test_an_agent_whose_folder_is_deleted_delivers_all_that_it_has_sealed(
         shutil.rmtree(tmp_path / "spool")
         await car.batches(5)
     before = car.counters
-    async with running(tmp_path / "broker") as broker, cloud(out, broker.port) as inbox:
+    async with running(tmp_path / "broker") as broker, cloud(out, broker.port):
         async with agent(tmp_path, broker.port) as car:
             await car.until(lambda link: link.acknowledged_batches > before.batches)
             await car.end()
-        async with asyncio.timeout(60):
-            while inbox.counts[Verdict.BATCH] < before.batches + car.counters.batches:
-                await asyncio.sleep(0.02)
-    assert Received.within(out) == Received(
-        before.batches + car.counters.batches,
-        before.frames + car.counters.frames,
-        before.samples + car.counters.samples,
-    )
+        await arrived(out, before, car.counters)
 
 
 @pytest.mark.slow

@@ -165,9 +165,14 @@ class Received:
         return cls.of(payloads, [path.read_bytes() for path in folder.rglob("*.catalog.zst")])
 
 
-async def arrived(folder: Path, counters: PackerCounters, timeout_s: float = 120.0) -> None:
-    """Wait for as many batches as were sealed, and see that they hold all that was counted."""
+async def arrived(folder: Path, *drives: PackerCounters, timeout_s: float = 120.0) -> None:
+    """Wait for as many batches as were sealed on these, and see that they hold all that was counted."""
+    sealed = Received(
+        sum(counters.batches for counters in drives),
+        sum(counters.frames for counters in drives),
+        sum(counters.samples for counters in drives),
+    )
     async with asyncio.timeout(timeout_s):
-        while len(list(folder.rglob("*.batch.zst"))) < counters.batches:
+        while len(list(folder.rglob("*.batch.zst"))) < sealed.batches:
             await asyncio.sleep(0.02)
-    assert Received.within(folder) == Received(counters.batches, counters.frames, counters.samples)
+    assert Received.within(folder) == sealed
