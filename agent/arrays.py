@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pieces of arrays, laid end to end."""
+"""Pieces of arrays, laid end to end; and sorted arrays, searched."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+N = TypeVar("N", np.int64, np.uint64)
 
 
 def starts(counts: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
@@ -26,3 +28,11 @@ def runs(first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int6
     places = np.arange(begin[-1])
     places += (first - begin[:-1]).repeat(counts)
     return places
+
+
+def find(table: NDArray[N], keys: NDArray[N]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Where each key stands in a sorted table, and whether it really does."""
+    if not len(table):
+        return np.zeros(len(keys), np.intp), np.zeros(len(keys), np.bool_)
+    at = np.minimum(np.searchsorted(table, keys), len(table) - 1)
+    return at, table.take(at) == keys

@@ -31,17 +31,6 @@ def write_durably(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def append_durably(path: Path, content: bytes) -> None:
-    """Append to a file, made where it does not exist."""
-    existed = is_there(path)
-    with path.open("ab") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    if not existed:
-        sync_folder(path.parent)
-
-
 def is_there(path: Path) -> bool:
     """Whether there is something. Raises OSError where nobody can say; Python 3.14's own answer is no then."""
     try:

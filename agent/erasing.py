@@ -6,8 +6,8 @@ the segments, not of sealed ones in the journals, not of those that were set asi
 What waits, and the open batch that a killed agent has left, stay; with `everything` they go too, each told to the cloud
 as a gap by the next start, and so do spools that another version has left.
 
-Not touched: the catalogs and the DBC files as loaded, which say how signals are called, and nothing of a drive; the
-ledger of the data plan. Flash memory may keep old copies of blocks, which only its maker's tools reach (blank.py).
+Not touched: the catalogs, which say how signals are called, and nothing of a drive; the ledger of the data plan. Flash
+memory may keep old copies of blocks, which only its maker's tools reach (blank.py).
 
 Failure: SpoolError where an agent runs, or the disk refuses; ConfigError where the folder is another user's: files made
 by root would lock the agent out.

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from agent.batch.catalog import is_catalog
 from agent.clock import YEAR_2020_NS
@@ -39,12 +39,15 @@ from agent.spool.vault import Vault
 from agent.uplink.catalogs import CatalogShelf
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from agent.clock import Clock
     from agent.config import Config, Priority
     from agent.spool.record import SpoolStats
     from agent.spool.retention import Layout
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -125,33 +128,35 @@ class Storage:
 def _opened_spool(config: Config, priority: Priority, room: Room, boot_id: str | None) -> Spool:
     """What another version has left of this class is set aside first."""
     path = config.spool.path
+    folder = path / priority
 
     def opened() -> Spool:
         return Spool.open(
-            path / priority,
+            folder,
             limit_bytes=config.spool.limit,
             room=room,
             urgency=rank_of(priority),
             vehicle=config.vehicle.id,
-            continuity=None if boot_id is None else Continuity.of(path / priority, boot_id),
+            continuity=None if boot_id is None else Continuity.of(folder, boot_id),
             erase=config.spool.erase == "acknowledged",
         )
 
-    try:
-        return opened()
-    except SpoolVersionError as error:
-        set_aside(path, [path / priority, _journal(path, priority)], error)
-        return opened()
+    return _kept_apart(path, [folder, _journal(path, priority)], opened)
 
 
 def _opened_journal(config: Config, priority: Priority, layout: Layout) -> Journal:
-    file = _journal(config.spool.path, priority)
-    erase = config.spool.erase == "acknowledged"
+    path, erase = config.spool.path, config.spool.erase == "acknowledged"
+    file = _journal(path, priority)
+    return _kept_apart(path, [file], lambda: Journal.open(file, layout.journal_bytes, erase=erase))
+
+
+def _kept_apart(path: Path, left: Sequence[Path], opened: Callable[[], T]) -> T:
+    """What opens, once what another version has `left` in its place is set aside."""
     try:
-        return Journal.open(file, layout.journal_bytes, erase=erase)
+        return opened()
     except SpoolVersionError as error:
-        set_aside(config.spool.path, [file], error)
-        return Journal.open(file, layout.journal_bytes, erase=erase)
+        set_aside(path, left, error)
+        return opened()
 
 
 def layout_of(config: Config) -> Layout:

@@ -79,22 +79,12 @@ class Gates:
         self.roster.on_change(self._watch, self._unwatch)
 
     def _grow(self, lanes: range) -> None:
-        fresh = [treatment for lane in lanes for treatment in self._treated(lane)]
+        treated = [self.roster.of_signals(lane, self._of_message, self.book.treatment) for lane in lanes]
+        fresh = [treatment for signals in treated for treatment in signals]
         self._treatments += fresh
         self.always = np.concatenate([self.always, np.array([each.rank for each in fresh], np.uint8)])
         self._always_channels = self.always.nonzero()[0]
         self._shared = np.concatenate([self._shared, np.array([len(each.intervals) > 1 for each in fresh], np.bool_)])
-
-    def _treated(self, lane: int) -> list[Treatment]:
-        """The treatments of a lane's signals: the same for all lanes of a message, but for raw frames."""
-        roster, message = self.roster, int(self.roster.message[lane])
-        found = self._of_message.get(message)
-        if found is None:
-            bus, name = roster.bus_name(lane), roster.message_name(lane)
-            found = [self.book.treatment(bus, name, definition) for definition in roster.definitions(lane)]
-            if message >= 0:
-                self._of_message[message] = found
-        return found
 
     def _shrink(self, staying: Staying) -> None:
         self._treatments[:] = [self._treatments[channel] for channel in staying.channels.tolist()]

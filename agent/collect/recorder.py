@@ -13,6 +13,7 @@ Limits: `WINDOWS_MAX` windows of a trigger are remembered, the latest; the ring 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from agent.collect.patterns import SignalPatterns
     from agent.collect.roster import Roster, Staying
     from agent.collect.rules import RuleBook
     from agent.collect.trigger import Trigger
     from agent.collect.view import View
+    from agent.model import SignalDefinition
 
 WINDOWS_MAX = 64
 
@@ -69,20 +72,13 @@ class Recorder:
 
     def _grow(self, lanes: range) -> None:
         for recording in self._recordings:
-            fresh = [records for lane in lanes for records in self._recorded(recording, lane)]
+            judge = partial(self._lets_record, recording.trigger.record)
+            recorded = [self._roster.of_signals(lane, recording.of_message, judge) for lane in lanes]
+            fresh = [records for signals in recorded for records in signals]
             recording.records = np.concatenate([recording.records, np.array(fresh, np.bool_)])
 
-    def _recorded(self, recording: _Recording, lane: int) -> list[bool]:
-        """Which signals of a lane are recorded: the same for all lanes of a message, but for raw frames."""
-        message = int(self._roster.message[lane])
-        found = recording.of_message.get(message)
-        if found is None:
-            record, bus, name = recording.trigger.record, self._roster.bus_name(lane), self._roster.message_name(lane)
-            signals = self._roster.definitions(lane)
-            found = [self._book.lets_record(record, bus, name, signal.name) for signal in signals]
-            if message >= 0:
-                recording.of_message[message] = found
-        return found
+    def _lets_record(self, record: SignalPatterns, bus: str, message: str, signal: SignalDefinition) -> bool:
+        return self._book.lets_record(record, bus, message, signal.name)
 
     def _shrink(self, staying: Staying) -> None:
         for recording in self._recordings:

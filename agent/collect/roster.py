@@ -14,11 +14,11 @@ between blocks, until as many stay as the decoder has room for; all that stay ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from agent.arrays import runs, starts
+from agent.arrays import find, runs, starts
 from agent.batch.physical import reads_as_float
 from agent.collect.steady import NEVER
 from agent.decode import ids
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from agent.collect.view import View
     from agent.decode.plan import Plan
     from agent.model import MessageDefinition, SignalBlock, SignalDefinition
+
+T = TypeVar("T")
 
 GUESTS_MAX, GUEST_CHANNELS_MAX = ids.GUESTS_MAX * 5 // 4, ids.GUEST_SIGNALS_MAX * 5 // 4
 _CLASSIC_BYTES = 8
@@ -108,6 +110,22 @@ class Roster:
             return RAW_SIGNALS[: int(self.first[lane + 1] - self.first[lane])]
         return self.messages[message].signals
 
+    def of_signals(
+        self, lane: int, known: dict[int, list[T]], judge: Callable[[str, str, SignalDefinition], T]
+    ) -> list[T]:
+        """What is judged of a lane's signals, by bus, message and signal; `known`, by message, is for the next lane.
+
+        It is the same for all lanes of a message, but for raw frames.
+        """
+        message = int(self.message[lane])
+        found = known.get(message)
+        if found is None:
+            bus, name = self.bus_name(lane), self.message_name(lane)
+            found = [judge(bus, name, signal) for signal in self.definitions(lane)]
+            if message >= 0:
+                known[message] = found
+        return found
+
     def definition(self, channel: int) -> SignalDefinition:
         """The signal of a channel."""
         lane = int(self.lane[channel])
@@ -129,10 +147,10 @@ class Roster:
     def lanes(self, block: SignalBlock) -> NDArray[np.int64]:
         """The lane of each group of a block; unseen ones are entered."""
         keys = block.group_key
-        at = self._sorted.searchsorted(keys)
-        if not len(self._sorted) or (self._sorted.take(at, mode="clip") != keys).any():
+        at, known = find(self._sorted, keys)
+        if not known.all():
             self.enter(keys, self._is_long(block))
-            at = self._sorted.searchsorted(keys)
+            at, _ = find(self._sorted, keys)
         lanes = self._lane_sorted.take(at)
         if len(block.column_signal) and int(block.column_signal.max()) >= _CLASSIC_BYTES:
             long = self._is_long(block) & (self.first.take(lanes + 1) - self.first.take(lanes) <= _CLASSIC_BYTES)
@@ -144,14 +162,12 @@ class Roster:
 
     def has(self, block: SignalBlock) -> NDArray[np.bool_]:
         """bool (G,): which groups of a block have a lane that they would be given."""
-        keys = block.group_key
-        if not len(self._sorted):
-            return np.zeros(len(keys), np.bool_)
-        at = np.minimum(self._sorted.searchsorted(keys), len(self._sorted) - 1)
-        lanes = self._lane_sorted.take(at)
-        short = self.first.take(lanes + 1) - self.first.take(lanes) <= _CLASSIC_BYTES
-        found: NDArray[np.bool_] = (self._sorted.take(at) == keys) & ~(short & self._is_long(block))
-        return found
+        at, known = find(self._sorted, block.group_key)
+        if known.any():
+            lanes = self._lane_sorted.take(at)
+            short = self.first.take(lanes + 1) - self.first.take(lanes) <= _CLASSIC_BYTES
+            known &= ~(short & self._is_long(block))
+        return known
 
     def _is_long(self, block: SignalBlock) -> NDArray[np.bool_]:
         """bool (G,): which groups are of raw frames that are longer than classic ones."""

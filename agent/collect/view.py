@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.arrays import runs, starts
+from agent.arrays import find, runs, starts
 from agent.model import split_group_key
 
 if TYPE_CHECKING:
@@ -187,9 +187,9 @@ class View:
         words = (frames.bus.astype(np.uint64) << np.uint64(32)) | frames.can_id
         group_word = block.group_key & np.uint64(0xFF_FFFF_FFFF)
         order = group_word.argsort()
-        at = group_word[order].searchsorted(words)
-        known = (group_word[order].take(at, mode="clip") == words).nonzero()[0]
-        arrival: NDArray[np.int64] = known[order[at[known]].argsort(kind="stable")]
+        at, known = find(group_word[order], words)
+        rows = known.nonzero()[0]
+        arrival: NDArray[np.int64] = rows[order[at[rows]].argsort(kind="stable")]
         assert len(arrival) == len(block), "each frame of a known id is a row"
         return arrival
 

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.arrays import find
 from agent.decode.plan import RAW
-from agent.decode.walk import find
 from agent.model import EXTENDED, STANDARD_MASK
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.arrays import runs, starts
+from agent.arrays import find, runs, starts
 from agent.decode.plan import RAW
 from agent.decode.walk import frame_shift
 
@@ -89,11 +89,8 @@ class Layout:
             at = self._first_nth.take(slots)
             at += self._plan.shape_tables()[2].take(shapes)
             return self._variant_at.take(at)
-        keys = (slots << 32) | shapes
-        if not len(self._variant_key):
-            return np.full(len(slots), -1)
-        at = self._variant_key.searchsorted(keys)
-        return np.where(self._variant_key.take(at, mode="clip") == keys, at, -1)
+        at, known = find(self._variant_key, (slots << 32) | shapes)
+        return np.where(known, at, -1)
 
     def column_counts(self, slot_counts: NDArray[np.int64], variants: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """int64 (C,): how many values each column has.
@@ -152,16 +149,15 @@ class Layout:
 
     def _met(self, latest: int) -> NDArray[np.int64]:
         """Slot and shape, as one number, of the variants met, of slots that are still there."""
-        slots = self._ids.key.searchsorted(self._met_key)
-        stays = self._ids.key.take(slots, mode="clip") == self._met_key if len(self._ids.key) else slots < 0
-        pairs = (slots << 32) | self._met_shape
+        slots, stays = find(self._ids.key, self._met_key)
+        key, shape = self._met_key.compress(stays), self._met_shape.compress(stays)
+        pairs = (slots.compress(stays) << 32) | shape
         _, last = np.unique(pairs[::-1], return_index=True)
         at = np.sort(len(pairs) - 1 - last)
-        at = at.compress(stays.take(at))
-        carried = np.cumsum([len(self._plan.shapes[shape]) for shape in self._met_shape.take(at).tolist()])
+        carried = np.cumsum([len(self._plan.shapes[each]) for each in shape.take(at).tolist()])
         if len(at) and carried[-1] > MEMBERS_MAX:
             at = at[min(int(carried.searchsorted(carried[-1] - MEMBERS_MAX // 2)), len(at) - latest) :]
-        self._met_key, self._met_shape = self._met_key.take(at), self._met_shape.take(at)
+        self._met_key, self._met_shape = key.take(at), shape.take(at)
         found: NDArray[np.int64] = pairs.take(at)
         return found
 

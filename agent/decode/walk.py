@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.arrays import find
 from agent.decode.plan import RAW, Defect, Field
 from agent.decode.selection import MULTIPLEXOR_BITS_MAX
 
@@ -280,11 +281,3 @@ def frame_shift(byte: NDArray[np.int64], shift: NDArray[np.uint64], motorola: ND
     """
     offset = byte << 3
     return np.maximum(shift.astype(np.int64) + np.where(motorola, -offset, offset), 0).astype(np.uint64)
-
-
-def find(table: NDArray[np.uint64], keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Where each key stands in a sorted table, and whether it really does."""
-    if not len(table):
-        return np.zeros(len(keys), np.intp), np.zeros(len(keys), np.bool_)
-    at = np.minimum(np.searchsorted(table, keys), len(table) - 1)
-    return at, table.take(at) == keys

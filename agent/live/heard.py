@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from agent.arrays import find
 from agent.model import EXTENDED, FrameFlag
 
 if TYPE_CHECKING:
@@ -151,11 +152,11 @@ class Heard:
         last: NDArray[np.int64],
     ) -> None:
         """Ids, each once, and the rows of their last frames."""
-        at, known = self._find(keys)
+        at, known = find(self._sorted, keys)
         if not known.all():
             self._stamp[self._row_sorted.take(at[known])] = self._block_stamp  # they have come, and stay
             self._enter(keys[~known], message[~known])
-            at, known = self._find(keys)
+            at, known = find(self._sorted, keys)
             if not known.all():  # there is no room for more
                 at, counts, last, message = at[known], counts[known], last[known], message[known]
         row = self._row_sorted.take(at)
@@ -169,12 +170,6 @@ class Heard:
         self._stamp[row] = np.arange(self._next_stamp, self._next_stamp + len(row))
         self._next_stamp += len(row)
         self._data[row, : data.shape[1]] = data
-
-    def _find(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-        if not len(self._sorted):
-            return np.zeros(len(keys), np.intp), np.zeros(len(keys), np.bool_)
-        at = np.minimum(self._sorted.searchsorted(keys), len(self._sorted) - 1)
-        return at, self._sorted.take(at) == keys
 
     def _enter(self, keys: NDArray[np.uint64], message: NDArray[np.int64]) -> None:
         room = IDS_MAX - len(self._key)

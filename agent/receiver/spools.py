@@ -22,10 +22,10 @@ from agent.errors import BatchError, ConfigError
 from agent.spool.disk import Disk
 from agent.spool.segment import HEAD_BYTES, SUFFIX, Head, scan
 from agent.spool.sequences import SequenceSet
-from agent.spool.state import read_state
+from agent.spool.state import read_state, stream_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from agent.spool.state import State
@@ -66,11 +66,10 @@ def records(path: Path) -> Iterator[StoredRecord]:
     number = path.name.removesuffix(SUFFIX)
     if not number.isdecimal():
         return
-    state = _state_beside(path)
-    done = None if state is None else SequenceSet(state.low, state.ranges)
+    waits = _waiting(_state_beside(path))
     with _opened(path) as file:
         for head in scan(Disk(), file, int(number)):
-            yield StoredRecord(path, head, state is None or done is None or _waits(head, state, done))
+            yield StoredRecord(path, head, waits(head))
 
 
 def _state_beside(segment: Path) -> State | None:
@@ -81,10 +80,12 @@ def _state_beside(segment: Path) -> State | None:
         return None
 
 
-def _waits(head: Head, state: State, done: SequenceSet) -> bool:
-    """As the daemon decides when it starts."""
-    stream = next((each for each in reversed(state.streams) if each.first <= head.sequence), state.streams[0])
-    return head.sequence not in done and head.stream == stream.name
+def _waiting(state: State | None) -> Callable[[Head], bool]:
+    """Whether a record waits, as the daemon decides when it starts."""
+    if state is None:
+        return lambda _: True
+    done, streams = SequenceSet(state.low, state.ranges), state.streams
+    return lambda head: head.sequence not in done and head.stream == stream_at(streams, head.sequence).name
 
 
 @contextmanager

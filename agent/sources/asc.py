@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from agent.model import STANDARD_MASK
 from agent.sources.logdate import vector_date
-from agent.sources.logitems import EVENT, FD_BYTES, Kind, Other, classic, fd_flags, id_word
+from agent.sources.logitems import EVENT, FD_BYTES, Kind, Other, classic, decimal, fd_flags, id_word
 
 if TYPE_CHECKING:
     from agent.sources.logitems import Item, LogDate
@@ -78,9 +78,7 @@ class AscLog:
         return EVENT
 
     def _time(self, written: str) -> int:
-        if "_" in written:
-            raise ValueError("no time")
-        offset_ns = round(float(written.replace(",", ".")) * 1e9)
+        offset_ns = round(decimal(written) * 1e9)
         self._begun = True
         if self._relative:
             self._now_ns += offset_ns

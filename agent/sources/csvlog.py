@@ -22,7 +22,7 @@ import base64
 from typing import TYPE_CHECKING
 
 from agent.model import STANDARD_MASK
-from agent.sources.logitems import FD_BYTES, Kind, Other, UnreadableError, fd_flags, id_word
+from agent.sources.logitems import FD_BYTES, Kind, Other, UnreadableError, decimal, fd_flags, hex_bytes, id_word
 from agent.sources.messages import nanoseconds
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class CsvLog:
 
     def _python_can(self, fields: list[str]) -> Item:
         written, can_id, extended, remote, error, dlc, data = fields
-        time_ns = self._tell(nanoseconds(_decimal(written)))
+        time_ns = self._tell(nanoseconds(decimal(written)))
         if _boolean(error):
             return Other(Kind.ERROR)
         word = id_word(int(can_id, 16), extended=_boolean(extended))
@@ -91,14 +91,11 @@ class CsvLog:
     def _gvret(self, fields: list[str]) -> Item:
         at = self._at
         written = fields[0]
-        time_ns = nanoseconds(_decimal(written)) if "." in written else int(written) * 1000
+        time_ns = nanoseconds(decimal(written)) if "." in written else int(written) * 1000
         number = int(fields[at["id"]], 16)
         extended = _boolean(fields[at["extended"]]) or number > STANDARD_MASK
         length, begin = int(fields[at["len"]]), at["d1"]
-        joined = "".join(byte.rjust(2, "0") for byte in fields[begin : begin + length])
-        if len(joined) != 2 * length:
-            raise ValueError("fewer bytes than it says")
-        payload = bytes.fromhex(joined)
+        payload = hex_bytes([byte.rjust(2, "0") for byte in fields[begin : begin + length]], length)
         channel = int(fields[at["bus"]]) if "bus" in at else None
         return self._tell(time_ns), channel, id_word(number, extended=extended), _flags(payload), payload
 
@@ -109,12 +106,6 @@ class CsvLog:
             if time_ns >= _YEAR_NS:
                 self._date.tell(0, "")
         return time_ns
-
-
-def _decimal(written: str) -> float:
-    if "_" in written:
-        raise ValueError("no time")
-    return float(written.replace(",", "."))
 
 
 def _boolean(written: str) -> bool:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -124,8 +125,8 @@ class LogReader:
         self._quiet = quiet
         self._read = 0
         self._frames = 0
-        self._errors: dict[int, int] = {}
-        self._remotes: dict[int, int] = {}
+        self._errors: Counter[int] = Counter()
+        self._remotes: Counter[int] = Counter()
         self._date = LogDate()
         self._date_told = False
         self._channels: dict[Channel, int | None] = {}
@@ -199,15 +200,11 @@ class LogReader:
         """The same frames in blocks of the promised size; an error comes after the frames before it."""
         cutter = Cutter(self._frames_max, self._span_ns)
         failure: LogFileError | None = None
-        while True:
-            try:
-                block = next(blocks)
-            except StopIteration:
-                break
-            except LogFileError as error:
-                failure = error
-                break
-            yield from cutter.cut(block)
+        try:
+            for block in blocks:
+                yield from cutter.cut(block)
+        except LogFileError as error:
+            failure = error
         if len(held := cutter.rest()):
             yield held
         if failure is not None:
@@ -223,8 +220,8 @@ class LogReader:
                 text += b"\n"  # noqa: PLW2901
             parsed = candump.parse(text, self._bus_of, line)
             line += text.count(b"\n")
-            _add(self._errors, parsed.errors)
-            _add(self._remotes, parsed.remotes)
+            self._errors.update(parsed.errors)
+            self._remotes.update(parsed.remotes)
             self.ignored += parsed.ignored + sum(parsed.errors.values()) + sum(parsed.remotes.values())
             self._read += len(parsed.block)
             for number, refused in parsed.refused:
@@ -285,19 +282,15 @@ class LogReader:
         """A format whose reader gives items, see logitems.py."""
         builder = BlockBuilder()
         failure: UnreadableError | None = None
-        items = self._items(kind)
-        while failure is None:
-            try:
-                batch = next(items)
-            except StopIteration:
-                break
-            except UnreadableError as error:
-                failure, batch = error, []
-            for item in batch:
-                self._take(item, builder)
-            if len(builder):
-                self._tell_date()
-                yield builder.take()
+        try:
+            for items in self._items(kind):
+                for item in items:
+                    self._take(item, builder)
+                if len(builder):
+                    self._tell_date()
+                    yield builder.take()
+        except UnreadableError as error:
+            failure = error
         self._expect_frames()
         if failure is not None:
             self.refused += failure.lost
@@ -344,7 +337,7 @@ class LogReader:
         elif item is not None:
             self.ignored += 1
             if item.kind is not Kind.EVENT and (bus := self._bus_of_channel(item.channel)) is not None:
-                _add(self._errors if item.kind is Kind.ERROR else self._remotes, {bus: 1})
+                (self._errors if item.kind is Kind.ERROR else self._remotes)[bus] += 1
 
     def _bus_of_channel(self, channel: Channel) -> int | None:
         try:
@@ -371,8 +364,3 @@ class LogReader:
             raise self._error(f"{error.place}: {error}") from error
         elif self._stream.broken is None:
             self._note_torn(error.place, error)
-
-
-def _add(total: dict[int, int], more: dict[int, int]) -> None:
-    for bus, count in more.items():
-        total[bus] = total.get(bus, 0) + count

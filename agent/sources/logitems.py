@@ -100,6 +100,21 @@ def id_word(can_id: int, *, extended: bool) -> int:
     return can_id | EXTENDED if extended else can_id
 
 
+def decimal(written: str) -> float:
+    """A number with a point, or with the comma of other languages; else ValueError."""
+    if "_" in written:
+        raise ValueError("no number")
+    return float(written.replace(",", "."))
+
+
+def hex_bytes(written: list[str], size: int) -> bytes:
+    """The first so many bytes, of two digits each; else ValueError."""
+    joined = "".join(written[:size])
+    if len(joined) != 2 * size:
+        raise ValueError("fewer bytes than it says")
+    return bytes.fromhex(joined)
+
+
 def fd_flags(*, brs: bool, esi: bool) -> int:
     """Those of a CAN FD frame."""
     return FrameFlag.FD | FrameFlag.BRS * brs | FrameFlag.ESI * esi

@@ -80,17 +80,13 @@ class Mf4Log:
         """Those without a frame first, then the frames in the order of their times."""
         parts: list[_Frames] = []
         failure: UnreadableError | None = None
-        together = groups(self._blocks, self._header.link(0))
-        while failure is None:
-            try:
-                found = next(together)
-            except StopIteration:
-                break
-            except UnreadableError as error:
-                failure, found = error, []
-            for group in found:
-                if not group.variable:
-                    yield from self._of_group(group, found, parts)
+        try:
+            for found in groups(self._blocks, self._header.link(0)):
+                for group in found:
+                    if not group.variable:
+                        yield from self._of_group(group, found, parts)
+        except UnreadableError as error:
+            failure = error
         rows = heapq.merge(*(part.rows(self._begin_ns, self._found) for part in parts), key=itemgetter(0))
         while chunk := list(islice(rows, _CHUNK)):
             yield list(chunk)

@@ -25,7 +25,18 @@ import re
 from typing import TYPE_CHECKING
 
 from agent.sources.logdate import ole_days, peak_start
-from agent.sources.logitems import EVENT, FD_BYTES, Kind, Other, UnreadableError, classic, fd_flags, id_word
+from agent.sources.logitems import (
+    EVENT,
+    FD_BYTES,
+    Kind,
+    Other,
+    UnreadableError,
+    classic,
+    decimal,
+    fd_flags,
+    hex_bytes,
+    id_word,
+)
 
 if TYPE_CHECKING:
     from agent.sources.logitems import Channel, Item, LogDate
@@ -71,7 +82,7 @@ class TrcLog:
         at = self._at
         if not fields[0].rstrip(")").isdigit():
             raise ValueError("no number of a message")
-        time_ns = self._date.begin_ns + round(_milliseconds(fields[at["O"]]) * 1e6)
+        time_ns = self._date.begin_ns + round(decimal(fields[at["O"]]) * 1e6)
         channel = _channel(fields[at["B"]]) if "B" in at else 1
         kind = fields[at["T"]].upper() if "T" in at else "RX"
         written, data = fields[at["I"]], fields[at["D"] :]
@@ -86,10 +97,10 @@ class TrcLog:
         if kind in _FD_TYPES:
             size = length if self._counts_bytes else FD_BYTES[length]
             brs, esi = _FD_TYPES[kind]
-            return time_ns, channel, word, fd_flags(brs=brs, esi=esi), _bytes(data, size)
+            return time_ns, channel, word, fd_flags(brs=brs, esi=esi), hex_bytes(data, size)
         if kind not in {"RX", "TX", "DT"} or length >= len(FD_BYTES):
             raise ValueError("no type of a message")
-        return time_ns, channel, word, 0, classic(_bytes(data, min(length, 8)), length)
+        return time_ns, channel, word, 0, classic(hex_bytes(data, min(length, 8)), length)
 
     def _comment(self, line: str) -> None:
         if found := _HEADER.match(line):
@@ -125,19 +136,5 @@ class TrcLog:
             self._date.tell(peak_start(self._start_comment), self._start_comment)
 
 
-def _milliseconds(written: str) -> float:
-    if "_" in written:
-        raise ValueError("no time")
-    return float(written.replace(",", "."))
-
-
 def _channel(written: str) -> Channel:
     return None if written == "-" else int(written)
-
-
-def _bytes(written: list[str], size: int) -> bytes:
-    """The first so many bytes, of two digits each."""
-    joined = "".join(written[:size])
-    if len(joined) != 2 * size:
-        raise ValueError("fewer bytes than it says")
-    return bytes.fromhex(joined)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from agent.model import Gap, GapKind
 from agent.spool.ledger import GapLedger
 from agent.spool.sequences import SequenceSet
-from agent.spool.state import RANGES_MAX, State, StateFile, Stream
+from agent.spool.state import RANGES_MAX, State, StateFile, Stream, stream_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +106,7 @@ class Account:
 
     def stream_of(self, sequence: int) -> Stream:
         """The stream which the number was given out in."""
-        return next((stream for stream in reversed(self.streams) if stream.first <= sequence), self.streams[0])
+        return stream_at(self.streams, sequence)
 
     def number_of(self, sequence: int) -> int:
         """What it is called in its stream, and by the receiver."""

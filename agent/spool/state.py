@@ -45,7 +45,7 @@ from agent.spool.ledger import Entry  # noqa: TC001  (msgspec reads the annotati
 from agent.spool.version import VERSION, other_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 COPY_BYTES = 64 * 1024
@@ -85,6 +85,11 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     low: int
     ranges: tuple[tuple[int, int], ...]
     gaps: tuple[Entry, ...]
+
+
+def stream_at(streams: Sequence[Stream], sequence: int) -> Stream:
+    """The one of these, oldest first, which the number was given out in."""
+    return next((stream for stream in reversed(streams) if stream.first <= sequence), streams[0])
 
 
 class StateFile:

@@ -59,7 +59,7 @@ class CatalogShelf:
         self._directory = directory
         self._is_sound = is_sound
         self._clock = clock
-        self.current, self._current_content = "", b""
+        self.current = ""
         with _naming("open the catalogs", directory):
             directory.mkdir(parents=True, exist_ok=True)
         self._marks = self._read_marks()
@@ -71,8 +71,7 @@ class CatalogShelf:
         with _naming("keep a catalog", path):
             if not path.exists() or path.read_bytes() != content:
                 write_durably(path, content)
-        self.current, self._current_content = name, content
-        self._known[name] = content
+        self.current, self._known[name] = name, content
 
     def keep_in_place(self) -> None:
         """Write anew what somebody has deleted beneath the agent."""
@@ -94,8 +93,9 @@ class CatalogShelf:
         log.warning(
             "catalog_rewritten", catalog=name, hint="it was damaged on disk: if it comes again, look at the disk"
         )
-        self.put(name, self._current_content)
-        return self._current_content
+        content = self._known[name]
+        self.put(name, content)
+        return content
 
     def is_sent(self, place: str, name: str) -> bool:
         """Has it been acknowledged there, not too long ago? `place`: the broker and the topic."""
@@ -135,12 +135,12 @@ class CatalogShelf:
         """What is here, as far as it is small; should it be deleted, batches that wait would have lost their names."""
         known, left = {}, KNOWN_BYTES_MAX
         for path in sorted(self._directory.glob(f"*{SUFFIX}")):
+            name = path.name.removesuffix(SUFFIX)
             with contextlib.suppress(OSError):
-                name, content = (
-                    path.name.removesuffix(SUFFIX),
-                    path.read_bytes() if path.stat().st_size <= left else b"",
-                )
-                if content and _NAME.fullmatch(name) and self._is_sound(content, name):
+                if not _NAME.fullmatch(name) or path.stat().st_size > left:
+                    continue
+                content = path.read_bytes()
+                if content and self._is_sound(content, name):
                     known[name] = content
                     left -= len(content)
         return known

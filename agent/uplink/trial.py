@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.uplink.labels import NONE
 from agent.uplink.reasons import acknowledgement_text
-from agent.uplink.transport import Answer, Outcome, Trouble, outcome_of_acknowledgement
+from agent.uplink.transport import TOO_LARGE, Answer, Outcome, Trouble, outcome_of_acknowledgement, packet_bytes
 
 if TYPE_CHECKING:
     from agent.uplink.labels import Labels
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 SKIPPABLE = b"\x50\x2a\x4d\x18"
 """The magic number of a skippable frame; its length follows in four bytes, little-endian."""
-AROUND_BYTES = 13
-"""Of a PUBLISH beside topic, payload and labels: type, length, topic's length, packet id, alias."""
 QOS_NOT_SUPPORTED = 0x9B
 _CLOSED = {
     Trouble.UNAUTHORIZED: Outcome.UNAUTHORIZED,
@@ -60,11 +58,10 @@ async def try_publish(
     connection: MqttConnection, topic: str, size_bytes: int, timeout_s: float, labels: Labels = NONE
 ) -> Verdict:
     """What the broker thinks of a message of this size on this topic; LOST where it does not say in time."""
-    packet_bytes = size_bytes + len(topic.encode()) + labels.size_bytes + AROUND_BYTES
-    most = connection.limits.maximum_packet_bytes
-    if most is not None and packet_bytes > most:
-        text = f"{packet_bytes} bytes; the broker takes at most {most} a packet"
-        return Verdict(Answer(Outcome.UNACCEPTABLE, 0x95, text))
+    needed, most = packet_bytes(size_bytes, topic, labels), connection.limits.maximum_packet_bytes
+    if most is not None and needed > most:
+        text = f"{needed} bytes; the broker takes at most {most} a packet"
+        return Verdict(Answer(Outcome.UNACCEPTABLE, TOO_LARGE, text))
     received: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     client = connection._client  # noqa: SLF001 - aiomqtt has no QoS 2 that stops half way
 
