@@ -18,7 +18,7 @@ from agent.config import Config
 from agent.config.section import Section, Within
 from agent.config.values import accepted, bare
 from agent.units import Quantity
-from tests.documents import REFERENCE
+from tests.support.documents import REFERENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.arrays import runs, starts
 from agent.batch.columns import Kind
 from agent.batch.differences import shortest, spare_bits
+from agent.blocks import runs, starts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.arrays import runs, starts
 from agent.batch.choosing import choose
 from agent.batch.columns import POOLS, EncodedColumns, Kind
 from agent.batch.differences import differences, shortest, spare_bits
 from agent.batch.wire import zigzag
+from agent.blocks import runs, starts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.arrays import starts
 from agent.batch import batch_pb2
 from agent.batch.column_writer import encode_columns
 from agent.batch.frame import compress
 from agent.batch.wire import field as wire_field
 from agent.batch.wire import varints, zigzag
+from agent.blocks import starts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

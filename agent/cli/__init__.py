@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from agent import __version__
 from agent.cli.stdout import open_stdout, tell
 from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError
-from agent.text import printable, printable_line
+from agent.system.text import printable, printable_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +89,7 @@ def _run(arguments: list[str]) -> int:
     if command is None:
         parser.print_help(sys.stderr)
         return 2
-    from agent.log import configure_logging
+    from agent.system.log import configure_logging
 
     configure_logging("warning")  # on stderr, until a command knows better
     status: int = parsed.run(parsed)

@@ -52,10 +52,11 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 def run(args: Namespace) -> int:
     """Measure and print; LogFileError where there is nothing to measure."""
-    from agent import allocator, benchmark
+    from agent.cli import benchmark
     from agent.config import config_from_arguments
     from agent.decode.loading import load_buses
     from agent.sources.replay import log_channels
+    from agent.system import allocator
 
     allocator.settle()  # as the daemon does: large arrays are not mapped anew each time
     found = log_channels(args.log)

@@ -13,17 +13,17 @@ from agent.cli.addressing import DEFAULT_CONFIG
 from agent.cli.matching import add_j1939_argument
 from agent.cli.stdout import json_text
 from agent.errors import ConfigError
-from agent.text import printable_line
+from agent.system.text import printable_line
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
     from collections.abc import Sequence
 
-    from agent.collect.forecast import Forecast
+    from agent.cli.preflight import Finding
+    from agent.collect.rules.forecast import Forecast
     from agent.config import Config
     from agent.decode.loading import J1939
     from agent.decode.report import LoadedDatabases
-    from agent.preflight import Finding
 
 _EPILOG = """\
 examples:
@@ -62,7 +62,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 def run(args: Namespace) -> int:
     """Check and tell; 2 where `run` would refuse."""
-    from agent.preflight import Level
+    from agent.cli.preflight import Level
 
     findings, databases, plan = _check(args)
     refused = any(finding.level is Level.ERROR for finding in findings)
@@ -76,7 +76,7 @@ def run(args: Namespace) -> int:
 def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[Forecast]]:
     from dataclasses import replace
 
-    from agent import preflight
+    from agent.cli import preflight
     from agent.config import BusConfig
 
     findings: list[Finding] = []
@@ -106,7 +106,7 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
 def _check_config(
     config: Config, width: int | None, *, offline: bool
 ) -> tuple[LoadedDatabases, list[Forecast], list[Finding]]:
-    from agent import preflight
+    from agent.cli import preflight
 
     loaded, findings = preflight.check_databases(config.buses)
     plan, collecting = preflight.check_collecting(config, loaded.messages, width)
@@ -121,8 +121,8 @@ def _check_config(
 def _check_mqtt(config: Config, loaded: LoadedDatabases, *, offline: bool) -> list[Finding]:
     import asyncio
 
-    from agent import preflight
-    from agent.preflight.broker import check_broker
+    from agent.cli import preflight
+    from agent.cli.preflight.broker import check_broker
 
     findings = [*preflight.check_credentials(config), *preflight.check_congestion(config)]
     usable = all(finding.level is not preflight.Level.ERROR for finding in findings)
@@ -150,7 +150,7 @@ def _print(findings: Sequence[Finding], *, started: str) -> None:
 
 
 def _refusal(findings: Sequence[Finding]) -> str:
-    from agent.preflight import LOGIN, PUBLISH
+    from agent.cli.preflight import LOGIN, PUBLISH
 
     refused = [finding for finding in findings if finding.level == "error"]
     by_broker = all(finding.subject in (LOGIN, PUBLISH) for finding in refused)

@@ -14,10 +14,10 @@ from agent.cli.stdout import json_text
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
 
-    from agent.demo.outcome import Outcome
-    from agent.demo.scenario import Scenario
-    from agent.demo.show import Show
-    from agent.demo.voice import Voice
+    from agent.cli.demo_run.outcome import Outcome
+    from agent.cli.demo_run.scenario import Scenario
+    from agent.cli.demo_run.show import Show
+    from agent.cli.demo_run.voice import Voice
 
 _EXTRA = ("amqtt", "rich")
 _EPILOG = """\
@@ -56,7 +56,7 @@ def run(args: Namespace) -> int:
     """Perform, and say what came of it."""
     import asyncio
 
-    from agent.demo.scenario import Scenario
+    from agent.cli.demo_run.scenario import Scenario
     from agent.errors import ConfigError
 
     scenario = Scenario.of(args.seconds, args.outage)
@@ -76,8 +76,8 @@ async def _perform(scenario: Scenario, *, as_json: bool) -> Outcome:
     import signal
     from tempfile import TemporaryDirectory
 
-    from agent.demo.voice import Voice
-    from agent.log import configure_logging
+    from agent.cli.demo_run.voice import Voice
+    from agent.system.log import configure_logging
 
     this = asyncio.current_task()
     assert this is not None
@@ -87,7 +87,7 @@ async def _perform(scenario: Scenario, *, as_json: bool) -> Outcome:
     try:
         with TemporaryDirectory(prefix="canferry-demo-") as folder, _show() as show:
             show.tell(0, "car, agent, broker and cloud are starting on this machine")
-            from agent.demo.stage import play  # a second of imports
+            from agent.cli.demo_run.stage import play  # a second of imports
 
             outcome, gaps = await play(scenario, show, voice, Path(folder))
     finally:
@@ -100,8 +100,8 @@ def _show() -> Show:
     """Live where stderr is a terminal that can be drawn on, else a line a second."""
     from rich.console import Console
 
-    from agent.demo.live import LiveShow
-    from agent.demo.show import PlainShow
+    from agent.cli.demo_run.live import LiveShow
+    from agent.cli.demo_run.show import PlainShow
 
     console = Console(stderr=True, highlight=False)
     drawable = console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
@@ -111,7 +111,7 @@ def _show() -> Show:
 def _print(outcome: Outcome, gaps: list[str], voice: Voice, *, as_json: bool) -> None:
     from rich.console import Console
 
-    from agent.demo.closing import print_closing
+    from agent.cli.demo_run.closing import print_closing
 
     if as_json:
         print(json_text(outcome.as_dict()))

@@ -14,7 +14,7 @@ from agent.cli.addressing import DEFAULT_CONFIG
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
 
-    from agent.erasing import Erased
+    from agent.pipeline.erase import Erased
 
 _EPILOG = """\
 examples:
@@ -52,7 +52,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 def run(args: Namespace) -> int:
     """Erase, and say what stays."""
     from agent.config import load_config
-    from agent.erasing import erase
+    from agent.pipeline.erase import erase
 
     config = load_config(args.config)
     erased = erase(config, everything=args.everything)

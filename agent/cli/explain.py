@@ -43,17 +43,17 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 def run(args: Namespace) -> int:
     """Explain; 1 where nothing is known of it."""
-    from agent.live import explained
+    from agent.live import explain_text
     from agent.live.explain import explain
-    from agent.live.knowledge import gather
+    from agent.live.explain_input import gather
 
     known = gather(args.socket, args.config, DEFAULT_CONFIG)
     if known.silent:
         tell(known.silent)
     explanation = explain(known.definitions, known.rows, args.subject, known.integrity, known.classes)
     if args.json:
-        print(json_text(explained.plain(explanation) | {"agent": bool(known.time_ns)}))
+        print(json_text(explain_text.plain(explanation) | {"agent": bool(known.time_ns)}))
     else:
-        for line in explained.text(explanation, known.time_ns, coloured=sys.stdout.isatty()):
+        for line in explain_text.text(explanation, known.time_ns, coloured=sys.stdout.isatty()):
             print(line)
     return int(not any(item.message or item.row for item in explanation.items))

@@ -9,7 +9,7 @@ from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING
 
 from agent.cli.stdout import json_text
-from agent.text import printable, printable_line
+from agent.system.text import printable, printable_line
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -41,7 +41,7 @@ def speed(text: str) -> float:
 
 def play_onto(args: Namespace, blocks: Iterable[FrameBlock], channels: Mapping[int, str], *, speed: float) -> int:
     """Play blocks onto channels, by bus index, and print what was sent; 130 where interrupted."""
-    from agent.sources.playing import Played, open_bus, play
+    from agent.sources.transmit import Played, open_bus, play
 
     played = Played()
     with contextlib.ExitStack() as opened:

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self, TextIO
 
-from agent.text import printable
+from agent.system.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

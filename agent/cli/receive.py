@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
 
-    from agent.receiver.inbox import Accepted, Inbox
-    from agent.receiver.reception import Reception
+    from agent.receiver.batch_receiver import Accepted, Inbox
+    from agent.receiver.receive_loop import Reception
     from agent.uplink.options import MqttOptions
 
 _TOPICS = ("canferry/{vehicle}/batch", "canferry/{vehicle}/catalog")
@@ -80,8 +80,8 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 def run(args: Namespace) -> int:
     """Receive until SIGINT, SIGTERM or the time is over."""
     from agent.errors import ConfigError
-    from agent.receiver.claim import claimed
-    from agent.receiver.reception import check_topics
+    from agent.receiver.folder_lock import claimed
+    from agent.receiver.receive_loop import check_topics
     from agent.receiver.writers import check_output
 
     if args.out is None and args.format != "jsonl":
@@ -98,9 +98,9 @@ def run(args: Namespace) -> int:
 
 
 def _receive(args: Namespace, options: MqttOptions, topics: tuple[str, ...], folder: Path) -> None:
+    from agent.receiver.batch_receiver import Inbox
     from agent.receiver.decoded import DecodedOutput
-    from agent.receiver.inbox import Inbox
-    from agent.receiver.reception import Reception
+    from agent.receiver.receive_loop import Reception
 
     lines = sys.stdout.buffer if args.out is None else None
     inbox = Inbox(folder)
@@ -122,8 +122,8 @@ def _receive(args: Namespace, options: MqttOptions, topics: tuple[str, ...], fol
 
 
 async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], reception: Reception) -> None:
-    from agent.receiver.reception import filters
-    from agent.uplink.subscriber import MqttSubscriber
+    from agent.receiver.receive_loop import filters
+    from agent.uplink.mqtt_subscriber import MqttSubscriber
 
     expiry_s = 7 * 86_400 if args.out else 0
     subscriber = MqttSubscriber(
@@ -186,7 +186,7 @@ def _client_id(args: Namespace, topics: tuple[str, ...]) -> str:
 
 
 def _count(accepted: Accepted, totals: dict[str, int]) -> None:
-    from agent.receiver.inbox import Verdict
+    from agent.receiver.batch_receiver import Verdict
 
     if accepted.verdict in (Verdict.BATCH, Verdict.REUSED) and accepted.batch is not None:
         totals["batches"] += 1
@@ -196,7 +196,7 @@ def _count(accepted: Accepted, totals: dict[str, int]) -> None:
 
 def _print_batch(accepted: Accepted, size: int) -> None:
     from agent.model import GapKind
-    from agent.text import printable
+    from agent.system.text import printable
 
     batch = accepted.batch
     if batch is not None:
@@ -215,7 +215,7 @@ def _listed(texts: list[str], number: int) -> str:
 
 
 def _print_summary(args: Namespace, inbox: Inbox, totals: dict[str, int], waiting: int) -> None:
-    from agent.receiver.inbox import Verdict
+    from agent.receiver.batch_receiver import Verdict
 
     gaps = inbox.report()
     out = sys.stdout if args.out else sys.stderr

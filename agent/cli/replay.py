@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.config import Config
-    from agent.packer import PackerCounters
+    from agent.pipeline.packer import PackerCounters
 
 _EPILOG = """\
 examples:
@@ -74,10 +74,10 @@ def run(args: Namespace) -> int:
         raise ConfigError("replay needs --config or --dbc to know the log's frames; with --to neither")
     import asyncio
 
-    from agent import replaying
+    from agent.cli.preflight import check_credentials, check_endpoint, refuse
+    from agent.daemon import replay
     from agent.decode.groups import GroupWatch
     from agent.decode.loading import load_buses
-    from agent.preflight import check_credentials, check_endpoint, refuse
     from agent.sources.replay import read_log
 
     config, buses = _configured(args)
@@ -86,12 +86,12 @@ def run(args: Namespace) -> int:
         watch = GroupWatch([bus.name for bus in config.buses])
         watched = watch.passing(progress.frames(recording.blocks(blocks), args.log.name))
         if args.out is not None:
-            packer = replaying.replay_into(config, watched, args.out, speed=args.speed)
+            packer = replay.replay_into(config, watched, args.out, speed=args.speed)
         else:
             if args.config is not None:
                 refuse(config, check_endpoint(config))
                 refuse(config, check_credentials(config))
-            packer = asyncio.run(replaying.replay(config, watched, speed=args.speed))
+            packer = asyncio.run(replay.replay(config, watched, speed=args.speed))
     left_out = recording.counts()
     _print(packer.counters, left_out, as_json=args.json)
     hint = watch.hint(load_buses(config.buses).messages, ADVICE) if packer.counters.frames_unknown else ""
@@ -126,7 +126,7 @@ def _play(args: Namespace) -> int:
 def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
     """The configuration, and which bus each of the log's channels is."""
     from agent.config import config_from_arguments, load_config, parse_dbc_arguments, with_arguments
-    from agent.sources.channels import missing
+    from agent.sources.logs.channels import missing
     from agent.sources.replay import log_channels
 
     channels = log_channels(args.log)
@@ -149,7 +149,7 @@ def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
 
 def _buses_in(log: Path, channels: Mapping[str, int], config: Config, file: Path) -> dict[str, int]:
     """Which of the configuration's buses each of the log's channels is."""
-    from agent.sources.channels import missing
+    from agent.sources.logs.channels import missing
 
     asked = {bus.name: index for index, bus in enumerate(config.buses)}
     for index, bus in enumerate(config.buses):

@@ -14,7 +14,7 @@ from agent.cli.progress import Progress
 from agent.cli.recording import Recording
 from agent.cli.stdout import json_text, tell
 from agent.errors import ConfigError
-from agent.text import printable_line
+from agent.system.text import printable_line
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -67,10 +67,10 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 def run(args: Namespace) -> int:
     """Write the page; 1 where something could not be read."""
+    from agent.cli.report_page.page import page
+    from agent.cli.report_page.survey import survey
+    from agent.receiver.atomic_output import whole
     from agent.receiver.inventory import Inventory
-    from agent.receiver.whole import whole
-    from agent.report.page import page
-    from agent.report.survey import survey
 
     _check(args)
     recording = Recording()
@@ -79,7 +79,7 @@ def run(args: Namespace) -> int:
         paths, source = args.paths, ", ".join(path.absolute().name for path in args.paths)
         progress.tell(f"{source}: looking into it", now=True)
         if args.dbc is not None:
-            from agent.report.recorded import recorded
+            from agent.cli.report_page.recorded import recorded
 
             def watched(reader: LogReader) -> Iterator[FrameBlock]:
                 return progress.frames(recording.blocks(reader), source)

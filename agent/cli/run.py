@@ -43,13 +43,13 @@ def run(args: Namespace) -> int:
     """Run until stopped."""
     import asyncio
 
-    from agent import allocator
-    from agent.log import Logging
+    from agent.system import allocator
+    from agent.system.log import Logging
 
     config = _usable(args.config)
     logging = Logging(config.log.level, config.log.format)
     allocator.settle()
-    from agent import daemon
+    from agent.daemon import daemon
 
     asyncio.run(daemon.run(config, reread=lambda: _usable(args.config), logging=logging))
     return 0
@@ -57,8 +57,8 @@ def run(args: Namespace) -> int:
 
 def _usable(file: Path) -> Config:
     """The configuration of a file; DBC files are loaded, and refused, by the daemon itself."""
+    from agent.cli.preflight import check_buses, check_credentials, check_endpoint, check_modem, check_spool, refuse
     from agent.config import load_config
-    from agent.preflight import check_buses, check_credentials, check_endpoint, check_modem, check_spool, refuse
 
     config = load_config(file)
     refuse(config, check_buses(config.buses))

@@ -86,8 +86,8 @@ def run(args: Namespace) -> int:
 def _show(snapshot: Snapshot, args: Namespace) -> int:
     from agent.live.bitrates import read_bitrates, with_bitrates
     from agent.live.diagnosis import diagnose, exit_status
-    from agent.live.screen import screen
     from agent.live.snapshot import printable_snapshot
+    from agent.live.status_screen import screen
 
     snapshot = with_bitrates(snapshot, read_bitrates())
     snapshot = snapshot if args.json else printable_snapshot(snapshot)

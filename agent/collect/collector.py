@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.building import Samples, Shapes, chosen_block, samples_at, samples_blocks
-from agent.collect.classes import CLASSES
-from agent.collect.gates import Gates
-from agent.collect.integrity import Findings, Integrity
-from agent.collect.roster import Roster
-from agent.collect.steady import SteadyClock
-from agent.collect.triggers import Triggers
-from agent.collect.view import View
+from agent.collect.block_view import View
+from agent.collect.integrity.verify import Findings, Integrity
+from agent.collect.rules.engine import Gates
+from agent.collect.rules.priorities import CLASSES
+from agent.collect.select_rows import Samples, Shapes, chosen_block, samples_at, samples_blocks
+from agent.collect.signal_index import Roster
+from agent.collect.steady_clock import SteadyClock
+from agent.collect.triggers.triggers import Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from agent.clock import Reading
-    from agent.collect.gates import Choice
-    from agent.collect.guards import Guard
-    from agent.collect.integrity import IntegrityCounters
-    from agent.collect.rules import RuleBook
-    from agent.collect.trigger import Trigger
+    from agent.collect.integrity.protection import Guard
+    from agent.collect.integrity.verify import IntegrityCounters
+    from agent.collect.rules.engine import Choice
+    from agent.collect.rules.rules import RuleBook
+    from agent.collect.triggers.trigger import Trigger
     from agent.config.collecting import Priority
     from agent.decode.plan import Plan
     from agent.model import Event, FrameBlock, SignalBlock
+    from agent.system.clock import Reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ are forbidden to triggers, too, but those whose ``record`` names them without a 
 everything is kept, class "normal".
 
 What must hold between the keys is said by `broken_collecting`; what must hold between them and the DBC files is
-`agent.collect.checking`'s matter.
+`agent.collect.config_check`'s matter.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.arrays import runs, starts
+from agent.blocks import runs, starts
 from agent.decode.ids import Ids
 from agent.decode.layout import ALWAYS_ODD, Layout
 from agent.decode.plan import Defect

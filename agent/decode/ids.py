@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.arrays import find
+from agent.blocks import find
 from agent.decode.plan import RAW
 from agent.model import EXTENDED, STANDARD_MASK
 

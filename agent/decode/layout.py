@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.arrays import find, runs, starts
+from agent.blocks import find, runs, starts
 from agent.decode.plan import RAW
 from agent.decode.walk import frame_shift
 

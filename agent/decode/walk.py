@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.arrays import find
+from agent.blocks import find
 from agent.decode.plan import RAW, Defect, Field
 from agent.decode.selection import MULTIPLEXOR_BITS_MAX
 

@@ -37,7 +37,7 @@ def define(config: Config, messages: Sequence[MessageDefinition], catalog: bytes
 
 
 def _guards(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[GuardDefinition]:
-    from agent.collect.guards import guards_of
+    from agent.collect.integrity.protection import guards_of
 
     for index, guard in guards_of(messages, config.integrity).items():
         signals = messages[index].signals

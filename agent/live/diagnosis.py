@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from agent.clock import YEAR_2020_NS
+from agent.system.clock import YEAR_2020_NS
 from agent.units import Size
 from agent.uplink.transport import UNTOLD
 

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.batch.catalog import decode_catalog
-from agent.collect.directory import Directory, nearest
-from agent.collect.forecast import forecast
+from agent.collect.conditions.names import Directory, nearest
 from agent.collect.patterns import SignalPatterns
-from agent.collect.rules import RuleBook
+from agent.collect.rules.forecast import forecast
+from agent.collect.rules.rules import RuleBook
 from agent.decode.decoder import Decoder
 from agent.decode.files import read_text
 from agent.decode.plan import Plan, parameter_group
 from agent.errors import DatabaseError
-from agent.live.question import other_kind, readings, shown_id
+from agent.live.id_parser import other_kind, readings, shown_id
 from agent.live.signals import frame_block, value_of
 from agent.model import EXTENDED, EXTENDED_MASK
 

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 
 from agent.collect.patterns import SignalPatterns
 from agent.live.canvas import BRAILLE, Canvas, Dots
-from agent.live.screen import duration
+from agent.live.status_screen import duration
 from agent.live.table import CLEAR_LINE, CLEAR_REST, HOME, STALE_S, shown
-from agent.text import printable
+from agent.system.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

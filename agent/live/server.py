@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from agent.live.heard import LastFrame
     from agent.live.protocol import Definitions, Question
     from agent.live.snapshot import Snapshot
+    from agent.pipeline.traffic import LastFrame
 
 log = structlog.get_logger()
 

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.batch.catalog import decode_catalog
-from agent.batch.physical import names, numeric, physical, reads_as_float
-from agent.collect.binding import bind
-from agent.collect.condition import Evaluator
-from agent.collect.directory import Directory, nearest
-from agent.collect.expression import ExpressionError
-from agent.collect.parser import parse_condition
+from agent.collect.conditions.binding import bind
+from agent.collect.conditions.evaluate import Evaluator
+from agent.collect.conditions.names import Directory, nearest
+from agent.collect.conditions.parser import parse_condition
+from agent.collect.conditions.syntax import ExpressionError
 from agent.collect.patterns import Patterns, SignalPatterns
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.errors import ConfigError
 from agent.model import EXTENDED_MASK, FrameBlock, split_group_key
+from agent.physical import names, numeric, physical, reads_as_float
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.batch.catalog import Catalog
-    from agent.collect.expression import Count, Over, SignalRef
+    from agent.collect.conditions.syntax import Count, Over, SignalRef
     from agent.live.protocol import Definitions, Row
     from agent.model import SignalDefinition
 

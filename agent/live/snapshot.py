@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agent.text import LIMIT, printable
+from agent.system.text import LIMIT, printable
 
 
 class BusFigures(msgspec.Struct, frozen=True, kw_only=True):

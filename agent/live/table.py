@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from agent.live.screen import duration
+from agent.live.status_screen import duration
 from agent.model import EXTENDED, EXTENDED_MASK
-from agent.text import printable, printable_json
+from agent.system.text import printable, printable_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -23,9 +23,9 @@ from agent.receiver.catalogs import CatalogFolders
 from agent.receiver.export import opened
 from agent.receiver.handling import DEADLY
 from agent.receiver.inventory import BATCH_SUFFIX, read_limited
-from agent.receiver.parts import whole
+from agent.receiver.windows import whole
 from agent.receiver.writers import text_writer
-from agent.text import printable
+from agent.system.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from agent.batch.codec import Batch
     from agent.receiver.handling import Handling
-    from agent.receiver.parts import Part
+    from agent.receiver.windows import Part
 
 log = structlog.get_logger()
 WAITING_MAX = 10_000

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import AgentError, ConfigError
+from agent.receiver.atomic_output import whole
+from agent.receiver.clock_correction import RESOLUTION_NS
 from agent.receiver.gaps import GapAccount, NamedGap
 from agent.receiver.merge import windows
-from agent.receiver.placing import RESOLUTION_NS
-from agent.receiver.whole import whole
 from agent.receiver.writers import TEXT_FORMATS, Arrangement, binary_writer, check_output, text_writer
 
 if TYPE_CHECKING:

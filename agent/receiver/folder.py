@@ -14,7 +14,7 @@ import secrets
 from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import ConfigError, SpoolError
-from agent.receiver.inbox import Inbox, Verdict
+from agent.receiver.batch_receiver import Inbox, Verdict
 from agent.receiver.inventory import BATCH_SUFFIX
 from agent.receiver.spools import refuse_spool
 

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.receiver.parquet import ParquetWriter
-from agent.receiver.parts import cut
 from agent.receiver.wide import WideWriter, file_name
+from agent.receiver.windows import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from agent.model import Event
-    from agent.receiver.parts import Part
+    from agent.receiver.windows import Part
     from agent.receiver.writers import Writer
 
 _DAY_NS = 86_400 * 10**9

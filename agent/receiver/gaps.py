@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.model import GapKind
-from agent.receiver.spans import Span, Spans
-from agent.text import printable
+from agent.receiver.sequence_ranges import Span, Spans
+from agent.system.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -26,10 +26,10 @@ from agent.batch.codec import decode_batch
 from agent.errors import AgentError, BatchError, ConfigError
 from agent.model import BatchId
 from agent.receiver.catalogs import CATALOG_SUFFIX, CatalogFolders
+from agent.receiver.clock_correction import Placing
 from agent.receiver.merge import Stretch, stretches
-from agent.receiver.parts import Part, whole
-from agent.receiver.placing import Placing
 from agent.receiver.spools import SEGMENT_SUFFIX, records
+from agent.receiver.windows import Part, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

@@ -31,7 +31,7 @@ import msgspec
 from agent.errors import SpoolError
 from agent.model import Gap
 from agent.receiver.gaps import RECORDS_MAX
-from agent.receiver.spans import Span, Spans
+from agent.receiver.sequence_ranges import Span, Spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from agent.batch.physical import names, physical
 from agent.model import EXTENDED, EXTENDED_MASK
-from agent.text import ESCAPED_MAX, printable, printable_json
+from agent.physical import names, physical
+from agent.system.text import ESCAPED_MAX, printable, printable_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.model import Event, SignalDefinition
-    from agent.receiver.parts import Part, Shaped
+    from agent.receiver.windows import Part, Shaped
 
     LineMaker = Callable[[Part], NDArray[np.object_]]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.receiver.parts import Part, cut
+from agent.receiver.windows import Part, cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from asammdf import MDF, Signal
 
-from agent.batch.physical import numeric, reads_as_float
 from agent.model import RAW_SIGNALS
+from agent.physical import numeric, reads_as_float
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.model import Event, SignalDefinition
-    from agent.receiver.parts import Part
+    from agent.receiver.windows import Part
 
 ROWS = 200_000
 _SECOND_NS = 10**9

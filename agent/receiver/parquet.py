@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from agent.batch.physical import names, physical
+from agent.physical import names, physical
 from agent.receiver.lines import payloads
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.model import Event
-    from agent.receiver.parts import Part, Shaped
+    from agent.receiver.windows import Part, Shaped
 
 GROUP_ROWS = 1_000_000
 _NAMES = pa.dictionary(pa.int32(), pa.string())

@@ -27,7 +27,7 @@ from agent.model import BatchId, Gap
 from agent.receiver.inventory import BATCH_SUFFIX, read_limited
 from agent.receiver.layout import OTHER_BYTES, SEQUENCE_MAX, batch_path, folders, sequence_of
 from agent.receiver.ledger import LEDGER, Ledger, LedgerDamagedError
-from agent.receiver.spans import Span, Spans
+from agent.receiver.sequence_ranges import Span, Spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from agent.durable import sync_folder
+from agent.system.durable import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -31,7 +31,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from agent.batch.physical import physical
+from agent.physical import physical
 from agent.receiver.lines import payloads
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.model import Event, MessageDefinition
-    from agent.receiver.parts import Part
+    from agent.receiver.windows import Part
 
     Place = Callable[[str, int], Path]
     """Where a table's file is: by its name and the number of the file, from 0 on."""

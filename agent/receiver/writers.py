@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from agent.model import Event
     from agent.receiver.lines import LineMaker
-    from agent.receiver.parts import Part
+    from agent.receiver.windows import Part
 
 TEXT_FORMATS = ("jsonl", "csv")
 BINARY_FORMATS = ("parquet", "mf4")

@@ -24,15 +24,15 @@ import structlog
 
 from agent.errors import LogFileError
 from agent.model import DRAIN_FRAMES_MAX, FrameBlock, SourceCounters
-from agent.sources.channels import ADVICE, look
-from agent.sources.logfile import LogReader, log_channels, read_log
+from agent.sources.logs.channels import ADVICE, look
+from agent.sources.logs.logfile import LogReader, log_channels, read_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
-    from agent.sources.channels import Channels
+    from agent.sources.logs.channels import Channels
 
 __all__ = ["LogReader", "ReplaySource", "log_channels", "read_log"]
 

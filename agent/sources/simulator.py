@@ -23,7 +23,7 @@ from agent.sources.demo_car import FRAME_NS, SECOND_NS, DemoCar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.clock import Clock
+    from agent.system.clock import Clock
 
 BEHIND_S_MAX = 10
 

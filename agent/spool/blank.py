@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from agent.durable import sync_folder
+from agent.system.durable import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,8 +18,8 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from agent.durable import sync_folder
 from agent.errors import SpoolError
+from agent.system.durable import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

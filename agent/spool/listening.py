@@ -17,8 +17,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from agent.durable import is_there, make_folder, sync_folder, write_durably
 from agent.spool.disk import naming
+from agent.system.durable import is_there, make_folder, sync_folder, write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,11 +26,11 @@ from agent.spool.segment import Head, Segment, extent
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.spool.account import Account
     from agent.spool.disk import Disk
+    from agent.spool.index import Account
     from agent.spool.record import Record
-    from agent.spool.room import Room
-    from agent.spool.shelf import Shelf
+    from agent.spool.segment_set import Shelf
+    from agent.spool.shared_limit import Room
 
 log = structlog.get_logger()
 _FULL = (errno.ENOSPC, errno.EDQUOT)

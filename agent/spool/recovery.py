@@ -30,8 +30,8 @@ import structlog
 from agent.model import Gap, GapKind
 from agent.spool import segment as segments
 from agent.spool import state as states
-from agent.spool.account import STREAMS_MAX, Account, gaps_between
-from agent.spool.ledger import PENDING
+from agent.spool.gap_ledger import PENDING
+from agent.spool.index import STREAMS_MAX, Account, gaps_between
 from agent.spool.sequences import SequenceSet
 from agent.spool.state import Stream
 from agent.spool.version import refusal
@@ -39,9 +39,9 @@ from agent.spool.version import refusal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.spool.aside import Aside
     from agent.spool.continuity import Continuity, Left
     from agent.spool.disk import Disk
+    from agent.spool.quarantine import Aside
 
 log = structlog.get_logger()
 

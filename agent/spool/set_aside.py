@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.durable import is_there, sync_folder
 from agent.errors import SpoolError
 from agent.model import Gap, GapKind
 from agent.spool.disk import naming
+from agent.system.durable import is_there, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -41,7 +41,7 @@ from zlib import crc32
 import msgspec
 
 from agent.spool.disk import PAGE, Disk, padded, read_around
-from agent.spool.ledger import Entry  # noqa: TC001  (msgspec reads the annotation)
+from agent.spool.gap_ledger import Entry  # noqa: TC001  (msgspec reads the annotation)
 from agent.spool.version import VERSION, other_version
 
 if TYPE_CHECKING:

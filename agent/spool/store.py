@@ -40,17 +40,17 @@ import structlog
 from agent.errors import SpoolError
 from agent.model import Gap, GapKind
 from agent.spool import retention
-from agent.spool.account import Account
-from agent.spool.aside import Aside
 from agent.spool.blank import blank_folder
 from agent.spool.disk import Disk, naming
 from agent.spool.in_place import locked, put_back
+from agent.spool.index import Account
 from agent.spool.placement import Placement
+from agent.spool.quarantine import Aside
 from agent.spool.record import Record, SpoolStats
 from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt, stream_name
-from agent.spool.room import Room
 from agent.spool.segment import NAME_BYTES_MAX
-from agent.spool.shelf import Shelf
+from agent.spool.segment_set import Shelf
+from agent.spool.shared_limit import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

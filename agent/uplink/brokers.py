@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from agent.durable import make_folder, write_durably
+from agent.system.durable import make_folder, write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,11 +18,11 @@ import structlog
 from agent.uplink.transport import Answer, Link, Outcome
 
 if TYPE_CHECKING:
-    from agent.uplink.allowance import Allowance
-    from agent.uplink.catalogs import CatalogShelf
-    from agent.uplink.lane import Record, Worker
+    from agent.spool.catalogs import CatalogShelf
+    from agent.uplink.cursor import Record, Worker
     from agent.uplink.options import SenderOptions
-    from agent.uplink.window import Pace
+    from agent.uplink.pacing import Pace
+    from agent.uplink.send_policy import Allowance
 
 log = structlog.get_logger()
 

@@ -22,7 +22,7 @@ from agent.uplink.transport import TOO_LARGE, TOPIC_INVALID, Trouble
 from agent.uplink.unheard import Unheard
 
 if TYPE_CHECKING:
-    from agent.uplink.lane import Record
+    from agent.uplink.cursor import Record
     from agent.uplink.options import SenderOptions
     from agent.uplink.owners import Owners
     from agent.uplink.transport import LinkLimits

@@ -16,7 +16,7 @@ from agent.uplink.reasons import acknowledgement_text
 from agent.uplink.transport import Answer, outcome_of_acknowledgement
 
 if TYPE_CHECKING:
-    from agent.uplink.watch import Watch
+    from agent.uplink.dead_link import Watch
 
 IN_FLIGHT = 256
 

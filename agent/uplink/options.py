@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from agent.errors import ConfigError
-from agent.uplink.labels import NONE, Labels, cloud_event
+from agent.uplink.properties import NONE, Labels, cloud_event
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.uplink.lane import BatchQueue, Record, Worker
+    from agent.uplink.cursor import BatchQueue, Record, Worker
     from agent.uplink.options import SenderOptions
 
 log = structlog.get_logger()

@@ -10,8 +10,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 if TYPE_CHECKING:
-    from agent.uplink.labels import Labels
     from agent.uplink.options import MqttOptions, Session
+    from agent.uplink.properties import Labels
 
 
 def connect_properties(session: Session, packet_bytes_max: int) -> Properties:

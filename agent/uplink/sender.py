@@ -21,21 +21,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.health import Pulse
-from agent.uplink.allowance import UNLIMITED
+from agent.system.liveness import Pulse
 from agent.uplink.backoff import Backoff
-from agent.uplink.feed import REST_MAX_S, Drain, Feed
-from agent.uplink.lane import BatchQueue, Record, Worker
+from agent.uplink.cursor import BatchQueue, Record, Worker
 from agent.uplink.options import SenderOptions
+from agent.uplink.publisher import REST_MAX_S, Drain, Feed
 from agent.uplink.reasons import ADVICE
+from agent.uplink.send_policy import UNLIMITED
 from agent.uplink.status import LinkState, Presence, Standing
 from agent.uplink.transport import Link, LinkLoss, RefusedError, Transport, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent.uplink.allowance import Allowance
-    from agent.uplink.catalogs import CatalogShelf
+    from agent.spool.catalogs import CatalogShelf
+    from agent.uplink.send_policy import Allowance
 
 __all__ = ["BatchQueue", "Record", "Sender", "SenderOptions", "Worker"]
 

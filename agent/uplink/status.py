@@ -25,8 +25,8 @@ from agent.uplink.transport import Link, Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.uplink.allowance import Allowance
     from agent.uplink.options import SenderOptions
+    from agent.uplink.send_policy import Allowance
 
 log = structlog.get_logger()
 

@@ -31,13 +31,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import UplinkError
-from agent.uplink import labels as labelling
+from agent.uplink import properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from agent.uplink.labels import Labels
+    from agent.uplink.properties import Labels
 
 UNTOLD = (
     "in MQTT 3.1.1 a broker acknowledges what its access rules forbid, and what nobody subscribes to, like all else, "
@@ -166,7 +166,7 @@ class Link(Protocol):
         """The MQTT version that is spoken."""
 
     async def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = labelling.NONE
+        self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = properties.NONE
     ) -> Answer:
         """Send at least once; return at the acknowledgement or at the link's loss; raise for neither."""
 

@@ -17,13 +17,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.uplink.labels import NONE
+from agent.uplink.properties import NONE
 from agent.uplink.reasons import acknowledgement_text
 from agent.uplink.transport import TOO_LARGE, Answer, Outcome, Trouble, outcome_of_acknowledgement, packet_bytes
 
 if TYPE_CHECKING:
-    from agent.uplink.labels import Labels
-    from agent.uplink.mqtt import MqttConnection
+    from agent.uplink.mqtt_client import MqttConnection
+    from agent.uplink.properties import Labels
 
 SKIPPABLE = b"\x50\x2a\x4d\x18"
 """The magic number of a skippable frame; its length follows in four bytes, little-endian."""

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from agent.decode.loading import load_databases
 from agent.errors import DatabaseError
-from tests.car_dbc import car_dbc
+from tests.support.car_dbc import car_dbc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

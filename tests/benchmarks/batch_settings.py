@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from agent.batch.frame import compress, decompress
 from agent.config import BatchConfig, config_from_arguments
-from agent.log import configure_logging
-from agent.replaying import replay_into
+from agent.daemon.replay import replay_into
 from agent.sources.replay import log_channels, read_log
+from agent.system.log import configure_logging
 from agent.units import Duration
 
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from agent.collect.collector import Collector
-from agent.collect.directory import Directory
-from agent.collect.ring import Ring
-from agent.collect.rules import RuleBook
-from agent.collect.trigger import Trigger
+from agent.collect.conditions.names import Directory
+from agent.collect.rules.rules import RuleBook
+from agent.collect.triggers.ring_buffer import Ring
+from agent.collect.triggers.trigger import Trigger
 from agent.config import CollectConfig, TriggerConfig
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_databases
@@ -43,7 +43,7 @@ from agent.units import Duration
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agent.collect.rules import Value
+    from agent.collect.rules.rules import Value
     from agent.model import SignalBlock
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 import psutil
 
-from agent import allocator
-from agent.assembly import load_decoding, open_agent
-from agent.clock import SystemClock
 from agent.config import demo_car_dbc, load_config
-from agent.log import configure_logging
+from agent.daemon.assembly import load_decoding, open_agent
 from agent.sources.demo_car import SECOND_NS, DemoCar
+from agent.system import allocator
+from agent.system.clock import SystemClock
+from agent.system.log import configure_logging
 from tests.benchmarks.whole_agent import broker
 
 if TYPE_CHECKING:

@@ -37,27 +37,27 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import aiomqtt
 import msgspec
 
-from agent.assembly import load_decoding, make_packer
 from agent.batch import batch_pb2
 from agent.batch.frame import compress, decompress
-from agent.clock import LogClock
 from agent.config import config_from_arguments
-from agent.log import configure_logging
+from agent.daemon.assembly import load_decoding, make_packer
+from agent.daemon.options import mqtt_options, sender_options
 from agent.model import FrameBlock
+from agent.pipeline.storage import Storage
 from agent.receiver.inventory import BATCH_SUFFIX
-from agent.settings import mqtt_options, sender_options
 from agent.sources.replay import log_channels, read_log
-from agent.storage import Storage
+from agent.system.clock import LogClock
+from agent.system.log import configure_logging
 from agent.units import Size
-from agent.uplink.link import MqttTransport
+from agent.uplink.mqtt_transport import MqttTransport
 from agent.uplink.sender import Sender
-from tests.integration.mosquitto import executable, free_port
+from tests.support.mosquitto import executable, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent.assembly import Decoding
     from agent.config import Config
+    from agent.daemon.assembly import Decoding
     from agent.spool.record import Record
 
 T = TypeVar("T")

@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import zstandard
 
 from agent.batch import batch_pb2
-from agent.receiver.inbox import Inbox, Verdict
+from agent.receiver.batch_receiver import Inbox, Verdict
 from agent.receiver.ledger import BLOCK, DIGEST_BYTES, LEDGER, Ledger
 from agent.receiver.rebuilding import opened
-from agent.receiver.reception import GROUP_MAX
-from agent.receiver.spans import Span
-from tests.unit.receiver.samples import MS, START, batch, steer
+from agent.receiver.receive_loop import GROUP_MAX
+from agent.receiver.sequence_ranges import Span
+from tests.support.samples import MS, START, batch, steer
 
 AT_ONCE = 1000
 STREAM = "normal-0123456789ab"

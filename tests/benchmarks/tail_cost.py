@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import psutil
 
-from tests.integration.mosquitto import running
+from tests.support.mosquitto import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -64,14 +64,14 @@ def frames_of(log: Path) -> list[bytes]:
 
 def run_ours(descriptor: int, port: int, dbc: Path) -> None:
     """The daemon, its socket replaced."""
-    from agent import allocator
+    from agent.system import allocator
 
     allocator.settle()  # as `canferry run` does
-    from agent import buses, daemon
     from agent.config import load_config
-    from agent.log import configure_logging
+    from agent.daemon import buses, daemon
     from agent.sources.interfaces import Interface, InterfaceState
     from agent.sources.socketcan import SocketCanSource
+    from agent.system.log import configure_logging
 
     def sources(*_: object) -> list[Any]:
         source = SocketCanSource(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.processes import ROOT
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.faults import feeder
-from tests.faults.processes import START_S, spawn
-from tests.integration.mosquitto import free_port
+from tests.support import feeder
+from tests.support.mosquitto import free_port
+from tests.support.processes import START_S, spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,7 +79,7 @@ async def fed_bus(folder: Path, rate: float) -> AsyncIterator[FedBus]:
     """Frames come inside, so many a second."""
     group, port = f"239.74.{random.randint(1, 254)}.{random.randint(1, 254)}", free_port()
     file, log = folder / "times", folder / "feeder.log"
-    process = await spawn("-m", "tests.faults.feeder", group, str(port), str(file), str(rate), log=log)
+    process = await spawn("-m", "tests.support.feeder", group, str(port), str(file), str(rate), log=log)
     try:
         async with asyncio.timeout(START_S):
             while not file.exists() or file.stat().st_size < 8 * feeder.FRAMES_MAX:

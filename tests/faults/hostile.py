@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent import allocator
 from agent.batch.catalog import Catalog
-from agent.clock import LogClock
 from agent.collect.collector import Collector
-from agent.collect.open_batch import SealLimits
-from agent.collect.rules import RuleBook
+from agent.collect.rules.rules import RuleBook
 from agent.config.collecting import CollectConfig
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.live.heard import Heard
 from agent.model import EXTENDED, FrameBlock, MessageDefinition, SignalDefinition
-from agent.packer import Packer
-from agent.stream import SealedBatch, Stream, StreamSettings
+from agent.pipeline.open_batch import SealLimits
+from agent.pipeline.packer import Packer
+from agent.pipeline.stream import SealedBatch, Stream, StreamSettings
+from agent.pipeline.traffic import Heard
+from agent.system import allocator
+from agent.system.clock import LogClock
 from agent.units import Duration
 
 if TYPE_CHECKING:

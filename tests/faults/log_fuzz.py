@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from agent.errors import LogFileError
-from agent.sources.logfile import read_log
+from agent.sources.logs.logfile import read_log
 
 SECONDS_MAX = 5
 

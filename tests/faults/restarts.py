@@ -23,9 +23,9 @@ import sys
 import time
 from pathlib import Path
 
-from agent import daemon
 from agent.config import load_config
-from agent.log import configure_logging
+from agent.daemon import daemon
+from agent.system.log import configure_logging
 
 LISTENS_MAX_S = 0.3
 START_MAX_S = 120.0

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.receiver.inbox import Verdict
+from agent.receiver.batch_receiver import Verdict
 from tests.faults.whole import Received, agent, arrived, cloud
-from tests.integration.mosquitto import running
-from tests.integration.proxy import TcpProxy
-from tests.integration.scripted import ScriptedBroker, puback
+from tests.support.mosquitto import running
+from tests.support.proxy import TcpProxy
+from tests.support.scripted import ScriptedBroker, puback
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.scripted import Publish
+    from tests.support.scripted import Publish
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.processes import SIMULATED, Agent, Receiver
-from tests.integration.mosquitto import running
+from tests.support.mosquitto import running
+from tests.support.processes import SIMULATED, Agent, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.mosquitto import Mosquitto
+    from tests.support.mosquitto import Mosquitto
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -12,17 +12,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import SpoolError
-from agent.receiver.inbox import Inbox, Verdict
+from agent.receiver.batch_receiver import Inbox, Verdict
 from tests.faults.disks import fill, mounted
 from tests.faults.whole import Received, Running, agent, cloud
-from tests.integration.mosquitto import running
-from tests.integration.proxy import TcpProxy
+from tests.support.mosquitto import running
+from tests.support.proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from agent.packer import PackerCounters
+    from agent.pipeline.packer import PackerCounters
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

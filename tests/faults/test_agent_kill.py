@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.faults import feeder
 from tests.faults.fed_bus import FedBus, fed_bus, udp_drops
-from tests.faults.processes import Agent, Receiver, holes
-from tests.integration.mosquitto import Mosquitto, running
+from tests.support import feeder
+from tests.support.mosquitto import Mosquitto, running
+from tests.support.processes import Agent, Receiver, holes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

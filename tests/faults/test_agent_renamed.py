@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from agent.receiver.inbox import Verdict
+from agent.receiver.batch_receiver import Verdict
 from tests.faults.whole import agent, arrived, cloud
-from tests.integration.mosquitto import free_port, running
+from tests.support.mosquitto import free_port, running
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.packer import PackerCounters
+    from agent.pipeline.packer import PackerCounters
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.receiver.inbox import Verdict
-from tests.faults.processes import spawn
+from agent.receiver.batch_receiver import Verdict
 from tests.faults.whole import CONFIG, VEHICLE, agent, cloud
-from tests.integration.mosquitto import free_port, running
+from tests.support.mosquitto import free_port, running
+from tests.support.processes import spawn
 
 if TYPE_CHECKING:
     from pathlib import Path

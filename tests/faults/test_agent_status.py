@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.asking import named, status, unnamed
 from tests.faults.disks import fill, mounted
-from tests.faults.processes import VEHICLE, Agent
-from tests.integration.mosquitto import Certificates, free_port, running
-from tests.integration.scripted import ScriptedBroker, puback
+from tests.support.asking import named, status, unnamed
+from tests.support.mosquitto import Certificates, free_port, running
+from tests.support.processes import VEHICLE, Agent
+from tests.support.scripted import ScriptedBroker, puback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from tests.integration.scripted import Publish
+    from tests.support.scripted import Publish
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.faults import feeder
 from tests.faults.faulty import Supervised, preloaded
 from tests.faults.fed_bus import FedBus, fed_bus, udp_drops
-from tests.faults.processes import ROOT, START_S, lines_of
-from tests.integration.mosquitto import Mosquitto, running
-from tests.integration.proxy import TcpProxy
+from tests.support import feeder
+from tests.support.mosquitto import Mosquitto, running
+from tests.support.processes import ROOT, START_S, lines_of
+from tests.support.proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent import daemon
 from agent.config import load_config
+from agent.daemon import daemon
 from agent.errors import AgentError
 from agent.live.client import ask_once
 from agent.live.diagnosis import diagnose
 from agent.model import GapKind
-from agent.receiver.inbox import Inbox
+from agent.receiver.batch_receiver import Inbox
 from tests.faults.fast_time import FastClock, FastLoop, pass_fast
 from tests.faults.whole import VEHICLE, Received
-from tests.integration.scripted import ACCEPT, ScriptedBroker, connack, disconnect, puback
+from tests.support.scripted import ACCEPT, ScriptedBroker, connack, disconnect, puback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.integration.scripted import Connect, Publish
+    from tests.support.scripted import Connect, Publish
 
 MINUTES = int(os.environ.get("CANFERRY_MINUTES", "20"))
 SPEED = 20.0

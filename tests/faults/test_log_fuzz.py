@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.log_fuzz import SECONDS_MAX
-from tests.integration.log_drives import FORMATS
-from tests.integration.mf4_files import Frame, logger_file
-from tests.unit.sources.blf_files import blf, can_object, container
+from tests.support.blf_files import blf, can_object, container
+from tests.support.log_drives import FORMATS
+from tests.support.mf4_files import Frame, logger_file
 
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]

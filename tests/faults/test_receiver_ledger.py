@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.model import Gap, GapKind
-from agent.receiver.inbox import Inbox
+from agent.receiver.batch_receiver import Inbox
 from agent.receiver.ledger import LEDGER
 from tests.unit.receiver.test_ledger import numbered, received, verdicts
 

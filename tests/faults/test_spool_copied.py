@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from agent.model import BatchId, Gap, GapKind
 from agent.receiver.gaps import EARLIER, MISSING, GapAccount
-from agent.spool.account import STREAMS_MAX
 from agent.spool.continuity import LINES_MAX, Continuity, Left
+from agent.spool.index import STREAMS_MAX
 from agent.spool.store import Spool
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import SpoolError
-from agent.service import LOOK_S
+from agent.spool.catalogs import CatalogShelf
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
-from agent.uplink.catalogs import CatalogShelf
-from tests.faults.processes import SIMULATED, Agent, Receiver
+from agent.system.systemd_notify import LOOK_S
 from tests.faults.whole import agent, arrived, cloud
-from tests.integration.mosquitto import free_port, running
+from tests.support.mosquitto import free_port, running
+from tests.support.processes import SIMULATED, Agent, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable

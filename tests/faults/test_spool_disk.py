@@ -20,7 +20,7 @@ from agent.model import GapKind
 from agent.spool.disk import PAGE
 from agent.spool.journal import Journal
 from agent.spool.store import Record, Spool
-from tests.unit.spool.memorydisk import MemoryDisk
+from tests.support.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

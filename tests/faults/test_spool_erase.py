@@ -17,12 +17,12 @@ from structlog.testing import capture_logs
 from agent.config import load_config
 from agent.errors import ConfigError
 from agent.model import GapKind
+from agent.pipeline.storage import Storage
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
-from agent.storage import Storage
-from tests.faults.processes import ROOT, SIMULATED, Agent, Receiver
-from tests.integration.mosquitto import running
-from tests.unit.spool.memorydisk import MemoryDisk, PowerCutError
+from tests.support.memory_disk import MemoryDisk, PowerCutError
+from tests.support.mosquitto import running
+from tests.support.processes import ROOT, SIMULATED, Agent, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -242,7 +242,7 @@ def test_the_command_refuses_while_an_agent_runs_and_where_there_is_no_spool(tmp
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_the_command_leaves_no_files_that_the_agents_user_cannot_write(tmp_path: Path) -> None:
-    from agent.erasing import erase
+    from agent.pipeline.erase import erase
 
     file = left_behind(tmp_path)
     os.chown(tmp_path / "spool", 65_533, 65_533)

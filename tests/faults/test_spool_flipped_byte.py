@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from agent.model import Gap, GapKind
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
-from tests.unit.spool.memorydisk import MemoryDisk
+from tests.support.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 from agent.model import Gap, GapKind
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
-from tests.unit.spool.memorydisk import MemoryDisk, PowerCutError
+from tests.support.memory_disk import MemoryDisk, PowerCutError
 
 pytestmark = pytest.mark.timeout(180)
 HOME = Path("/spool")

@@ -10,14 +10,14 @@ from zlib import crc32
 import pytest
 from structlog.testing import capture_logs
 
+from agent.cli.preflight.finding import Level
+from agent.cli.preflight.unit import check_spool
 from agent.config import BusConfig, Config, SpoolConfig, VehicleConfig
 from agent.errors import SpoolError
 from agent.model import GapKind
-from agent.preflight.finding import Level
-from agent.preflight.unit import check_spool
+from agent.pipeline.storage import Storage
 from agent.spool.set_aside import SET_ASIDE_MAX
 from agent.spool.state import COPY_BYTES
-from agent.storage import Storage
 from agent.units import Size
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def test_a_power_cut_before_it_was_told_does_not_silence_it(tmp_path: Path, monk
     filled(tmp_path)
     of_version(tmp_path, 2)
     with monkeypatch.context() as patched:
-        patched.setattr("agent.storage.tell_set_aside", _cut)
+        patched.setattr("agent.pipeline.storage.tell_set_aside", _cut)
         with pytest.raises(KeyboardInterrupt):
             Storage.open(config(tmp_path))
     storage = Storage.open(config(tmp_path))

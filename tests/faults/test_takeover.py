@@ -14,18 +14,18 @@ import pytest
 
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.batch.codec import decode_batch
-from agent.collect.open_batch import SealLimits
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
-from agent.packer import Packer
+from agent.pipeline.class_store import Vault
+from agent.pipeline.open_batch import SealLimits
+from agent.pipeline.packer import Packer
+from agent.pipeline.startup_recovery import take_over
+from agent.pipeline.stream import Stream, StreamSettings
+from agent.spool.catalogs import CatalogShelf
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
-from agent.spool.vault import Vault
-from agent.stream import Stream, StreamSettings
-from agent.takeover import take_over
-from agent.uplink.catalogs import CatalogShelf
-from tests.unit.spool.memorydisk import MemoryDisk, PowerCutError
+from tests.support.memory_disk import MemoryDisk, PowerCutError
 
 if TYPE_CHECKING:
     from agent.batch.codec import Batch

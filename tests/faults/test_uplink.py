@@ -13,14 +13,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.uplink.brokers import FILE, BrokerMemory
-from agent.uplink.link import MqttTransport
+from agent.uplink.mqtt_subscriber import MqttSubscriber
+from agent.uplink.mqtt_transport import MqttTransport
 from agent.uplink.options import SenderOptions
-from agent.uplink.subscriber import MqttSubscriber
 from agent.uplink.transport import LinkLoss, Outcome, RefusedError, Trouble
-from tests.integration.mosquitto import running
-from tests.integration.proxy import TcpProxy
-from tests.integration.scripted import CLOSE, ScriptedBroker, connack, disconnect, puback
-from tests.integration.uplinks import Rig, options, rig
+from tests.support.mosquitto import running
+from tests.support.proxy import TcpProxy
+from tests.support.scripted import CLOSE, ScriptedBroker, connack, disconnect, puback
+from tests.support.uplinks import Rig, options, rig
 
 if TYPE_CHECKING:
     from pathlib import Path

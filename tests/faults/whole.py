@@ -8,22 +8,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent import daemon
 from agent.batch.catalog import decode_catalog
 from agent.batch.codec import decode_batch
 from agent.config import load_config
-from agent.receiver.inbox import Inbox
-from agent.receiver.reception import Reception, filters
+from agent.daemon import daemon
+from agent.receiver.batch_receiver import Inbox
+from agent.receiver.receive_loop import Reception, filters
 from agent.uplink.backoff import Backoff
+from agent.uplink.mqtt_subscriber import MqttSubscriber
 from agent.uplink.options import MqttOptions
-from agent.uplink.subscriber import MqttSubscriber
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     from agent.batch.catalog import Catalog
-    from agent.packer import PackerCounters
+    from agent.pipeline.packer import PackerCounters
     from agent.uplink.status import LinkState
 
 VEHICLE = "car-1"

@@ -21,7 +21,7 @@ from tests.headunit.box.headunit import HeadUnit
 from tests.headunit.box.lines import UnitError
 from tests.headunit.box.scenario import RATE_HZ
 from tests.headunit.box.service import Service, configuration
-from tests.package import built_package
+from tests.support.package import built_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

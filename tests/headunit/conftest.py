@@ -19,7 +19,7 @@ from tests.headunit.box.headunit import HeadUnit
 from tests.headunit.box.scenario import Scenario
 from tests.headunit.box.service import Service, configuration
 from tests.headunit.machine import Machine, missing
-from tests.package import built_package
+from tests.support.package import built_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from tests.integration.scripted import Connect, Publish, ScriptedBroker, connack
+from tests.support.scripted import Connect, Publish, ScriptedBroker, connack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.integration.mosquitto import Certificates
+    from tests.support.mosquitto import Certificates
 
 
 @dataclass

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent import benchmark
-from agent.batch.physical import physical
-from agent.cli import main
+from agent.cli import benchmark, main
 from agent.config import demo_car_dbc
+from agent.physical import physical
 
 if TYPE_CHECKING:
     from pathlib import Path

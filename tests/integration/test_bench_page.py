@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bench_page import PAGE, WITH_VCAN, WITHOUT_VCAN, begun, first_line_with, lay_out
+from tests.support.bench_page import PAGE, WITH_VCAN, WITHOUT_VCAN, begun, first_line_with, lay_out
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from agent.uplink import credentials, dialing
-from agent.uplink.mqtt import V5, MqttConnection
+from agent.uplink import connect, credentials
+from agent.uplink.mqtt_client import V5, MqttConnection
 from agent.uplink.transport import LinkLoss, Trouble
-from tests.faults.processes import Agent, Receiver
-from tests.integration.mosquitto import Certificates, free_port, running
-from tests.integration.uplinks import options, rig
+from tests.support.mosquitto import Certificates, free_port, running
+from tests.support.processes import Agent, Receiver
+from tests.support.uplinks import options, rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +117,7 @@ async def test_an_alert_that_a_reset_has_overtaken_is_told(certificates: Certifi
         own = {"ca": certificates.ca, "certificate": foreign.client, "key": foreign.client_key}
         chosen = options(server.getsockname()[1], tls=True, **own)
         connection = MqttConnection(chosen, V5)
-        with await dialing.open_socket(chosen, credentials.tls_context(chosen)) as sock:
+        with await connect.open_socket(chosen, credentials.tls_context(chosen)) as sock:
             await refusing
             async with asyncio.timeout(20):
                 while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_CLOSE:
@@ -265,7 +265,7 @@ def secret_lines(folder: Path) -> dict[str, str]:
 async def test_no_secret_is_in_any_line_of_check_or_of_the_agent(
     tmp_path: Path, certificates: Certificates, foreign: Certificates, fault: str
 ) -> None:
-    from tests.faults.processes import spawn
+    from tests.support.processes import spawn
 
     swap(tmp_path, certificates.client, certificates.client_key)
     (tmp_path / "password").write_text("correct-horse-battery\n")

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 
-from tests.faults.processes import SIMULATED, Agent
-from tests.integration.mosquitto import running
-from tests.integration.scripted import CLOSE, ScriptedBroker, connack, disconnect, puback
+from tests.support.mosquitto import running
+from tests.support.processes import SIMULATED, Agent
+from tests.support.scripted import CLOSE, ScriptedBroker, connack, disconnect, puback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.integration.scripted import Publish
+    from tests.support.scripted import Publish
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

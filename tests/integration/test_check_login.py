@@ -13,15 +13,15 @@ import pytest
 
 from agent import cli
 from agent.uplink.brokers import FILE, BrokerMemory
-from agent.uplink.link import MqttTransport
-from tests.integration.mosquitto import Certificates, running
-from tests.integration.scripted import ScriptedBroker
-from tests.integration.uplinks import options
+from agent.uplink.mqtt_transport import MqttTransport
+from tests.support.mosquitto import Certificates, running
+from tests.support.scripted import ScriptedBroker
+from tests.support.uplinks import options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.mosquitto import Mosquitto
+    from tests.support.mosquitto import Mosquitto
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command makes the certificates")
 

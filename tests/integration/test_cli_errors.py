@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent import cli
-from tests.integration.mosquitto import Certificates, free_port
+from tests.support.mosquitto import Certificates, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

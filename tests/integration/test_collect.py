@@ -12,10 +12,10 @@ import pytest
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
 from agent.spool.store import Spool
-from tests.faults.processes import VEHICLE, Agent, Receiver
-from tests.integration.mosquitto import running
-from tests.integration.proxy import TcpProxy
-from tests.unit.receiver import samples
+from tests.support import samples
+from tests.support.mosquitto import running
+from tests.support.processes import VEHICLE, Agent, Receiver
+from tests.support.proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -37,7 +37,7 @@ def imported_by_an_agent(folder: Path) -> set[str]:
     """The modules of a process that has started and ended an agent with the folder's agent.toml."""
     program = (
         "import sys, json, asyncio; from pathlib import Path\n"
-        "from agent import daemon; from agent.config import load_config\n"
+        "from agent.daemon import daemon; from agent.config import load_config\n"
         "stop = asyncio.Event()\n"
         "asyncio.run(daemon.run(load_config(Path('agent.toml')), stop=stop, observe=lambda _: stop.set()))\n"
         "print(json.dumps(list(sys.modules)))"
@@ -56,9 +56,9 @@ def test_an_agent_does_not_import_what_it_does_not_need(tmp_path: Path) -> None:
     )
     (tmp_path / "car.dbc").write_text('VERSION ""\nBO_ 291 SPEED: 8 X\n SG_ V : 0|16@1+ (1,0) [0|0] "" X\n')
     imported = imported_by_an_agent(tmp_path)
-    assert "agent.collect.open_batch" in imported
-    assert not {"agent.collect.collector", "agent.collect.rules", "agent.collect.directory"} & imported
-    assert not [name for name in imported if name.startswith(("agent.cellular", "serial"))]
+    assert "agent.pipeline.open_batch" in imported
+    assert not {"agent.collect.collector", "agent.collect.rules.rules", "agent.collect.conditions.names"} & imported
+    assert not [name for name in imported if name.startswith(("agent.uplink.cellular", "agent.sources.gnss", "serial"))]
 
 
 def test_an_agent_without_a_socket_does_not_import_what_answers_at_it(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_an_agent_without_a_socket_does_not_import_what_answers_at_it(tmp_path: 
         '[agent]\nshutdown_grace = "0s"\nsocket = ""\n'
     )
     imported = imported_by_an_agent(tmp_path)
-    assert "agent.pipeline" in imported
-    assert not [name for name in imported if name.startswith(("agent.live", "agent.figures"))]
+    assert "agent.pipeline.tick" in imported
+    assert not [name for name in imported if name.startswith(("agent.live", "agent.daemon.status"))]
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.car_dbc import car_dbc
+from tests.support.car_dbc import car_dbc
 
 
 @pytest.mark.timeout(120)

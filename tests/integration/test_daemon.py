@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from agent import daemon
 from agent.config import load_config
+from agent.daemon import daemon
 from agent.model import GapKind
-from agent.storage import Storage
-from tests.faults.processes import SIMULATED, Agent, Receiver
-from tests.integration.mosquitto import running
-from tests.unit.cellular.test_modem import ROAMING, ScriptedModem
+from agent.pipeline.storage import Storage
+from tests.support.mosquitto import running
+from tests.support.processes import SIMULATED, Agent, Receiver
+from tests.unit.uplink.cellular.test_modem import ROAMING, ScriptedModem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.car_dbc import car_dbc
+from tests.support.car_dbc import car_dbc
 
 ROOT = Path(__file__).parents[2]
 

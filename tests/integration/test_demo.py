@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 LOSING = """
 import sys
 from agent import cli
-from agent.demo import cloud
-from agent.receiver.inbox import Accepted, Inbox, Verdict
+from agent.cli.demo_run import cloud
+from agent.receiver.batch_receiver import Accepted, Inbox, Verdict
 
 class LosingInbox(Inbox):
     lost = 0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bench_page import begun, lay_out
-from tests.documents import README, commands, section
+from tests.support.bench_page import begun, lay_out
+from tests.support.documents import README, commands, section
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from agent import daemon
 from agent.batch.catalog import decode_catalog
 from agent.batch.codec import decode_batch
 from agent.cli.run import _usable
-from agent.receiver.inbox import Inbox, Verdict
-from agent.settings import mqtt_options, sender_options
-from agent.uplink.labels import cloud_event
-from agent.uplink.link import MqttTransport
+from agent.daemon import daemon
+from agent.daemon.options import mqtt_options, sender_options
+from agent.receiver.batch_receiver import Inbox, Verdict
+from agent.uplink.mqtt_transport import MqttTransport
+from agent.uplink.properties import cloud_event
 from tests.integration.endpoints import ENDPOINTS, endpoint
-from tests.integration.mosquitto import Certificates
-from tests.integration.scripted import CLOSE, puback
-from tests.integration.uplinks import rig
+from tests.support.mosquitto import Certificates
+from tests.support.scripted import CLOSE, puback
+from tests.support.uplinks import rig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.config import Config
-    from tests.integration.scripted import Publish, ScriptedBroker
+    from tests.support.scripted import Publish, ScriptedBroker
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl command makes the certificates")
 CONFIG = """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.receiver.samples import MS, START, batch, steer, store
+from tests.support.samples import MS, START, batch, steer, store
 
 if TYPE_CHECKING:
     from pathlib import Path

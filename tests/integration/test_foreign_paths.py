@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.car_dbc import car_dbc
+from tests.support.car_dbc import car_dbc
 
 ROOT = Path(__file__).parents[2]
 LOG = "(1700000000.000000) can0 18FEF100#0111223344556677\n(1700000000.100000) can0 18FEF100#0211223344556677\n"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.mosquitto import running
 from tests.integration.test_live import bench
 from tests.integration.test_receive import publish
-from tests.unit.receiver.samples import START, batch, catalog, steer, store
+from tests.support.mosquitto import running
+from tests.support.samples import START, batch, catalog, steer, store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from tests.faults.processes import ROOT, VEHICLE, Agent, Receiver
-from tests.integration.mosquitto import running
-from tests.unit.cellular.terminal import Terminal
-from tests.unit.cellular.test_nmea import sentence
+from tests.support.mosquitto import running
+from tests.support.processes import ROOT, VEHICLE, Agent, Receiver
+from tests.support.terminal import Terminal
+from tests.unit.sources.gnss.test_nmea import sentence
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

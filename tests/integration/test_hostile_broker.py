@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.uplink.credentials import tls_context
-from agent.uplink.link import MqttTransport
-from agent.uplink.subscriber import MqttSubscriber
-from tests.integration.mosquitto import Certificates
-from tests.integration.scripted import ScriptedBroker, puback
-from tests.integration.uplinks import options, rig
+from agent.uplink.mqtt_subscriber import MqttSubscriber
+from agent.uplink.mqtt_transport import MqttTransport
+from tests.support.mosquitto import Certificates
+from tests.support.scripted import ScriptedBroker, puback
+from tests.support.uplinks import options, rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ ROOM_BYTES = 10 << 20
 FLOOD_BYTES = 300 << 20
 AGENT = f"""
 import asyncio, resource, sys
-from agent.uplink.link import MqttTransport
+from agent.uplink.mqtt_transport import MqttTransport
 from agent.uplink.options import MqttOptions
 
 async def main():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.batch.hostile import BATCHES, CATALOGS, packed
+from tests.support.hostile_batches import BATCHES, CATALOGS, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ def test_whatever_is_claimed_is_read_or_refused_within_256_mb(
 ) -> None:
     for name, make in payloads.items():
         (tmp_path / f"{kind} {name}").write_bytes(packed(make()))
-    command = [sys.executable, "-m", "tests.unit.batch.hostile", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.hostile_batches", str(tmp_path)]
 
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 

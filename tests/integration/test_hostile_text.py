@@ -27,8 +27,8 @@ from agent.decode.plan import Plan
 from agent.live.protocol import Answer, BusDefinition, Definitions, Frames, encode
 from agent.live.snapshot import Said
 from agent.model import BatchId, Event, FrameBlock, Gap, MessageDefinition, SignalDefinition
-from tests.integration.scripted import ScriptedBroker
-from tests.unit.live.snapshots import snapshot
+from tests.support.scripted import ScriptedBroker
+from tests.support.snapshots import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.collect.guard_checking import broken_guards
-from agent.collect.guards import guards_of
-from agent.collect.integrity import Integrity, IntegrityCounters
-from agent.collect.roster import Roster
-from agent.collect.view import View
+from agent.collect.block_view import View
+from agent.collect.integrity.check import broken_guards
+from agent.collect.integrity.protection import guards_of
+from agent.collect.integrity.verify import Integrity, IntegrityCounters
+from agent.collect.signal_index import Roster
 from agent.config.integrity import IntegrityConfig
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_databases
 from agent.decode.plan import Plan
-from agent.sources.logfile import read_log
+from agent.sources.logs.logfile import read_log
 
 pytestmark = [pytest.mark.recordings, pytest.mark.slow, pytest.mark.timeout(120)]
 DATA = Path(__file__).parents[3] / "shared/data"

@@ -14,12 +14,12 @@ import pytest
 from asammdf import MDF
 from pyarrow import dataset, parquet
 
+from agent.cli.report_page.recorded import recorded
 from agent.config import config_from_arguments
 from agent.decode.loading import load_databases
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
 from agent.receiver.writers import Arrangement
-from agent.report.recorded import recorded
 from tests.conftest import RECORDINGS
 
 if TYPE_CHECKING:

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.processes import ROOT, VEHICLE, Agent
-from tests.integration.mosquitto import running
 from tests.integration.test_uplink import receive, subscriber
+from tests.support.mosquitto import running
+from tests.support.processes import ROOT, VEHICLE, Agent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.integration.mosquitto import Mosquitto
+    from tests.support.mosquitto import Mosquitto
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 DBC = """BO_ 256 NOT_OF_THIS_CAR: 8 ECU

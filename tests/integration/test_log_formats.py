@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from agent.model import FrameFlag
-from tests.integration.log_drives import FORMATS, Format
-from tests.unit.sources.logs import seen, time_zone
+from tests.support.log_drives import FORMATS, Format
+from tests.support.recorded_logs import seen, time_zone
 
 pytestmark = pytest.mark.timeout(120)  # asammdf, which writes MF4, brings pandas
 SHARED = Path(__file__).parents[3] / "shared" / "data"

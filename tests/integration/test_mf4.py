@@ -12,13 +12,13 @@ from asammdf import MDF
 from agent.receiver import mf4 as module
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
-from tests.unit.receiver.samples import MS, SECOND, START, batch, modes, steer, store
+from tests.support.samples import MS, SECOND, START, batch, modes, steer, store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tests.unit.receiver.samples import Frame
+    from tests.support.samples import Frame
 
 
 def measured(tmp_path: Path, *batches: Sequence[Frame]) -> Any:

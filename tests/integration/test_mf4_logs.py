@@ -13,10 +13,10 @@ import pytest
 from agent.errors import LogFileError
 from agent.model import EXTENDED, FrameFlag
 from agent.sources.canlib import python_can
-from agent.sources.logfile import read_log
-from tests.integration.mf4_files import START_NS, Frame, logger_file
-from tests.unit.sources.logs import seen_of
-from tests.unit.sources.oracle import messages, read_alike
+from agent.sources.logs.logfile import read_log
+from tests.support.mf4_files import START_NS, Frame, logger_file
+from tests.support.oracle import messages, read_alike
+from tests.support.recorded_logs import seen_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 
 pytest.importorskip("jeepney", reason="the extra modemmanager is not installed")
 
-from agent.cellular.modemmanager import ModemManager
-from agent.cellular.network import ModemState, Registration, Sim
+from agent.uplink.cellular.modemmanager import ModemManager
+from agent.uplink.cellular.network import ModemState, Registration, Sim
 from tests.integration.modemmanager import AT_HOME, MODEM, NAME, ROOT, Bus, ScriptedModemManager
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from cantools.database.errors import Error
 from agent.decode.loading import load_databases
 from agent.decode.report import LoadedDatabases, Severity, Subject
 from agent.model import EXTENDED
-from tests.property.cantools_view import as_cantools_says, as_defined
+from tests.support.cantools_view import as_cantools_says, as_defined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

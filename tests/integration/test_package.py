@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent import __version__
-from tests.documents import documents, links
 from tests.integration.scratch import Scratch, missing
-from tests.package import PROJECT, built_package, native_architecture
+from tests.support.documents import documents, links
+from tests.support.package import PROJECT, built_package, native_architecture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from pyarrow import parquet
 from agent.receiver import parquet as module
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
-from tests.unit.receiver.samples import MS, START, batch, modes, steer, store
+from tests.support.samples import MS, START, batch, modes, steer, store
 
 if TYPE_CHECKING:
     from pathlib import Path

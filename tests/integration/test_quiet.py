@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.config import load_config
-from agent.replaying import replay
+from agent.daemon.replay import replay
 from agent.sources.simulator import Drive
-from tests.integration.mosquitto import running
+from tests.support.mosquitto import running
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import aiomqtt
 import pytest
 
-from tests.integration.mosquitto import Mosquitto, free_port, running
-from tests.unit.receiver.samples import START, batch, catalog, steer
+from tests.support.mosquitto import Mosquitto, free_port, running
+from tests.support.samples import START, batch, catalog, steer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

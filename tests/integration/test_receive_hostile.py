@@ -15,9 +15,9 @@ import pytest
 
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
-from tests.integration.mosquitto import Mosquitto, running
-from tests.unit.batch.hostile import BATCHES, CATALOGS, head, packed
-from tests.unit.receiver.samples import START, batch, catalog, steer
+from tests.support.hostile_batches import BATCHES, CATALOGS, head, packed
+from tests.support.mosquitto import Mosquitto, running
+from tests.support.samples import START, batch, catalog, steer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -30,14 +30,14 @@ DEADLY = packed(head(vehicle="car-1", stream="dies", sequence=1))
 RECEIVE = """
 import resource, signal, sys
 from agent import cli
-from agent.receiver import inbox
+from agent.receiver import batch_receiver
 
-real = inbox.decode_batch
+real = batch_receiver.decode_batch
 def decode(payload):
     if payload == bytes.fromhex(sys.argv[1]):
         signal.raise_signal(signal.SIGSEGV)  # in this thread, as in a library that runs out of its stack
     return real(payload)
-inbox.decode_batch = decode
+batch_receiver.decode_batch = decode
 resource.setrlimit(resource.RLIMIT_DATA, (800 << 20, 800 << 20))
 sys.exit(cli.main(["receive", *sys.argv[2:]]))
 """

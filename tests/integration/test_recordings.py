@@ -18,8 +18,8 @@ import pytest
 from agent.decode.plan import parameter_group
 from agent.model import EXTENDED
 from agent.sources.canlib import python_can
-from tests.integration.mosquitto import running
 from tests.integration.test_receive import receiving
+from tests.support.mosquitto import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from agent.uplink.subscriber import MqttSubscriber
-from tests.integration.mosquitto import running
-from tests.integration.proxy import TcpProxy
-from tests.integration.scripted import ACCEPT, ScriptedBroker
-from tests.integration.uplinks import options, rig
+from agent.uplink.mqtt_subscriber import MqttSubscriber
+from tests.support.mosquitto import running
+from tests.support.proxy import TcpProxy
+from tests.support.scripted import ACCEPT, ScriptedBroker
+from tests.support.uplinks import options, rig
 
 if TYPE_CHECKING:
     from pathlib import Path

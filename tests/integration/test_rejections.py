@@ -7,13 +7,13 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from agent import daemon
 from agent.batch.codec import decode_batch
 from agent.config import load_config
+from agent.daemon import daemon
 from agent.model import GapKind
-from tests.integration.mosquitto import running
-from tests.integration.scripted import CLOSE, ScriptedBroker, connack, puback
-from tests.integration.uplinks import options, rig
+from tests.support.mosquitto import running
+from tests.support.scripted import CLOSE, ScriptedBroker, connack, puback
+from tests.support.uplinks import options, rig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from agent.model import EventKind
-from tests.faults.processes import SIMULATED, Agent, Receiver
-from tests.integration.mosquitto import running
+from tests.support.mosquitto import running
+from tests.support.processes import SIMULATED, Agent, Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.report_page.page import page
+from agent.cli.report_page.survey import survey
 from agent.receiver.inventory import Inventory
-from agent.report.page import page
-from agent.report.survey import survey
 from tests.conftest import RECORDINGS
-from tests.unit.receiver.samples import MS, START, batch, steer, store
+from tests.support.samples import MS, START, batch, steer, store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CHROMIUM = shutil.which("chromium")

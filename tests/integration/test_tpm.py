@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.uplink import credentials
-from agent.uplink.link import MqttTransport
-from tests.faults.processes import Agent, Receiver, spawn
-from tests.integration.mosquitto import Certificates, free_port, running
-from tests.integration.proxy import TcpProxy
+from agent.uplink.mqtt_transport import MqttTransport
 from tests.integration.test_certificates import CONFIG, eventually, swap
 from tests.integration.tpm import Tpm
-from tests.integration.uplinks import options
+from tests.support.mosquitto import Certificates, free_port, running
+from tests.support.processes import Agent, Receiver, spawn
+from tests.support.proxy import TcpProxy
+from tests.support.uplinks import options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

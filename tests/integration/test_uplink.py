@@ -13,13 +13,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.uplink.backoff import Backoff
-from agent.uplink.link import MqttTransport
-from agent.uplink.subscriber import CUT_OFF_MAX, MqttSubscriber
+from agent.uplink.mqtt_subscriber import CUT_OFF_MAX, MqttSubscriber
+from agent.uplink.mqtt_transport import MqttTransport
 from agent.uplink.transport import RefusedError, Trouble
-from tests.integration.mosquitto import Certificates, free_port, running
-from tests.integration.proxy import TcpProxy
-from tests.integration.scripted import ScriptedBroker
-from tests.integration.uplinks import options, rig
+from tests.support.mosquitto import Certificates, free_port, running
+from tests.support.proxy import TcpProxy
+from tests.support.scripted import ScriptedBroker
+from tests.support.uplinks import options, rig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.processes import ROOT
 from tests.integration.test_live import bench
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,11 +25,11 @@ from agent.batch.catalog import decode_catalog
 from agent.batch.codec import decode_batch
 from agent.config import load_config
 from agent.model import GapKind
+from agent.pipeline.storage import Storage
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
-from agent.storage import Storage
-from tests.faults.processes import SIMULATED, Agent, Receiver
-from tests.integration.mosquitto import running
+from tests.support.mosquitto import running
+from tests.support.processes import SIMULATED, Agent, Receiver
 
 ARCHIVE = Path(__file__).parents[1] / "data/0.1.0/written.tar.xz"
 RULES = """

@@ -27,7 +27,7 @@ from tests.integration.modemmanager import Bus
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.integration.mosquitto import Certificates
+    from tests.support.mosquitto import Certificates
 
 START_S = 60.0
 TOOLS = ("swtpm", "tpm2-abrmd", "tpm2_create")

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 
 from agent.batch.catalog import Catalog
 from agent.batch.codec import decode_batch
-from agent.collect.classes import classes_in_use, home_class
 from agent.collect.collector import Collector
-from agent.collect.directory import Directory
-from agent.collect.open_batch import SealLimits
-from agent.collect.rules import RuleBook
-from agent.collect.trigger import Trigger
+from agent.collect.conditions.names import Directory
+from agent.collect.rules.priorities import classes_in_use, home_class
+from agent.collect.rules.rules import RuleBook
+from agent.collect.triggers.trigger import Trigger
 from agent.decode.decoder import Decoder
 from agent.model import RAW_SIGNALS
-from agent.packer import Packer
-from agent.receiver.placing import Placing
-from agent.stream import Stream, StreamSettings
+from agent.pipeline.open_batch import SealLimits
+from agent.pipeline.packer import Packer
+from agent.pipeline.stream import Stream, StreamSettings
+from agent.receiver.clock_correction import Placing
 from tests.property.clock_history import BLOCK_NS, BOOT, INTERVAL_NS, MS, RIGHT_NS, Unit
-from tests.property.collect_car import BUSES, MESSAGES, Frame, block, plan
-from tests.unit.test_packer import ListStore
+from tests.support.collect_car import BUSES, MESSAGES, Frame, block, plan
+from tests.unit.pipeline.test_packer import ListStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

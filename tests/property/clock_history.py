@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.batch.codec import Batch, ClockReading, Group
-from agent.clock import Reading
-from agent.collect.steps import by_setting, was_set
 from agent.model import BatchId, FrameBlock
+from agent.system.clock import Reading
+from agent.system.clock_steps import by_setting, was_set
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

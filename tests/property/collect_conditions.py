@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hypothesis import strategies as st
 
-from tests.property.collect_car import MESSAGES, MS, S
+from tests.support.collect_car import MESSAGES, MS, S
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,9 @@ import numpy as np
 from agent.decode.decoder import Decoder
 from agent.model import RAW_SIGNALS, SignalDefinition, split_group_key
 from agent.units import Duration
-from tests.property.collect_car import BUSES, MESSAGES, Frame, block, plan
 from tests.property.collect_conditions import MESSAGE_OF, SIGNALS, Number, Written, physical
-from tests.property.collect_reference import RANKS, Reference, number, samples
+from tests.support.collect_car import BUSES, MESSAGES, Frame, block, plan
+from tests.support.collect_reference import RANKS, Reference, number, samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.model import EXTENDED, FrameFlag
-from agent.sources.candump import parse
 from agent.sources.canlib import python_can
+from agent.sources.logs.candump import parse
 from agent.sources.messages import channel_name, nanoseconds
 
 CHANNELS = ("can0", "can1", "vcan0", "slcan-of-15-char", "3")

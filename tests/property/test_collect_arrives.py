@@ -12,26 +12,26 @@ from hypothesis import strategies as st
 
 from agent.batch.catalog import Catalog
 from agent.batch.codec import decode_batch
-from agent.collect.classes import CLASSES, classes_in_use, home_class
 from agent.collect.collector import Collector
-from agent.collect.directory import Directory
-from agent.collect.open_batch import SealLimits
-from agent.collect.rules import RuleBook
-from agent.collect.trigger import Trigger
+from agent.collect.conditions.names import Directory
+from agent.collect.rules.priorities import CLASSES, classes_in_use, home_class
+from agent.collect.rules.rules import RuleBook
+from agent.collect.triggers.trigger import Trigger
 from agent.decode.decoder import Decoder
 from agent.model import RAW_SIGNALS
-from agent.packer import Packer
-from agent.stream import Stream, StreamSettings
-from tests.property.collect_car import BUSES, MESSAGES, MS, Frame, S, block, pieces, plan, rules, streams
+from agent.pipeline.open_batch import SealLimits
+from agent.pipeline.packer import Packer
+from agent.pipeline.stream import Stream, StreamSettings
 from tests.property.collect_conditions import Written, written_triggers
 from tests.property.collect_trigger_reference import TriggerReference
 from tests.property.test_collect_triggers import RING_BYTES, configured
-from tests.unit.test_packer import ListStore, StoppedClock
+from tests.support.collect_car import BUSES, MESSAGES, MS, Frame, S, block, pieces, plan, rules, streams
+from tests.unit.pipeline.test_packer import ListStore, StoppedClock
 
 if TYPE_CHECKING:
     from agent.batch.codec import Batch
     from agent.config import CollectConfig, Priority
-    from tests.property.collect_reference import Sample
+    from tests.support.collect_reference import Sample
 
 CATALOG = Catalog(BUSES, MESSAGES)
 

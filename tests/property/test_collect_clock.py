@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.config.collecting import CollectConfig, TriggerConfig
-from agent.receiver.placing import RESOLUTION_NS
+from agent.receiver.clock_correction import RESOLUTION_NS
 from agent.units import Duration
 from tests.property.clock_car import arrived
 from tests.property.clock_history import MS, RIGHT_NS, SECOND, Set, Unit
-from tests.property.collect_car import ENGINES, Frame, drive
+from tests.support.collect_car import ENGINES, Frame, drive
 
 HOUR = 3600 * SECOND
 SUSPENDED = 8 * HOUR

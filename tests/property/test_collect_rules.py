@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.collect.classes import CLASSES
 from agent.collect.collector import Collector
-from agent.collect.rules import RuleBook
+from agent.collect.rules.priorities import CLASSES
+from agent.collect.rules.rules import RuleBook
 from agent.decode.decoder import Decoder
-from tests.property.collect_car import Frame, block, pieces, plan, rules, streams
-from tests.property.collect_reference import Reference, samples
+from tests.support.collect_car import Frame, block, pieces, plan, rules, streams
+from tests.support.collect_reference import Reference, samples
 
 if TYPE_CHECKING:
     from agent.config.collecting import CollectConfig

@@ -13,19 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.collect.classes import CLASSES
 from agent.collect.collector import Collector
-from agent.collect.directory import Directory
-from agent.collect.rules import RuleBook
-from agent.collect.trigger import Trigger
+from agent.collect.conditions.names import Directory
+from agent.collect.rules.priorities import CLASSES
+from agent.collect.rules.rules import RuleBook
+from agent.collect.triggers.trigger import Trigger
 from agent.config.collecting import TriggerConfig
 from agent.decode.decoder import Decoder
 from agent.model import EventKind
 from agent.units import Duration
-from tests.property.collect_car import MESSAGES, Frame, block, pieces, plan, rules, streams
 from tests.property.collect_conditions import Written, written_triggers
-from tests.property.collect_reference import samples
 from tests.property.collect_trigger_reference import TriggerReference
+from tests.support.collect_car import MESSAGES, Frame, block, pieces, plan, rules, streams
+from tests.support.collect_reference import samples
 
 if TYPE_CHECKING:
     from agent.config.collecting import CollectConfig

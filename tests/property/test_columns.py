@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent.batch import column_writer as room
+from agent.batch import column_writer
 from agent.batch.column_reader import ColumnReader
 from agent.batch.column_writer import encode_columns
 from agent.batch.columns import Kind
@@ -64,16 +64,16 @@ def related_columns(draw: st.DrawFn) -> list[tuple[int, list[int]]]:
 
 
 @settings(deadline=None)
-@given(st.lists(a_column(), max_size=12) | related_columns(), st.sampled_from([1, 30, room.CHUNK_VALUES]))
+@given(st.lists(a_column(), max_size=12) | related_columns(), st.sampled_from([1, 30, column_writer.CHUNK_VALUES]))
 @example([(64, [0, (1 << 64) - 1, 1 << 63, 0])], 1)
 @example([(8, [250, 251, 252, 253, 254, 255, 0, 1])], 30)
 @example([(1, [0, 1, 0, 1, 1])], 30)
 def test_columns_come_back_as_they_were(drawn: list[tuple[int, list[int]]], chunk: int) -> None:
-    whole, room.CHUNK_VALUES = room.CHUNK_VALUES, chunk
+    whole, column_writer.CHUNK_VALUES = column_writer.CHUNK_VALUES, chunk
     try:
         reader = ColumnReader(encode_columns(*flat(drawn)))
     finally:
-        room.CHUNK_VALUES = whole
+        column_writer.CHUNK_VALUES = whole
     for bits, column in drawn:
         assert reader.read(len(column), bits).tolist() == column
     reader.expect_nothing_left()

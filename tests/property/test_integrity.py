@@ -12,10 +12,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.collect.guards import guards_of
-from agent.collect.integrity import Integrity
-from agent.collect.roster import Roster
-from agent.collect.view import View
+from agent.collect.block_view import View
+from agent.collect.integrity.protection import guards_of
+from agent.collect.integrity.verify import Integrity
+from agent.collect.signal_index import Roster
 from agent.config.integrity import IntegrityConfig, broken_integrity
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from agent.decode.loading import load_databases
 from agent.model import EXTENDED
-from tests.property.cantools_view import as_cantools_says, as_defined
 from tests.property.databases import Database, databases, frames
+from tests.support.cantools_view import as_cantools_says, as_defined
 
 
 def written(text: str) -> Path:

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
 from agent.batch.codec import Header, decode_batch, encode_batch
-from agent.batch.physical import physical
-from agent.collect.merging import merge_blocks
+from agent.collect.merge_blocks import merge_blocks
 from agent.decode.decoder import Decoder
 from agent.decode.parsing import parse
 from agent.decode.plan import Plan
 from agent.model import EXTENDED, BatchId, FrameBlock
+from agent.physical import physical
 from tests.property.databases import Database, databases, frames
 
 RESOLUTION_NS = 1_000_000

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.receiver.placing import RESOLUTION_NS, Placing
+from agent.receiver.clock_correction import RESOLUTION_NS, Placing
 from tests.property.clock_history import (
     BLOCK_NS,
     INTERVAL_NS,

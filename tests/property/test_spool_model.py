@@ -16,7 +16,7 @@ from agent.model import Gap, GapKind
 from agent.spool.journal import Journal
 from agent.spool.retention import layout
 from agent.spool.store import SEGMENT_BYTES, Spool
-from tests.unit.spool.memorydisk import MemoryDisk, PowerCutError
+from tests.support.memory_disk import MemoryDisk, PowerCutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent import cli
-from tests import documents
-from tests.documents import FIGURES, README, ROOT, TESTS, anchors, links, rows, section
+from tests.support import documents
+from tests.support.documents import FIGURES, README, ROOT, TESTS, anchors, links, rows, section
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +102,7 @@ def test_every_suite_is_named_with_how_to_run_it() -> None:
         path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and not path.name.startswith(("_", "."))
     }
     told = rows(TESTS, "| folder |")
-    assert {folder.strip("/") for folder in told} == suites - {"data"}
+    assert {folder.strip("/") for folder in told} == suites - {"data", "support"}
     assert all(len(cells) == 2 and all(cells) for cells in told.values())
 
 

@@ -21,18 +21,18 @@ from agent import cli
 from agent.batch import batch_pb2, columns
 from agent.batch.codec import decode_batch
 from agent.batch.frame import decompress
-from agent.collect.binding import bind
-from agent.collect.checking import broken
-from agent.collect.directory import Directory
-from agent.collect.parser import parse_condition
+from agent.collect.conditions.binding import bind
+from agent.collect.conditions.names import Directory
+from agent.collect.conditions.parser import parse_condition
+from agent.collect.config_check import broken
 from agent.config import Config, demo_car_dbc, inspect_config, load_config, sections
 from agent.decode.loading import load_databases
-from agent.log import ABOUT
 from agent.sources.interfaces import InterfaceState
+from agent.system.log import ABOUT
 from agent.uplink import profiles
-from agent.uplink.labels import cloud_event
+from agent.uplink.properties import cloud_event
 from tests import reference
-from tests.documents import (
+from tests.support.documents import (
     BENCH,
     CODE,
     COLLECT,
@@ -46,13 +46,13 @@ from tests.documents import (
     examples,
     rows,
 )
-from tests.unit.receiver.samples import CATALOG, MS, START, batch, catalog, modes, steer
+from tests.support.samples import CATALOG, MS, START, batch, catalog, modes, steer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.unit.receiver.samples import Frame
+    from tests.support.samples import Frame
 
 
 def test_every_key_stands_there_as_the_code_has_it() -> None:
@@ -266,7 +266,9 @@ def test_every_room_is_on_the_map() -> None:
     drawn = CODE.read_text().partition("\n    agent/\n")[2].partition("\n    dbc/")[0]
     rooms = {f"{path.name}/" for path in (ROOT / "agent").iterdir() if (path / "__init__.py").exists()}
     files = {path.name for path in (ROOT / "agent").glob("[!_]*.py")}
-    assert set(re.findall(r"\b\w+(?:/|\.py)", drawn)) == rooms | files
+    assert set(re.findall(r"^ {6}(\w+/)|(\w+\.py)", drawn, re.MULTILINE)) == {(room, "") for room in rooms} | {
+        ("", file) for file in files
+    }
 
 
 def test_the_reader_reads_what_the_decoder_reads(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from agent.cli.addressing import DEFAULT_CONFIG
-from agent.clock import BOOT_ID_VARIABLE
 from agent.config import inspect_config
 from agent.config.sections import AgentConfig, MqttConfig, SpoolConfig
+from agent.system.clock import BOOT_ID_VARIABLE
 from agent.units import Duration
 
 PROJECT = Path(__file__).parents[2]

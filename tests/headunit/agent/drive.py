@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tests.faults.feeder import FRAMES_MAX
-from tests.faults.processes import START_S, VEHICLE, Agent, Receiver, spawn
 from tests.headunit.agent.traffic import BUSES, NOT_SENT, database
 from tests.headunit.vcan.bus import Bus, ip
-from tests.integration.mosquitto import running
+from tests.support.feeder import FRAMES_MAX
+from tests.support.mosquitto import running
+from tests.support.processes import START_S, VEHICLE, Agent, Receiver, spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.faults.feeder import value
-from tests.faults.processes import holes
 from tests.headunit.agent.drive import JOURNAL_INTERVAL_S, driving, sent
 from tests.headunit.agent.traffic import KINDS, kind
+from tests.support.feeder import value
+from tests.support.processes import holes
 
 if TYPE_CHECKING:
     from pathlib import Path

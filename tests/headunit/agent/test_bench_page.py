@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.bench_page import WITH_VCAN, begun, first_line_with, lay_out
 from tests.headunit.vcan.bus import ip
+from tests.support.bench_page import WITH_VCAN, begun, first_line_with, lay_out
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.faults.asking import named, status, unnamed
 from tests.headunit.agent.drive import driving
 from tests.headunit.vcan.bus import ERROR
+from tests.support.asking import named, status, unnamed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -30,7 +30,7 @@ from agent.sources.recvmmsg import (
     _addresses_of,
     ask_for_ancillary_data,
 )
-from tests.faults.feeder import FRAMES_MAX, payload, value
+from tests.support.feeder import FRAMES_MAX, payload, value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,9 +21,9 @@ import numpy as np
 from agent.batch.catalog import decode_catalog
 from agent.batch.codec import decode_batch
 from agent.receiver.gaps import EARLIER, MISSING, GapAccount
-from tests.faults.feeder import value
 from tests.headunit.agent.traffic import KINDS
 from tests.headunit.box.car import FRAMES_MAX, NOISE, NOISE_SIGNALS, NOT_SENT
+from tests.support.feeder import value
 
 if TYPE_CHECKING:
     from pathlib import Path

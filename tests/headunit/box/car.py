@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.faults.feeder import payload
 from tests.headunit.agent import traffic
 from tests.headunit.agent.traffic import BURST_FRAMES_MAX, BUSES, Kind, Node, kind
+from tests.support.feeder import payload
 
 if TYPE_CHECKING:
     import socket

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.headunit.machine import Tap
-from tests.integration.mosquitto import executable
+from tests.support.mosquitto import executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.journald import OWN
+from agent.system.journald import OWN
 from tests.headunit.box.car import receive
 
 if TYPE_CHECKING:

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.uplink.backoff import Backoff
-from agent.uplink.subscriber import MqttSubscriber
+from agent.uplink.mqtt_subscriber import MqttSubscriber
 from tests.headunit.netem.radio import RADIO, WIRE, Radio
-from tests.integration.mosquitto import running
-from tests.integration.uplinks import options, rig
+from tests.support.mosquitto import running
+from tests.support.uplinks import options, rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from agent.uplink.options import MqttOptions
-    from tests.integration.uplinks import Rig
+    from tests.support.uplinks import Rig
 
 BYTES_PER_S = 125_000
 """1 Mbit/s."""

@@ -12,7 +12,7 @@ from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
 from agent.batch.screening import fields
 from agent.errors import BatchError, DatabaseError
 from agent.model import MessageDefinition, SignalDefinition
-from tests.unit.batch.hostile import packed
+from tests.support.hostile_batches import packed
 
 
 @pytest.mark.parametrize(

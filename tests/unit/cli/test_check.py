@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from agent import cli
+from agent.cli.preflight import check_catalog, endpoint
 from agent.config import BusConfig, Config, MqttConfig, VehicleConfig, demo_car_dbc
 from agent.live.client import NoAgentError
 from agent.model import MessageDefinition, SignalDefinition
-from agent.preflight import check_catalog, endpoint
 from agent.uplink.certificate import expiry_s
-from tests.unit.sources.blf_files import blf, blf_object, can_object
+from tests.support.blf_files import blf, blf_object, can_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -493,7 +493,7 @@ def test_nothing_is_left_of_the_try_to_write(checked: Checked, made: bool) -> No
 
 def disk_with(monkeypatch: pytest.MonkeyPatch, free_bytes: int) -> None:
     usage = SimpleNamespace(free=free_bytes)
-    monkeypatch.setattr("agent.preflight.unit.shutil", SimpleNamespace(disk_usage=lambda _: usage))
+    monkeypatch.setattr("agent.cli.preflight.unit.shutil", SimpleNamespace(disk_usage=lambda _: usage))
 
 
 def test_a_disk_without_room_for_what_run_takes_at_once_is_an_error(
@@ -598,7 +598,7 @@ def test_an_expired_certificate_is_a_warning(
     checked: Checked, credentials: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later_s = expiry_s((credentials / "good.pem").read_text()) + 3 * 86_400
-    monkeypatch.setattr("agent.preflight.endpoint.time", SimpleNamespace(time=lambda: later_s))
+    monkeypatch.setattr("agent.cli.preflight.endpoint.time", SimpleNamespace(time=lambda: later_s))
     text = with_credentials(credentials, "good.pem", "good.key")
     assert "expired 3 days ago; the broker will refuse it" in checked.only(text, "warning", "--offline")
 

@@ -11,9 +11,9 @@ import pytest
 
 from agent import cli
 from agent.cli import demo
-from agent.demo import stage
-from agent.demo.outcome import Outcome
-from agent.demo.scenario import Scenario
+from agent.cli.demo_run import stage
+from agent.cli.demo_run.outcome import Outcome
+from agent.cli.demo_run.scenario import Scenario
 from agent.errors import ConfigError, SpoolError
 
 if TYPE_CHECKING:

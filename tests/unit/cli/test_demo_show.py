@@ -9,10 +9,10 @@ import json
 import pytest
 from rich.console import Console
 
-from agent.demo.live import LiveShow, picture
-from agent.demo.scenario import Scenario
-from agent.demo.show import LinkView, PlainShow, Snapshot
-from agent.demo.voice import LINES_MAX, Voice
+from agent.cli.demo_run.live import LiveShow, picture
+from agent.cli.demo_run.scenario import Scenario
+from agent.cli.demo_run.show import LinkView, PlainShow, Snapshot
+from agent.cli.demo_run.voice import LINES_MAX, Voice
 
 CUT = Snapshot(
     Scenario(),

@@ -10,8 +10,8 @@ import pytest
 from agent import cli
 from agent.cli.replay import _configured
 from agent.config.rules import demo_car_dbc
+from agent.daemon.options import mqtt_options, sender_options
 from agent.errors import ConfigError
-from agent.settings import mqtt_options, sender_options
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.collect.collector import Collector
-from agent.collect.rules import RuleBook
+from agent.collect.rules.rules import RuleBook
 from agent.decode.decoder import Decoder
 from agent.units import Duration
-from tests.property.collect_car import ENGINES, MS, START, Frame, block, drive, plan
-from tests.property.collect_reference import samples
+from tests.support.collect_car import ENGINES, MS, START, Frame, block, drive, plan
+from tests.support.collect_reference import samples
 
 if TYPE_CHECKING:
     from agent.collect.collector import Kept

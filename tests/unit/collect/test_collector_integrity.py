@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from agent.clock import Reading
 from agent.collect.collector import Collector, Kept
-from agent.collect.directory import Directory
-from agent.collect.guards import guards_of
-from agent.collect.integrity import TOLD_EVERY_NS
-from agent.collect.rules import RuleBook
-from agent.collect.trigger import Trigger
+from agent.collect.conditions.names import Directory
+from agent.collect.integrity.protection import guards_of
+from agent.collect.integrity.verify import TOLD_EVERY_NS
+from agent.collect.rules.rules import RuleBook
+from agent.collect.triggers.trigger import Trigger
 from agent.config.collecting import CollectConfig, TriggerConfig
 from agent.config.integrity import IntegrityConfig
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import Event, EventKind, FrameBlock, MessageDefinition, SignalDefinition
+from agent.system.clock import Reading
 from agent.units import Duration
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from agent.collect.patterns import SignalPatterns
-from agent.collect.rules import RuleBook
+from agent.collect.rules.rules import RuleBook
 from agent.config import CollectConfig
 
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.clock import Reading
 from agent.collect.collector import Collector
-from agent.collect.directory import Directory
-from agent.collect.rules import RuleBook
-from agent.collect.trigger import Trigger
+from agent.collect.conditions.names import Directory
+from agent.collect.rules.rules import RuleBook
+from agent.collect.triggers.trigger import Trigger
 from agent.config.collecting import CollectConfig, TriggerConfig
 from agent.decode.decoder import Decoder
+from agent.system.clock import Reading
 from agent.units import Duration
-from tests.property.collect_car import MESSAGES, MS, START, Frame, S, block, drive, plan
-from tests.property.collect_reference import samples
+from tests.support.collect_car import MESSAGES, MS, START, Frame, S, block, drive, plan
+from tests.support.collect_reference import samples
 
 if TYPE_CHECKING:
     from agent.model import Event

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
-from agent.batch.physical import names
 from agent.decode.loading import load_databases
 from agent.decode.report import LoadedDatabases, Severity, Subject
+from agent.physical import names
 
 if TYPE_CHECKING:
     from pathlib import Path

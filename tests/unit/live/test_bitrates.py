@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from agent.live.bitrates import read_bitrates, with_bitrates
-from tests.unit.live.snapshots import snapshot
+from tests.support.snapshots import snapshot
 
 
 def test_the_kernel_of_this_machine_answers_or_tells_nothing() -> None:

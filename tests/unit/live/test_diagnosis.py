@@ -13,10 +13,10 @@ import pytest
 from agent.live import diagnosis
 from agent.live.diagnosis import DAY_NS, Level, diagnose, exit_status
 from agent.live.snapshot import RuleFigures, Said
-from agent.uplink.dialing import explain
+from agent.uplink.connect import explain
 from agent.uplink.reasons import REFUSALS, acknowledgement_text
-from tests.documents import OPERATION
-from tests.unit.live.snapshots import NOW_NS, snapshot
+from tests.support.documents import OPERATION
+from tests.support.snapshots import NOW_NS, snapshot
 
 EXPIRED = "TLSV1_ALERT_CERTIFICATE_EXPIRED"
 DENIED = Said(

@@ -14,10 +14,10 @@ import pytest
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.config import CollectConfig, TriggerConfig
 from agent.errors import DatabaseError
-from agent.live import explained
+from agent.live import explain_text
 from agent.live.client import NoAgentError
 from agent.live.explain import ITEMS_MAX, Explanation, explain
-from agent.live.knowledge import gather
+from agent.live.explain_input import gather
 from agent.live.protocol import BusDefinition, Definitions, GuardDefinition
 from agent.live.snapshot import ClassFigures, IntegrityFigures
 from agent.model import EXTENDED, MessageDefinition, SignalDefinition
@@ -131,7 +131,7 @@ def test_a_frame_on_the_wrong_bus_is_told() -> None:
 def test_without_rules_everything_is_kept() -> None:
     (item,) = of("DRIVE").items
     assert [(kept.priority, kept.signals, kept.how, kept.rules) for kept in item.kept] == [("normal", 3, "all", ())]
-    assert "no [[collect]]: everything is kept" in "\n".join(explained.text(of("DRIVE"), NOW_NS))
+    assert "no [[collect]]: everything is kept" in "\n".join(explain_text.text(of("DRIVE"), NOW_NS))
 
 
 def test_rules_are_told_by_class_and_number_as_check_plans_them() -> None:
@@ -155,7 +155,7 @@ def test_what_no_rule_keeps_says_so_and_which_trigger_records_it() -> None:
     ]
     (item,) = of("DRIVE", definitions(collect=rules, triggers=triggers), rows=()).items
     assert (item.kept, item.triggers) == ((), ("fast",))
-    text = "\n".join(explained.text(Explanation("DRIVE", (item,)), NOW_NS))
+    text = "\n".join(explain_text.text(Explanation("DRIVE", (item,)), NOW_NS))
     assert "no: no rule keeps any of its signals but triggers record" in text
     assert "the kernel lets no others through" in text
 
@@ -190,7 +190,7 @@ def test_the_line_that_describes_a_message_is_found(tmp_path: Path) -> None:
 def test_what_is_unknown_has_a_suggestion() -> None:
     explanation = of("DRIVEN")
     assert explanation.items == ()
-    assert list(explained.text(explanation, NOW_NS)) == [
+    assert list(explain_text.text(explanation, NOW_NS)) == [
         'no message, signal or id "DRIVEN" is known; did you mean "DRIVE"?'
     ]
 
@@ -199,11 +199,11 @@ def test_a_name_of_many_messages_is_bounded() -> None:
     many = tuple(replace(MESSAGES[0], can_id=number, name=f"M{number}") for number in range(ITEMS_MAX + 5))
     explanation = of("SPEED", definitions(messages=many), rows=())
     assert (len(explanation.items), explanation.left_out) == (ITEMS_MAX, 5)
-    assert list(explained.text(explanation, 0))[-1].startswith("\nand 5 more")
+    assert list(explain_text.text(explanation, 0))[-1].startswith("\nand 5 more")
 
 
 def test_the_text_draws_bits_and_values() -> None:
-    text = list(explained.text(of("DRIVE"), NOW_NS))
+    text = list(explain_text.text(of("DRIVE"), NOW_NS))
     assert text[0] == "0x100 (256, 11 bit) on car: DRIVE, 4 bytes, each 10 ms"
     assert text[1] == "  heard      4,711 times, last 2 s ago: 04 0A 00 09"
     assert text[4] == "  signal aaaaaaaa bbbbbbbb bbbbbbbb ........"
@@ -212,19 +212,19 @@ def test_the_text_draws_bits_and_values() -> None:
         "  b  SPEED  8|16 Intel                       0xA  5 km/h",
         "  c  PARK   24|8 Intel, when GEAR is 0, 7…9  -",
     ]
-    coloured = "\n".join(explained.text(of("DRIVE"), NOW_NS, coloured=True))
+    coloured = "\n".join(explain_text.text(of("DRIVE"), NOW_NS, coloured=True))
     assert "\x1b[36ma\x1b[0m" in coloured
 
 
 def test_without_an_agent_nothing_is_said_of_what_was_heard() -> None:
-    assert not any("heard" in line for line in explained.text(of("DRIVE", rows=()), 0))
+    assert not any("heard" in line for line in explain_text.text(of("DRIVE", rows=()), 0))
 
 
 def test_a_program_gets_plain_types() -> None:
     for question in ("DRIVE", "0x7E0", "18FEF2AAx", "nothing"):
-        plain = explained.plain(of(question))
+        plain = explain_text.plain(of(question))
         assert json.loads(json.dumps(plain)) == plain
-    (item,) = explained.plain(of("DRIVE"))["items"]
+    (item,) = explain_text.plain(of("DRIVE"))["items"]
     assert item["heard"] == {"count": 4711, "t": (NOW_NS - 2 * S) / 1e9, "payload": "040a0009"}
     assert item["signals"][1] | {"start": 8, "value": 5.0, "byte_order": "intel"} == item["signals"][1]
 
@@ -236,10 +236,10 @@ def test_it_is_told_by_what_a_message_is_verified_and_what_came_of_it() -> None:
     known = msgspec.structs.replace(definitions(), guards=(GUARD,))
     figures = IntegrityFigures(subject="car.DRIVE", frames=4711, wrong=3, missing=2, repeated=1)
     explanation = explain(known, [DRIVE], "DRIVE", [figures])
-    text = "\n".join(explained.text(explanation, NOW_NS))
+    text = "\n".join(explain_text.text(explanation, NOW_NS))
     assert "verified   GEAR counts 0…14, PARK is a checksum (crc8-h2f); wrong frames are dropped\n" in text
     assert "verified   4,711 frames, 3 wrong, 2 missing, 1 repeated since" in text
-    (item,) = explained.plain(explanation)["items"]
+    (item,) = explain_text.plain(explanation)["items"]
     assert item["verified"] == {
         "counter": "GEAR",
         "counter_max": 14,
@@ -251,9 +251,9 @@ def test_it_is_told_by_what_a_message_is_verified_and_what_came_of_it() -> None:
         "missing": 2,
         "repeated": 1,
     }
-    assert "verified   no frame yet" in "\n".join(explained.text(of("DRIVE", known), NOW_NS))
-    assert "no frame yet" not in "\n".join(explained.text(of("DRIVE", known), 0))
-    assert "verified" not in "\n".join(explained.text(of("DOORS", known), NOW_NS))
+    assert "verified   no frame yet" in "\n".join(explain_text.text(of("DRIVE", known), NOW_NS))
+    assert "no frame yet" not in "\n".join(explain_text.text(of("DRIVE", known), 0))
+    assert "verified" not in "\n".join(explain_text.text(of("DOORS", known), NOW_NS))
 
 
 def test_it_is_told_when_its_class_was_last_acknowledged_and_what_waits() -> None:
@@ -270,7 +270,7 @@ def test_it_is_told_when_its_class_was_last_acknowledged_and_what_waits() -> Non
 
     def sent(question: str) -> list[str]:
         explanation = explain(known, [DRIVE, STRANGE], question, [], classes)
-        lines = explained.text(explanation, NOW_NS)
+        lines = explain_text.text(explanation, NOW_NS)
         return [line.removeprefix("  sent       ") for line in lines if line.startswith("  sent ")]
 
     assert sent("DRIVE") == [
@@ -279,7 +279,7 @@ def test_it_is_told_when_its_class_was_last_acknowledged_and_what_waits() -> Non
     ]
     assert sent("0x7E0") == ["normal: last acknowledged 2 s ago, with what came until 9 s ago"]
     assert sent("DOORS") == []
-    (item,) = explained.plain(explain(known, [STRANGE], "0x7E0", [], classes))["items"]
+    (item,) = explain_text.plain(explain(known, [STRANGE], "0x7E0", [], classes))["items"]
     until_s = NOW_NS / 1e9 - 9
     assert item["sent"] == [
         {"class": "normal", "acknowledged": 3, "acknowledged_t": until_s + 7, "until_t": until_s, "waiting": 0}

@@ -9,7 +9,7 @@ import msgspec
 
 from agent.live.heartbeat import FINDINGS_MAX, heartbeat, pause_s
 from agent.uplink.status import status_payload
-from tests.unit.live.snapshots import BUS, NOW_NS, snapshot
+from tests.support.snapshots import BUS, NOW_NS, snapshot
 
 S = 10**9
 

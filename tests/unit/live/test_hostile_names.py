@@ -11,7 +11,7 @@ from agent.live.plot import Plot
 from agent.live.signals import LiveMessage, Sample
 from agent.live.snapshot import printable_snapshot
 from agent.live.table import Table
-from tests.unit.live.snapshots import snapshot
+from tests.support.snapshots import snapshot
 
 HOSTILE = "\x1b]0;title\x07\x9b2J\u202e\n"
 OURS = re.compile(r"\x1b\[[0-9;]*[mHJK]")

@@ -10,9 +10,9 @@ import numpy as np
 
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.live.heard import Heard
 from agent.live.protocol import VERSION, Answer, Frames, encode
 from agent.model import FrameBlock, MessageDefinition, SignalDefinition
+from agent.pipeline.traffic import Heard
 
 if TYPE_CHECKING:
     from collections.abc import Callable

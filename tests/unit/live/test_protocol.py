@@ -8,7 +8,6 @@ import json
 import pytest
 
 from agent.config import CollectConfig, TriggerConfig
-from agent.live.heard import LastFrame
 from agent.live.protocol import (
     LINE_BYTES_MAX,
     VERSION,
@@ -22,8 +21,9 @@ from agent.live.protocol import (
     decode_question,
     encode,
 )
+from agent.pipeline.traffic import LastFrame
 from agent.units import Duration
-from tests.unit.live.snapshots import snapshot
+from tests.support.snapshots import snapshot
 
 RULES = (CollectConfig(every=Duration.parse("10s"), signal=("A", "B*")), CollectConfig(deadband=0.5, on_change=True))
 DEFINITIONS = Definitions(

@@ -14,10 +14,10 @@ import pytest
 from agent.errors import AgentError
 from agent.live import client, server
 from agent.live.client import NoAgentError, ask, ask_once, socket_path
-from agent.live.heard import LastFrame
 from agent.live.protocol import VERSION, Answer, Definitions, ProtocolError, Question, decode_answer, encode
 from agent.live.server import LiveServer, listening
-from tests.unit.live.snapshots import snapshot
+from agent.pipeline.traffic import LastFrame
+from tests.support.snapshots import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

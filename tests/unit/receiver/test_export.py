@@ -13,7 +13,7 @@ from agent.errors import AgentError, ConfigError
 from agent.model import EXTENDED, Event, EventKind, Gap, GapKind
 from agent.receiver.export import ExportSummary, export
 from agent.receiver.inventory import Inventory
-from tests.unit.receiver.samples import CATALOG, MS, SECOND, START, batch, modes, steer, store
+from tests.support.samples import CATALOG, MS, SECOND, START, batch, modes, steer, store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 from agent.errors import ConfigError
 from agent.receiver.folder import open_folder
 from agent.spool.store import Spool
-from tests.unit.receiver.samples import START, batch, catalog, steer, store
+from tests.support.samples import START, batch, catalog, steer, store
 
 if TYPE_CHECKING:
     from pathlib import Path

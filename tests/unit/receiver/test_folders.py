@@ -17,7 +17,7 @@ from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
 from agent.receiver.wide import file_name
 from agent.receiver.writers import Arrangement
-from tests.unit.receiver.samples import MS, SECOND, START, batch, modes, steer, store
+from tests.support.samples import MS, SECOND, START, batch, modes, steer, store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.model import BatchId, Gap, GapKind
 from agent.receiver.gaps import RECORDS_MAX, GapAccount, NamedGap
-from agent.receiver.spans import Span, Spans
+from agent.receiver.sequence_ranges import Span, Spans
 
 numbers = st.lists(st.integers(0, 30))
 ranges = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)))

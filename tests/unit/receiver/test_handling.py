@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.batch.codec import decode_batch
+from agent.receiver import batch_receiver as module
 from agent.receiver import decoded as decoded_module
-from agent.receiver import inbox as module
+from agent.receiver.batch_receiver import Inbox, Verdict
 from agent.receiver.decoded import DecodedOutput
-from agent.receiver.inbox import Inbox, Verdict
+from tests.support.samples import START, batch, catalog, steer
 from tests.unit.receiver.killing import KILLED, killed_at
-from tests.unit.receiver.samples import START, batch, catalog, steer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from agent.errors import SpoolError
 from agent.model import Gap, GapKind
+from agent.receiver.batch_receiver import Inbox, Verdict
 from agent.receiver.gaps import RECORDS_MAX
-from agent.receiver.inbox import Inbox, Verdict
 from agent.receiver.ledger import LEDGER, Ledger
 from agent.receiver.rebuilding import opened
-from agent.receiver.spans import Span
-from tests.unit.receiver.samples import START, batch, steer
+from agent.receiver.sequence_ranges import Span
+from tests.support.samples import START, batch, steer
 
 DAMAGED = f"{LEDGER}.damaged"
 

@@ -17,7 +17,7 @@ from agent.model import MessageDefinition, SignalDefinition
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
 from agent.receiver.lines import times_text
-from tests.unit.receiver.samples import MS, START, batch, store
+from tests.support.samples import MS, START, batch, store
 
 if TYPE_CHECKING:
     from pathlib import Path

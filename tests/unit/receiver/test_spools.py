@@ -11,7 +11,7 @@ from agent.errors import AgentError
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
 from agent.spool.store import Spool
-from tests.unit.receiver.samples import CATALOG, START, batch, catalog, steer
+from tests.support.samples import CATALOG, START, batch, catalog, steer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import LogFileError
-from agent.sources.channels import BEGINNING_FRAMES
+from agent.sources.logs.channels import BEGINNING_FRAMES
 from agent.sources.replay import ReplaySource
-from tests.unit.sources.blf_files import blf, blf_object, can_object
+from tests.support.blf_files import blf, blf_object, can_object
 
 if TYPE_CHECKING:
     from pathlib import Path

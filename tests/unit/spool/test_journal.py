@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.spool.journal import Journal, Recovery
-from tests.unit.spool.memorydisk import MemoryDisk
+from tests.support.memory_disk import MemoryDisk
 
 PATH = Path("/spool/journal")
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from agent.model import Gap, GapKind
-from agent.spool.account import STREAMS_MAX
-from agent.spool.ledger import DETAIL_BYTES_MAX, GAPS_MAX, STREAM_BYTES_MAX, Entry
+from agent.spool.gap_ledger import DETAIL_BYTES_MAX, GAPS_MAX, STREAM_BYTES_MAX, Entry
+from agent.spool.index import STREAMS_MAX
 from agent.spool.state import COPY_BYTES, RANGES_MAX, STATE_BYTES, State, StateFile, Stream
-from tests.unit.spool.memorydisk import MemoryDisk, PowerCutError
+from tests.support.memory_disk import MemoryDisk, PowerCutError
 
 PATH = Path("/spool/state")
 

@@ -12,7 +12,7 @@ from agent.model import Gap, GapKind
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.state import RANGES_MAX
 from agent.spool.store import ACKS_MAX, Record, Spool
-from tests.unit.spool.memorydisk import MemoryDisk
+from tests.support.memory_disk import MemoryDisk
 
 HOME = Path("/spool/normal")
 LIMIT = 2 << 20

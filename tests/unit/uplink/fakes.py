@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.uplink.labels import NONE, Labels
+from agent.uplink.properties import NONE, Labels
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, Trouble
 
 if TYPE_CHECKING:

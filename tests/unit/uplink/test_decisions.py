@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from agent.errors import ConfigError
 from agent.uplink.backoff import Backoff
+from agent.uplink.dead_link import Traffic, Watch
 from agent.uplink.options import MqttOptions, parse_broker
+from agent.uplink.pacing import Pace, Window
 from agent.uplink.reasons import acknowledgement_text
 from agent.uplink.suspects import FIRST_WAIT_S, LONGEST_WAIT_S, SUSPECTS_MAX, Suspects
 from agent.uplink.transport import (
@@ -19,8 +21,6 @@ from agent.uplink.transport import (
     trouble_of_disconnect,
     trouble_of_refusal,
 )
-from agent.uplink.watch import Traffic, Watch
-from agent.uplink.window import Pace, Window
 
 
 def after(failures: int, trouble: Trouble = Trouble.UNREACHABLE) -> Backoff:

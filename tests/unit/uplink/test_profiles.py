@@ -9,10 +9,10 @@ import pytest
 
 from agent.config import Config, MqttConfig, VehicleConfig
 from agent.config.sections import BatchConfig, BusConfig
-from agent.settings import mqtt_options, sender_options
+from agent.daemon.options import mqtt_options, sender_options
 from agent.units import Duration, Size
-from agent.uplink.labels import MEDIA_TYPES, Labels, cloud_event
 from agent.uplink.profiles import AROUND_BYTES, PROFILES, broken
+from agent.uplink.properties import MEDIA_TYPES, Labels, cloud_event
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from agent.uplink.catalogs import CatalogShelf
+from agent.spool.catalogs import CatalogShelf
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, Trouble
 from tests.unit.uplink.fakes import ACCEPTED, FakeBroker, FakeLink, MemoryQueue, run_virtual
 from tests.unit.uplink.test_sender import build, running, until

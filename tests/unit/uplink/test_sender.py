@@ -12,9 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import SpoolError
-from agent.health import Pulse
-from agent.uplink.allowance import Unlimited
-from agent.uplink.catalogs import CatalogShelf
+from agent.spool.catalogs import CatalogShelf
+from agent.system.liveness import Pulse
+from agent.uplink.send_policy import Unlimited
 from agent.uplink.sender import Sender, SenderOptions
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, RefusedError, Trouble
 from tests.unit.uplink.fakes import (

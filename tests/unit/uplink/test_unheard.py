@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from agent.uplink.catalogs import CatalogShelf
+from agent.spool.catalogs import CatalogShelf
 from agent.uplink.transport import Answer, Outcome
 from tests.unit.uplink.fakes import ACCEPTED, CLOSED_BY_PEER, FakeBroker, FakeLink, MemoryQueue, run_virtual
 from tests.unit.uplink.test_sender import build, running, until

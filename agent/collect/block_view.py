@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A decoded block as rules and triggers look at it: its columns by channel, its values by column and row.
+
+What costs something is made when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.blocks import find, runs, starts
+from agent.model import split_group_key
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agent.collect.signal_index import Roster
+    from agent.model import FrameBlock, SignalBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The values of some columns, end to end.
+
+    columns int64 (n,) · begin int64 (n+1,): the c-th has values begin[c]…begin[c+1] · counts int64 (n,)
+    place   int64, of each value in the block
+    """
+
+    columns: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    place: NDArray[np.int64]
+
+
+class View:
+    """A block, what it was decoded from, and the steady time of each frame.
+
+    ahead    by how much steady times are ahead of the frames' own, where that is the same for all and they run on
+    lane     int64 (G,), of the groups · channel int64 (C,), of the columns
+    counts   int64 (C,), values of each column
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        frames: FrameBlock,
+        block: SignalBlock,
+        steady: NDArray[np.int64],
+        ahead: int | None = None,
+    ) -> None:
+        self.roster = roster
+        self.frames = frames
+        self.block = block
+        self.steady = steady
+        self.ahead = ahead
+        self.lane = roster.lanes(block)
+        self.channel = roster.first.take(self.lane).take(block.column_group) + block.column_signal
+        self._start = start = block.column_start[:-1]
+        self.counts = block.column_start[1:] - start
+        self._rows = rows = block.row_start[1:] - block.row_start[:-1]
+        self._first_row = first = block.row_start.take(block.column_group)
+        self._lag = start - first  # of a column's values behind its rows, where all rows carry it
+        self._is_whole = not (self.counts != rows.take(block.column_group)).any()
+
+    @cached_property
+    def span(self) -> tuple[int, int]:
+        """The steady times between which the frames lie."""
+        steady = self.steady
+        if self.ahead is not None:
+            return int(steady[0]), int(steady[-1])
+        return int(steady.min()), int(steady.max())
+
+    @cached_property
+    def columns(self) -> NDArray[np.int64]:
+        """int64 (C,): the columns, 0, 1, …"""
+        return np.arange(len(self.counts))
+
+    @cached_property
+    def place(self) -> NDArray[np.int64]:
+        """int64: the column of each channel, -1 where the block has none."""
+        place = np.full(len(self.roster.lane), -1, np.int64)
+        place[self.channel] = self.columns
+        return place
+
+    def present(self, channels: NDArray[np.int64] | list[int]) -> NDArray[np.int64]:
+        """The columns of those of these channels that the block has."""
+        columns = self.place.take(channels)
+        return columns[columns >= 0]
+
+    def has_lane(self, lane: int) -> bool:
+        """Whether there are frames of it."""
+        return bool((self.lane == lane).any())
+
+    def rows_of_lane(self, lane: int) -> tuple[int, int]:
+        """The first row of a lane, and the one after its last."""
+        group = (self.lane == lane).nonzero()[0].tolist()
+        return (int(self.block.row_start[group[0]]), int(self.block.row_start[group[0] + 1])) if group else (0, 0)
+
+    @cached_property
+    def row_group(self) -> NDArray[np.int64]:
+        """int64 (R,): the group of each row."""
+        return np.arange(len(self.lane)).repeat(self._rows)
+
+    @cached_property
+    def row_lane(self) -> NDArray[np.int64]:
+        """int64 (R,): the lane of each row."""
+        return self.lane.repeat(self._rows)
+
+    @cached_property
+    def value_column(self) -> NDArray[np.int64]:
+        """int64 (V,): the column of each value."""
+        return self.columns.repeat(self.counts)
+
+    @cached_property
+    def value_row(self) -> NDArray[np.int64]:
+        """int64 (V,): the row of each value."""
+        block = self.block
+        rows = np.arange(len(block.values)) - self._lag.repeat(self.counts)
+        if not self._is_whole:
+            partial = self.counts != self._rows.take(block.column_group)
+            column, row = self._cells(partial)
+            columns = partial.nonzero()[0]
+            order = column.argsort(kind="stable")
+            rows[runs(block.column_start.take(columns), self.counts.take(columns))] = row.take(order)
+        return rows
+
+    def _cells(self, wanted: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Column and row of each value of some columns, row by row. wanted: bool (C,)."""
+        block = self.block
+        pairs, of = np.unique((self.row_group << 32) | block.shape, return_inverse=True)
+        carried = [block.shapes[shape] for shape in (pairs & 0xFFFF_FFFF).tolist()]
+        sizes = np.array([len(signals) for signals in carried], np.int64)
+        signal = np.fromiter(chain.from_iterable(carried), np.int64, int(sizes.sum()))
+        place = (block.column_group.astype(np.int64) << 32) | block.column_signal
+        member = place.searchsorted(((pairs >> 32) << 32).repeat(sizes) | signal)
+        is_wanted = wanted.take(member)
+        member = member.compress(is_wanted)
+        sizes = np.bincount(np.arange(len(pairs)).repeat(sizes).compress(is_wanted), minlength=len(pairs))
+        first, each = starts(sizes)[of], sizes[of]
+        column: NDArray[np.int64] = member.take(runs(first, each))
+        return column, np.arange(len(of)).repeat(each)
+
+    def row_of(self, place: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of some values, whose columns are known."""
+        if not self._is_whole:
+            return self.value_row.take(place)
+        row: NDArray[np.int64] = place - self._lag.take(column)
+        return row
+
+    def gather(self, columns: NDArray[np.int64]) -> Gathered:
+        """The values of some columns."""
+        counts = self.counts.take(columns)
+        begin = starts(counts)
+        place = np.arange(begin[-1])
+        place += (self._start.take(columns) - begin[:-1]).repeat(counts)
+        return Gathered(columns, begin, counts, place)
+
+    def samples(self, channel: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+        """Raw values and steady times of a channel, in the order received."""
+        column = int(self.place[channel])
+        if column < 0:
+            return np.empty(0, np.uint64), np.empty(0, np.int64)
+        start, end = self.block.column_start[column : column + 2].tolist()
+        if not self._is_whole:
+            return self.block.values[start:end], self.row_steady.take(self.value_row[start:end])
+        row = int(self._first_row[column])
+        return self.block.values[start:end], self.row_steady[row : row + end - start]
+
+    def rows_of(self, gathered: Gathered) -> NDArray[np.int64]:
+        """int64: the row of each value gathered."""
+        if not self._is_whole:
+            return self.value_row.take(gathered.place)
+        rows: NDArray[np.int64] = gathered.place - self._lag.take(gathered.columns).repeat(gathered.counts)
+        return rows
+
+    @cached_property
+    def arrival(self) -> NDArray[np.int64]:
+        """int64 (R,): the place of each row's frame among the frames received."""
+        frames, block = self.frames, self.block
+        if not len(block):
+            return np.empty(0, np.int64)
+        words = (frames.bus.astype(np.uint64) << np.uint64(32)) | frames.can_id
+        group_word = block.group_key & np.uint64(0xFF_FFFF_FFFF)
+        order = group_word.argsort()
+        at, known = find(group_word[order], words)
+        rows = known.nonzero()[0]
+        arrival: NDArray[np.int64] = rows[order[at[rows]].argsort(kind="stable")]
+        assert len(arrival) == len(block), "each frame of a known id is a row"
+        return arrival
+
+    def frames_of(self, lane: int) -> NDArray[np.int64]:
+        """The places of a lane's frames among those received, row by row."""
+        frames, (_, bus, can_id) = self.frames, split_group_key(int(self.roster.key[lane]))
+        places: NDArray[np.int64] = (frames.can_id == can_id).nonzero()[0]
+        return places.compress(frames.bus.take(places) == bus)
+
+    @cached_property
+    def row_steady(self) -> NDArray[np.int64]:
+        """int64 (R,): the steady time of each row."""
+        if self.ahead is None:
+            return self.steady.take(self.arrival)
+        return self.block.time_ns + self.ahead if self.ahead else self.block.time_ns

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A parsed condition, tied to the signals of the DBC files: names found, texts and units checked, and comparisons
+of a lone signal with a number brought down to a range of its keys (`expression.InRange`), exactly.
+
+Numbers are what their digits say: a scale of 0.1 is one tenth here, as the DBC file means it, so that "== 0.3" is
+true for the raw value 3 of such a signal. Only arithmetic between signals is done in floating point.
+Failure: `ExpressionError`, with a suggestion where one comes near.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from agent.collect.conditions.names import nearest
+from agent.collect.conditions.syntax import (
+    MIRRORED,
+    Absolute,
+    AllOf,
+    AnyOf,
+    Arithmetic,
+    Changed,
+    Comparison,
+    Count,
+    Edge,
+    ExpressionError,
+    InRange,
+    Name,
+    Negative,
+    Not,
+    Number,
+    Over,
+    Signal,
+    Text,
+    is_momentary,
+)
+from agent.physical import reads_as_float
+
+if TYPE_CHECKING:
+    from agent.collect.conditions.names import Directory
+    from agent.collect.conditions.syntax import Condition, Operator, Quantity
+    from agent.model import SignalDefinition
+
+
+def bind(condition: Condition, directory: Directory) -> Condition:
+    """The condition with its names found; raises ExpressionError for what does not fit the definitions."""
+    match condition:
+        case AllOf(at=at, parts=parts):
+            return AllOf(at, tuple(bind(part, directory) for part in parts))
+        case AnyOf(at=at, parts=parts):
+            return AnyOf(at, tuple(bind(part, directory) for part in parts))
+        case Not(at=at, operand=operand):
+            return Not(at, bind(operand, directory))
+        case Edge(at=at, rising=rising, condition=inner):
+            if is_momentary(inner):
+                raise ExpressionError("changed, rising and falling are moments already: they have no edges", inner.at)
+            return Edge(at, rising, bind(inner, directory))
+        case Changed(at=at, signal=Name() as name):
+            return Changed(at, _signal(name, directory))
+        case Comparison():
+            return _comparison(condition, directory)
+    return condition
+
+
+def _comparison(comparison: Comparison, directory: Directory) -> Condition:
+    """One with each number that its sides stand for: a name may stand for several raw values."""
+    left, right = (_quantity(side, directory) for side in (comparison.left, comparison.right))
+    found = [
+        _compared(comparison, one, other)
+        for one in _named(left, right, comparison.operator)
+        for other in _named(right, left, comparison.operator)
+    ]
+    if len(found) == 1:
+        return found[0]
+    return (AllOf if comparison.operator == "!=" else AnyOf)(comparison.at, tuple(found))
+
+
+def _compared(comparison: Comparison, left: Quantity, right: Quantity) -> Condition:
+    _check_units(left, right)
+    left, right = _folded(left), _folded(right)
+    written = replace(comparison, left=left, right=right)
+    for signal, other, operator in (
+        (left, right, comparison.operator),
+        (right, left, MIRRORED[comparison.operator]),
+    ):
+        if isinstance(signal, Signal) and isinstance(other, Number) and is_counted(signal.ref.definition):
+            return _in_range(signal, operator, other.value, written)
+    if isinstance(left, Number) and isinstance(right, Number):
+        raise ExpressionError("a comparison of numbers alone", comparison.at)
+    return written
+
+
+def _quantity(quantity: Quantity, directory: Directory) -> Quantity:
+    match quantity:
+        case Name():
+            return _signal(quantity, directory)
+        case Negative(at=at, operand=operand):
+            return Negative(at, _quantity(operand, directory))
+        case Absolute(at=at, operand=operand):
+            return Absolute(at, _quantity(operand, directory))
+        case Arithmetic(left=left, right=right):
+            bound = replace(quantity, left=_quantity(left, directory), right=_quantity(right, directory))
+            if bound.operator == "/" and _constant(bound.right) == 0:
+                raise ExpressionError("a division by 0", bound.at)
+            if bound.operator in ("+", "-"):
+                _check_units(bound.left, bound.right)
+            return bound
+        case Over(signal=Name() as name):
+            return replace(quantity, signal=_signal(name, directory))
+        case Count(name=name):
+            return replace(quantity, messages=(directory.message(name),))
+    return quantity
+
+
+def _signal(name: Name, directory: Directory) -> Signal:
+    return Signal(name.at, directory.signal(name), str(name))
+
+
+def _named(side: Quantity, other: Quantity, operator: Operator) -> list[Quantity]:
+    """The numbers that a text stands for in the value table of the signal it is compared with."""
+    if not isinstance(side, Text):
+        return [side]
+    if not isinstance(other, Signal):
+        raise ExpressionError(f'"{side.value}" can only be compared with a signal that has a value table', side.at)
+    definition = other.ref.definition
+    found = [raw for raw, name in definition.choices if name == side.value]
+    if not found:
+        advice = nearest(side.value, [name for _, name in definition.choices])
+        if not definition.choices:
+            advice = "; it has no value table"
+        raise ExpressionError(f'{other.name} has no value "{side.value}"{advice}', side.at)
+    if len(found) > 1 and operator not in ("==", "!="):
+        raws = ", ".join(map(str, found))
+        raise ExpressionError(f'"{side.value}" stands for the raw values {raws}; accepted: == or !=', side.at)
+    return [Number(side.at, raw * exact(definition.scale) + exact(definition.offset)) for raw in found]
+
+
+def _folded(quantity: Quantity) -> Quantity:
+    constant = _constant(quantity)
+    return quantity if constant is None else Number(quantity.at, constant)
+
+
+def _constant(quantity: Quantity) -> Fraction | None:
+    match quantity:
+        case Number(value=value):
+            return value
+        case Negative(operand=operand):
+            value_of = _constant(operand)
+            return None if value_of is None else -value_of
+        case Absolute(operand=operand):
+            value_of = _constant(operand)
+            return None if value_of is None else abs(value_of)
+        case Arithmetic(operator=operator, left=left, right=right):
+            return _calculated(operator, _constant(left), _constant(right))
+    return None
+
+
+def _calculated(operator: str, left: Fraction | None, right: Fraction | None) -> Fraction | None:
+    if left is None or right is None:
+        return None
+    if operator == "+":
+        return left + right
+    if operator == "-":
+        return left - right
+    return left * right if operator == "*" else left / right
+
+
+def _check_units(left: Quantity, right: Quantity) -> None:
+    """A number's unit, where one is written, is that of what it stands beside."""
+    for number, other in ((left, right), (right, left)):
+        if not isinstance(number, Number) or not number.unit:
+            continue
+        unit, name = _unit(other)
+        if unit is not None and _close(unit) != _close(number.unit):
+            has = f'is in "{unit}"' if unit else "has no unit in the DBC file"
+            accepted = f"[{unit}]" if unit else "none"
+            raise ExpressionError(f'"{number.unit}" does not fit: {name} {has}; accepted: {accepted}', number.at)
+
+
+def _unit(quantity: Quantity) -> tuple[str | None, str]:
+    """Unit and name of the signal that a quantity is measured as; None where that is not one signal."""
+    match quantity:
+        case Signal(ref=ref, name=name):
+            return ref.definition.unit, name
+        case Over(signal=Signal(ref=ref, name=name)):
+            return ref.definition.unit, name
+        case Negative(operand=operand) | Absolute(operand=operand):
+            return _unit(operand)
+    return None, ""
+
+
+def _close(unit: str) -> str:
+    """Without spaces; in its own case, for mW is not MW."""
+    return unit.replace(" ", "")
+
+
+def exact(number: float) -> Fraction:
+    """What the digits of a DBC file's number say."""
+    return Fraction(repr(number))
+
+
+def is_counted(definition: SignalDefinition) -> bool:
+    """Whether its values are whole steps of a scale, and not floating point."""
+    return not reads_as_float(definition) and definition.scale != 0 and math.isfinite(definition.scale)
+
+
+def key_offset(definition: SignalDefinition) -> int:
+    """What is added to the number that a raw value stands for to make it a key."""
+    return 1 << definition.length - 1 if definition.signed else 0
+
+
+def physical_of_key(definition: SignalDefinition, key: int) -> Fraction:
+    """The physical value of a key."""
+    return (key - key_offset(definition)) * exact(definition.scale) + exact(definition.offset)
+
+
+def _in_range(signal: Signal, operator: Operator, constant: Fraction, written: Comparison) -> InRange:
+    definition = signal.ref.definition
+    scale, last = exact(definition.scale), (1 << definition.length) - 1
+    threshold = (constant - exact(definition.offset)) / scale + key_offset(definition)
+    if scale < 0:
+        operator = MIRRORED[operator]
+    below, above = math.ceil(threshold) - 1, math.floor(threshold) + 1
+    low, high = {
+        "<": (0, below),
+        "<=": (0, math.floor(threshold)),
+        ">": (above, last),
+        ">=": (math.ceil(threshold), last),
+    }.get(operator, (math.ceil(threshold), math.floor(threshold)))
+    low, high = max(low, 0), min(high, last)
+    if low > high:
+        low, high = 1, 0
+    return InRange(written.at, signal.ref, low, high, operator != "!=", written)

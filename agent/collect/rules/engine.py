@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All rules at work on a block: which of its samples are kept, in which class, and which of earlier ones now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.collect.conditions.lasts import LastGates
+from agent.collect.rules.absence import Patience, Silences
+from agent.collect.rules.cycles import stopped_after_ns
+from agent.collect.rules.interval_results import Closing
+from agent.collect.rules.intervals import IntervalGates
+from agent.collect.rules.on_change import ChangeGates
+from agent.collect.rules.priorities import CLASSES
+from agent.collect.rules.scan import Scan
+from agent.collect.signal_index import Latest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agent.collect.block_view import View
+    from agent.collect.rules.rules import RuleBook, Treatment
+    from agent.collect.signal_index import Roster, Staying
+    from agent.model import Event
+
+
+_RANKS = range(1, len(CLASSES) + 1)
+
+
+@dataclass(slots=True)
+class Choice:
+    """What is kept of a block, or told.
+
+    kept       uint8 (V,): the rank that each value is kept with at once, by what does not keep all of its channel
+    scan       what has changed
+    returns    int64 (R,): how often the row's lane has returned, None where none ever has
+    now        int64 (buses,): steady time after the block
+    """
+
+    kept: NDArray[np.uint8]
+    scan: Scan
+    returns: NDArray[np.int64] | None
+    now: NDArray[np.int64]
+    events: list[Event]
+
+
+@dataclass(slots=True)
+class Gates:
+    """The rules of all channels, and their state between blocks. For each block first `begin`, then `finish`.
+
+    always   uint8 (channels,): the rank that all samples of a channel are kept with, 0 where not all are
+    watched  bool (channels,): what is scanned for changes; conditions add theirs
+    """
+
+    roster: Roster
+    book: RuleBook
+    always: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
+    watched: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
+    latest: Latest = field(init=False)
+    _treatments: list[Treatment] = field(default_factory=list)
+    _of_message: dict[int, list[Treatment]] = field(default_factory=dict)
+    _always_channels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    _shared: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))  # with more than one interval
+    _changes: ChangeGates = field(init=False)
+    _intervals: IntervalGates = field(init=False)
+    _lasts: LastGates = field(init=False)
+    _silences: Silences = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.roster.on_change(self._grow, self._shrink)
+        self.latest = Latest(self.roster)
+        self._silences = Silences(self.roster, self._patience_of)
+        self._changes = ChangeGates(self.roster, self._treatments.__getitem__)
+        self._intervals = IntervalGates(self.roster, self.latest, self._treatments.__getitem__)
+        self._lasts = LastGates(self.roster, self.latest, self._treatments.__getitem__)
+        self.roster.on_change(self._watch, self._unwatch)
+
+    def _grow(self, lanes: range) -> None:
+        treated = [self.roster.of_signals(lane, self._of_message, self.book.treatment) for lane in lanes]
+        fresh = [treatment for signals in treated for treatment in signals]
+        self._treatments += fresh
+        self.always = np.concatenate([self.always, np.array([each.rank for each in fresh], np.uint8)])
+        self._always_channels = self.always.nonzero()[0]
+        self._shared = np.concatenate([self._shared, np.array([len(each.intervals) > 1 for each in fresh], np.bool_)])
+
+    def _shrink(self, staying: Staying) -> None:
+        self._treatments[:] = [self._treatments[channel] for channel in staying.channels.tolist()]
+        self.always = self.always.take(staying.channels)
+        self._always_channels = self.always.nonzero()[0]
+        self._shared = self._shared.take(staying.channels)
+
+    def _unwatch(self, staying: Staying) -> None:
+        self.watched = self.watched.take(staying.channels)
+
+    def _watch(self, lanes: range) -> None:
+        self.watched = np.concatenate([self.watched, np.zeros(len(self.roster.channels(lanes)), np.bool_)])
+        self.watched[self._changes.watched()] = True
+
+    def watch(self, channels: NDArray[np.int64]) -> None:
+        """Have these scanned as well."""
+        self.watched[channels] = True
+
+    def _patience_of(self, lane: int) -> Patience:
+        channels = self.roster.channels(range(lane, lane + 1))
+        told = [stale_ns for each in channels if (stale_ns := self._treatments[each].stale_ns)]
+        if told:
+            return Patience(min(told), expected=False)
+        message = int(self.roster.message[lane])
+        return Patience(stopped_after_ns(self.roster.messages[message]) if message >= 0 else 0, expected=True)
+
+    def observe(self, view: View, now: NDArray[np.int64]) -> list[Event]:
+        """What is told of messages that stop and start, where nothing else is to be done."""
+        return self._silences.observe(view, now)[1]
+
+    def begin(self, view: View, now: NDArray[np.int64]) -> Choice:
+        """What is kept at once, and what is told. `now`: int64 (buses,), steady time after the block."""
+        kept = np.zeros(len(view.block.values), np.uint8)
+        returns, events = self._silences.observe(view, now)
+        scan = Scan(view, self.latest, self.watched, returns)
+        self._changes.keep(scan, kept, returns)
+        self._intervals.begin(view, kept, returns, now)
+        return Choice(kept, scan, returns, now, events)
+
+    def finish(self, view: View, choice: Choice) -> Closing | None:
+        """What intervals are closed with, once all else that keeps samples at once has had its say."""
+        closings = self._intervals.finish(view, choice.kept, choice.returns)
+        closings += self._lasts.finish(view, choice.kept, choice.now)
+        self.latest.remember(view, choice.kept, choice.returns)
+        return self._once(Closing.joined(closings)) if closings else None
+
+    def _once(self, closing: Closing) -> Closing:
+        """Each sample once in a class; what it is kept with is remembered where it may be chosen again."""
+        keeps = closing.of_higher_rank(self.always)
+        again = (keeps & self._shared.take(closing.channel) & (closing.serial >= 0)).nonzero()[0]
+        if len(again):
+            once = closing.once(again)
+            keeps[again] = False
+            keeps[once] = True
+            serial, rank = closing.serial.take(once), closing.rank.take(once)
+            self.latest.mark(closing.channel.take(once), serial, rank)
+            self._intervals.mark(serial, rank)
+        return closing.at(keeps.nonzero()[0])
+
+    def picks(self, view: View, choice: Choice) -> dict[int, NDArray[np.bool_]]:
+        """Which values of a block are kept at once, by rank: bool (V,) each. Takes over `choice.kept`."""
+        kept = choice.kept
+        always = self._always_channels
+        if len(always):
+            gathered = view.gather(view.present(always))
+            ranks = self.always.take(view.channel.take(gathered.columns)).repeat(gathered.counts)
+            kept[gathered.place] = np.maximum(kept.take(gathered.place), ranks)
+        return {rank: chosen for rank in _RANKS if (chosen := kept == rank).any()}
+
+    def set_clock(self, step_ns: int) -> None:
+        """The wall clock was set forward by so much: so are the times of what is held back."""
+        self.latest.time_ns += step_ns
+        self._intervals.set_clock(step_ns)
+        self._silences.set_clock(step_ns)
+
+    def flush(self) -> Closing:
+        """Close all intervals that are open."""
+        return self._closed(self._intervals.flush() + self._lasts.flush())
+
+    def leave(self, staying: Staying) -> Closing:
+        """Close the intervals that are open of channels that are about to leave."""
+        leaves = staying.channel_of < 0
+        return self._closed(self._intervals.flush(leaves) + self._lasts.flush(leaves))
+
+    def _closed(self, closings: list[Closing]) -> Closing:
+        closing = Closing.joined(closings)
+        return self._once(replace(closing, end=np.zeros_like(closing.end)))

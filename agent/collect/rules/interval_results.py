@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What intervals are closed with, each sample once, however many of them choose it and whenever they are over.
+
+A sample that several intervals choose is kept by the one that is over first, and by a later one only if that is of a
+higher class: what has gone out in a lower one cannot be taken back. Of intervals that are over at the same time, and
+at a flush of all, the highest class counts. A mean that is what the last sample says is that sample.
+
+Promise: it is the same whether the intervals are over in one block or in several: what a sample was kept with is
+remembered with it, in `roster.Latest` and `gate_tables.GateTable`, for as long as an interval may choose it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.collect.rules.priorities import CLASSES
+from agent.collect.select_rows import Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+SUMMARY = -1
+"""In place of a number: a mean, which is no sample that came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Samples that intervals choose; arrays of one length.
+
+    channel   int64 · serial: int64, the sample's number among all that have come, or `SUMMARY`
+    place     int64, in the block at hand, -1 of what is no value of it · time_ns int64, raw uint64: of the latter
+    rank      uint8, that the rule keeps it with · kept: uint8, that it has been kept with so far
+    end       int64, steady time at which the interval is over
+    """
+
+    channel: NDArray[np.int64]
+    serial: NDArray[np.int64]
+    place: NDArray[np.int64]
+    time_ns: NDArray[np.int64]
+    raw: NDArray[np.uint64]
+    rank: NDArray[np.uint8]
+    kept: NDArray[np.uint8]
+    end: NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Closing]) -> Closing:
+        """All of them."""
+        return cls(*map(np.concatenate, zip(*map(_arrays, parts), strict=True))) if len(parts) > 1 else parts[0]
+
+    def at(self, places: NDArray[np.int64]) -> Closing:
+        """Some of them."""
+        return Closing(*[each.take(places) for each in _arrays(self)])
+
+    def of_higher_rank(self, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which are of a higher rank than they have been kept with so far.
+
+        always   uint8 (channels,), the rank that all samples of a channel are kept with
+        """
+        return (self.rank > self.kept) & ((self.serial < 0) | (self.rank > always.take(self.channel)))
+
+    def once(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which of these are kept beside one another, by sample and then by rank: of each sample that of the interval
+        that is over first, and those of higher ranks after it.
+        """
+        serial = self.serial.take(places)
+        places = places.take(np.lexsort((~self.rank.take(places), self.end.take(places), serial)))
+        serial = self.serial.take(places)
+        level = serial * (len(CLASSES) + 1) + self.rank.take(places)
+        stays = np.ones(len(places), np.bool_)
+        np.greater(level[1:], np.maximum.accumulate(level)[:-1], out=stays[1:])
+        return places.compress(stays)
+
+    def places(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """The values of the block at hand, rank by rank."""
+        here = self.place >= 0
+        rank, place = self.rank.compress(here), self.place.compress(here)
+        for each in set(rank.tolist()):
+            yield each, place.compress(rank == each)
+
+    def samples(self) -> Samples:
+        """Those that are no values of the block at hand."""
+        there = (self.place < 0).nonzero()[0]
+        return Samples(self.channel.take(there), self.time_ns.take(there), self.raw.take(there), self.rank.take(there))
+
+
+_arrays = attrgetter(*(each.name for each in fields(Closing)))

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gates of rules with intervals, and the pieces that intervals cut their values to, as flat tables (`intervals`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.physical import reads_as_float
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from agent.collect.block_view import Gathered, View
+    from agent.collect.rules.rules import IntervalRule
+    from agent.collect.signal_index import Roster
+
+LEAST, MEAN, LAST, FIRST = range(4)
+"""Kinds of gates, in the order that they are kept in; "max" is the least of the keys upside down."""
+_KIND = {"last": LAST, "first": FIRST, "min": LEAST, "max": LEAST, "mean": MEAN}
+CLOSED = -(1 << 62)
+"""The end of the interval of a gate that has none open."""
+
+
+def is_plain_last(rule: IntervalRule) -> bool:
+    """Whether a rule keeps the last sample of an interval, whatever it is: `lasts` does."""
+    return rule.value == "last" and rule.band is None
+
+
+@dataclass(slots=True)
+class GateTable:
+    """The gates; arrays by gate.
+
+    number int64, its place when it was made · channel int64 · bus int64 · every int64 · rank uint8 · kind uint8
+    flip        uint64, turns a raw value into what is least for the one looked for; of floats 0, or all ones
+    busy        bool, to be looked at in each block: all but last and first
+    banded      bool, what differs enough from what it kept before is kept · floating: bool, the least float
+    interval    int64, the number of the interval that is open · until: steady time at which it is over
+    first       uint64, raw value of its first sample
+    raw, time_ns, kept, returns, serial   of its least sample, as in `Latest`
+    """
+
+    number: NDArray[np.int64]
+    channel: NDArray[np.int64]
+    bus: NDArray[np.int64]
+    every: NDArray[np.int64]
+    rank: NDArray[np.uint8]
+    kind: NDArray[np.uint8]
+    flip: NDArray[np.uint64]
+    busy: NDArray[np.bool_]
+    banded: NDArray[np.bool_]
+    floating: NDArray[np.bool_]
+    interval: NDArray[np.int64]
+    until: NDArray[np.int64]
+    first: NDArray[np.uint64]
+    raw: NDArray[np.uint64]
+    time_ns: NDArray[np.int64]
+    kept: NDArray[np.uint8]
+    returns: NDArray[np.int64]
+    serial: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, roster: Roster, rules: Sequence[tuple[int, IntervalRule]], first: int = 0) -> GateTable:
+        """Gates for these channels and rules, none of them open, numbered from `first`."""
+        channel = np.array([channel for channel, _ in rules], np.int64)
+        kind = np.array([_KIND[rule.value] for _, rule in rules], np.uint8)
+        upside_down = np.array([rule.value == "max" for _, rule in rules], np.bool_)
+        flip = roster.sign.take(channel)
+        floating = [_KIND[rule.value] == LEAST and reads_as_float(roster.definition(each)) for each, rule in rules]
+        return cls(
+            np.arange(first, first + len(rules)),
+            channel,
+            roster.bus.take(roster.lane.take(channel)),
+            np.array([rule.every_ns for _, rule in rules], np.int64),
+            np.array([rule.rank for _, rule in rules], np.uint8),
+            kind,
+            np.where(upside_down, ~flip, flip),
+            kind < LAST,
+            np.array([rule.band is not None for _, rule in rules], np.bool_),
+            np.array(floating, np.bool_),
+            np.full(len(rules), CLOSED),
+            np.full(len(rules), CLOSED),
+            np.zeros(len(rules), np.uint64),
+            np.zeros(len(rules), np.uint64),
+            np.zeros(len(rules), np.int64),
+            np.zeros(len(rules), np.uint8),
+            np.zeros(len(rules), np.int64),
+            np.zeros(len(rules), np.int64),
+        )
+
+    def with_more(self, more: GateTable) -> GateTable:
+        """These gates, and some more, by kind."""
+        order = np.argsort(np.concatenate([self.kind, more.kind]), kind="stable")
+        names = [each.name for each in fields(self)]
+        return GateTable(*(np.concatenate([getattr(self, name), getattr(more, name)])[order] for name in names))
+
+    def staying(self, channel_of: NDArray[np.int64]) -> GateTable:
+        """Those whose channels have a number from now on, by their old ones."""
+        stays = (channel_of.take(self.channel) >= 0).nonzero()[0]
+        found = GateTable(*(getattr(self, each.name).take(stays) for each in fields(self)))
+        found.channel = channel_of.take(found.channel)
+        return found
+
+
+@dataclass(slots=True)
+class Pieces:
+    """Values of gates in this block, cut by interval. By gate, in the order given:
+
+    gates    the gate · first_of, last: its first and last piece · until: steady time at which the last one is over
+    By piece, in the order of the gates and then of time:
+    gate, interval   it is part of · goes_on: with the interval that was open before · closes: the interval is over
+    begin, end       of its values among those gathered, whose raw values are `values`
+    place            of the sample to close with, -1 where it is the one carried
+    raw              of that sample, or the mean · first: raw value of the first sample of the interval
+    tells            what it closes with is to be kept
+    """
+
+    gathered: Gathered
+    values: NDArray[np.uint64]
+    gates: NDArray[np.int64]
+    first_of: NDArray[np.int64]
+    last: NDArray[np.int64]
+    until: NDArray[np.int64]
+    gate: NDArray[np.int64]
+    interval: NDArray[np.int64]
+    goes_on: NDArray[np.bool_]
+    closes: NDArray[np.bool_]
+    begin: NDArray[np.int64]
+    end: NDArray[np.int64]
+    place: NDArray[np.int64]
+    raw: NDArray[np.uint64]
+    first: NDArray[np.uint64]
+    tells: NDArray[np.bool_]
+
+    @classmethod
+    def cut(
+        cls,
+        view: View,
+        gates: GateTable,
+        column: NDArray[np.int64],
+        chosen: NDArray[np.int64],
+        now: NDArray[np.int64],
+    ) -> Pieces:
+        """Of the chosen gates. `column`: that of each gate · now: int64 (buses,), steady time after the block."""
+        gathered = view.gather(column.take(chosen))
+        start, every = gathered.begin[:-1], gates.every.take(chosen)
+        interval = view.row_steady.take(view.rows_of(gathered)) // every.repeat(gathered.counts)
+        fresh = np.empty(len(interval), np.bool_)
+        np.not_equal(interval[1:], interval[:-1], out=fresh[1:])
+        fresh[start] = True
+        begin = fresh.nonzero()[0]
+        end = np.append(begin[1:], len(interval))
+        first = begin.searchsorted(start)
+        last = np.append(first[1:], len(begin)) - 1
+        interval = interval.take(begin)
+        gate = chosen.repeat(last - first + 1)
+        goes_on, closes = np.zeros(len(begin), np.bool_), np.ones(len(begin), np.bool_)
+        goes_on[first] = gates.interval.take(chosen) == interval.take(first)
+        until = (interval.take(last) + 1) * every
+        closes[last] = until <= now.take(gates.bus.take(chosen))
+        values = view.block.values.take(gathered.place)
+        place, raw = gathered.place.take(end - 1), values.take(end - 1)
+        first_raw = np.where(goes_on, gates.first.take(gate), values.take(begin))
+        tells = closes & ((gates.kind.take(gate) != FIRST) | (raw != first_raw))
+        return cls(
+            gathered,
+            values,
+            chosen,
+            first,
+            last,
+            until,
+            gate,
+            interval,
+            goes_on,
+            closes,
+            begin,
+            end,
+            place,
+            raw,
+            first_raw,
+            tells,
+        )

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From frames to stored batches: decode, collect, and hand each class what it keeps. Synchronous, for one thread.
+
+    FrameBlock ─ decode ─► SignalBlock ─ collect ─► critical ─► stream ─► store
+                                              ├───► normal ───► stream ─► store
+                                              └───► bulk ─────► stream ─► store
+
+Without rules and triggers there is one class, "normal", and everything goes to it. With them one class is *home*: it
+tells how many frames were received, unknown or decoded in part, and what is missing, for all of them.
+
+It goes by the frames' own clock: the same frames in the same blocks make the same batches, live or replayed. The unit's
+clocks are read with each block, so that a batch tells by what clocks its frames were timed.
+
+Promise: what is kept of the frames it was given is noted in the stores before it takes more, most urgent class first,
+home last: what is noted there is noted of all classes, and after a kill the gap begins where home's notes end. What
+rules hold back until an interval is over is not kept yet: a kill loses what open intervals would have closed with, and
+the samples that a trigger's window was still to get; `seal` closes the intervals first, so that an end in good order,
+or a bus that falls silent, loses nothing. Over a reload that does not concern it a collector goes on, with all that it
+holds (`hand_over`).
+
+Limits: a block of frames is cut so that it fits one batch even if nothing in it compresses.
+
+Failure: a SpoolError of a store ends the process: restarting is the recovery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from agent.collect.split_blocks import pieces
+from agent.decode.plan import Defect
+from agent.model import SignalBlock
+from agent.pipeline.open_batch import PART_COLUMNS_MAX, Part
+from agent.pipeline.stream import StreamCounters
+from agent.system.bus_clocks import spans_of
+from agent.system.clock import read, times_frames
+from agent.system.clock_steps import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent.batch.catalog import Catalog
+    from agent.batch.codec import Batch
+    from agent.collect.collector import Collector, Kept
+    from agent.collect.integrity.verify import IntegrityCounters
+    from agent.config import Priority
+    from agent.decode.decoder import Decoded, Decoder
+    from agent.model import FrameBlock, Gap
+    from agent.pipeline.stream import Stream
+    from agent.pipeline.traffic import Heard
+    from agent.system.bus_clocks import BusSpan
+    from agent.system.clock import Reading
+
+
+log = structlog.get_logger()
+
+UNDECODED_HINT = "more arbitration ids, or multiplexor values, than a car has: look for who sends them (canferry tail)"
+
+
+@dataclass(slots=True)
+class PackerCounters:
+    """What has passed, since the start.
+
+    frames, frames_decoded, frames_unknown   data frames; decoded ones those of a known id, however short; unknown ones
+                                             also those of ids that there was no room for
+    decode_errors                            decoded ones of which only a part could be decoded
+    gaps                                     found in this process
+    classes                                  what each class has kept
+    """
+
+    frames: int = 0
+    frames_decoded: int = 0
+    frames_unknown: int = 0
+    decode_errors: int = 0
+    gaps: int = 0
+    classes: dict[Priority, StreamCounters] = field(default_factory=dict)
+
+    def of(self, priority: Priority) -> StreamCounters:
+        """Those of one class."""
+        return self.classes.setdefault(priority, StreamCounters())
+
+    @property
+    def samples(self) -> int:
+        """Values of signals that were kept."""
+        return sum(each.samples for each in self.classes.values())
+
+    @property
+    def batches(self) -> int:
+        """Stored."""
+        return sum(each.batches for each in self.classes.values())
+
+    @property
+    def batch_bytes(self) -> int:
+        """Stored."""
+        return sum(each.batch_bytes for each in self.classes.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """By name, in the log's and the summaries' words; classes where there is more than one."""
+        counted: dict[str, Any] = {
+            "frames": self.frames,
+            "frames_decoded": self.frames_decoded,
+            "frames_unknown": self.frames_unknown,
+            "decode_errors": self.decode_errors,
+            "samples": self.samples,
+            "batches": self.batches,
+            "batch_bytes": self.batch_bytes,
+            "gaps": self.gaps,
+        }
+        if len(self.classes) > 1:
+            counted["classes"] = {name: asdict(counters) for name, counters in self.classes.items()}
+        return counted
+
+
+class Packer:
+    """Decodes and collects.
+
+    Args:
+        decoder: made of the configuration's DBC files.
+        streams: of each class, the most urgent first; may hold more than are in use.
+        home: the class that tells what concerns all frames.
+        collector: rules and triggers; None keeps everything, in `home`.
+        counters: go on over a reload.
+        heard: is shown each block, for those who look at the running agent; None: nobody ever does.
+
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        streams: Mapping[Priority, Stream],
+        home: Priority = "normal",
+        collector: Collector | None = None,
+        counters: PackerCounters | None = None,
+        heard: Heard | None = None,
+    ) -> None:
+        self.counters = counters or PackerCounters()
+        self.counters.classes |= {priority: stream.counters for priority, stream in streams.items()}
+        self._decoder = decoder
+        self._streams = streams
+        self._home = streams[home]
+        self._home_class = home
+        self._home_last = sorted(streams.items(), key=lambda entry: entry[0] == home)
+        self._collector = collector
+        self._onlooker = heard
+        self._hands_over = False
+        self._clock = self._home.clock
+        self._times_frames = times_frames(self._clock)
+        self._settings = Settings(read(self._clock))
+
+    @property
+    def has_open_batch(self) -> bool:
+        """Whether there is anything to seal, or held back by a rule."""
+        held_back = self._collector is not None and self._collector.held_ns is not None and not self._hands_over
+        return held_back or any(stream.has_open_batch for stream in self._streams.values())
+
+    def fit(self, payload_bytes: int | None) -> None:
+        """Seal batches to no more than this from now on; None: as configured."""
+        for stream in self._streams.values():
+            stream.fit(payload_bytes)
+
+    def take(self, frames: FrameBlock) -> None:
+        """Decode and collect; write down, or seal and store what is due."""
+        for part, its_reading in self._settings.divide(frames, read(self._clock)):
+            for stream in self._streams.values():
+                stream.hear_clock(its_reading)
+            for begin, end in pieces(part, self._home.settings.limits.payload_bytes):
+                self._take(part if end - begin == len(part) else part.slice(begin, end), its_reading)
+
+    def _take(self, frames: FrameBlock, reading: Reading) -> None:
+        decoded = self._decoder.decode(frames)
+        self._count(len(frames), decoded)
+        if self._onlooker is not None:
+            self._onlooker.take(frames, decoded)
+        spans = spans_of(frames)
+        begin_ns, end_ns = min(span.begin_ns for span in spans), max(span.end_ns for span in spans)
+        sequence = self._home.next_sequence
+        counted = Part(begin_ns, end_ns, len(frames), replace(decoded, signals=SignalBlock.empty()))
+        if self._collector is None:
+            if len(decoded.signals.column_group) > PART_COLUMNS_MAX:
+                self._home.take(spans, [*Part.all_kept(decoded.signals), counted])
+            else:
+                self._home.take(spans, [Part(begin_ns, end_ns, len(frames), decoded)])
+        else:
+            self._collector.held_ns = end_ns
+            kept = self._collector.take(frames, decoded.signals, reading if self._times_frames else None)
+            self._keep(kept, spans, end_ns, counted)
+        if self._home.next_sequence != sequence:
+            self._tell_gaps_beside_home()
+
+    def _tell_gaps_beside_home(self) -> None:
+        """Those of home go with its next batch, which is never far; other classes may have nothing else to send."""
+        for stream in self._streams.values():
+            if stream is not self._home:
+                stream.tell_gaps()
+
+    def _keep(self, kept: Kept, spans: Sequence[BusSpan], end_ns: int, *counted: Part) -> None:
+        """Give each class what it keeps; `home` what was counted as well."""
+        for priority, stream in self._home_last:
+            parts = [part for block in kept.blocks.get(priority, ()) for part in Part.all_kept(block)]
+            if events := kept.events.get(priority):
+                parts.append(Part.told(end_ns, events))
+            stream.take(spans, [*parts, *counted] if priority == self._home_class else parts)
+
+    def _count(self, frames: int, decoded: Decoded) -> None:
+        counters = self.counters
+        counters.frames += frames
+        counters.frames_decoded += len(decoded.signals)
+        counters.frames_unknown += sum(decoded.unknown.values())
+        counters.decode_errors += sum(decoded.partial.values())
+        unread = sum(count for (_, defect), count in decoded.partial.items() if defect == Defect.UNREAD)
+        if decoded.outside or unread:
+            log.warning("frames_undecoded", frames=decoded.outside + unread, hint=UNDECODED_HINT)
+
+    def lose(self, gap: Gap) -> None:
+        """Something is missing for ever: told with the next batch."""
+        self.counters.gaps += 1
+        self._home.lose(gap)
+
+    def verified(self) -> Mapping[str, IntegrityCounters]:
+        """What counters and checksums have told of each message that is verified, by bus.message."""
+        return {} if self._collector is None else self._collector.verified()
+
+    def hand_over(self) -> None:
+        """Another packer goes on with the same collector: what rules hold back is not closed, but left to it."""
+        self._hands_over = True
+
+    def seal(self) -> None:
+        """Close open intervals, store every open batch, and tell what had to make room for it: none may follow."""
+        collector = self._collector
+        if collector is not None and collector.held_ns is not None and not self._hands_over:
+            self._keep(collector.flush(), (), collector.held_ns)
+            collector.held_ns = None
+        for stream in self._streams.values():
+            stream.seal()
+            stream.tell_gaps()
+
+    def recover(self, priority: Priority, parts: Sequence[Batch], catalog: Catalog) -> None:
+        """Seal what an earlier process had written down of a class's open batch, of the catalog that it used."""
+        self._streams[priority].recover(parts, catalog)

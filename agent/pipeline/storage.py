@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies under ``spool.path``: a spool and a journal for each class, under one limit, and the catalogs.
+
+    PATH/normal/  journal               PATH/critical/  journal-critical        PATH/bulk/  journal-bulk
+    PATH/catalogs/
+
+Promise: a class that is used no more is opened as long as its folder is there, so that what it holds is sent like all
+else; nothing new is written to it but what tells its gaps. All files but the catalogs stay within the limit. Where it
+is reached, or the disk is full, bulk is evicted first, then normal, then critical. Batches past the time to live of
+their class are given up, and told.
+
+Limits: the age of a batch is counted on the wall clock, so only while that is trusted, and not for batches that bear
+times before `YEAR_2020_NS`, which were recorded before it was set.
+
+What another version of canferry has left is set aside whole (set_aside.py).
+
+Failure: SpoolError where the disk refuses or another process has it; nothing stays open then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from agent.batch.catalog import is_catalog
+from agent.collect.rules.priorities import CLASSES, classes_in_use, lives_ns, rank_of
+from agent.errors import SpoolVersionError
+from agent.pipeline.class_store import Vault
+from agent.spool import retention
+from agent.spool.catalogs import CatalogShelf
+from agent.spool.continuity import Continuity
+from agent.spool.journal import Journal
+from agent.spool.segment import SUFFIX, extent
+from agent.spool.set_aside import set_aside, tell_set_aside
+from agent.spool.shared_limit import Room
+from agent.spool.state import STATE_BYTES
+from agent.spool.store import Spool
+from agent.system.clock import YEAR_2020_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from agent.config import Config, Priority
+    from agent.spool.record import SpoolStats
+    from agent.spool.retention import Layout
+    from agent.system.clock import Clock
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Storage:
+    """Opened; `vaults` by class, the most urgent first. `lives_ns`: of the classes that have a time to live."""
+
+    vaults: dict[Priority, Vault]
+    shelf: CatalogShelf
+    lives_ns: dict[Priority, int]
+
+    @classmethod
+    def open(cls, config: Config, boot_id: str | None = None) -> Storage:
+        """Open or make it; with a boot id the streams go on only where it is proven that they may, "": never."""
+        path = config.spool.path
+        layout = layout_of(config)
+        room = Room(layout, config.spool.min_free)
+        vaults: dict[Priority, Vault] = {}
+        with contextlib.ExitStack() as opened:
+            for priority in _opened(config):
+                spool = _opened_spool(config, priority, room, boot_id)
+                opened.callback(spool.close)
+                journal = _opened_journal(config, priority, layout)
+                opened.callback(journal.close)
+                tell_set_aside(path, spool)
+                vaults[priority] = Vault(spool, journal)
+            urgent_first = dict(reversed(vaults.items()))
+            shelf = CatalogShelf(path / "catalogs", is_sound=is_catalog)
+            opened.pop_all()
+        return cls(urgent_first, shelf, lives_ns(config.collect, config.triggers))
+
+    @property
+    def spools(self) -> list[Spool]:
+        """The most urgent first."""
+        return [vault.spool for vault in self.vaults.values()]
+
+    def stats(self) -> dict[Priority, SpoolStats]:
+        """What each class holds."""
+        return {priority: vault.spool.stats() for priority, vault in self.vaults.items()}
+
+    def larger_than(self, size_bytes: int) -> dict[Priority, int]:
+        """How many batches of each class are; none where that is 0."""
+        if not size_bytes:
+            return {}
+        return {priority: vault.spool.larger_than(size_bytes) for priority, vault in self.vaults.items()}
+
+    @property
+    def records(self) -> int:
+        """Batches that wait, of all classes."""
+        return sum(stats.records for stats in self.stats().values())
+
+    @property
+    def payload_bytes(self) -> int:
+        """Of these."""
+        return sum(stats.payload_bytes for stats in self.stats().values())
+
+    def keep_in_place(self) -> None:
+        """Put back what somebody has deleted, moved or replaced beneath the agent; to be done now and then."""
+        for vault in self.vaults.values():
+            vault.spool.keep_in_place()
+            vault.journal.keep_in_place()
+        self.shelf.keep_in_place()
+
+    def expire(self, clock: Clock) -> None:
+        """Give up what is past its time to live."""
+        if self.lives_ns and clock.wall_trusted():
+            now_ns = clock.wall_ns()
+            for priority, life_ns in self.lives_ns.items():
+                self.vaults[priority].spool.expire(now_ns - life_ns, YEAR_2020_NS)
+
+    def close(self, *, clean: bool) -> None:
+        """Make everything last."""
+        with contextlib.ExitStack() as closing:
+            for vault in self.vaults.values():
+                closing.callback(vault.spool.close)
+                closing.callback(vault.journal.close, clean=clean)
+
+
+def _opened_spool(config: Config, priority: Priority, room: Room, boot_id: str | None) -> Spool:
+    """What another version has left of this class is set aside first."""
+    path = config.spool.path
+    folder = path / priority
+
+    def opened() -> Spool:
+        return Spool.open(
+            folder,
+            limit_bytes=config.spool.limit,
+            room=room,
+            urgency=rank_of(priority),
+            vehicle=config.vehicle.id,
+            continuity=None if boot_id is None else Continuity.of(folder, boot_id),
+            erase=config.spool.erase == "acknowledged",
+        )
+
+    return _kept_apart(path, [folder, _journal(path, priority)], opened)
+
+
+def _opened_journal(config: Config, priority: Priority, layout: Layout) -> Journal:
+    path, erase = config.spool.path, config.spool.erase == "acknowledged"
+    file = _journal(path, priority)
+    return _kept_apart(path, [file], lambda: Journal.open(file, layout.journal_bytes, erase=erase))
+
+
+def _kept_apart(path: Path, left: Sequence[Path], opened: Callable[[], T]) -> T:
+    """What opens, once what another version has `left` in its place is set aside."""
+    try:
+        return opened()
+    except SpoolVersionError as error:
+        set_aside(path, left, error)
+        return opened()
+
+
+def layout_of(config: Config) -> Layout:
+    """How the limit is shared out."""
+    return retention.layout(config.spool.limit, config.spool.segment, len(_opened(config)))
+
+
+def batch_bytes_max(config: Config) -> int:
+    """The largest batch that a segment has room for: larger ones are dropped."""
+    return layout_of(config).segment_bytes - extent(0)
+
+
+def bytes_at_once(config: Config, free_bytes: int) -> int:
+    """What has to find room on a disk with so much free before the first batch, beyond what is there: states, the
+    segments that are reserved as far as `min_free` lets them be, and journals.
+
+    Not counted are the blocks of folders, and the catalog.
+    """
+    path, layout = config.spool.path, layout_of(config)
+    needed = 0
+    for priority in _opened(config):
+        needed += _missing(path / priority / "state", STATE_BYTES)
+        has_segment = any((path / priority).glob(f"*{SUFFIX}"))
+        if not has_segment and free_bytes - needed - layout.segment_bytes >= config.spool.min_free:
+            needed += layout.segment_bytes
+    return needed + sum(_missing(_journal(path, priority), layout.journal_bytes) for priority in _opened(config))
+
+
+def _missing(file: Path, size_bytes: int) -> int:
+    return max(0, size_bytes - (file.stat().st_size if file.exists() else 0))
+
+
+def _opened(config: Config) -> list[Priority]:
+    used = classes_in_use(config.collect, config.triggers)
+    return [priority for priority in CLASSES if priority in used or (config.spool.path / priority).is_dir()]
+
+
+def _journal(path: Path, priority: Priority) -> Path:
+    return path / ("journal" if priority == "normal" else f"journal-{priority}")

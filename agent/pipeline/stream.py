@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One stream of batches: the open batch of a class, and where it goes when it is sealed.
+
+    parts ─► open batch ─ seal ─► encode ─► store
+                 └─ note ─► store's journal
+
+Promise: what it was given is noted in the store before it is given more; a batch is stored when it spans its
+interval or has reached its size, an urgent stream's after each block; none ever holds a bus's time twice, nor frames
+from before and after the wall clock was set. Gaps go with the next batch; where nothing else is to be sent, with one of
+no frames.
+
+Limits: a batch that turns out larger than its payload is stored as two or more, down to a part each.
+
+Failure: a SpoolError of the store ends the process: restarting is the recovery.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
+from agent.collect.merge_blocks import merge_blocks
+from agent.model import BatchId, SignalBlock
+from agent.pipeline.open_batch import (
+    FIRST_BYTES_PER_VALUE,
+    GROUPS_MAX,
+    OpenBatch,
+    Part,
+    SealLimits,
+    cut_evenly,
+    learn_bytes_per_value,
+    must_seal,
+)
+from agent.pipeline.restore_blocks import signal_block
+from agent.system import allocator
+from agent.system.bus_clocks import BusClocks
+from agent.system.clock import read
+from agent.system.clock_steps import was_set
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agent.batch.catalog import Catalog
+    from agent.batch.codec import Batch
+    from agent.model import Gap
+    from agent.system.bus_clocks import BusSpan
+    from agent.system.clock import Clock, Reading
+
+log = structlog.get_logger()
+
+JOURNAL_LEVEL = 6
+"""zstd level of what is noted while a batch is open: read once, if ever, but a page less of it wears the disk less."""
+UNKNOWN_IDS_MAX = 256
+"""Of more unknown ids in a batch than this, the rarest are counted together."""
+HANDED_BACK_VALUES = 100_000
+"""A batch of more, or of as many ids as there may be, has taken megabytes: they go back to the system."""
+
+
+class Store(Protocol):
+    """Where sealed batches go: the spool, or a folder."""
+
+    @property
+    def stream(self) -> str:
+        """The stream that batches are numbered in."""
+
+    @property
+    def next_sequence(self) -> int:
+        """The number of the batch that is open."""
+
+    @property
+    def journals(self) -> bool:
+        """Whether parts of the open batch are to be written down."""
+
+    def note(self, part: bytes) -> bool:
+        """Write down a part of the open batch; durable on return. False: no room, seal now."""
+
+    def add_gap(self, gap: Gap) -> None:
+        """Something is missing for ever; kept until a batch has told it."""
+
+    def pending_gaps(self) -> tuple[Gap, ...]:
+        """What the next batch has to tell."""
+
+    def append(self, batches: Sequence[SealedBatch]) -> None:
+        """Store what the open batch has become, in this order from `next_sequence` on; durable on return."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBatch:
+    """A batch's bytes, and what a store needs to know of them.
+
+    frames   received; where another stream counts them, those with samples
+    gaps     those that it tells
+    """
+
+    payload: bytes
+    catalog: str
+    begin_ns: int
+    end_ns: int
+    frames: int
+    gaps: tuple[Gap, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """How batches are made. `level` is zstd's, 1…22; `urgent`: sealed after each block."""
+
+    vehicle: str
+    resolution_ns: int
+    level: int
+    limits: SealLimits
+    urgent: bool = False
+
+
+@dataclass(slots=True)
+class StreamCounters:
+    """What has passed in one class, since the start: samples and events kept, batches stored."""
+
+    samples: int = 0
+    events: int = 0
+    batches: int = 0
+    batch_bytes: int = 0
+
+
+class Stream:
+    """Collects, seals and stores. Synchronous, for one thread."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: Store,
+        settings: StreamSettings,
+        clock: Clock,
+        counters: StreamCounters | None = None,
+    ) -> None:
+        self.counters = counters or StreamCounters()
+        self.settings = settings
+        self._configured = settings.limits
+        self._catalog = catalog
+        self._store = store
+        self.clock = clock
+        self._reading: Reading | None = None  # of the open batch
+        self._latest: Reading | None = None
+        self._open = OpenBatch()
+        self._bus_clocks = BusClocks(settings.limits.interval_ns)
+        self._bytes_per_value = FIRST_BYTES_PER_VALUE
+
+    @property
+    def has_open_batch(self) -> bool:
+        """Whether there is anything to seal."""
+        return bool(self._open.parts)
+
+    @property
+    def next_sequence(self) -> int:
+        """The number of the batch that is open."""
+        return self._store.next_sequence
+
+    def fit(self, payload_bytes: int | None) -> None:
+        """Seal to no more than this from now on; None: as configured, which it never exceeds."""
+        most = self._configured.payload_bytes
+        limits = replace(self._configured, payload_bytes=min(most, payload_bytes or most))
+        self.settings = replace(self.settings, limits=limits)
+
+    def hear_clock(self, reading: Reading) -> None:
+        """What the clocks say of the frames to come; where the wall clock was set, they open a new batch.
+
+        A batch that a trusted reading holds for keeps that: it tells more than a later one that is not.
+        """
+        before, self._latest = self._latest, reading
+        if before is not None and was_set(before, reading):
+            self.seal()
+        if self._reading is None or reading.trusted or not (self._open.parts and self._reading.trusted):
+            self._reading = reading
+
+    def take(self, spans: Sequence[BusSpan], parts: Sequence[Part]) -> None:
+        """Frames of these times have been received, and this is kept: write it down, or seal what is due."""
+        if self._bus_clocks.ends(spans):
+            self.seal()
+        self._bus_clocks.hear(spans)
+        if self._open.parts:
+            self._bus_clocks.include()
+        unnoted: list[Part] = []
+        for part in parts:
+            self._open.add(part)
+            self._bus_clocks.include()
+            unnoted.append(part)
+            self.counters.samples += len(part.decoded.signals.values)
+            self.counters.events += len(part.events)
+            if must_seal(self._open, self._bytes_per_value, self.settings.limits):
+                self.seal()
+                unnoted.clear()
+        if self.settings.urgent:
+            self.seal()
+        elif unnoted and self._store.journals:
+            note = self._encode(OpenBatch.of(unnoted), self._store.next_sequence, (), JOURNAL_LEVEL)
+            if not self._store.note(note):
+                self.seal()
+
+    def lose(self, gap: Gap) -> None:
+        """Something is missing for ever: told with the next batch."""
+        self._store.add_gap(gap)
+
+    def tell_gaps(self) -> None:
+        """Seal what is open where there are gaps to tell; a batch of no frames where nothing is."""
+        if self._store.pending_gaps():
+            if not self._open.parts:
+                self._open.add(Part.told(self.clock.wall_ns()))
+            self.seal()
+
+    def seal(self) -> None:
+        """Store the open batch, if there is one; as two or more where one would be too large."""
+        batch, self._open = self._open, OpenBatch()
+        self._bus_clocks.clear()
+        is_large = batch.values > HANDED_BACK_VALUES or batch.groups >= GROUPS_MAX
+        if batch.parts:
+            self._seal(batch)
+        self._reading = self._latest
+        del batch
+        if is_large:
+            allocator.hand_back()
+
+    def _seal(self, batch: OpenBatch) -> None:
+        gaps = self._store.pending_gaps()
+
+        def divided(pieces: int) -> list[SealedBatch]:
+            return [
+                self._sealed(piece, index, () if index else gaps) for index, piece in enumerate(batch.split(pieces))
+            ]
+
+        sealed = self._as_few_as_fit(divided)
+        self._append(sealed)
+        size = sum(len(piece.payload) for piece in sealed)
+        self._bytes_per_value = learn_bytes_per_value(self._bytes_per_value, size, batch.values, self.settings.limits)
+
+    def _sealed(self, batch: OpenBatch, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
+        payload = self._encode(batch, self._store.next_sequence + index, gaps, self.settings.level)
+        frames = batch.frames or batch.rows
+        return SealedBatch(payload, self._catalog.hash, batch.opened_ns, batch.newest_ns, frames, gaps)
+
+    def _append(self, batches: Sequence[SealedBatch]) -> None:
+        first = self._store.next_sequence
+        self._store.append(batches)
+        for sequence, batch in enumerate(batches, first):
+            self.counters.batches += 1
+            self.counters.batch_bytes += len(batch.payload)
+            log.debug(
+                "batch_sealed",
+                stream=self._store.stream,
+                sequence=sequence,
+                frames=batch.frames,
+                size_bytes=len(batch.payload),
+                seconds=round((batch.end_ns - batch.begin_ns) / 1e9, 3),
+            )
+
+    def recover(self, parts: Sequence[Batch], catalog: Catalog) -> None:
+        """Seal what an earlier process had written down of its open batch, of the catalog that it used."""
+        gaps = self._store.pending_gaps()
+
+        def divided(pieces: int) -> list[SealedBatch]:
+            cuts = cut_evenly(len(parts), pieces)
+            return [
+                self._recovered(parts[begin:end], catalog, index, () if index else gaps)
+                for index, (begin, end) in enumerate(cuts)
+            ]
+
+        sealed = self._as_few_as_fit(divided)
+        self._append(sealed)
+        frames = sum(batch.frames for batch in sealed)
+        log.info("batch_recovered", stream=self._store.stream, frames=frames, notes=len(parts), batches=len(sealed))
+
+    def _recovered(self, parts: Sequence[Batch], catalog: Catalog, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
+        unknown: Counter[tuple[int, int]] = Counter()
+        partial: Counter[tuple[int, int]] = Counter()
+        for part in parts:
+            unknown.update({(count.bus, count.can_id): count.frames for count in part.unknown})
+            partial.update(part.partial)
+        header = replace(
+            self._header(self._store.next_sequence + index, gaps),
+            catalog=catalog.hash,
+            resolution_ns=parts[0].resolution_ns,
+            opened_ns=min(part.opened_ns for part in parts),
+            sealed_ns=max(part.sealed_ns for part in parts),
+            frames=sum(part.frames for part in parts),
+            clock=parts[-1].clock,
+            unknown=_counts(unknown),
+            partial=partial,
+            events=tuple(event for part in parts for event in part.events),
+        )
+        blocks = [signal_block(part, catalog) for part in parts if part.groups]
+        block = merge_blocks(blocks) if blocks else SignalBlock.empty()
+        payload = encode_batch(header, block, catalog.messages, self.settings.level)
+        frames = header.frames or len(block)
+        return SealedBatch(payload, catalog.hash, header.opened_ns, header.sealed_ns, frames, gaps)
+
+    def _as_few_as_fit(self, divided: Callable[[int], list[SealedBatch]]) -> list[SealedBatch]:
+        """One batch, or 2, 4, … until none is too large or they cannot be divided any more."""
+        pieces = 1
+        while True:
+            sealed = divided(pieces)
+            largest = max(len(batch.payload) for batch in sealed)
+            if largest <= self.settings.limits.payload_bytes or len(sealed) < pieces:
+                return sealed
+            pieces *= 2
+
+    def _encode(self, batch: OpenBatch, sequence: int, gaps: tuple[Gap, ...], level: int) -> bytes:
+        header = replace(
+            self._header(sequence, gaps),
+            opened_ns=batch.opened_ns,
+            sealed_ns=batch.newest_ns,
+            frames=batch.frames,
+            unknown=_counts(batch.unknown()),
+            partial=batch.partial(),
+            events=batch.events(),
+        )
+        return encode_batch(header, batch.block(), self._catalog.messages, level)
+
+    def _header(self, sequence: int, gaps: tuple[Gap, ...]) -> Header:
+        reading = self._reading or read(self.clock)
+        return Header(
+            id=BatchId(self.settings.vehicle, self._store.stream, sequence),
+            catalog=self._catalog.hash,
+            resolution_ns=self.settings.resolution_ns,
+            opened_ns=0,
+            sealed_ns=0,
+            frames=0,
+            clock=ClockReading(
+                uuid.UUID(reading.boot_id).bytes,
+                reading.wall_ns,
+                reading.monotonic_ns,
+                reading.trusted,
+                holds=True,
+            ),
+            gaps=gaps,
+        )
+
+
+def _counts(unknown: Counter[tuple[int, int]]) -> tuple[UnknownCount, ...]:
+    """By id, the most frequent ones; what is beyond the limit is under id 0xFFFFFFFF, which no frame has."""
+    listed = dict(unknown.most_common(UNKNOWN_IDS_MAX))
+    beyond = unknown.total() - sum(listed.values())
+    if beyond:
+        listed[0, 0xFFFF_FFFF] = beyond
+    return tuple(UnknownCount(bus, can_id, frames) for (bus, can_id), frames in sorted(listed.items()))

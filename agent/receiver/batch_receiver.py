@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What arrives, made files (`layout.py`): each batch once, each catalog once, what is neither set aside.
+
+Promise: `accept` and `accept_some` return when the payloads are durable, so that the caller may acknowledge them. A
+batch whose id and content were accepted before, in this run or an earlier one, is a duplicate and changes nothing,
+even if a consumer has moved its file away. Another content under an id that is known is stored beside the first, and
+told. A file is there whole or not at all; one that a kill or a power cut kept from being entered in the ledger is
+entered, with its gaps, when its batch comes again.
+
+Nothing in a payload is trusted: names become safe file names, a batch of another vehicle than its topic's is no
+batch, and a payload may be neither longer than `PAYLOAD_MAX` nor hold, uncompressed, more than the codec allows. One
+that a process has died of twice is set aside unread.
+
+Limits: `REJECTED_MAX` payloads of at most `REJECTED_BYTES_MAX` set aside, further ones are counted only.
+Failure: a disk that refuses raises `SpoolError`; nothing of the group may be acknowledged then.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agent.batch.catalog import Catalog, decode_catalog
+from agent.batch.codec import Batch, decode_batch
+from agent.errors import BatchError, SpoolError
+from agent.receiver.catalogs import CATALOG_SUFFIX, FOLDER
+from agent.receiver.gaps import GapAccount, NamedGap
+from agent.receiver.handling import DEADLY, Handling
+from agent.receiver.inventory import read_limited
+from agent.receiver.layout import OTHER_BYTES, REJECTED, SEQUENCE_MAX, batch_path, safe_name
+from agent.receiver.ledger import DIGEST_BYTES, LedgerDamagedError
+from agent.receiver.rebuilding import enter, enter_file, opened, rebuilt
+from agent.receiver.together import Together
+from agent.system.durable import is_there, make_folder
+from agent.system.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+log = structlog.get_logger()
+
+PAYLOAD_MAX = 4 << 20
+REJECTED_MAX = 1000
+REJECTED_BYTES_MAX = 256 << 10
+REASON_MAX = 500
+READING_S = 1.0
+_REUSED_HINT = (
+    "a spool was restored from a copy, or two vehicles have one name; both contents are kept: export has them both"
+)
+
+
+class Verdict(enum.Enum):
+    """What became of a payload."""
+
+    BATCH = "batch"
+    DUPLICATE = "duplicate"
+    REUSED = "reused"  # a batch with another content than the first of its id
+    CATALOG = "catalog"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A payload's fate.
+
+    batch   its head, without groups, where it was a batch or a duplicate of one
+    path    the file; of a duplicate: where it was stored
+    """
+
+    verdict: Verdict
+    path: Path | None = None
+    batch: Batch | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A payload, and what was found in it: a batch's head, a catalog's hash, or why it is neither."""
+
+    payload: bytes
+    vehicle: str | None
+    digest: bytes
+    batch: Batch | None = None
+    catalog: str = ""
+    reason: str = ""
+
+
+class Inbox:
+    """The folder where everything that arrives is put. One thread at a time."""
+
+    def __init__(self, out: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out = out
+        self._clock = clock
+        self.counts = dict.fromkeys(Verdict, 0)
+        with _disk(f"cannot use {out}"):
+            make_folder(out)
+            self._ledger = opened(out)
+            self.handling = Handling(out, self._ledger)
+            names = [path.stem for path in (out / REJECTED).glob("*.payload")]
+        self._files = Together()
+        self._rejected = len(names)
+        self._rejected_next = max((int(name) for name in names if name.isdecimal()), default=-1) + 1
+
+    def close(self) -> None:
+        """Let go of its files; that happens, too, when nobody has it any more."""
+        self._ledger.close()
+        self.handling.close()
+
+    def accept(self, payload: bytes, *, vehicle: str | None = None) -> Accepted:
+        """Store a batch or a catalog; `vehicle` is whose topic it came on, None where the topic does not tell."""
+        return self.accept_some([(payload, vehicle)])[0]
+
+    def accept_some(self, arrived: Sequence[tuple[bytes, str | None]]) -> list[Accepted]:
+        """Store what has arrived together, payloads and vehicles, at the price of one.
+
+        All of it as a rule; where reading takes longer than `READING_S`, as many as were read by then, from the first
+        on: what is in memory at a time is as little as that. Where the disk refuses what came together, the first
+        alone: one that refuses now and then would never take them all.
+        """
+        read: list[_Read] = []
+        end_s = self._clock() + READING_S
+        while len(read) < len(arrived) and (not read or self._clock() < end_s):
+            read.append(self._read(*arrived[len(read)]))
+        with _disk(f"cannot store under {self._out}"):
+            try:
+                accepted = self._store(read)
+            except LedgerDamagedError as error:
+                self._rebuild(error)
+                accepted = self._store(read)
+            except OSError:
+                if len(read) == 1:
+                    raise
+                self._files.clear()
+                accepted = self._store(read[:1])
+        for each in accepted:
+            self.counts[each.verdict] += 1
+        return accepted
+
+    def report(self) -> list[NamedGap]:
+        """Every gap in what lies, or has lain, in the folder."""
+        with _disk(f"cannot read {self._out}"):
+            try:
+                return self._named()
+            except LedgerDamagedError as error:
+                self._rebuild(error)
+                return self._named()
+
+    def _named(self) -> list[NamedGap]:
+        """Vehicle by vehicle: what is held is one vehicle's streams, and the gaps."""
+        named: list[NamedGap] = []
+        for vehicle in self._ledger.vehicles():
+            account = GapAccount()
+            account.tell(vehicle, (gap for _, gap in self._ledger.gaps(vehicle)))
+            for number, _, stream in self._ledger.streams(vehicle):
+                account.streams[vehicle, stream] = self._ledger.spans(number)
+            named += account.report()
+        return named
+
+    def _rebuild(self, error: LedgerDamagedError) -> None:
+        self._files.clear()
+        self._ledger.close()
+        self._ledger = rebuilt(self._out, str(error))
+
+    def _read(self, payload: bytes, vehicle: str | None) -> _Read:
+        digest = hashlib.sha256(payload).digest()
+        if self.handling.is_deadly(digest):
+            return _Read(payload, vehicle, digest, reason=DEADLY)
+        with self.handling.of(digest):
+            try:
+                found = _understood(payload, vehicle)
+            except BatchError as error:
+                return _Read(payload, vehicle, digest, reason=str(error))
+        if isinstance(found, Batch):
+            return _Read(payload, vehicle, digest, found)
+        return _Read(payload, vehicle, digest, catalog=found.hash)
+
+    def _store(self, read: Sequence[_Read]) -> list[Accepted]:
+        with self._ledger.group():
+            accepted = [self._place(each) for each in read]
+            self._files.write()
+        return accepted
+
+    def _place(self, read: _Read) -> Accepted:
+        if read.batch is not None:
+            return self._place_batch(read, read.batch)
+        return self._place_catalog(read) if read.catalog else self._reject(read)
+
+    def _place_batch(self, read: _Read, batch: Batch) -> Accepted:
+        folder = self._out / safe_name(batch.id.vehicle) / safe_name(batch.id.stream)
+        path = batch_path(folder, batch.id.sequence)
+        stream = self._ledger.stream(batch.id.vehicle, batch.id.stream)
+        known = self._ledger.digest(stream, batch.id.sequence)
+        if known is None and is_there(path) and enter_file(self._ledger, path):  # it was stored, and no more
+            known = self._ledger.digest(stream, batch.id.sequence)
+        if known is None:
+            enter(self._ledger, stream, batch, read.digest, other=False)
+            self._files.add(path, read.payload)
+            return Accepted(Verdict.BATCH, path, batch)
+        if known != read.digest[:DIGEST_BYTES]:  # or damaged, or never known
+            known = self._witness(stream, batch, path)
+        if known == read.digest[:DIGEST_BYTES]:
+            return Accepted(Verdict.DUPLICATE, path, batch)
+        return self._place_other(read, batch, folder, stream)
+
+    def _witness(self, stream: int, batch: Batch, path: Path) -> bytes:
+        """What the file itself holds; nothing where it has been moved away."""
+        try:
+            digest = hashlib.sha256(read_limited(path)).digest()
+        except (OSError, BatchError):
+            return b""
+        self._ledger.note(stream, batch.id.sequence, digest)
+        return digest[:DIGEST_BYTES]
+
+    def _place_other(self, read: _Read, batch: Batch, folder: Path, stream: int) -> Accepted:
+        """Another content under an id that was received."""
+        path, digest = batch_path(folder, batch.id.sequence, read.digest), read.digest[:OTHER_BYTES]
+        if self._ledger.has_other(stream, batch.id.sequence, digest):
+            return Accepted(Verdict.DUPLICATE, path, batch)
+        enter(self._ledger, stream, batch, read.digest, other=True)
+        self._files.add(path, read.payload)
+        log.warning("id_reused", path=str(path), hint=_REUSED_HINT)
+        return Accepted(Verdict.REUSED, path, batch)
+
+    def _place_catalog(self, read: _Read) -> Accepted:
+        folder = (self._out if read.vehicle is None else self._out / safe_name(read.vehicle)) / FOLDER
+        path = folder / f"{read.catalog}{CATALOG_SUFFIX}"
+        if not is_there(path):
+            self._files.add(path, read.payload)
+        return Accepted(Verdict.CATALOG, path)
+
+    def _reject(self, read: _Read) -> Accepted:
+        path = None
+        if self._rejected < REJECTED_MAX:
+            path = self._rejected_path()
+            self._files.add(path, read.payload[:REJECTED_BYTES_MAX])
+            self._rejected += 1
+        reason = printable(read.reason, REASON_MAX)
+        log.warning("payload_rejected", reason=reason, size_bytes=len(read.payload), path=str(path) if path else "")
+        return Accepted(Verdict.REJECTED, path, reason=reason)
+
+    def _rejected_path(self) -> Path:
+        """A file of its own, made empty: above all that are there, whoever else sets aside in this folder."""
+        make_folder(self._out / REJECTED)
+        while True:
+            path = self._out / REJECTED / f"{self._rejected_next:06d}.payload"
+            self._rejected_next += 1
+            with suppress(FileExistsError):
+                path.open("xb").close()
+                return path
+
+
+def _understood(payload: bytes, vehicle: str | None) -> Batch | Catalog:
+    if len(payload) > PAYLOAD_MAX:
+        raise BatchError(f"{len(payload)} bytes; at most {PAYLOAD_MAX} are accepted")
+    if vehicle is not None:
+        safe_name(vehicle)
+    try:
+        batch = decode_batch(payload)
+    except BatchError as no_batch:
+        try:
+            return decode_catalog(payload)
+        except BatchError as error:
+            raise BatchError(f"neither a batch ({no_batch}) nor a catalog ({error})") from None
+    if vehicle is not None and batch.id.vehicle != vehicle:
+        raise BatchError(f"it says vehicle {batch.id.vehicle!r} on the topic of {vehicle!r}")
+    if batch.id.sequence > SEQUENCE_MAX:
+        raise BatchError(f"sequence {batch.id.sequence} is beyond all bounds")
+    safe_name(batch.id.vehicle), safe_name(batch.id.stream)
+    return batch
+
+
+@contextmanager
+def _disk(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpoolError(f"{what}: {error.strerror or error}") from error
+    except LedgerDamagedError as error:  # once more, just after it was made anew
+        raise SpoolError(f"{what}: its ledger is damaged: {error}") from error

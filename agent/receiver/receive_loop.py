@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The receiving loop: take what has arrived, store it, write it decoded where that is asked for, acknowledge it.
+
+Promise: a message is acknowledged after it is durable, never before; killed at any moment, the receiver gets it
+again and drops it as a duplicate. What is no batch is acknowledged too, once it is set aside: it would come back
+for ever. What `check` tries a broker with holds nothing, and is passed over.
+Limits: what has arrived together is stored together, up to `GROUP_MAX` messages and `GROUP_BYTES_MAX`, on one worker
+thread, so that the event loop keeps the link alive and takes the next ones meanwhile: as many again, at most.
+Failure: a disk that refuses raises `SpoolError`, a broker that refuses `UplinkError`; what was not acknowledged stays
+with the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol, get_args
+
+from agent.config.collecting import Priority
+from agent.errors import ConfigError
+from agent.receiver.batch_receiver import Accepted, Inbox, Verdict
+from agent.receiver.catalogs import MissingCatalogs
+from agent.uplink.trial import is_empty_message
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Sequence
+    from pathlib import Path
+
+    from agent.receiver.decoded import DecodedOutput
+
+VEHICLE, CLASS = "{vehicle}", "{class}"
+GROUP_MAX = 256
+GROUP_BYTES_MAX = 16 << 20
+_PLACEHOLDER = re.compile(r"\{[^}/]*\}?|\}")
+
+
+class Message(Protocol):
+    """What has come in on a topic."""
+
+    @property
+    def topic(self) -> str:
+        """Where it was published."""
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes."""
+
+    def acknowledge(self) -> None:
+        """Tell the broker that it is safe here."""
+
+
+class Reception:
+    """Stores messages as they come; `tell` hears of each, on the event loop."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        topics: Sequence[str],
+        tell: Callable[[Accepted, int], None],
+        decoded: DecodedOutput | None = None,
+    ) -> None:
+        self._inbox = inbox
+        self._topics = expanded(topics)
+        self._tell = tell
+        self._decoded = decoded
+        self._missing = MissingCatalogs()
+
+    @property
+    def waiting(self) -> int:
+        """Batches that have come and lie here without their catalog."""
+        return self._missing.batches
+
+    async def take(self, messages: AsyncIterable[Message]) -> None:
+        """Receive until cancelled; the messages at hand are finished first."""
+        arrived: asyncio.Queue[Message | None] = asyncio.Queue(GROUP_MAX)
+        listening = asyncio.create_task(_listen(messages, arrived), name="listen")
+        try:
+            with ThreadPoolExecutor(1, "inbox") as worker:
+                while group := await _group(arrived):
+                    await self._handle(group, worker)
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+        listening.result()
+
+    async def _handle(self, group: list[Message], worker: ThreadPoolExecutor) -> None:
+        while group:
+            stored = asyncio.get_running_loop().run_in_executor(worker, self._store, group)
+            try:
+                await asyncio.shield(stored)
+            except asyncio.CancelledError:
+                await asyncio.wait([stored])
+                self._finish(group, stored.result())
+                raise
+            self._finish(group, stored.result())
+            group = group[len(stored.result()) :]
+
+    def _finish(self, group: list[Message], accepted: list[Accepted]) -> None:
+        done = list(zip(group, accepted, strict=False))  # of those behind nothing is stored yet
+        for message, _ in done:
+            message.acknowledge()
+        for message, each in done:
+            self._tell(each, len(message.payload))
+
+    def _store(self, group: list[Message]) -> list[Accepted]:
+        accepted = self._inbox.accept_some([(each.payload, vehicle_of(each.topic, self._topics)) for each in group])
+        for each in accepted:
+            if each.path is not None:
+                self._look_into(each, each.path)
+        return accepted
+
+    def _look_into(self, accepted: Accepted, path: Path) -> None:
+        if accepted.verdict is Verdict.CATALOG:
+            self._missing.add_catalog(path)
+        elif accepted.verdict in (Verdict.BATCH, Verdict.REUSED) and accepted.batch is not None:
+            self._missing.add_batch(accepted.batch.catalog, path)
+        if self._decoded is not None:
+            self._decode(self._decoded, accepted, path)
+
+    def _decode(self, decoded: DecodedOutput, accepted: Accepted, path: Path) -> None:
+        if accepted.verdict is Verdict.CATALOG:
+            decoded.add_catalog(path)
+        elif accepted.batch is not None:  # a duplicate too: the power may have gone before it was written
+            decoded.add_batch(accepted.batch, path)
+
+
+def check_topics(topics: Sequence[str]) -> None:
+    """Raises ConfigError for a topic with a placeholder that is not known, or that no filter can have there."""
+    for topic in topics:
+        for found in _PLACEHOLDER.findall(topic):
+            if found not in (VEHICLE, CLASS):
+                raise ConfigError(f'--topic "{topic}": {found} stands for nothing; accepted: {VEHICLE} and {CLASS}')
+        if any(VEHICLE in level and level != VEHICLE for level in topic.split("/")):
+            raise ConfigError(f'--topic "{topic}": {VEHICLE} stands for a whole level; accepted: …/{VEHICLE}/…')
+
+
+def expanded(topics: Sequence[str]) -> list[str]:
+    """The topics, one of each class in the place of those with ``{class}`` in them."""
+    return list(dict.fromkeys(topic.replace(CLASS, each) for topic in topics for each in get_args(Priority)))
+
+
+async def _listen(messages: AsyncIterable[Message], arrived: asyncio.Queue[Message | None]) -> None:
+    """Take in what comes; None when nothing more will."""
+    failure = None
+    try:
+        async for message in messages:
+            if is_empty_message(message.payload):
+                message.acknowledge()
+            else:
+                await arrived.put(message)
+    except Exception as error:  # noqa: BLE001 - raised again, once whoever waits has been told
+        failure = error
+    await arrived.put(None)
+    if failure is not None:
+        raise failure
+
+
+async def _group(arrived: asyncio.Queue[Message | None]) -> list[Message]:
+    """The next message, once it has come, and what has come with it; none at the end."""
+    message = await arrived.get()
+    group: list[Message] = []
+    size = 0
+    while message is not None:
+        group.append(message)
+        size += len(message.payload)
+        if len(group) >= GROUP_MAX or size >= GROUP_BYTES_MAX or arrived.empty():
+            return group
+        message = arrived.get_nowait()
+    if group:
+        arrived.put_nowait(None)
+    return group
+
+
+def filters(topics: Sequence[str]) -> list[str]:
+    """MQTT topic filters of topics with ``{vehicle}`` and ``{class}`` in them."""
+    return [topic.replace(VEHICLE, "+") for topic in expanded(topics)]
+
+
+def vehicle_of(topic: str, topics: Sequence[str]) -> str | None:
+    """The vehicle that a topic names, None where the first of `topics` that it matches has no ``{vehicle}``."""
+    levels = topic.split("/")
+    for pattern in topics:
+        wanted = pattern.split("/")
+        if _matches(levels, wanted):
+            return levels[wanted.index(VEHICLE)] if VEHICLE in wanted else None
+    return None
+
+
+def _matches(levels: list[str], wanted: list[str]) -> bool:
+    if wanted[-1] == "#":
+        levels, wanted = levels[: len(wanted) - 1], wanted[:-1]
+    return len(levels) == len(wanted) and all(
+        want in ("+", VEHICLE, level) for level, want in zip(levels, wanted, strict=True)
+    )

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The account: which sequence numbers were given out, which are done with, and what is missing.
+
+Promise: `save` makes all of it last in one write, and only then gives back the segments which nothing needs
+any more. So data is never deleted before the decision and its gap are on disk, and a gap never without its
+decision.
+
+Failure: an `OSError` of `save` leaves the file at this state or the one before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from agent.model import Gap, GapKind
+from agent.spool.gap_ledger import GapLedger
+from agent.spool.sequences import SequenceSet
+from agent.spool.state import RANGES_MAX, State, StateFile, Stream, stream_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from agent.spool.disk import Disk
+    from agent.spool.record import Record
+    from agent.spool.segment import Segment
+    from agent.spool.segment_set import Shelf
+
+STREAMS_MAX = 96
+"""That still have records; each boot that seals a batch while the link is away adds one."""
+SEQUENCES_END = 2**63
+
+
+@dataclass(slots=True)
+class Counts:
+    """Events since the spool was opened."""
+
+    appended_records: int = 0
+    evicted_records: int = 0
+    dropped_records: int = 0
+    corrupt_records: int = 0
+    refused_records: int = 0
+    acknowledged_records: int = 0
+    put_back_files: int = 0
+
+    def items(self) -> dict[str, int]:
+        """By name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+@dataclass(slots=True)
+class Account:
+    """What is known of every sequence number; of the `streams` the last one is in use.
+
+    changed     something differs from what is on disk
+    unsaved     acknowledgements among it
+    erases      what is done with is overwritten, once that is on disk
+    """
+
+    file: StateFile
+    shelf: Shelf
+    ledger: GapLedger = field(default_factory=GapLedger)
+    done: SequenceSet = field(default_factory=SequenceSet)
+    streams: tuple[Stream, ...] = ()
+    next_sequence: int = 0
+    unsealed_sequence: int = 0
+    changed: bool = False
+    unsaved: int = 0
+    payload_bytes: int = 0
+    counts: Counts = field(default_factory=Counts)
+    erases: bool = False
+
+    @classmethod
+    def open(cls, disk: Disk, path: Path, shelf: Shelf, *, erases: bool = False) -> Account:
+        """Open the state file and load what it holds; `streams` is empty where it holds nothing."""
+        account = cls(StateFile(disk, path), shelf, erases=erases)
+        state = account.file.state
+        if state is not None:
+            account.streams = state.streams
+            account.next_sequence, account.unsealed_sequence = state.next_sequence, state.unsealed_sequence
+            account.done, account.ledger = SequenceSet(state.low, state.ranges), GapLedger(state.gaps)
+        return account
+
+    def save(self) -> None:
+        """Make the account last, then erase what is done with, and give back segments without live records."""
+        done, ranges = self.done, self.done.ranges()
+        all_last = len(ranges) <= RANGES_MAX  # else what is done with may be sent again after a crash
+        if not all_last:
+            ranges = self._needed(ranges)
+        self.file.save(
+            State(
+                self.streams_in_use(),
+                self.next_sequence,
+                self.unsealed_sequence,
+                done.low,
+                ranges,
+                self.ledger.entries,
+            )
+        )
+        self.changed, self.unsaved = False, 0
+        if self.erases and all_last:
+            self.shelf.erase(done)
+        self.shelf.reclaim()
+
+    def stream_of(self, sequence: int) -> Stream:
+        """The stream which the number was given out in."""
+        return stream_at(self.streams, sequence)
+
+    def number_of(self, sequence: int) -> int:
+        """What it is called in its stream, and by the receiver."""
+        return sequence - self.stream_of(sequence).base
+
+    def end_of(self, stream: Stream) -> int:
+        """The number behind the last one that was, or can be, given out in the stream."""
+        return next((other.first for other in self.streams if other.first > stream.first), SEQUENCES_END)
+
+    def give_out(self, sequence: int) -> None:
+        """The number is used, and its batch sealed."""
+        self.next_sequence = self.unsealed_sequence = sequence + 1
+        self.changed = True
+
+    def finish(self, segment: Segment, place: int) -> None:
+        """Nothing needs this record any more."""
+        self.done.add(segment.sequences[place])
+        segment.live -= 1
+        segment.stale = True
+        self.payload_bytes -= segment.lengths[place]
+        self.changed = True
+
+    def lose(self, kind: GapKind, segment: Segment, place: int, detail: str) -> None:
+        """The record will never arrive: a gap, and those that it carried are pending again."""
+        sequence = segment.sequences[place]
+        times = segment.begins[place], segment.ends[place]
+        stream, number = self.stream_of(sequence).name, self.number_of(sequence)
+        self.ledger.add(Gap(kind, *times, segment.frames[place], stream, number, number, detail))
+        self.ledger.returned(sequence)
+        self.finish(segment, place)
+
+    def waiting_of(self, vehicle: str) -> int:
+        """How many records of a vehicle are not done with."""
+        numbers = (sequence for sequence in self.shelf.sequences() if sequence not in self.done)
+        return sum(self.stream_of(sequence).vehicle == vehicle for sequence in numbers)
+
+    def expire(self, before_ns: int, since_ns: int, detail: str) -> int:
+        """Lose the records that end before one time and after another; how many."""
+        expired = [
+            (segment, place)
+            for segment in self.shelf.segments
+            for place, end_ns in enumerate(segment.ends)
+            if since_ns < end_ns < before_ns and segment.sequences[place] not in self.done
+        ]
+        for segment, place in expired:
+            self.lose(GapKind.EVICTED, segment, place, detail)
+        self.counts.evicted_records += len(expired)
+        return len(expired)
+
+    def lose_all(self, kind: GapKind, detail: str) -> None:
+        """None of the records will arrive."""
+        for segment in self.shelf.segments:
+            segment.sealed = True
+            for place, sequence in enumerate(segment.sequences):
+                if sequence not in self.done:
+                    self.lose(kind, segment, place, detail)
+
+    def lose_unreadable(self, first: int, last: int) -> None:
+        """Numbers that were given out and of which nothing is found."""
+        self.done.add(first, last)
+        for begin, end in self._by_stream(first, last):
+            numbers = self.number_of(begin), self.number_of(end)
+            stream = self.stream_of(begin).name
+            self.ledger.add(Gap(GapKind.CORRUPT, 0, 0, -1, stream, *numbers, "no readable head"))
+        self.counts.corrupt_records += last - first + 1
+        self.changed = True
+
+    def drop(self, record: Record, detail: str) -> None:
+        """The new batch finds no room: its number is used, and it is missing."""
+        sequence = record.sequence
+        self.give_out(sequence)
+        self.done.add(sequence)
+        times = record.begin_ns, record.end_ns
+        gap = Gap(GapKind.EVICTED, *times, record.frames, record.stream, record.number, record.number, detail)
+        self.ledger.add(gap)
+        self.ledger.returned(sequence)
+        self.counts.dropped_records += 1
+
+    def streams_in_use(self) -> tuple[Stream, ...]:
+        """Those of which a number is not done with, and the last."""
+        used = [each for each in self.streams[:-1] if self.done.next_missing(each.first) < self.end_of(each)]
+        return (*used, self.streams[-1])[-STREAMS_MAX:]
+
+    def _by_stream(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The parts of an inclusive range that are of one stream each."""
+        while first <= last:
+            end = min(last, self.end_of(self.stream_of(first)) - 1)
+            yield first, end
+            first = end + 1
+
+    def _needed(self, ranges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        """As many as fit: those that may name deleted records, then others, which at worst are sent again."""
+        needed: list[tuple[int, int]] = []
+        others: list[tuple[int, int]] = []
+        for first, last in ranges:
+            begin, end = self.shelf.find(first), self.shelf.find(last)
+            inside = begin is not None and end is not None and begin[0] is end[0]
+            (others if inside else needed).append((first, last))
+        return tuple(sorted([*needed, *others][:RANGES_MAX]))
+
+
+def gaps_between(numbers: list[int], end: int) -> list[tuple[int, int]]:
+    """Inclusive ranges below `end` that are not among the ascending numbers."""
+    return [(one + 1, other - 1) for one, other in pairwise((-1, *numbers, end)) if one + 1 < other]

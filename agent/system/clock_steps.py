@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The clock was set: which frames of a block came before, and which after.
+
+A batch bears one reading of the clocks, which is to hold for all its frames. So the clocks are read with each block of
+frames, and where wall and monotonic clock have moved against each other since the block before, the frames of the
+block are told apart by their times, and the later ones open a new batch. For `WAITED_NS_MAX` after that, frames that
+had waited while the clock was set are told apart still.
+
+Limits: a step that is shorter than a block may leave frames of that block on the wrong side of it, off by the step; one
+that is shorter than `WAITED_NS_MAX` those that had waited.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.system.clock import SET_NS_MIN
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agent.model import FrameBlock
+    from agent.system.clock import Reading
+
+WAITED_NS_MAX = 10_000_000_000
+"""No frame waits longer to be read, if nothing is amiss."""
+FUTURE_WEIGHT = 10
+"""A frame is so much less likely to come from the future than from as far in the past."""
+
+
+def was_set(before: Reading, after: Reading) -> bool:
+    """Whether the wall clock was set between two readings of one boot."""
+    return abs(after.offset_ns - before.offset_ns) > SET_NS_MIN
+
+
+class Settings:
+    """The clock as it is set, and for a while as it was before. `reading`: from before the first frame came."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._latest = reading
+        self._before: Reading | None = None
+        self._set_ns = 0
+
+    def divide(self, frames: FrameBlock, reading: Reading) -> list[tuple[FrameBlock, Reading]]:
+        """As `by_setting`. `reading`: taken when the last of the frames was there."""
+        latest, self._latest = self._latest, reading
+        if was_set(latest, reading):
+            self._before, self._set_ns = latest, reading.monotonic_ns
+        elif self._before is not None and not self._may_have_waited(self._before, reading):
+            self._before = None
+        return by_setting(frames, self._before or reading, reading)
+
+    def _may_have_waited(self, before: Reading, reading: Reading) -> bool:
+        """Whether a frame may still come of before, and cannot be taken for one of now."""
+        is_long = abs(reading.offset_ns - before.offset_ns) > WAITED_NS_MAX
+        return is_long and reading.monotonic_ns - self._set_ns < WAITED_NS_MAX
+
+
+def by_setting(frames: FrameBlock, before: Reading, after: Reading) -> list[tuple[FrameBlock, Reading]]:
+    """The frames with the reading that holds for them; in two parts, where the clock was set while they came.
+
+    frames   some; each part has them in the order received
+    before   taken with the block before
+    after    taken when the last of the frames was there
+    """
+    if not was_set(before, after):
+        return [(frames, after)]
+    old_age_ns = after.monotonic_ns + before.offset_ns - frames.time_ns
+    earlier = _unlikely(old_age_ns) < _unlikely(after.wall_ns - frames.time_ns)
+    if not earlier.any():
+        return [(frames, after)]
+    last = _later(before, after.monotonic_ns - max(int(old_age_ns[earlier].min()), 1))
+    if earlier.all():
+        return [(frames, last)]
+    return [(frames.chosen(earlier), last), (frames.chosen(~earlier), after)]
+
+
+def _later(reading: Reading, monotonic_ns: int) -> Reading:
+    """What the clocks would have read then, had nobody set them; not before they were read."""
+    passed_ns = max(monotonic_ns - reading.monotonic_ns, 0)
+    return replace(reading, wall_ns=reading.wall_ns + passed_ns, monotonic_ns=reading.monotonic_ns + passed_ns)
+
+
+def _unlikely(age_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The longer a frame would have waited, the less likely; not come yet is the least, but adapters' clocks differ."""
+    return np.where(age_ns < 0, -age_ns, age_ns // FUTURE_WEIGHT)

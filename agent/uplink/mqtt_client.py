@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MQTT library behind the link: one aiomqtt client per connection, made to tell the truth.
+
+Promise: a publish returns at its PUBACK, with the reason code in it, or at the link's loss, whichever is first.
+Receive Maximum, Maximum Packet Size, Retain Available and Topic Alias Maximum of the CONNACK are honoured
+(MQTT 5.0, 3.2.2.3). A connection is made by `dialing`, never in a thread, and used once: what was in flight
+when it ended is forgotten here, because the spool still has it.
+
+Limits: QoS 1 only. A dead link is found `acknowledge_timeout_s` after the last byte
+that moved while a publish waits, `keepalive_s + answer_timeout_s` after it on an idle link. What the broker sends is
+not trusted: `gate` looks at each packet before the library does, and the broker is told what it may send at all.
+
+aiomqtt drives paho-mqtt by the event loop and is kept for that. The rest it hides (reason codes, CONNACK
+properties, the reason of a loss before CONNACK), so this reads private attributes of both; their versions are
+pinned to a narrow range.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiomqtt
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from agent.uplink import connect
+from agent.uplink import properties as labelling
+from agent.uplink.aliases import Aliases
+from agent.uplink.dead_link import Watch
+from agent.uplink.gate import ANSWER_BYTES_MAX, CONNACK, MESSAGE_BYTES_MAX, PUBACK, PUBLISH, Gate
+from agent.uplink.incoming import Incoming
+from agent.uplink.inflight import InFlight
+from agent.uplink.options import Session
+from agent.uplink.packets import connect_properties, labelled, last_will
+from agent.uplink.reasons import REFUSALS, broker_words
+from agent.uplink.transport import (
+    RECEIVE_MAXIMUM,
+    TOO_LARGE,
+    Answer,
+    LinkLimits,
+    LinkLoss,
+    Outcome,
+    Received,
+    RefusedError,
+    Trouble,
+    packet_bytes,
+    trouble_of_disconnect,
+    trouble_of_refusal,
+)
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    import paho.mqtt.client as paho
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from agent.uplink.dead_link import Traffic
+    from agent.uplink.options import MqttOptions
+    from agent.uplink.properties import Labels
+
+V5 = aiomqtt.ProtocolVersion.V5
+V311 = aiomqtt.ProtocolVersion.V311
+VERSION_NAMES = {V5: "5", V311: "3.1.1"}
+
+_ALIASES = 8
+_GOODBYE_S = 2.0
+_READ_BYTES = 64 << 10
+_SILENT = logging.Logger("canferry.mqtt", logging.CRITICAL + 1)
+
+
+class VersionRefusedError(RefusedError):
+    """The broker does not speak this MQTT version."""
+
+
+class ClosedEarlyError(VersionRefusedError):
+    """The other end closed before CONNACK, as some brokers do that do not speak the version, and broken networks."""
+
+    silent = True
+
+
+class MqttConnection(aiomqtt.Client):
+    """One connection, once: `open` it, then `async with` to have it ended in good order."""
+
+    def __init__(
+        self,
+        options: MqttOptions,
+        version: aiomqtt.ProtocolVersion,
+        *,
+        password: str | None = None,
+        session: Session | None = None,
+    ) -> None:
+        session = session or Session()
+        five = version is V5
+        super().__init__(
+            options.host,
+            options.port,
+            username=options.username,
+            password=password,
+            identifier=options.client_id,
+            protocol=version,
+            clean_session=None if five else session.clean,
+            clean_start=session.clean if five else MQTT_CLEAN_START_FIRST_ONLY,
+            timeout=options.connect_timeout_s,
+            keepalive=options.keepalive_s,
+            max_inflight_messages=0,
+            logger=_SILENT,
+            properties=connect_properties(session, ANSWER_BYTES_MAX if session.clean else MESSAGE_BYTES_MAX)
+            if five
+            else None,
+            will=last_will(options),
+        )
+        self.options = options
+        self.version = version
+        self.limits = LinkLimits()
+        self.session_present = False
+        self._loss: asyncio.Future[LinkLoss] = self._loop.create_future()
+        subscribes = not session.clean
+        self._incoming = Incoming()
+        self._gate = Gate(subscribes, five)
+        self._aliases = Aliases()
+        self._watch = Watch()
+        self._in_flight = InFlight(self._watch)
+        self._io_error: OSError | None = None
+        self._client.manual_ack_set(subscribes)
+        self._wire(self._client)
+
+    async def open(self, sock: socket.socket) -> Self:
+        """Speak MQTT until CONNACK on a connected, non-blocking socket, owned from here on. Raises RefusedError."""
+        self._client._create_socket = [sock].pop  # type: ignore[method-assign]  # noqa: SLF001 - and forgets it
+        try:
+            self._client_connect()
+            await self._connected
+        except BaseException:
+            self._lose(LinkLoss(Trouble.CLOSED, "given up"))
+            raise
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Nothing more to do: `open` has done it."""
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """DISCONNECT, which also withdraws the last will, as far as the link lets it out; then close."""
+        try:
+            if not self._loss.done() and self._client.disconnect() == MQTT_ERR_SUCCESS:
+                await asyncio.wait([self._loss], timeout=_GOODBYE_S)
+        finally:
+            self._lose(LinkLoss(Trouble.CLOSED, "closed"))
+            await asyncio.sleep(0)
+            if self._misc_task is not None:
+                self._misc_task.cancel()
+                await asyncio.wait([self._misc_task])
+
+    @property
+    def version_name(self) -> str:
+        """The MQTT version that is spoken."""
+        return VERSION_NAMES[self.version]
+
+    async def lost(self) -> LinkLoss:
+        """Wait for the link's end."""
+        return await asyncio.shield(self._loss)
+
+    @property
+    def loss(self) -> LinkLoss | None:
+        """Why the link ended; None while it is up."""
+        return self._loss.result() if self._loss.done() else None
+
+    def await_receipt(self) -> None:
+        """The next publish is one with QoS 2, of which only the PUBREC is wanted."""
+        self._gate.awaits_receipt = True
+
+    def give_up(self, reason: str) -> None:
+        """End the link now; what is in flight is lost."""
+        self._lose(LinkLoss(Trouble.DROPPED, reason))
+
+    async def send(
+        self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = labelling.NONE
+    ) -> Answer:
+        """Publish with QoS 1 and wait for PUBACK or the link's loss. Cancelling does not unsend."""
+        if self.version is V311:
+            labels = labelling.NONE
+        most, limit = self.limits.payload_bytes(topic, labels), self.limits.maximum_packet_bytes
+        if most is not None and len(payload) > most:
+            text = f"{len(payload)} bytes; the broker takes at most {limit} a packet, {most} beside topic and labels"
+            return Answer(Outcome.UNACCEPTABLE, TOO_LARGE, text)
+        await self._in_flight.place()
+        if self._loss.done():
+            return self._lost_answer()
+        name, properties = self._alias(topic)
+        if labels:
+            properties = labelled(properties or Properties(PacketTypes.PUBLISH), labels)  # type: ignore[no-untyped-call]
+        size = packet_bytes(len(payload), topic, labels)
+        retain = retain and self.limits.retain and size <= (self.options.retained_bytes_max or size)
+        info = self._client.publish(name, payload, 1, retain, properties)
+        if info.rc != MQTT_ERR_SUCCESS:
+            self._lose(self._local_loss("it cannot be sent"))
+            return self._lost_answer()
+        return await self._in_flight.sent(info.mid)
+
+    async def receive(self) -> Received | None:
+        """The next message that came in; None once the link has ended and nothing is left."""
+        return await self._incoming.next()
+
+    async def subscribe_all(self, filters: Sequence[str], qos: int) -> None:
+        """Subscribe; messages then wait for `acknowledge`. Raises RefusedError where one is not granted."""
+        where = f"broker {self.options.address}"
+        try:
+            granted = await self.subscribe([(name, qos) for name in filters])
+        except aiomqtt.MqttError as error:
+            text = f"{where}: cannot subscribe: {str(error).lower()}"
+            raise RefusedError(text, Trouble.UNREACHABLE) from None
+        for name, code in zip(filters, granted, strict=False):
+            value = int(getattr(code, "value", 0x80))
+            if value >= 0x80:
+                text = f"{where}: refuses to subscribe us to {name} (0x{value:02X}): check its access rules"
+                raise RefusedError(text, Trouble.UNAUTHORIZED)
+
+    def _alias(self, topic: str) -> tuple[str, Properties | None]:
+        name, alias = self._aliases.shorten(topic)
+        if alias is None:
+            return name, None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.TopicAlias = alias
+        return name, properties
+
+    # From here on: called in the event loop, by paho's socket callbacks and by the watch.
+
+    def _wire(self, client: paho.Client) -> None:
+        """Put our own handling where paho would hide something, or aiomqtt would be a step late."""
+        client.disable_logger()
+        receive, send = client._sock_recv, client._sock_send  # noqa: SLF001
+        note = functools.partial(setattr, self, "_io_error")
+        told = connect.noting(receive, note)
+        client._sock_recv = lambda size: told(self._allowed(size))  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        client._sock_send = connect.noting(send, lambda error: note(connect.last_word(client.socket(), error)))  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        client._packet_handle = functools.partial(self._on_packet, client._packet_handle)  # type: ignore[method-assign]  # noqa: SLF001
+
+    def _on_socket_open(self, client: paho.Client, _userdata: Any, sock: Any) -> None:
+        def readable() -> None:
+            try:
+                client.loop_read()
+                while getattr(client.socket(), "pending", int)() > 0:
+                    client.loop_read()
+            except Exception as error:  # noqa: BLE001 - what a peer sends must not end the process
+                self._lose(self._local_loss(f"what the broker sent is not understood ({error})"))
+
+        self._loop.add_reader(sock.fileno(), readable)
+        self._misc_task = self._loop.create_task(self._misc_loop(), name="mqtt-watch")
+
+    def _on_socket_register_write(self, client: paho.Client, _userdata: Any, sock: Any) -> None:
+        def writable() -> None:
+            try:
+                client.loop_write()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._lose(self._local_loss(f"it cannot be sent ({error})"))
+
+        self._loop.add_writer(sock.fileno(), writable)
+
+    def _on_connect(
+        self, _client: Any, _userdata: Any, flags: Any, reason_code: ReasonCode, properties: Any = None
+    ) -> None:
+        code = reason_code.value
+        if self._connected.done():
+            return
+        if code == 0 and getattr(properties, "MaximumQoS", 1) < 1:
+            code = 0x9B
+        if code == 0:
+            self.session_present = bool(flags.session_present)
+            self._take_limits(properties)
+            self._connected.set_result(None)
+            return
+        self._refuse(code, str(reason_code).lower(), properties)
+
+    def _refuse(self, code: int, words: str, properties: Any) -> None:
+        kind = VersionRefusedError if code == 0x84 else RefusedError
+        text = f"broker {self.options.address}: {REFUSALS.get(code, words)} (0x{code:02X}){broker_words(properties)}"
+        self._connected.set_exception(kind(text, trouble_of_refusal(code), code))
+
+    def _take_limits(self, properties: Any) -> None:
+        sizes = (self.options.message_bytes_max, getattr(properties, "MaximumPacketSize", None))
+        self.limits = LinkLimits(
+            receive_maximum=getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM),
+            maximum_packet_bytes=min(filter(None, sizes), default=None),
+            retain=self.options.retain and bool(getattr(properties, "RetainAvailable", 1)),
+        )
+        self._in_flight.allow(self.limits.receive_maximum)
+        self._aliases = Aliases(min(getattr(properties, "TopicAliasMaximum", 0), _ALIASES))
+
+    def _on_disconnect(
+        self, _client: Any, _userdata: Any, flags: Any, reason_code: ReasonCode, properties: Any = None
+    ) -> None:
+        code = reason_code.value
+        if flags.is_disconnect_packet_from_server:
+            name = f"{str(reason_code).lower()} (0x{code:02X}){broker_words(properties)}"
+            loss = LinkLoss(trouble_of_disconnect(code), f"the broker disconnected: {name}", code, by_peer=True)
+        elif code == 0:
+            loss = LinkLoss(Trouble.CLOSED, "closed")
+        elif code == 0x8D:
+            loss = self._local_loss("no answer to a ping")
+        else:
+            loss = self._local_loss("the other end closed the connection", by_peer=True)
+        self._lose(loss)
+
+    def _allowed(self, size: int) -> int:
+        """How many bytes of a packet to read at once: none of one that nobody can have asked for."""
+        if size > self._gate.packet_bytes_max:
+            text = f"the broker announced a packet of {size} bytes, which nobody asked for"
+            self._lose(self._local_loss(text))
+            raise ConnectionAbortedError(text)
+        return min(size, _READ_BYTES)
+
+    def _on_packet(self, handle: Callable[[], MQTTErrorCode]) -> MQTTErrorCode:
+        """A whole packet, in paho's hands: what is not for us goes no further, what paho would hide is read here."""
+        head, packet = self._client._in_packet["command"], self._client._in_packet["packet"]  # noqa: SLF001
+        if refusal := self._gate.refusal(head, len(packet), self._incoming.waiting_bytes):
+            self._lose(self._local_loss(refusal))
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        if head >> 4 == PUBACK:
+            return self._on_acknowledgement(bytes(packet))
+        if head >> 4 == PUBLISH and not self._gate.subscribed:
+            return self._drop(head, packet)
+        if head >> 4 == CONNACK and self.version is V311 and packet[1:] == b"\x01":
+            self._refuse(0x84, "", None)
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        return handle()
+
+    def _drop(self, head: int, packet: bytearray) -> MQTTErrorCode:
+        """A message that nobody subscribed to; with QoS 1 it is acknowledged: topic, then packet id (3.3.2)."""
+        end = 2 + int.from_bytes(packet[:2], "big")
+        if head & 0x06:
+            return self._client._send_puback(int.from_bytes(packet[end : end + 2], "big"))  # noqa: SLF001
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _on_acknowledgement(self, packet: bytes) -> MQTTErrorCode:
+        """PUBACK (3.4): packet id, then reason code and properties unless they are success and none.
+
+        Read here rather than by paho, which drops the connection over a code that the standard does not
+        list for PUBACK; mosquitto sends 0x95 there.
+        """
+        if len(packet) < 2:
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        packet_id = int.from_bytes(packet[:2], "big")
+        self._client._out_messages.pop(packet_id, None)  # noqa: SLF001
+        self._in_flight.answered(packet_id, packet[2] if len(packet) > 2 else 0, packet[3:])
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        done = functools.partial(self._acknowledge, message.mid, message.qos)
+        self._incoming.put(Received(message.topic, bytes(message.payload), bool(message.retain), done))
+
+    def _acknowledge(self, packet_id: int, qos: int) -> None:
+        if qos and not self._loss.done():
+            self._client.ack(packet_id, qos)
+
+    async def _misc_loop(self) -> None:
+        """Keep-alive, and the end of a link on which nothing moves although something should."""
+        tick_s = min(1.0, self.options.acknowledge_timeout_s / 4, self.options.answer_timeout_s / 4)
+        while not self._loss.done():
+            await asyncio.sleep(tick_s)
+            self._client.loop_misc()
+            sock = self._client.socket()
+            if sock is not None:
+                self._check_movement(connect.traffic(sock))  # type: ignore[arg-type]
+
+    def _check_movement(self, traffic: Traffic) -> None:
+        now, watch, options = self._loop.time(), self._watch, self.options
+        watch.look(now, traffic)
+        pinged_at = self._client._ping_t  # noqa: SLF001 - in the same clock, time.monotonic
+        if self._in_flight and watch.unacknowledged_s(now) > options.acknowledge_timeout_s:
+            self._lose(self._local_loss(f"no acknowledgement for {options.acknowledge_timeout_s:g} s"))
+        elif watch.unanswered_s(time.monotonic(), pinged_at) > options.answer_timeout_s:
+            self._lose(self._local_loss(f"no answer to a ping for {options.answer_timeout_s:g} s"))
+
+    def _local_loss(self, reason: str, *, by_peer: bool = False) -> LinkLoss:
+        if self._io_error is not None:
+            reason, by_peer = connect.explain(self._io_error), isinstance(self._io_error, ConnectionError)
+        return LinkLoss(Trouble.DROPPED, reason, by_peer=by_peer)
+
+    def _lose(self, loss: LinkLoss) -> None:
+        """The one end of the link: said once, to everyone who waits; the socket closed."""
+        if self._loss.done():
+            return
+        self._loss.set_result(loss)
+        if not self._connected.done():
+            self._connected.set_exception(self._lost_before_connack(loss))
+            self._connected.exception()
+        self._in_flight.lose(self._lost_answer())
+        for granted in self._pending_subscribes.values():
+            if not granted.done():
+                granted.set_exception(aiomqtt.MqttError(loss.reason))
+        self._incoming.end()
+        self._loop.call_soon(self._client._sock_close)  # noqa: SLF001 - soon: paho may hold its callback lock
+
+    def _lost_before_connack(self, loss: LinkLoss) -> RefusedError:
+        """Brokers that do not know a protocol version, or a client, often just close."""
+        if self._io_error is not None and not isinstance(self._io_error, ConnectionError):
+            return connect.refused(self.options, self._io_error)
+        where = f"broker {self.options.address}"
+        if not loss.by_peer:
+            return RefusedError(f"{where}: {loss.reason}", Trouble.UNREACHABLE)
+        hint = "" if self.options.tls else ", and whether this port wants mqtts://"
+        text = f"{where}: it closed the connection without an answer: check its log{hint}"
+        if self.version is V5:
+            text += '; where it speaks MQTT 3.1.1 alone and closes over any other, set mqtt.version = "3.1.1"'
+        return ClosedEarlyError(text, Trouble.UNREACHABLE)
+
+    def _lost_answer(self) -> Answer:
+        loss = self._loss.result()
+        return Answer(Outcome.LOST, loss.code, loss.reason)

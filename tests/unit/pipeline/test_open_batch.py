@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a batch is large enough to be sealed."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.pipeline.open_batch import OpenBatch, SealLimits, must_seal
+
+LIMITS = SealLimits(10_000_000_000, 1000)
+
+
+@pytest.mark.parametrize(("values", "seals"), [(0, False), (1600, False), (1699, False), (1700, True), (2000, True)])
+def test_a_batch_is_sealed_while_there_is_some_room_left_for_what_compresses_worse(values: int, *, seals: bool) -> None:
+    assert must_seal(OpenBatch(values=values), 0.5, LIMITS) is seals
