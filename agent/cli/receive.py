@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
 
-    from agent.receiver.batch_receiver import Accepted, Inbox
-    from agent.receiver.receive_loop import Reception
+    from agent.receiver.batch_receiver import Accepted, BatchReceiver
+    from agent.receiver.receive_loop import ReceiveLoop
     from agent.uplink.options import MqttOptions
 
 _TOPICS = ("canferry/{vehicle}/batch", "canferry/{vehicle}/catalog")
@@ -98,12 +98,12 @@ def run(args: Namespace) -> int:
 
 
 def _receive(args: Namespace, options: MqttOptions, topics: tuple[str, ...], folder: Path) -> None:
-    from agent.receiver.batch_receiver import Inbox
+    from agent.receiver.batch_receiver import BatchReceiver
     from agent.receiver.decoded import DecodedOutput
-    from agent.receiver.receive_loop import Reception
+    from agent.receiver.receive_loop import ReceiveLoop
 
     lines = sys.stdout.buffer if args.out is None else None
-    inbox = Inbox(folder)
+    inbox = BatchReceiver(folder)
     decoded = None
     if args.format:
         decoded = DecodedOutput(args.format, choices=args.choices, lines=lines, handling=inbox.handling)
@@ -116,12 +116,12 @@ def _receive(args: Namespace, options: MqttOptions, topics: tuple[str, ...], fol
             if not (args.json or lines):
                 _print_batch(accepted, size)
 
-    reception = Reception(inbox, topics, tell, decoded)
+    reception = ReceiveLoop(inbox, topics, tell, decoded)
     asyncio.run(_listen(args, options, topics, reception))
     _print_summary(args, inbox, totals, reception.waiting)
 
 
-async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], reception: Reception) -> None:
+async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], reception: ReceiveLoop) -> None:
     from agent.receiver.receive_loop import filters
     from agent.uplink.mqtt_subscriber import MqttSubscriber
 
@@ -214,7 +214,7 @@ def _listed(texts: list[str], number: int) -> str:
     return "".join(f" {text}" for text in texts) + more
 
 
-def _print_summary(args: Namespace, inbox: Inbox, totals: dict[str, int], waiting: int) -> None:
+def _print_summary(args: Namespace, inbox: BatchReceiver, totals: dict[str, int], waiting: int) -> None:
     from agent.receiver.batch_receiver import Verdict
 
     gaps = inbox.report()

@@ -19,7 +19,7 @@ from agent.model import split_group_key
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.collect.signal_index import Roster
+    from agent.collect.signal_index import SignalIndex
     from agent.model import FrameBlock, SignalBlock
 
 
@@ -37,7 +37,7 @@ class Gathered:
     place: NDArray[np.int64]
 
 
-class View:
+class BlockView:
     """A block, what it was decoded from, and the steady time of each frame.
 
     ahead    by how much steady times are ahead of the frames' own, where that is the same for all and they run on
@@ -47,7 +47,7 @@ class View:
 
     def __init__(
         self,
-        roster: Roster,
+        roster: SignalIndex,
         frames: FrameBlock,
         block: SignalBlock,
         steady: NDArray[np.int64],

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.block_view import View
+from agent.collect.block_view import BlockView
 from agent.collect.integrity.verify import Findings, Integrity
-from agent.collect.rules.engine import Gates
+from agent.collect.rules.engine import RuleStates
 from agent.collect.rules.priorities import CLASSES
 from agent.collect.select_rows import Samples, Shapes, chosen_block, samples_at, samples_blocks
-from agent.collect.signal_index import Roster
+from agent.collect.signal_index import SignalIndex
 from agent.collect.steady_clock import SteadyClock
 from agent.collect.triggers.triggers import Triggers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from agent.collect.integrity.protection import Guard
+    from agent.collect.integrity.protection import MessageProtection
     from agent.collect.integrity.verify import IntegrityCounters
-    from agent.collect.rules.engine import Choice
+    from agent.collect.rules.engine import KeepMask
     from agent.collect.rules.rules import RuleBook
     from agent.collect.triggers.trigger import Trigger
     from agent.config.collecting import Priority
@@ -77,15 +77,15 @@ class Collector:
         decode: Callable[[FrameBlock], SignalBlock] | None = None,
         ring_bytes: int = 0,
         payload_bytes: int = 48 << 10,
-        guards: Mapping[int, Guard] | None = None,
+        guards: Mapping[int, MessageProtection] | None = None,
     ) -> None:
         self.held_ns: int | None = None
         self._home = home
         self._decode = decode
         self._keeps_all = not book.rules and not triggers
         self._clock = SteadyClock(len(plan.buses))
-        self._roster = Roster(plan)
-        self._gates = Gates(self._roster, book)
+        self._roster = SignalIndex(plan)
+        self._gates = RuleStates(self._roster, book)
         self._shapes = Shapes()
         self._integrity = Integrity(self._roster, guards) if guards else None
         self._findings = Findings()
@@ -107,7 +107,7 @@ class Collector:
             self._set_clock(step_ns)
         kept = Kept()
         self._make_room(kept)
-        view = View(self._roster, frames, block, *self._clock.advance(frames))
+        view = BlockView(self._roster, frames, block, *self._clock.advance(frames))
         if self._integrity is not None:
             view = self._verified(self._integrity, view, kept)
         if self._keeps_all:
@@ -147,7 +147,7 @@ class Collector:
         if self._triggers is not None:
             self._triggers.set_clock(step_ns)
 
-    def _verified(self, integrity: Integrity, view: View, kept: Kept) -> View:
+    def _verified(self, integrity: Integrity, view: BlockView, kept: Kept) -> BlockView:
         """The block without the frames that are to be dropped, which still tell the time; what was found is told."""
         verdict = integrity.verify(view)
         kept.tell(self._home, self._findings.tell(verdict.findings, view.span[1]))
@@ -157,9 +157,9 @@ class Collector:
         stays = np.ones(len(view.frames), np.bool_)
         stays[view.arrival[verdict.dropped]] = False
         frames = view.frames.chosen(stays)
-        return View(self._roster, frames, self._decode(frames), view.steady[stays], view.ahead)
+        return BlockView(self._roster, frames, self._decode(frames), view.steady[stays], view.ahead)
 
-    def _trigger(self, triggers: Triggers, view: View, choice: Choice, kept: Kept) -> None:
+    def _trigger(self, triggers: Triggers, view: BlockView, choice: KeepMask, kept: Kept) -> None:
         for trigger, event, blocks in triggers.record(
             view, triggers.fire(view, choice.scan), self._gates.always, self._shapes
         ):

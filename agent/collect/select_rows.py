@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import View
-    from agent.collect.signal_index import Roster
+    from agent.collect.block_view import BlockView
+    from agent.collect.signal_index import SignalIndex
 
 SHAPES_MAX = 65_536
 """Past so many shapes a new list of them is begun; blocks keep the list that they were made with."""
@@ -67,7 +67,7 @@ class Shapes:
         return numbers
 
 
-def chosen_block(view: View, chosen: NDArray[np.bool_], shapes: Shapes) -> SignalBlock | None:
+def chosen_block(view: BlockView, chosen: NDArray[np.bool_], shapes: Shapes) -> SignalBlock | None:
     """The values of a block that are chosen, bool (V,); None where none is."""
     block = view.block
     at = chosen.nonzero()[0]
@@ -163,7 +163,7 @@ class Samples:
         )
 
 
-def samples_at(view: View, places: NDArray[np.int64], rank: int) -> Samples:
+def samples_at(view: BlockView, places: NDArray[np.int64], rank: int) -> Samples:
     """Values of a block as samples, kept with a rank."""
     column = view.value_column.take(places)
     time_ns = view.block.time_ns.take(view.row_of(places, column))
@@ -171,7 +171,7 @@ def samples_at(view: View, places: NDArray[np.int64], rank: int) -> Samples:
     return Samples(view.channel.take(column), time_ns, view.block.values.take(places), ranks)
 
 
-def samples_blocks(roster: Roster, samples: Samples, shapes: Shapes) -> list[tuple[int, SignalBlock]]:
+def samples_blocks(roster: SignalIndex, samples: Samples, shapes: Shapes) -> list[tuple[int, SignalBlock]]:
     """For each rank that occurs the block of its samples; those of one time and lane are one row."""
     if not len(samples.channel):
         return []
@@ -208,7 +208,7 @@ def samples_blocks(roster: Roster, samples: Samples, shapes: Shapes) -> list[tup
     return [(int(rank[group_first[begin]]), groups_of(whole, begin, end)) for begin, end in pairwise(cuts)]
 
 
-def _in_order(roster: Roster, samples: Samples) -> tuple[Samples, NDArray[np.uint64], NDArray[np.int64]]:
+def _in_order(roster: SignalIndex, samples: Samples) -> tuple[Samples, NDArray[np.uint64], NDArray[np.int64]]:
     """Samples by rank, group key, time, turn and signal; the keys, and the turns.
 
     Of several samples of one signal and time, which are of different frames or summaries, each has another turn.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import View
+    from agent.collect.block_view import BlockView
     from agent.decode.plan import Plan
     from agent.model import MessageDefinition, SignalBlock, SignalDefinition
 
@@ -64,7 +64,7 @@ def _renumbered(kept: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return numbers
 
 
-class Roster:
+class SignalIndex:
     """The lanes and channels met so far.
 
     key      uint64 (L,)  `model.group_key` of the lane
@@ -242,7 +242,7 @@ class Roster:
             shrink(staying)
 
 
-class Latest:
+class LastSamples:
     """The latest sample of each channel, before the block at hand; arrays by channel. `values`: how many have come.
 
     raw uint64 · time_ns int64, its frame's own · steady int64, `NEVER` where there was none yet
@@ -252,7 +252,7 @@ class Latest:
     fresh     bool, it has come since all intervals were closed
     """
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: SignalIndex) -> None:
         self.raw = np.empty(0, np.uint64)
         self.time_ns = np.empty(0, np.int64)
         self.steady = np.empty(0, np.int64)
@@ -281,7 +281,7 @@ class Latest:
         self.returns = np.concatenate([self.returns, np.zeros(more, np.int64)])
         self.fresh = np.concatenate([self.fresh, np.zeros(more, np.bool_)])
 
-    def remember(self, view: View, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
+    def remember(self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
         """Take in a block. kept: uint8 (V,), as above · returns: int64 (R,), None where no lane has ever returned."""
         channel, place = view.channel, view.block.column_start[1:] - 1
         row = view.row_of(place, view.columns)

@@ -48,15 +48,15 @@ if TYPE_CHECKING:
     from agent.config import BusConfig, Config, Priority
     from agent.pipeline.stream import Store
     from agent.pipeline.tick import Source
-    from agent.pipeline.traffic import Heard
+    from agent.pipeline.traffic import TrafficStatistics
     from agent.sources.replay import ReplaySource
     from agent.spool.listening import ListeningMark
     from agent.system.clock import Clock
     from agent.uplink.cellular.data_plan import DataPlan
     from agent.uplink.cellular.modem import Modem
     from agent.uplink.cellular.modemmanager import ModemManager
-    from agent.uplink.certificate_rotation import Rotation
-    from agent.uplink.send_policy import Allowance
+    from agent.uplink.certificate_rotation import CertificateRotation
+    from agent.uplink.send_policy import SendPolicy
 
     TellTime = Callable[[int, int, int], None]
     """`TimeTold.tell`: UTC in ns since 1970, the monotonic clock at that moment, the error."""
@@ -149,7 +149,7 @@ def make_packer(
     stores: Mapping[Priority, Store],
     clock: Clock,
     counters: PackerCounters | None = None,
-    heard: Heard | None = None,
+    heard: TrafficStatistics | None = None,
     collector: Collector | None = None,
 ) -> Packer:
     """A packer that stores each class's batches in its store; `stores` has the most urgent first.
@@ -173,11 +173,11 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
 
     None where there is nothing of these, nor a message that is missed when it stops: modules are not paid for then.
     """
-    from agent.collect.integrity.protection import guards_of
+    from agent.collect.integrity.protection import protections_of
     from agent.collect.rules.cycles import stopped_after_ns
 
     messages = decoding.catalog.messages
-    guards = guards_of(messages, config.integrity)
+    guards = protections_of(messages, config.integrity)
     if not (config.collect or config.triggers or guards or any(map(stopped_after_ns, messages))):
         return None
     from agent.collect.collector import Collector
@@ -284,13 +284,13 @@ def make_data_plan(config: Config, modem: Modem | ModemManager | None, clock: Cl
     )
 
 
-def make_allowance(config: Config, modem: Modem | ModemManager | None, plan: DataPlan | None) -> Allowance:
+def make_allowance(config: Config, modem: Modem | ModemManager | None, plan: DataPlan | None) -> SendPolicy:
     """What the cellular network lets the uplink do, where something is known of it."""
     if modem is None and plan is None:
         return UNLIMITED
-    from agent.uplink.cellular.send_policy import CellularAllowance
+    from agent.uplink.cellular.send_policy import CellularSendPolicy
 
-    return CellularAllowance(modem, 0.0 if config.modem is None else config.modem.weak_rate, plan)
+    return CellularSendPolicy(modem, 0.0 if config.modem is None else config.modem.weak_rate, plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,9 +331,9 @@ async def open_agent(
     decoding: Decoding,
     clock: Clock,
     counters: PackerCounters | None = None,
-    rotation: Rotation | None = None,
-    heard: Heard | None = None,
-    allowance: Allowance = UNLIMITED,
+    rotation: CertificateRotation | None = None,
+    heard: TrafficStatistics | None = None,
+    allowance: SendPolicy = UNLIMITED,
     collector: Collector | None = None,
 ) -> AsyncIterator[Agent]:
     """Storage, packer and sender, built and opened; closed cleanly where nothing failed.

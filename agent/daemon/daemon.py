@@ -51,29 +51,29 @@ from agent.daemon.assembly import (
     open_agent,
 )
 from agent.daemon.buses import Buses, Setup
-from agent.daemon.reload_watchdog import Change
+from agent.daemon.reload_watchdog import ReloadWatchdog
 from agent.daemon.status_line import status_line
 from agent.errors import AgentError
 from agent.pipeline.tick import Pipeline
 from agent.spool.listening import ListeningMark
-from agent.system.clock import Clock, KernelWitness, SystemClock, TimesyncdWitness, TimeTold
+from agent.system.clock import Clock, KernelSyncSource, SystemClock, TimesyncdSyncSource, TimeTold
 from agent.system.systemd_notify import LOOK_S, ServiceManager
 from agent.system.threads import apart
-from agent.uplink.certificate_rotation import Rotation
+from agent.uplink.certificate_rotation import CertificateRotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from agent.config import Config
-    from agent.daemon.status import Figures
+    from agent.daemon.status import StatusWriter
     from agent.model import Gap
     from agent.pipeline.packer import PackerCounters
-    from agent.pipeline.traffic import Heard
+    from agent.pipeline.traffic import TrafficStatistics
     from agent.system.log import Logging
     from agent.uplink.cellular.data_plan import DataPlan
     from agent.uplink.cellular.modem import Modem
     from agent.uplink.cellular.modemmanager import ModemManager
-    from agent.uplink.send_policy import Allowance
+    from agent.uplink.send_policy import SendPolicy
     from agent.uplink.status import LinkState, Presence
 
 log = structlog.get_logger()
@@ -114,16 +114,16 @@ async def run(
 
     """
     told, manager = TimeTold(), ServiceManager()
-    clock = clock or SystemClock(witnesses=[KernelWitness(), TimesyncdWitness(), told])
-    change = Change(manager)
+    clock = clock or SystemClock(witnesses=[KernelSyncSource(), TimesyncdSyncSource(), told])
+    change = ReloadWatchdog(manager)
     listening = ListeningMark(config.spool.path)
-    life = _Life(
+    life = Process(
         stop=stop or asyncio.Event(),
         hangup=asyncio.Event(),
         clock=clock,
         manager=manager,
         change=change,
-        rotation=Rotation(),
+        rotation=CertificateRotation(),
         listening=listening,
         reread=reread,
         observe=observe,
@@ -143,15 +143,15 @@ async def run(
 
 
 @dataclass(frozen=True, slots=True)
-class _Life:
+class Process:
     """What lasts from the process's first moment to its last."""
 
     stop: asyncio.Event
     hangup: asyncio.Event
     clock: Clock
     manager: ServiceManager
-    change: Change
-    rotation: Rotation
+    change: ReloadWatchdog
+    rotation: CertificateRotation
     listening: ListeningMark
     reread: Callable[[], Config] | None
     observe: Callable[[Gauges], None] | None
@@ -159,7 +159,7 @@ class _Life:
     started_s: float = field(default_factory=time.monotonic)
 
 
-async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: _Life) -> Setup | None:
+async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: Process) -> Setup | None:
     """Run with one configuration: the next one after a reload, None at the end."""
     config, clock = setup.config, life.clock
     heard = _heard(config, _block_s(config))
@@ -173,7 +173,7 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
         await agent.take_over(config, setup.decoding, clock, life.listening)
         if gap is not None:
             await agent.worker.call(agent.packer.lose, gap)
-        run = _Run(
+        run = Session(
             setup, buses, life, agent, _make_pipeline(config, buses, agent, clock), heard, modem, plan, allowance
         )
         streams = ", ".join(spool.stream for spool in agent.storage.spools)
@@ -191,18 +191,18 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class Session:
     """What runs with one configuration."""
 
     setup: Setup
     buses: Buses
-    life: _Life
+    life: Process
     agent: Agent
     pipeline: Pipeline
-    heard: Heard | None
+    heard: TrafficStatistics | None
     modem: Modem | ModemManager | None
     plan: DataPlan | None
-    allowance: Allowance
+    allowance: SendPolicy
 
     @property
     def network(self) -> list[object]:
@@ -226,7 +226,7 @@ class _Run:
             yield "data-plan", self.plan.run(agent.worker.call)
 
 
-async def _see_through(run: _Run) -> Setup | None:
+async def _see_through(run: Session) -> Setup | None:
     """Until the buses have ended or something else is to be run, and what was taken in is stored."""
     changed: list[Setup] = []
     sender, life = run.agent.sender, run.life
@@ -274,7 +274,7 @@ async def _stop_when(stop: asyncio.Event, pipeline: Pipeline) -> None:
     pipeline.stop()
 
 
-async def _change_when_told(changed: list[Setup], run: _Run) -> None:
+async def _change_when_told(changed: list[Setup], run: Session) -> None:
     """At each SIGHUP: whole or not at all."""
     life = run.life
     while not changed:
@@ -321,13 +321,13 @@ async def _watch(
         await asyncio.sleep(manager.look_s)
 
 
-def _heard(config: Config, block_s: float) -> Heard | None:
+def _heard(config: Config, block_s: float) -> TrafficStatistics | None:
     """What those who look are shown; None where nobody can."""
     if not config.agent.socket and not _heartbeat_s(config):
         return None
-    from agent.pipeline.traffic import Heard
+    from agent.pipeline.traffic import TrafficStatistics
 
-    return Heard(len(config.buses), block_s)
+    return TrafficStatistics(len(config.buses), block_s)
 
 
 def _heartbeat_s(config: Config) -> float:
@@ -336,11 +336,11 @@ def _heartbeat_s(config: Config) -> float:
     return mqtt.heartbeat.seconds if mqtt is not None and mqtt.topic_status else 0.0
 
 
-def _figures(run: _Run, heard: Heard) -> Figures:
-    from agent.daemon.status import Figures
+def _figures(run: Session, heard: TrafficStatistics) -> StatusWriter:
+    from agent.daemon.status import StatusWriter
 
     setup, agent, life = run.setup, run.agent, run.life
-    return Figures(
+    return StatusWriter(
         setup.config,
         setup.decoding.catalog,
         setup.decoding.content,
@@ -361,7 +361,7 @@ def _figures(run: _Run, heard: Heard) -> Figures:
     )
 
 
-async def _report(figures: Figures, presence: Presence, interval_s: float) -> None:
+async def _report(figures: StatusWriter, presence: Presence, interval_s: float) -> None:
     """Tell the cloud how it goes, now and then."""
     from agent.live.heartbeat import heartbeat, pause_s
 
@@ -371,7 +371,7 @@ async def _report(figures: Figures, presence: Presence, interval_s: float) -> No
         await asyncio.sleep(pause_s(interval_s, random.random(), first=False))  # noqa: S311
 
 
-async def _tell(figures: Figures) -> None:
+async def _tell(figures: StatusWriter) -> None:
     """Answer at the socket; where there can be none, say so and go on without."""
     from agent.live.server import LiveServer, listening
 
@@ -390,13 +390,13 @@ async def _tell(figures: Figures) -> None:
 
 async def _expire(agent: Agent, clock: Clock) -> None:
     """Give up, now and then, what is past its time to live."""
-    while agent.storage.lives_ns:
+    while agent.storage.ttls_ns:
         await agent.worker.call(agent.storage.expire, clock)
         await asyncio.sleep(LOOK_S)
 
 
 @contextlib.contextmanager
-def _signals(life: _Life) -> Iterator[None]:
+def _signals(life: Process) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     handlers = {signal.SIGTERM: life.stop.set, signal.SIGINT: life.stop.set}
     if life.reread is not None:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from agent.system.liveness import Pulse
+from agent.system.liveness import LivenessDeadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,12 +24,12 @@ EXTENSION_LOOKS = 3
 """So many looks later at most it hears of it again."""
 
 
-class Change:
+class ReloadWatchdog:
     """The change that goes on, if one does; the first does from the beginning."""
 
     def __init__(self, manager: ServiceManager) -> None:
         self._manager = manager
-        self._pulse = Pulse("change")
+        self._pulse = LivenessDeadline("change")
         self._going_on = asyncio.Event()
         self.begin()
 

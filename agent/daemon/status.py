@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 from agent import __version__
 from agent.live.defining import define
 from agent.live.snapshot import (
-    BusFigures,
-    ClassFigures,
-    IntegrityFigures,
-    LinkFigures,
-    RuleFigures,
-    Said,
+    BusStatus,
+    ClassStatus,
+    IntegrityStatus,
+    LogLine,
+    RuleStatus,
     Snapshot,
-    SpoolFigures,
+    SpoolStatus,
+    UplinkStatus,
 )
 from agent.pipeline.traffic import BusTraffic
 from agent.uplink.certificate import expiry_s
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from agent.pipeline.packer import PackerCounters
     from agent.pipeline.storage import Storage
     from agent.pipeline.tick import Source
-    from agent.pipeline.traffic import Heard, LastFrame
+    from agent.pipeline.traffic import LastFrame, TrafficStatistics
     from agent.spool.record import SpoolStats
     from agent.system.clock import Clock
-    from agent.system.liveness import Pulse
+    from agent.system.liveness import LivenessDeadline
     from agent.system.log import Logging
     from agent.uplink.cursor import Worker
-    from agent.uplink.send_policy import Allowance
+    from agent.uplink.send_policy import SendPolicy
     from agent.uplink.status import LinkState
 
 WORKER_S = 5.0
@@ -66,12 +66,12 @@ class _Stored:
     traffic: Sequence[BusTraffic] = ()
     heard: Sequence[int] = ()
     certificate_ends_ns: int = 0
-    integrity: Sequence[IntegrityFigures] = ()
+    integrity: Sequence[IntegrityStatus] = ()
     too_large: Mapping[Priority, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Figures:
+class StatusWriter:
     """Of one run with one configuration; see `daemon` for where each comes from.
 
     content          the catalog's bytes
@@ -88,17 +88,17 @@ class Figures:
     filtered: frozenset[str]
     sources: Sequence[Source]
     counters: PackerCounters
-    heard: Heard
+    heard: TrafficStatistics
     storage: Storage
     call: Worker
     link: Callable[[], LinkState]
-    pulses: Sequence[Pulse]
+    pulses: Sequence[LivenessDeadline]
     clock: Clock
     logging: Logging | None
     started_s: float
     verified: Callable[[], Mapping[str, IntegrityCounters]] = dict
     network: Sequence[object] = ()
-    allowance: Allowance = UNLIMITED
+    allowance: SendPolicy = UNLIMITED
     _loaded_s: float = field(default_factory=time.monotonic)
     _stored: _Stored = field(default_factory=_Stored)
     _kept: list[tuple[int, frozenset[int]]] | None = None
@@ -108,7 +108,7 @@ class Figures:
         return self.clock.wall_ns()
 
     async def frames(self, after: int, limit: int) -> tuple[Sequence[LastFrame], int]:
-        """The last frames that have come after a stamp, see `Heard.changes`."""
+        """The last frames that have come after a stamp, see `TrafficStatistics.changes`."""
         return await self.call(self.heard.changes, after, limit)
 
     def set_log_level(self, level: str) -> None:
@@ -146,7 +146,7 @@ class Figures:
             late=late,
             integrity=tuple(self._stored.integrity),
             log_level="" if self.logging is None else self.logging.level,
-            said=() if self.logging is None else tuple(Said(**said) for said in self.logging.recent.lines()),
+            said=() if self.logging is None else tuple(LogLine(**said) for said in self.logging.recent.lines()),
         )
 
     def _ask_worker(self) -> _Stored:
@@ -160,7 +160,7 @@ class Figures:
             self.heard.buses(),
             self.heard.messages(),
             self._certificate_ends_ns(),
-            [IntegrityFigures(subject=subject, **asdict(found)) for subject, found in self.verified().items()],
+            [IntegrityStatus(subject=subject, **asdict(found)) for subject, found in self.verified().items()],
             self.storage.larger_than(self.link().batch_bytes_max),
         )
 
@@ -171,7 +171,7 @@ class Figures:
                 return round(expiry_s(mqtt.certificate.read_text(encoding="latin-1")) * 1e9)
         return 0
 
-    def _buses(self) -> tuple[BusFigures, ...]:
+    def _buses(self) -> tuple[BusStatus, ...]:
         states: dict[str, str] = {}
         dropped: dict[str, int] = {}
         errors: dict[str, int] = {}
@@ -184,7 +184,7 @@ class Figures:
             remotes |= counted.remote_frames
         traffic = self._stored.traffic or [BusTraffic()] * len(self.config.buses)
         return tuple(
-            BusFigures(
+            BusStatus(
                 name=bus.name,
                 interface=bus.interface,
                 channel=str(bus.channel),
@@ -209,13 +209,13 @@ class Figures:
             for bus, of_bus in zip(self.config.buses, traffic, strict=True)
         )
 
-    def _spool(self) -> SpoolFigures:
+    def _spool(self) -> SpoolStatus:
         stats, spool = self._stored.spool, self.config.spool
         now_ns, now_s = self.clock.wall_ns(), time.monotonic()
-        return SpoolFigures(
+        return SpoolStatus(
             path=str(spool.path),
             classes=tuple(
-                ClassFigures(
+                ClassStatus(
                     name=name,
                     batches=held.records,
                     size_bytes=held.payload_bytes,
@@ -242,10 +242,10 @@ class Figures:
             min_free_bytes=int(spool.min_free),
         )
 
-    def _link(self) -> LinkFigures:
+    def _link(self) -> UplinkStatus:
         link, mqtt = self.link(), self.config.mqtt
         profile = PROFILES[mqtt.profile] if mqtt is not None else GENERIC
-        return LinkFigures(
+        return UplinkStatus(
             broker=link.broker,
             connected=link.connected,
             trouble=link.trouble,
@@ -266,14 +266,14 @@ class Figures:
             held_s=round(self.allowance.wait_s(critical=False), 1),
         )
 
-    async def _rules(self) -> tuple[RuleFigures, ...]:
+    async def _rules(self) -> tuple[RuleStatus, ...]:
         if not self.config.collect:
             return ()
         if self._kept is None:
             self._kept = await asyncio.to_thread(_kept_by_rule, self.config, self.catalog)
         heard = frozenset(self._stored.heard)
         return tuple(
-            RuleFigures(number=number, messages=len(kept), heard=len(kept & heard)) for number, kept in self._kept
+            RuleStatus(number=number, messages=len(kept), heard=len(kept & heard)) for number, kept in self._kept
         )
 
 

@@ -17,7 +17,7 @@ from agent.decode.sound import SIGNAL_BITS_MAX
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agent.decode.sound import SoundMessage, SoundSignal
+    from agent.decode.sound import AcceptedMessage, AcceptedSignal
     from agent.decode.statements import FloatStatement, SelectionStatement, Statements, ValuesStatement
 
     _Statement = TypeVar("_Statement", FloatStatement, SelectionStatement, ValuesStatement)
@@ -32,16 +32,16 @@ _SIGNED = (-(1 << 63), (1 << 63) - 1)
 _UNSIGNED = (0, (1 << 64) - 1)
 
 
-def assign(statements: Statements, by_id: dict[int, SoundMessage]) -> None:
+def assign(statements: Statements, by_id: dict[int, AcceptedMessage]) -> None:
     """Give each message the value tables, float types and multiplexor ranges that name its signals."""
     _Assignment(statements, by_id).run()
 
 
 class _Assignment:
-    def __init__(self, statements: Statements, by_id: dict[int, SoundMessage]) -> None:
+    def __init__(self, statements: Statements, by_id: dict[int, AcceptedMessage]) -> None:
         self._statements = statements
         self._by_id = by_id
-        self._loaded: dict[_Name, list[SoundSignal]] = {}
+        self._loaded: dict[_Name, list[AcceptedSignal]] = {}
         for number, message in by_id.items():
             for signal in message.signals:
                 self._loaded.setdefault((number, signal.statement.name), []).append(signal)
@@ -63,7 +63,7 @@ class _Assignment:
             for signal in signals:
                 self._by_id[selection.dbc_id].selections[signal.alias] = (name, tuple(selection.ranges))
 
-    def _found(self, what: str, named: Iterable[_Statement]) -> Iterator[tuple[_Statement, list[SoundSignal]]]:
+    def _found(self, what: str, named: Iterable[_Statement]) -> Iterator[tuple[_Statement, list[AcceptedSignal]]]:
         """Each statement with the signals that it names, where it names any that loads; what names none is reported."""
         for statement in named:
             signals = self._loaded.get((statement.dbc_id, statement.signal))
@@ -72,7 +72,7 @@ class _Assignment:
             elif (statement.dbc_id, statement.signal) not in self._declared:
                 self._report_lost(what, statement)
 
-    def _last(self, what: str, named: Iterable[_Statement]) -> Iterable[tuple[_Statement, list[SoundSignal]]]:
+    def _last(self, what: str, named: Iterable[_Statement]) -> Iterable[tuple[_Statement, list[AcceptedSignal]]]:
         """Of each name the last statement."""
         found = self._found(what, named)
         return {(statement.dbc_id, statement.signal): (statement, signals) for statement, signals in found}.values()
@@ -87,7 +87,7 @@ class _Assignment:
             Severity.SKIPPED,
         )
 
-    def _assign_float(self, kind: FloatStatement, signal: SoundSignal) -> None:
+    def _assign_float(self, kind: FloatStatement, signal: AcceptedSignal) -> None:
         message = self._by_id[kind.dbc_id]
         if kind.type not in FLOAT_TYPES:
             return
@@ -118,7 +118,7 @@ class _Assignment:
                     raise self._statements.refusal(signal.statement.line, VALUES_MAX, "entries in value tables")
                 self._by_id[key[0]].values[signal.alias] = pairs
 
-    def _bounds(self, dbc_id: int, signal: SoundSignal) -> tuple[int, int]:
+    def _bounds(self, dbc_id: int, signal: AcceptedSignal) -> tuple[int, int]:
         """What a raw value can be; all that a signed number of 64 bits can, for shorter signals."""
         is_long = signal.length == SIGNAL_BITS_MAX and signal.statement.sign == "+"
         return _UNSIGNED if is_long and signal.alias not in self._by_id[dbc_id].floats else _SIGNED

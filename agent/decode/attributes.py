@@ -22,7 +22,7 @@ from agent.decode.report import Severity
 from agent.model import EXTENDED
 
 if TYPE_CHECKING:
-    from agent.decode.sound import SoundMessage
+    from agent.decode.sound import AcceptedMessage
     from agent.decode.statements import AttributeStatement, Statements
 
 FRAME_FORMATS = ("StandardCAN", "ExtendedCAN", "reserved", "J1939PG", *["reserved"] * 10)
@@ -83,7 +83,7 @@ class Attributes:
         name = _named(names, value).casefold()
         return not name or ("cyclic" in name and "active" not in name)
 
-    def message_name(self, message: SoundMessage) -> str:
+    def message_name(self, message: AcceptedMessage) -> str:
         """The message's name, the long one where there is one."""
         statement = self._message.get(("SystemMessageLongSymbol", message.dbc_id))
         return (statement.value if statement else "") or message.statement.name
@@ -99,7 +99,7 @@ class Attributes:
         value = self._signal.get(("SigType", dbc_id, name), default)
         return COUNTER in (value, _named(names, value))
 
-    def is_j1939(self, message: SoundMessage, setting: bool | str) -> bool:
+    def is_j1939(self, message: AcceptedMessage, setting: bool | str) -> bool:
         """Whether the message is matched by PGN: 29-bit ones, as the setting or else the file says."""
         if not message.can_id & EXTENDED:
             return False

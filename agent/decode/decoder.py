@@ -30,7 +30,7 @@ from agent.blocks import runs, starts
 from agent.decode.ids import Ids
 from agent.decode.layout import ALWAYS_ODD, Layout
 from agent.decode.plan import Defect
-from agent.decode.walk import Walk
+from agent.decode.walk import MultiplexerWalk
 from agent.model import SignalBlock
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Decoder:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._ids = Ids(plan)
-        self._walk = Walk(plan)
+        self._walk = MultiplexerWalk(plan)
         self._layout = Layout(plan, self._walk, self._ids)
         self._tabulated = self._ids.changes
         self._numbers = np.arange(NUMBERS_KEPT)

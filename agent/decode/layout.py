@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from agent.decode.ids import Ids
     from agent.decode.plan import Field, Plan
-    from agent.decode.walk import Walk
+    from agent.decode.walk import MultiplexerWalk
 
 ALWAYS_ODD = 0xFF
 """More bytes than any frame has."""
@@ -53,7 +53,7 @@ class Layout:
     only           int64 (C,)  the one variant that does, `MANY` where there are more
     """
 
-    def __init__(self, plan: Plan, walk: Walk, ids: Ids) -> None:
+    def __init__(self, plan: Plan, walk: MultiplexerWalk, ids: Ids) -> None:
         self._plan, self._walk, self._ids = plan, walk, ids
         self._fields = _Fields(plan)
         self._met_key = np.empty(0, np.uint64)

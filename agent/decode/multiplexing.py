@@ -16,7 +16,7 @@ from agent.decode.report import Severity, Subject
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.decode.sound import SoundMessage, SoundSignal
+    from agent.decode.sound import AcceptedMessage, AcceptedSignal
     from agent.decode.statements import Statements
 
 
@@ -24,15 +24,15 @@ DEPTH_MAX = 16
 """Multiplexors above a signal."""
 
 
-def drop_unreached(statements: Statements, message: SoundMessage) -> None:
+def drop_unreached(statements: Statements, message: AcceptedMessage) -> None:
     """Leave out the signals that no multiplexor value reaches; report those that lack a multiplexor."""
     _Multiplexing(statements, message).check()
 
 
-def drop_duplicates(statements: Statements, message: SoundMessage) -> None:
+def drop_duplicates(statements: Statements, message: AcceptedMessage) -> None:
     """Leave out signals whose name an earlier one has, unless other multiplexor values select them."""
-    first: dict[str, SoundSignal] = {}
-    marked: dict[tuple[str, str], SoundSignal] = {}
+    first: dict[str, AcceptedSignal] = {}
+    marked: dict[tuple[str, str], AcceptedSignal] = {}
     kept = []
     for signal in message.signals:
         name = signal.statement.name
@@ -56,7 +56,7 @@ def drop_duplicates(statements: Statements, message: SoundMessage) -> None:
 class _Multiplexing:
     """Whether the marks of a message's signals and its ``SG_MUL_VAL_`` statements make sense together."""
 
-    def __init__(self, statements: Statements, message: SoundMessage) -> None:
+    def __init__(self, statements: Statements, message: AcceptedMessage) -> None:
         self._report: Callable[..., None] = statements.report
         self._message = message
         self._by_alias = {signal.alias: signal for signal in message.signals}
@@ -82,7 +82,7 @@ class _Multiplexing:
                 self._problem(signal, f"signal left out, as is the multiplexor {multiplexor}", Severity.SKIPPED)
         self._message.signals = [signal for signal in self._message.signals if not signal.mark]
 
-    def _is_reached(self, signal: SoundSignal) -> bool:
+    def _is_reached(self, signal: AcceptedSignal) -> bool:
         if signal.mark.startswith("m") and self._message.selector(signal, self._only) is None:
             why = "no SG_MUL_VAL_ says which of the message's multiplexors" if self._many else "no multiplexor"
             self._problem(signal, f"{why} selects it, read from every frame", Severity.REPAIRED)
@@ -91,7 +91,7 @@ class _Multiplexing:
             self._problem(signal, f"signal left out, {why}", Severity.SKIPPED)
         return not why
 
-    def _verdict(self, signal: SoundSignal) -> tuple[str, int]:
+    def _verdict(self, signal: AcceptedSignal) -> tuple[str, int]:
         """Why no value reaches a signal, "" where one may, and how many multiplexors are above it."""
         path: dict[str, None] = {}  # from the signal upwards
         alias: str | None = signal.alias
@@ -114,7 +114,7 @@ class _Multiplexing:
             self._verdicts[below] = verdict
         return self._verdicts[signal.alias]
 
-    def _unreachable(self, signal: SoundSignal, selector: str) -> str:
+    def _unreachable(self, signal: AcceptedSignal, selector: str) -> str:
         """Why no value of `selector` selects the signal, "" where one may."""
         found = self._by_alias.get(selector)
         if found is None or not found.is_multiplexor:
@@ -124,7 +124,7 @@ class _Multiplexing:
             return f"the range of {selector}'s values that is to select it is empty"
         return ""
 
-    def _problem(self, signal: SoundSignal, reason: str, severity: Severity) -> None:
+    def _problem(self, signal: AcceptedSignal, reason: str, severity: Severity) -> None:
         statement = signal.statement
         name = self._message.statement.name
         self._report(statement.line, reason, severity, Subject.SIGNAL, name, statement.name)

@@ -19,7 +19,7 @@ from agent.model import MessageDefinition, SignalDefinition
 
 if TYPE_CHECKING:
     from agent.decode.report import Problem
-    from agent.decode.sound import SoundMessage, SoundSignal
+    from agent.decode.sound import AcceptedMessage, AcceptedSignal
     from agent.decode.statements import SignalStatement, Statements
 
 OVERLAPS_NAMED = 3
@@ -47,12 +47,12 @@ def parse(
     return definitions, statements.reported()
 
 
-def _first_bit(signal: SoundSignal) -> int:
+def _first_bit(signal: AcceptedSignal) -> int:
     """The bit by which signals are ordered: a Motorola signal's most significant one, numbered as bits are sent."""
     return signal.end_bit - signal.length
 
 
-def _definition(bus: str, message: SoundMessage, attributes: Attributes, j1939: bool | str) -> MessageDefinition:
+def _definition(bus: str, message: AcceptedMessage, attributes: Attributes, j1939: bool | str) -> MessageDefinition:
     names = {s.alias: attributes.signal_name(message.dbc_id, s.statement.name) for s in message.signals}
     only = message.only_multiplexor()
     return MessageDefinition(
@@ -68,7 +68,7 @@ def _definition(bus: str, message: SoundMessage, attributes: Attributes, j1939: 
 
 
 def _signal(
-    message: SoundMessage, signal: SoundSignal, only: str | None, names: dict[str, str], attributes: Attributes
+    message: AcceptedMessage, signal: AcceptedSignal, only: str | None, names: dict[str, str], attributes: Attributes
 ) -> SignalDefinition:
     statement = signal.statement
     is_float = signal.alias in message.floats
@@ -105,7 +105,7 @@ def _scaling(statement: SignalStatement, is_float: bool) -> tuple[int | float, i
 
 
 def _selected_when(
-    message: SoundMessage, signal: SoundSignal, selector: str, only: str | None
+    message: AcceptedMessage, signal: AcceptedSignal, selector: str, only: str | None
 ) -> tuple[tuple[int, int], ...]:
     """The values of its multiplexor that select a signal: its mark's number, and the ranges that name it."""
     ranges = []
@@ -137,7 +137,7 @@ def _number(text: str) -> int | float:
 
 
 def _report_overlaps(
-    statements: Statements, message: SoundMessage, definition: MessageDefinition, overlaps: Overlaps
+    statements: Statements, message: AcceptedMessage, definition: MessageDefinition, overlaps: Overlaps
 ) -> None:
     """A note for each signal that overlaps one above it in the file."""
     try:

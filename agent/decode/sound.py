@@ -13,7 +13,7 @@ SIGNAL_BITS_MAX = 64
 
 
 @dataclass(slots=True)
-class SoundSignal:
+class AcceptedSignal:
     """A signal that loads.
 
     alias   its name, or another that no other signal of the message has: names may come twice in a message
@@ -40,7 +40,7 @@ class SoundSignal:
 
 
 @dataclass(slots=True)
-class SoundMessage:
+class AcceptedMessage:
     """A message that loads.
 
     dbc_id      the id as the file writes it, by which other statements name the message
@@ -54,7 +54,7 @@ class SoundMessage:
     dbc_id: int
     can_id: int
     length: int
-    signals: list[SoundSignal] = field(default_factory=list)
+    signals: list[AcceptedSignal] = field(default_factory=list)
     values: dict[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
     floats: set[str] = field(default_factory=set)
     selections: dict[str, tuple[str, tuple[tuple[int, int], ...]]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class SoundMessage:
         found = [signal.alias for signal in self.signals if signal.is_multiplexor]
         return found[0] if len(found) == 1 else None
 
-    def selector(self, signal: SoundSignal, only: str | None) -> str | None:
+    def selector(self, signal: AcceptedSignal, only: str | None) -> str | None:
         """The alias of the multiplexor that selects a signal, None where the signal is in every frame.
 
         only   the message's `only_multiplexor`

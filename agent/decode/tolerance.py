@@ -30,7 +30,7 @@ from agent.decode.grammar import DIGITS_MAX
 from agent.decode.multiplexing import drop_duplicates, drop_unreached
 from agent.decode.reading import excerpt
 from agent.decode.report import Severity, Subject
-from agent.decode.sound import SIGNAL_BITS_MAX, SoundMessage, SoundSignal
+from agent.decode.sound import SIGNAL_BITS_MAX, AcceptedMessage, AcceptedSignal
 from agent.decode.statements import KEYWORDS
 from agent.model import EXTENDED, EXTENDED_MASK, STANDARD_MASK
 
@@ -49,9 +49,9 @@ _MARK = re.compile(rf"M|m\d{{1,{DIGITS_MAX}}}M?")
 _DBC_NUMBER = re.compile(r"[-+]?\d++\.?\d*+(?:[eE][-+]?\d++)?")
 
 
-def sound_messages(statements: Statements) -> list[SoundMessage]:
+def sound_messages(statements: Statements) -> list[AcceptedMessage]:
     """The messages that load, in the file's order; what does not is added to the statements' problems."""
-    by_id: dict[int, SoundMessage] = {}
+    by_id: dict[int, AcceptedMessage] = {}
     taken: dict[int, MessageStatement] = {}
     for message in statements.messages:
         try:
@@ -83,7 +83,7 @@ class _Message:
         self._aliases: set[str] = set()
         self._multiplexors = sum(signal.mark.endswith("M") for signal in message.signals)
 
-    def sound(self, taken: dict[int, MessageStatement]) -> SoundMessage:
+    def sound(self, taken: dict[int, MessageStatement]) -> AcceptedMessage:
         """The message; `taken` are the ids declared before."""
         message = self._message
         can_id = self._can_id()
@@ -105,7 +105,7 @@ class _Message:
         if len(message.signals) > SIGNALS_MAX:
             line = message.signals[SIGNALS_MAX].line
             raise _LeftOutError(f"it has more than {SIGNALS_MAX:,} signals, the first too many in line {line}")
-        sound = SoundMessage(message, message.dbc_id, can_id, length)
+        sound = AcceptedMessage(message, message.dbc_id, can_id, length)
         self._check_name(message.name)
         for signal in message.signals:
             try:
@@ -151,7 +151,7 @@ class _Message:
         self._aliases.add(alias)
         return alias
 
-    def _signal(self, signal: SignalStatement, message_bytes: int) -> SoundSignal:
+    def _signal(self, signal: SignalStatement, message_bytes: int) -> AcceptedSignal:
         """The signal."""
         written = f"{signal.start}|{signal.length}"
         try:
@@ -164,7 +164,7 @@ class _Message:
         mark = self._mark(signal)
         if mark is None:
             raise _LeftOutError(f"its mark {excerpt(signal.mark)} is none of M, m<number>, m<number>M")
-        sound = SoundSignal(signal, "", mark, start, length)
+        sound = AcceptedSignal(signal, "", mark, start, length)
         frame_bytes = CLASSIC_BYTES_MAX if message_bytes <= CLASSIC_BYTES_MAX else FRAME_BYTES_MAX
         if sound.end_bit > 8 * frame_bytes:
             raise _LeftOutError(f"its bits {_bits(sound)} lie past a frame's {frame_bytes} bytes")
@@ -216,7 +216,7 @@ class _Message:
         self._report(signal.line, reason, severity, Subject.SIGNAL, self._message.name, signal.name)
 
 
-def _note_names_used_twice(statements: Statements, messages: list[SoundMessage]) -> None:
+def _note_names_used_twice(statements: Statements, messages: list[AcceptedMessage]) -> None:
     counts = Counter(message.statement.name for message in messages)
     seen: dict[str, int] = {}
     for message in messages:
@@ -247,7 +247,7 @@ def _is_number(text: str) -> bool:
     return _DBC_NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
 
 
-def _bits(signal: SoundSignal) -> str:
+def _bits(signal: AcceptedSignal) -> str:
     return f"{signal.end_bit - signal.length}…{signal.end_bit - 1}"
 
 

@@ -76,7 +76,7 @@ class _State:
 _NO_FIELD = Field(0, 0, 0, False, 0, 0, 0)
 
 
-class Walk:
+class MultiplexerWalk:
     """The states that frames went through, of a plan's messages."""
 
     def __init__(self, plan: Plan) -> None:

@@ -9,6 +9,6 @@
                        explain.py   one id or name in full   explained.py  drawn, its bits by bits.py
     to the cloud       heartbeat.py what the status topic tells of it
 
-Promise: whoever looks costs the agent little and can never hold it up; where nobody looks there is nothing but `Heard`.
-The agent sends figures and raw frames; diagnosis, decoding and drawing are the looking process's work.
+Promise: whoever looks costs the agent little and can never hold it up; where nobody looks there is nothing but
+`TrafficStatistics`. The agent sends status and raw frames; diagnosis, decoding and drawing are the client's work.
 """

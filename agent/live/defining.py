@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from agent.live.protocol import BusDefinition, Definitions, GuardDefinition
+from agent.live.protocol import BusDefinition, Definitions, ProtectionDefinition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,12 +36,12 @@ def define(config: Config, messages: Sequence[MessageDefinition], catalog: bytes
     )
 
 
-def _guards(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[GuardDefinition]:
-    from agent.collect.integrity.protection import guards_of
+def _guards(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[ProtectionDefinition]:
+    from agent.collect.integrity.protection import protections_of
 
-    for index, guard in guards_of(messages, config.integrity).items():
+    for index, guard in protections_of(messages, config.integrity).items():
         signals = messages[index].signals
-        yield GuardDefinition(
+        yield ProtectionDefinition(
             message=index,
             counter=signals[guard.counter].name if guard.counter >= 0 else "",
             counter_max=guard.counter_max,

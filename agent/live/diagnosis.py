@@ -23,7 +23,7 @@ from agent.uplink.transport import UNTOLD
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.live.snapshot import BusFigures, LinkFigures, Said, Snapshot, SpoolFigures
+    from agent.live.snapshot import BusStatus, LogLine, Snapshot, SpoolStatus, UplinkStatus
 
 DAY_NS = 86_400 * 10**9
 EXPIRES_SOON_NS = 30 * DAY_NS
@@ -106,7 +106,7 @@ def _of_clock(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("clock_not_synchronised", NOTE, "clock", cause, move)
 
 
-def _of_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
+def _of_bus(bus: BusStatus, snapshot: Snapshot) -> Iterator[Finding]:
     if bus.state != "up":
         yield from _of_closed_bus(bus, snapshot)
     elif not bus.frames:
@@ -127,7 +127,7 @@ def _of_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("frames_dropped", WARNING, bus.name, cause, move)
 
 
-def _of_closed_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
+def _of_closed_bus(bus: BusStatus, snapshot: Snapshot) -> Iterator[Finding]:
     said = _said_of(bus, snapshot.said)
     reason = f": {said.reason}" if said and said.reason else ""
     if "permission" in reason.lower() or "not permitted" in reason.lower():
@@ -153,7 +153,7 @@ def _of_closed_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("bus_down", ERROR, bus.name, f"{bus.channel} is {bus.state}{reason}", move)
 
 
-def _of_silent_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
+def _of_silent_bus(bus: BusStatus, snapshot: Snapshot) -> Iterator[Finding]:
     if bus.interface == "replay":
         if snapshot.reloaded_s > SILENT_S:
             yield from _of_silent_log(bus)
@@ -170,14 +170,14 @@ def _of_silent_bus(bus: BusFigures, snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("bus_silent", WARNING, bus.name, cause, move)
 
 
-def _of_silent_log(bus: BusFigures) -> Iterator[Finding]:
+def _of_silent_log(bus: BusStatus) -> Iterator[Finding]:
     errors = f" but {bus.error_frames} error frames" if bus.error_frames else ""
     cause = f"no frame of this bus has come from the recorded log {bus.channel}{errors}"
     move = "canferry check tells the log's buses: name this one as the log does, or set options = { channel = … }"
     yield Finding("bus_silent", WARNING, bus.name, cause, move)
 
 
-def _of_decoding(bus: BusFigures) -> Iterator[Finding]:
+def _of_decoding(bus: BusStatus) -> Iterator[Finding]:
     if bus.messages and not bus.known and bus.frames >= FRAMES_ENOUGH:
         cause = f"{bus.frames} frames of {bus.unknown_ids} ids have come, and the DBC files know none of them"
         move = "give this bus its own DBC files; canferry explain ID tells what comes near"
@@ -238,7 +238,7 @@ def _clock_first(snapshot: Snapshot) -> str:
     return f"first see whether it really is {datetime.fromtimestamp(snapshot.time_ns / 1e9, UTC):%Y-%m-%d}; "
 
 
-def _of_trouble(link: LinkFigures, snapshot: Snapshot) -> Finding:
+def _of_trouble(link: UplinkStatus, snapshot: Snapshot) -> Finding:
     why, broker = link.last_error or link.trouble, link.broker
     if "its certificate" in why:
         move = _clock_first(snapshot) if "expired" in why else ""
@@ -281,7 +281,7 @@ def _of_data_plan(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("data_plan_holds_back", WARNING, "data_plan", cause, move)
 
 
-def _of_spool(spool: SpoolFigures) -> Iterator[Finding]:
+def _of_spool(spool: SpoolStatus) -> Iterator[Finding]:
     dropped = sum(each.dropped for each in spool.classes)
     short = bool(spool.classes) and spool.free_bytes < spool.min_free_bytes  # without classes nothing was told yet
     if dropped or short:
@@ -323,7 +323,7 @@ def _of_sizes(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding("batches_too_large", ERROR, each.name, cause, move)
 
 
-def _said_of(bus: BusFigures, said: tuple[Said, ...]) -> Said | None:
+def _said_of(bus: BusStatus, said: tuple[LogLine, ...]) -> LogLine | None:
     """What was last said of an interface, or of a receiver's port."""
     name = f"bus={bus.name}"
     about = [each for each in said if each.event.startswith(("interface_", "port_")) and name in each.about.split()]

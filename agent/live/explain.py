@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from agent.config.collecting import TriggerConfig
-    from agent.live.protocol import BusDefinition, Definitions, GuardDefinition, Row
-    from agent.live.snapshot import ClassFigures, IntegrityFigures
+    from agent.live.protocol import BusDefinition, Definitions, ProtectionDefinition, Row
+    from agent.live.snapshot import ClassStatus, IntegrityStatus
     from agent.model import MessageDefinition, SignalDefinition
 
 ITEMS_MAX = 20
@@ -62,8 +62,8 @@ class Kept:
 class Verified:
     """What the frames of a message are verified by, and what came of it; `figures` None where none has been."""
 
-    guard: GuardDefinition
-    figures: IntegrityFigures | None = None
+    guard: ProtectionDefinition
+    figures: IntegrityStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Item:
     raw_kept: bool = False
     near: tuple[str, ...] = ()
     verified: Verified | None = None
-    classes: tuple[ClassFigures, ...] = ()
+    classes: tuple[ClassStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,8 @@ def explain(
     definitions: Definitions,
     rows: Sequence[Row],
     question: str,
-    integrity: Sequence[IntegrityFigures] = (),
-    classes: Sequence[ClassFigures] = (),
+    integrity: Sequence[IntegrityStatus] = (),
+    classes: Sequence[ClassStatus] = (),
 ) -> Explanation:
     """What is known of an id or a name."""
     return _Explainer(definitions, rows, integrity, classes).explain(question)
@@ -123,8 +123,8 @@ class _Explainer:
         self,
         definitions: Definitions,
         rows: Sequence[Row],
-        integrity: Sequence[IntegrityFigures],
-        classes: Sequence[ClassFigures],
+        integrity: Sequence[IntegrityStatus],
+        classes: Sequence[ClassStatus],
     ) -> None:
         catalog = decode_catalog(definitions.catalog_bytes)
         self._definitions = definitions
@@ -234,7 +234,7 @@ class _Explainer:
             rules = tuple(sorted(by_class[planned.priority]))
             yield Kept(planned.priority, planned.kept, planned.how, rules)
 
-    def _in(self, priorities: set[str]) -> tuple[ClassFigures, ...]:
+    def _in(self, priorities: set[str]) -> tuple[ClassStatus, ...]:
         return tuple(each for each in self._classes if each.name in priorities)
 
     def _keeps_raw(self, bus: BusDefinition, can_id: int) -> set[str]:

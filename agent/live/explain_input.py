@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.live.protocol import Definitions, Row
-    from agent.live.snapshot import ClassFigures, IntegrityFigures
+    from agent.live.snapshot import ClassStatus, IntegrityStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Knowledge:
+class ExplainInput:
     """Definitions and last frames; `time_ns` is the agent's now, 0 where a configuration alone tells.
 
     silent      why no agent told it
@@ -36,11 +36,11 @@ class Knowledge:
     rows: tuple[Row, ...] = ()
     time_ns: int = 0
     silent: str = ""
-    integrity: tuple[IntegrityFigures, ...] = ()
-    classes: tuple[ClassFigures, ...] = ()
+    integrity: tuple[IntegrityStatus, ...] = ()
+    classes: tuple[ClassStatus, ...] = ()
 
 
-def gather(socket: Path | None, config: Path | None, default_config: Path) -> Knowledge:
+def gather(socket: Path | None, config: Path | None, default_config: Path) -> ExplainInput:
     """Of the agent that answers, else of the configuration that was named, or of the default one where it is there."""
     try:
         return _of_agent(socket_path(socket, config, default_config))
@@ -51,7 +51,7 @@ def gather(socket: Path | None, config: Path | None, default_config: Path) -> Kn
         return _of_config(load_config(file), f"{error}; this is what {file} says")
 
 
-def _of_agent(path: Path) -> Knowledge:
+def _of_agent(path: Path) -> ExplainInput:
     definitions: Definitions | None = None
     for answer in ask(path, "frames"):
         definitions = answer.definitions or definitions
@@ -59,12 +59,12 @@ def _of_agent(path: Path) -> Knowledge:
             rows, now_ns = answer.frames.rows, answer.frames.time_ns
             snapshot = ask_once(path, "status").snapshot
             if snapshot is None:
-                return Knowledge(definitions, rows, now_ns)
-            return Knowledge(definitions, rows, now_ns, integrity=snapshot.integrity, classes=snapshot.spool.classes)
+                return ExplainInput(definitions, rows, now_ns)
+            return ExplainInput(definitions, rows, now_ns, integrity=snapshot.integrity, classes=snapshot.spool.classes)
     raise NoAgentError(f"{path}: the agent ended the connection without an answer")
 
 
-def _of_config(config: Config, silent: str) -> Knowledge:
+def _of_config(config: Config, silent: str) -> ExplainInput:
     loaded = load_buses(config.buses)
     catalog = Catalog(tuple(bus.name for bus in config.buses), loaded.messages)
-    return Knowledge(define(config, loaded.messages, encode_catalog(catalog)), silent=silent)
+    return ExplainInput(define(config, loaded.messages, encode_catalog(catalog)), silent=silent)

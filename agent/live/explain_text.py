@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent.live.explain import Decoded, Explanation, Item, Kept, Verified
-    from agent.live.snapshot import ClassFigures
+    from agent.live.snapshot import ClassStatus
 
 
 def text(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> Iterator[str]:
@@ -115,7 +115,7 @@ def _fate(item: Item) -> Iterator[str]:
         yield _of_class(kept_in, len(item.signals))
 
 
-def _sent(each: ClassFigures, now_ns: int) -> str:
+def _sent(each: ClassStatus, now_ns: int) -> str:
     """Where the batches of a class are."""
     count = "1 batch waits" if each.batches == 1 else f"{each.batches:,} batches wait"
     waiting = f"; {count}, the oldest begun {_ago(each.oldest_ns, now_ns)}"

@@ -26,7 +26,7 @@ from agent.live.diagnosis import Level, diagnose
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.live.snapshot import BusFigures, Snapshot
+    from agent.live.snapshot import BusStatus, Snapshot
 
 FINDINGS_MAX = 8
 FIRST_S = 60.0
@@ -60,7 +60,7 @@ def heartbeat(snapshot: Snapshot) -> dict[str, object]:
     return counted | {key: value for key, value in optional.items() if value}
 
 
-def _dropped(buses: Sequence[BusFigures]) -> int:
+def _dropped(buses: Sequence[BusStatus]) -> int:
     """All SocketCAN buses are read through one queue, and each is said to have lost what was lost there."""
     shared = max((bus.dropped for bus in buses if bus.interface == "socketcan"), default=0)
     return shared + sum(bus.dropped for bus in buses if bus.interface != "socketcan")

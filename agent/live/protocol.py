@@ -73,7 +73,7 @@ class BusDefinition(msgspec.Struct, frozen=True, kw_only=True):
     keep_unknown: bool
 
 
-class GuardDefinition(msgspec.Struct, frozen=True, kw_only=True):
+class ProtectionDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """What a message's frames are verified by: the names of its signals, "" where it has none; see ``[[integrity]]``.
 
     message       its index in the catalog
@@ -98,7 +98,7 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
     catalog: str
     collect: tuple[CollectConfig, ...] = ()
     triggers: tuple[TriggerConfig, ...] = ()
-    guards: tuple[GuardDefinition, ...] = ()
+    guards: tuple[ProtectionDefinition, ...] = ()
 
     @property
     def catalog_bytes(self) -> bytes:

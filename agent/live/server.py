@@ -68,7 +68,7 @@ class Told(Protocol):
         """What is fixed until the next reload."""
 
     async def frames(self, after: int, limit: int) -> tuple[Sequence[LastFrame], int]:
-        """The last frames that have come after a stamp, and the next stamp, see `Heard.changes`."""
+        """The last frames that have come after a stamp, and the next stamp, see `TrafficStatistics.changes`."""
 
     def wall_ns(self) -> int:
         """Now."""

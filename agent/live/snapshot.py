@@ -15,7 +15,7 @@ import msgspec
 from agent.system.text import LIMIT, printable
 
 
-class BusFigures(msgspec.Struct, frozen=True, kw_only=True):
+class BusStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One bus.
 
     state             up, down, missing, bus_off, not_can, opening or ended, as its source sees it
@@ -54,7 +54,7 @@ class BusFigures(msgspec.Struct, frozen=True, kw_only=True):
     messages: int = 0
 
 
-class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
+class ClassStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One class of batches: what waits in its spool, and what has become of others since the process started.
 
     batches, size_bytes   not yet acknowledged
@@ -85,7 +85,7 @@ class ClassFigures(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_end_ns: int = 0
 
 
-class SpoolFigures(msgspec.Struct, frozen=True, kw_only=True):
+class SpoolStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The spool of all classes.
 
     disk_bytes, limit_bytes      in files, and what these may take
@@ -93,14 +93,14 @@ class SpoolFigures(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     path: str
-    classes: tuple[ClassFigures, ...] = ()
+    classes: tuple[ClassStatus, ...] = ()
     disk_bytes: int = 0
     limit_bytes: int = 0
     free_bytes: int = 0
     min_free_bytes: int = 0
 
 
-class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
+class UplinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The uplink.
 
     trouble             why there is no link, or why sending pauses: unreachable, dropped, busy, unauthorized,
@@ -137,7 +137,7 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     held_s: float = 0.0
 
 
-class RuleFigures(msgspec.Struct, frozen=True, kw_only=True):
+class RuleStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A ``[[collect]]`` rule: how many of the messages that it keeps anything of the DBC files describe, and how many
     of those have come. Rules with ``keep = false`` are not told."""
 
@@ -146,7 +146,7 @@ class RuleFigures(msgspec.Struct, frozen=True, kw_only=True):
     heard: int
 
 
-class IntegrityFigures(msgspec.Struct, frozen=True, kw_only=True):
+class IntegrityStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A message whose counter or checksum is verified, as bus.message: its frames since the start or reload, how many
     of them are wrong or repeated, and how many are missing between them."""
 
@@ -157,7 +157,7 @@ class IntegrityFigures(msgspec.Struct, frozen=True, kw_only=True):
     repeated: int = 0
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     """The latest warning or error of one kind that the agent has logged; `about` is what it is about, as bus=can0."""
 
     time_ns: int
@@ -186,16 +186,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     clock_trusted: bool
     up_s: float
     reloaded_s: float
-    buses: tuple[BusFigures, ...]
-    spool: SpoolFigures
-    link: LinkFigures
+    buses: tuple[BusStatus, ...]
+    spool: SpoolStatus
+    link: UplinkStatus
     triggers: int = 0
-    rules: tuple[RuleFigures, ...] = ()
-    integrity: tuple[IntegrityFigures, ...] = ()
+    rules: tuple[RuleStatus, ...] = ()
+    integrity: tuple[IntegrityStatus, ...] = ()
     log_level: str = ""
     network: tuple[str, ...] = ()
     late: dict[str, float] = {}
-    said: tuple[Said, ...] = ()
+    said: tuple[LogLine, ...] = ()
 
 
 SENTENCES, SENTENCE_LENGTH_MAX = ("last_error", "reason", "hint", "network", "path"), 1000

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from agent.live.diagnosis import Finding
-    from agent.live.snapshot import BusFigures, Snapshot
+    from agent.live.snapshot import BusStatus, Snapshot
 
 SAID_MAX = 3
 FORECAST_S = 60.0
@@ -58,14 +58,14 @@ def _head(snapshot: Snapshot, width: int, paint: _Paint) -> Iterator[str]:
         yield paint(clock, "faint")
 
 
-def _buses(buses: Sequence[BusFigures], paint: _Paint) -> Iterator[str]:
+def _buses(buses: Sequence[BusStatus], paint: _Paint) -> Iterator[str]:
     rows = [_BUS_HEAD, *map(_bus_cells, buses)]
     states = [("head", "faint"), *((bus.state, "good" if bus.state == "up" else "error") for bus in buses)]
     for line, (state, colour) in zip(_aligned(rows, 2), states, strict=True):
         yield paint(line, colour) if state == "head" else line.replace(f" {state} ", f" {paint(state, colour)} ", 1)
 
 
-def _bus_cells(bus: BusFigures) -> tuple[str, ...]:
+def _bus_cells(bus: BusStatus) -> tuple[str, ...]:
     load = "-" if not bus.bitrate or bus.bits_s is None else f"{100 * bus.bits_s / bus.bitrate:.0f} %"
     known = "-" if not bus.frames else f"{100 * bus.known / bus.frames:.0f} %"
     rate = f"{bus.frames_s:,.0f}" if bus.frames_s >= 10 else f"{bus.frames_s:.1f}"

@@ -38,7 +38,7 @@ class Sealed(Protocol):
     def gaps(self) -> tuple[Gap, ...]: ...  # noqa: D102
 
 
-class Vault:
+class ClassStore:
     """A spool with its journal; opened and closed by whoever made them."""
 
     journals = True

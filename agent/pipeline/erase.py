@@ -32,7 +32,7 @@ from agent.spool.set_aside import folders
 
 if TYPE_CHECKING:
     from agent.config import Config
-    from agent.pipeline.class_store import Vault
+    from agent.pipeline.class_store import ClassStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def erase(config: Config, *, everything: bool = False) -> Erased:
         return Erased(written, storage.records, open_batches, 0 if everything else len(left))
 
 
-def _erased(vault: Vault, *, everything: bool) -> int:
+def _erased(vault: ClassStore, *, everything: bool) -> int:
     vault.journal.recover(vault.spool.unsealed_sequence)
     if everything and vault.journal.holds_open_batch:
         vault.spool.add_gap(Gap(GapKind.INTERRUPTED, detail="the open batch was erased by hand"))

@@ -37,7 +37,7 @@ from agent.pipeline.open_batch import PART_COLUMNS_MAX, Part
 from agent.pipeline.stream import StreamCounters
 from agent.system.bus_clocks import spans_of
 from agent.system.clock import read, times_frames
-from agent.system.clock_steps import Settings
+from agent.system.clock_steps import ClockSteps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from agent.decode.decoder import Decoded, Decoder
     from agent.model import FrameBlock, Gap
     from agent.pipeline.stream import Stream
-    from agent.pipeline.traffic import Heard
+    from agent.pipeline.traffic import TrafficStatistics
     from agent.system.bus_clocks import BusSpan
     from agent.system.clock import Reading
 
@@ -134,7 +134,7 @@ class Packer:
         home: Priority = "normal",
         collector: Collector | None = None,
         counters: PackerCounters | None = None,
-        heard: Heard | None = None,
+        heard: TrafficStatistics | None = None,
     ) -> None:
         self.counters = counters or PackerCounters()
         self.counters.classes |= {priority: stream.counters for priority, stream in streams.items()}
@@ -148,7 +148,7 @@ class Packer:
         self._hands_over = False
         self._clock = self._home.clock
         self._times_frames = times_frames(self._clock)
-        self._settings = Settings(read(self._clock))
+        self._settings = ClockSteps(read(self._clock))
 
     @property
     def has_open_batch(self) -> bool:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
     from agent.config import Priority
-    from agent.pipeline.class_store import Vault
+    from agent.pipeline.class_store import ClassStore
     from agent.pipeline.packer import Packer
-    from agent.spool.catalogs import CatalogShelf
+    from agent.spool.catalogs import CatalogStore
     from agent.spool.journal import Recovery
     from agent.spool.store import Spool
 
@@ -37,9 +37,9 @@ log = structlog.get_logger()
 
 
 def take_over(
-    vaults: Mapping[Priority, Vault],
+    vaults: Mapping[Priority, ClassStore],
     home: Priority,
-    shelf: CatalogShelf,
+    shelf: CatalogStore,
     packer: Packer,
     *,
     listening_ns: int,
@@ -103,7 +103,7 @@ class _Teller:
             self.packer.lose(gap)
 
 
-def _find(vault: Vault, shelf: CatalogShelf, teller: _Teller) -> _Found:
+def _find(vault: ClassStore, shelf: CatalogStore, teller: _Teller) -> _Found:
     recovery = vault.journal.recover(vault.spool.unsealed_sequence)
     if not recovery.payloads:
         return _Found(recovery)
@@ -117,14 +117,14 @@ def _find(vault: Vault, shelf: CatalogShelf, teller: _Teller) -> _Found:
         return _Found(recovery)
 
 
-def _catalog(name: str, shelf: CatalogShelf) -> Catalog:
+def _catalog(name: str, shelf: CatalogStore) -> Catalog:
     content = shelf.get(name)
     if content is None:
         raise BatchError(f"their catalog {name} is not stored")
     return decode_catalog(content)
 
 
-def _stored_until_ns(spool: Spool, shelf: CatalogShelf, noted: Sequence[Batch]) -> int:
+def _stored_until_ns(spool: Spool, shelf: CatalogStore, noted: Sequence[Batch]) -> int:
     """Every frame up to here is stored, on every bus that was heard at the end; 0 where nobody knows."""
     if noted:
         return _heard_until_ns(noted[-1])

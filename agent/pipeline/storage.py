@@ -24,16 +24,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.batch.catalog import is_catalog
-from agent.collect.rules.priorities import CLASSES, classes_in_use, lives_ns, rank_of
+from agent.collect.rules.priorities import CLASSES, classes_in_use, rank_of, ttls_ns
 from agent.errors import SpoolVersionError
-from agent.pipeline.class_store import Vault
+from agent.pipeline.class_store import ClassStore
 from agent.spool import retention
-from agent.spool.catalogs import CatalogShelf
+from agent.spool.catalogs import CatalogStore
 from agent.spool.continuity import Continuity
 from agent.spool.journal import Journal
 from agent.spool.segment import SUFFIX, extent
 from agent.spool.set_aside import set_aside, tell_set_aside
-from agent.spool.shared_limit import Room
+from agent.spool.shared_limit import SharedLimit
 from agent.spool.state import STATE_BYTES
 from agent.spool.store import Spool
 from agent.system.clock import YEAR_2020_NS
@@ -52,19 +52,19 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Storage:
-    """Opened; `vaults` by class, the most urgent first. `lives_ns`: of the classes that have a time to live."""
+    """Opened; `vaults` by class, the most urgent first. `ttls_ns`: of the classes that have a time to live."""
 
-    vaults: dict[Priority, Vault]
-    shelf: CatalogShelf
-    lives_ns: dict[Priority, int]
+    vaults: dict[Priority, ClassStore]
+    shelf: CatalogStore
+    ttls_ns: dict[Priority, int]
 
     @classmethod
     def open(cls, config: Config, boot_id: str | None = None) -> Storage:
         """Open or make it; with a boot id the streams go on only where it is proven that they may, "": never."""
         path = config.spool.path
         layout = layout_of(config)
-        room = Room(layout, config.spool.min_free)
-        vaults: dict[Priority, Vault] = {}
+        room = SharedLimit(layout, config.spool.min_free)
+        vaults: dict[Priority, ClassStore] = {}
         with contextlib.ExitStack() as opened:
             for priority in _opened(config):
                 spool = _opened_spool(config, priority, room, boot_id)
@@ -72,11 +72,11 @@ class Storage:
                 journal = _opened_journal(config, priority, layout)
                 opened.callback(journal.close)
                 tell_set_aside(path, spool)
-                vaults[priority] = Vault(spool, journal)
+                vaults[priority] = ClassStore(spool, journal)
             urgent_first = dict(reversed(vaults.items()))
-            shelf = CatalogShelf(path / "catalogs", is_sound=is_catalog)
+            shelf = CatalogStore(path / "catalogs", is_sound=is_catalog)
             opened.pop_all()
-        return cls(urgent_first, shelf, lives_ns(config.collect, config.triggers))
+        return cls(urgent_first, shelf, ttls_ns(config.collect, config.triggers))
 
     @property
     def spools(self) -> list[Spool]:
@@ -112,9 +112,9 @@ class Storage:
 
     def expire(self, clock: Clock) -> None:
         """Give up what is past its time to live."""
-        if self.lives_ns and clock.wall_trusted():
+        if self.ttls_ns and clock.wall_trusted():
             now_ns = clock.wall_ns()
-            for priority, life_ns in self.lives_ns.items():
+            for priority, life_ns in self.ttls_ns.items():
                 self.vaults[priority].spool.expire(now_ns - life_ns, YEAR_2020_NS)
 
     def close(self, *, clean: bool) -> None:
@@ -125,7 +125,7 @@ class Storage:
                 closing.callback(vault.journal.close, clean=clean)
 
 
-def _opened_spool(config: Config, priority: Priority, room: Room, boot_id: str | None) -> Spool:
+def _opened_spool(config: Config, priority: Priority, room: SharedLimit, boot_id: str | None) -> Spool:
     """What another version has left of this class is set aside first."""
     path = config.spool.path
     folder = path / priority

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from agent.model import DRAIN_FRAMES_MAX, FrameBlock, Gap, GapKind, SourceCounters
-from agent.system.liveness import Pulse
+from agent.system.liveness import LivenessDeadline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -113,7 +113,7 @@ class Pipeline:
     ) -> None:
         self.dropped = dropped
         self.drained_ns = clock.wall_ns()
-        self.pulse = Pulse("pipeline")
+        self.pulse = LivenessDeadline("pipeline")
         self._sources = sources
         self._packer = packer
         self._call = call

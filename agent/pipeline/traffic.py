@@ -89,7 +89,7 @@ class _Mark:
     bits: NDArray[np.int64]
 
 
-class Heard:
+class TrafficStatistics:
     """Of buses that are named by their index, since it was made; blocks come every `block_s` at the latest."""
 
     def __init__(self, buses: int, block_s: float = 1.0, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -92,7 +92,7 @@ class _Read:
     reason: str = ""
 
 
-class Inbox:
+class BatchReceiver:
     """The folder where everything that arrives is put. One thread at a time."""
 
     def __init__(self, out: Path, *, clock: Callable[[], float] = time.monotonic) -> None:

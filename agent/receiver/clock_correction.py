@@ -66,7 +66,7 @@ class Placed:
     most_ns: int = 0
 
 
-class Placing:
+class ClockCorrection:
     """Learns the readings of all batches, and then places each."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class Placing:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ClockEpoch:
     """The wall clock between two times that it was set; times are monotonic ones.
 
     offset_ns          wall less monotonic
@@ -229,7 +229,7 @@ class Boot:
         return before + after if before and after and _drifts(before[0], after[0]) else after or before
 
 
-def _settings(readings: Sequence[ClockReading]) -> Iterator[Setting]:
+def _settings(readings: Sequence[ClockReading]) -> Iterator[ClockEpoch]:
     """What readings, in their order, tell of the clock."""
     offsets = [reading.wall_ns - reading.monotonic_ns for reading in readings]
     starts = [0]
@@ -240,7 +240,7 @@ def _settings(readings: Sequence[ClockReading]) -> Iterator[Setting]:
         trusted = [index for index in range(begin, end) if readings[index].trusted]
         offset = offsets[trusted[0] if trusted else begin]
         ends = [(readings[index].monotonic_ns, offset) for index in (*trusted[:1], *trusted[-1:])]
-        yield Setting(offset, readings[begin].monotonic_ns, readings[end - 1].monotonic_ns, tuple(ends))
+        yield ClockEpoch(offset, readings[begin].monotonic_ns, readings[end - 1].monotonic_ns, tuple(ends))
 
 
 def _drifts(left: TrueOffset, right: TrueOffset) -> bool:

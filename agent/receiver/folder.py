@@ -14,7 +14,7 @@ import secrets
 from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import ConfigError, SpoolError
-from agent.receiver.batch_receiver import Inbox, Verdict
+from agent.receiver.batch_receiver import BatchReceiver, Verdict
 from agent.receiver.inventory import BATCH_SUFFIX
 from agent.receiver.spools import refuse_spool
 
@@ -39,7 +39,7 @@ def open_folder(out: Path, vehicle: str, catalog: bytes, classes: Iterable[Prior
     refuse_spool(out)
     if out.is_dir() and next(out.rglob(f"*{BATCH_SUFFIX}"), None):
         raise ConfigError(f"--out: {out} holds batches already; accepted: a folder that is new or empty")
-    inbox = Inbox(out)
+    inbox = BatchReceiver(out)
     _put(inbox, vehicle, catalog)
     return {priority: FolderStore(inbox, vehicle, _STREAMS[priority]) for priority in classes}
 
@@ -49,7 +49,7 @@ class FolderStore:
 
     journals = False
 
-    def __init__(self, inbox: Inbox, vehicle: str, stream: str) -> None:
+    def __init__(self, inbox: BatchReceiver, vehicle: str, stream: str) -> None:
         self.stream = f"{stream}-{secrets.token_hex(6)}"
         self.next_sequence = 0
         self._inbox = inbox
@@ -76,7 +76,7 @@ class FolderStore:
         self._gaps.clear()
 
 
-def _put(inbox: Inbox, vehicle: str, payload: bytes) -> None:
+def _put(inbox: BatchReceiver, vehicle: str, payload: bytes) -> None:
     accepted = inbox.accept(payload, vehicle=vehicle)
     if accepted.verdict not in (Verdict.BATCH, Verdict.CATALOG):
         raise SpoolError(f"cannot store what was just made: {accepted.reason or accepted.verdict}")

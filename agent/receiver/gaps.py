@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.model import GapKind
-from agent.receiver.sequence_ranges import Span, Spans
+from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
 from agent.system.text import printable
 
 if TYPE_CHECKING:
@@ -72,13 +72,13 @@ class GapAccount:
     """What has been received and told, of all vehicles."""
 
     def __init__(self) -> None:
-        self.streams: dict[tuple[str, str], Spans] = {}
+        self.streams: dict[tuple[str, str], SequenceRanges] = {}
         self.records: dict[str, dict[Gap, None]] = {}
 
     def receive(self, batch_id: BatchId, opened_ns: int, sealed_ns: int, gaps: Iterable[Gap]) -> None:
         """Note a batch and the records it carries."""
-        spans = self.streams.setdefault((batch_id.vehicle, batch_id.stream), Spans())
-        spans.add(Span(batch_id.sequence, batch_id.sequence, opened_ns, sealed_ns))
+        spans = self.streams.setdefault((batch_id.vehicle, batch_id.stream), SequenceRanges())
+        spans.add(SequenceRange(batch_id.sequence, batch_id.sequence, opened_ns, sealed_ns))
         self.tell(batch_id.vehicle, gaps)
 
     def tell(self, vehicle: str, gaps: Iterable[Gap]) -> None:
@@ -93,27 +93,29 @@ class GapAccount:
         return name_gaps(self.streams, self.records)
 
 
-def name_gaps(streams: Mapping[tuple[str, str], Spans], records: Mapping[str, Iterable[Gap]]) -> list[NamedGap]:
+def name_gaps(
+    streams: Mapping[tuple[str, str], SequenceRanges], records: Mapping[str, Iterable[Gap]]
+) -> list[NamedGap]:
     """Every gap once."""
     named: list[NamedGap] = []
-    known = {key: Spans(spans) for key, spans in streams.items()}
+    known = {key: SequenceRanges(spans) for key, spans in streams.items()}
     for vehicle, told in records.items():
         for gap in _largest_first(gap for gap in told if gap.kind != GapKind.ENDED):
             if not _names_batches(gap):
                 named.append(_named(vehicle, gap, gap.first_sequence, gap.last_sequence, gap.frames))
                 continue
-            spans = known.setdefault((vehicle, gap.stream), Spans())
+            spans = known.setdefault((vehicle, gap.stream), SequenceRanges())
             named += _still_missing(vehicle, gap, spans)
-            spans.add(Span(gap.first_sequence, gap.last_sequence, gap.begin_ns, gap.end_ns))
+            spans.add(SequenceRange(gap.first_sequence, gap.last_sequence, gap.begin_ns, gap.end_ns))
     ends = _ends(records)
     for vehicle, stream in ends.keys() - known.keys():
-        known[vehicle, stream] = Spans()
+        known[vehicle, stream] = SequenceRanges()
     for (vehicle, stream), spans in known.items():
         received = streams.get((vehicle, stream))
         end = ends.get((vehicle, stream))
         start = next(iter(received)).first if received else end or 0
         if end is not None and end > max((span.last for span in spans), default=-1):
-            spans.add(Span(end, end, 0, 0))
+            spans.add(SequenceRange(end, end, 0, 0))
         for hole in spans.holes():
             kind = EARLIER if hole.last < start else MISSING
             named.append(NamedGap(vehicle, kind, stream, hole.first, hole.last, hole.begin_ns, hole.end_ns, -1, ""))
@@ -130,7 +132,7 @@ def _ends(records: Mapping[str, Iterable[Gap]]) -> dict[tuple[str, str], int]:
     return ends
 
 
-def _still_missing(vehicle: str, gap: Gap, known: Spans) -> list[NamedGap]:
+def _still_missing(vehicle: str, gap: Gap, known: SequenceRanges) -> list[NamedGap]:
     """The parts of a record's batches that are neither here nor explained by a larger record."""
     pieces = known.missing(gap.first_sequence, gap.last_sequence)
     whole = pieces == [(gap.first_sequence, gap.last_sequence)]

@@ -26,7 +26,7 @@ from agent.batch.codec import decode_batch
 from agent.errors import AgentError, BatchError, ConfigError
 from agent.model import BatchId
 from agent.receiver.catalogs import CATALOG_SUFFIX, CatalogFolders
-from agent.receiver.clock_correction import Placing
+from agent.receiver.clock_correction import ClockCorrection
 from agent.receiver.merge import Stretch, stretches
 from agent.receiver.spools import SEGMENT_SUFFIX, records
 from agent.receiver.windows import Part, whole
@@ -118,7 +118,7 @@ class Inventory:
         self.left_out = 0
         self._with_acknowledged = acknowledged
         self.catalogs = CatalogFolders()
-        self._placing = Placing()
+        self._placing = ClockCorrection()
         for path in paths:
             for place, read in self._candidates(path):
                 self._add_batch(place, read)

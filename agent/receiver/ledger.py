@@ -31,7 +31,7 @@ import msgspec
 from agent.errors import SpoolError
 from agent.model import Gap
 from agent.receiver.gaps import RECORDS_MAX
-from agent.receiver.sequence_ranges import Span, Spans
+from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -163,15 +163,15 @@ class Ledger:
         digest = self._digests(stream, sequence // BLOCK)[begin : begin + DIGEST_BYTES]
         return digest if any(digest) else b""
 
-    def add(self, stream: int, span: Span) -> None:
+    def add(self, stream: int, span: SequenceRange) -> None:
         """Enter batches none of which is there."""
         left = self._run(stream, f"{_FOUND} < ? ORDER BY first DESC LIMIT 1", span.first)
         right = self._run(stream, f"{_FOUND} = ?", span.last + 1)
         if left is not None and left.last + 1 == span.first:
-            span = Span(left.first, span.last, left.begin_ns, span.end_ns)
+            span = SequenceRange(left.first, span.last, left.begin_ns, span.end_ns)
         if right is not None:
             self._db.execute("DELETE FROM runs WHERE stream = ? AND first = ?", (stream, right.first))
-        joined = span if right is None else Span(span.first, right.last, span.begin_ns, right.end_ns)
+        joined = span if right is None else SequenceRange(span.first, right.last, span.begin_ns, right.end_ns)
         row = (stream, joined.first, joined.last, joined.begin_ns, joined.end_ns)
         self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", (*row, _checksum(*row)))
 
@@ -246,18 +246,18 @@ class Ledger:
                 if self._holds(checksum, number, name, stream):
                     yield number, name, stream
 
-    def runs(self) -> Iterator[tuple[int, Span]]:
+    def runs(self) -> Iterator[tuple[int, SequenceRange]]:
         """What has been received, by the numbers of streams."""
         with damage():
             for *row, checksum in self._db.execute("SELECT stream, first, last, begin_ns, end_ns, checksum FROM runs"):
                 if self._holds(checksum, *row):
-                    yield row[0], Span(*row[1:])
+                    yield row[0], SequenceRange(*row[1:])
 
-    def spans(self, stream: int) -> Spans:
+    def spans(self, stream: int) -> SequenceRanges:
         """What has been received of a stream."""
         with damage():
             found = self._db.execute(f"{_FOUND} >= 0 ORDER BY first", (stream,))
-            return Spans(self._span(stream, row) for row in found)
+            return SequenceRanges(self._span(stream, row) for row in found)
 
     def gaps(self, vehicle: str | None = None) -> Iterator[tuple[str, Gap]]:
         """Records of one vehicle, or all, with their vehicles, in the order in which they came."""
@@ -267,14 +267,14 @@ class Ledger:
                 if self._holds(checksum, name, record):
                     yield name, msgspec.json.decode(record, type=Gap)
 
-    def _run(self, stream: int, sql: str, sequence: int) -> Span | None:
+    def _run(self, stream: int, sql: str, sequence: int) -> SequenceRange | None:
         row = self._db.execute(sql, (stream, sequence)).fetchone()
         return None if row is None else self._span(stream, row)
 
-    def _span(self, stream: int, row: tuple[int, int, int, int, int]) -> Span:
+    def _span(self, stream: int, row: tuple[int, int, int, int, int]) -> SequenceRange:
         *run, checksum = row
         self._holds(checksum, stream, *run)
-        return Span(*run)
+        return SequenceRange(*run)
 
     def _holds(self, checksum: int, *values: object) -> bool:
         if checksum == _checksum(*values):

@@ -27,7 +27,7 @@ from agent.model import BatchId, Gap
 from agent.receiver.inventory import BATCH_SUFFIX, read_limited
 from agent.receiver.layout import OTHER_BYTES, SEQUENCE_MAX, batch_path, folders, sequence_of
 from agent.receiver.ledger import LEDGER, Ledger, LedgerDamagedError
-from agent.receiver.sequence_ranges import Span, Spans
+from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +121,7 @@ def _take_over_gaps(ledger: Ledger, folder: Path) -> None:
 def _take_over(ledger: Ledger, folder: Path) -> None:
     """A stream: what its log lists, then the files that are there beside."""
     stream = None
-    for span in Spans(filter(None, map(_span, _lines(folder / RECEIVED)))):
+    for span in SequenceRanges(filter(None, map(_span, _lines(folder / RECEIVED)))):
         if stream is None:
             stream = ledger.stream(unquote(folder.parent.name), unquote(folder.name))
         if ledger.digest(stream, span.first) is None:  # else a damaged ledger knew of it
@@ -159,7 +159,7 @@ def enter(ledger: Ledger, stream: int, batch: Batch, digest: bytes, *, other: bo
     if other:
         ledger.add_other(stream, sequence, digest[:OTHER_BYTES])
     else:
-        ledger.add(stream, Span(sequence, sequence, batch.opened_ns, batch.sealed_ns))
+        ledger.add(stream, SequenceRange(sequence, sequence, batch.opened_ns, batch.sealed_ns))
         ledger.note(stream, sequence, digest)
 
 
@@ -171,10 +171,10 @@ def _lines(path: Path) -> Iterator[bytes]:
                 yield line[:-1]
 
 
-def _span(line: bytes) -> Span | None:
+def _span(line: bytes) -> SequenceRange | None:
     try:
         first, last, begin_ns, end_ns = map(int, line.split(b" "))
     except ValueError:
         return None
     sound = 0 <= first <= last <= SEQUENCE_MAX and all(-_INT64_MAX <= time <= _INT64_MAX for time in (begin_ns, end_ns))
-    return Span(first, last, begin_ns, end_ns) if sound else None
+    return SequenceRange(first, last, begin_ns, end_ns) if sound else None

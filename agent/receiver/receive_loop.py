@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, get_args
 
 from agent.config.collecting import Priority
 from agent.errors import ConfigError
-from agent.receiver.batch_receiver import Accepted, Inbox, Verdict
+from agent.receiver.batch_receiver import Accepted, BatchReceiver, Verdict
 from agent.receiver.catalogs import MissingCatalogs
 from agent.uplink.trial import is_empty_message
 
@@ -50,12 +50,12 @@ class Message(Protocol):
         """Tell the broker that it is safe here."""
 
 
-class Reception:
+class ReceiveLoop:
     """Stores messages as they come; `tell` hears of each, on the event loop."""
 
     def __init__(
         self,
-        inbox: Inbox,
+        inbox: BatchReceiver,
         topics: Sequence[str],
         tell: Callable[[Accepted, int], None],
         decoded: DecodedOutput | None = None,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class SequenceRange:
     """Batches `first` to `last`, opened and sealed between these times."""
 
     first: int
@@ -24,11 +24,11 @@ class Span:
     end_ns: int
 
 
-class Spans:
+class SequenceRanges:
     """Runs in ascending order, never touching each other."""
 
-    def __init__(self, spans: Iterable[Span] = ()) -> None:
-        self._spans: list[Span] = []
+    def __init__(self, spans: Iterable[SequenceRange] = ()) -> None:
+        self._spans: list[SequenceRange] = []
         for span in spans:
             self.add(span)
 
@@ -36,13 +36,13 @@ class Spans:
         place = bisect_right(self._spans, sequence, key=lambda span: span.first) - 1
         return place >= 0 and sequence <= self._spans[place].last
 
-    def __iter__(self) -> Iterator[Span]:
+    def __iter__(self) -> Iterator[SequenceRange]:
         return iter(self._spans)
 
     def __len__(self) -> int:
         return len(self._spans)
 
-    def add(self, span: Span) -> None:
+    def add(self, span: SequenceRange) -> None:
         """Add batches; what is there already stays."""
         left = bisect_right(self._spans, span.first, key=lambda each: each.first)
         if left and self._spans[left - 1].last + 1 >= span.first:
@@ -50,7 +50,7 @@ class Spans:
         right = bisect_right(self._spans, span.last + 1, key=lambda each: each.first)
         joined = [*self._spans[left:right], span]
         self._spans[left:right] = [
-            Span(
+            SequenceRange(
                 min(each.first for each in joined),
                 max(each.last for each in joined),
                 min(joined, key=lambda each: each.first).begin_ns,
@@ -58,13 +58,13 @@ class Spans:
             )
         ]
 
-    def holes(self, first: int = 0) -> list[Span]:
+    def holes(self, first: int = 0) -> list[SequenceRange]:
         """What is missing from `first` to the last one received; its times are those of the batches beside it, or 0."""
         holes = []
         end_ns = 0
         for span in self._spans:
             if span.first > first:
-                holes.append(Span(first, span.first - 1, end_ns, span.begin_ns))
+                holes.append(SequenceRange(first, span.first - 1, end_ns, span.begin_ns))
             first, end_ns = max(first, span.last + 1), span.end_ns
         return holes
 

@@ -43,7 +43,7 @@ _NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
 log = structlog.get_logger()
 
 
-class CatalogShelf:
+class CatalogStore:
     """One directory of catalogs. `current` is the configuration's own, "" until `put`.
 
     is_sound   whether these bytes are the catalog of this name

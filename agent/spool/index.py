@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agent.spool.disk import Disk
     from agent.spool.record import Record
     from agent.spool.segment import Segment
-    from agent.spool.segment_set import Shelf
+    from agent.spool.segment_set import SegmentSet
 
 STREAMS_MAX = 96
 """That still have records; each boot that seals a batch while the link is away adds one."""
@@ -51,7 +51,7 @@ class Counts:
 
 
 @dataclass(slots=True)
-class Account:
+class SpoolIndex:
     """What is known of every sequence number; of the `streams` the last one is in use.
 
     changed     something differs from what is on disk
@@ -60,7 +60,7 @@ class Account:
     """
 
     file: StateFile
-    shelf: Shelf
+    shelf: SegmentSet
     ledger: GapLedger = field(default_factory=GapLedger)
     done: SequenceSet = field(default_factory=SequenceSet)
     streams: tuple[Stream, ...] = ()
@@ -73,7 +73,7 @@ class Account:
     erases: bool = False
 
     @classmethod
-    def open(cls, disk: Disk, path: Path, shelf: Shelf, *, erases: bool = False) -> Account:
+    def open(cls, disk: Disk, path: Path, shelf: SegmentSet, *, erases: bool = False) -> SpoolIndex:
         """Open the state file and load what it holds; `streams` is empty where it holds nothing."""
         account = cls(StateFile(disk, path), shelf, erases=erases)
         state = account.file.state

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.spool.disk import Disk
-    from agent.spool.index import Account
+    from agent.spool.index import SpoolIndex
     from agent.spool.record import Record
-    from agent.spool.segment_set import Shelf
-    from agent.spool.shared_limit import Room
+    from agent.spool.segment_set import SegmentSet
+    from agent.spool.shared_limit import SharedLimit
 
 log = structlog.get_logger()
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -39,7 +39,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 class Placement:
     """Writes records to the shelf within the layout's limits."""
 
-    def __init__(self, disk: Disk, directory: Path, shelf: Shelf, account: Account, room: Room) -> None:
+    def __init__(self, disk: Disk, directory: Path, shelf: SegmentSet, account: SpoolIndex, room: SharedLimit) -> None:
         self._disk = disk
         self._directory = directory
         self._shelf = shelf

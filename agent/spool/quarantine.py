@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Aside:
+class Quarantine:
     """One folder of set-aside records, made when the first one comes."""
 
     def __init__(self, disk: Disk, directory: Path, limit_bytes: int) -> None:

@@ -31,7 +31,7 @@ from agent.model import Gap, GapKind
 from agent.spool import segment as segments
 from agent.spool import state as states
 from agent.spool.gap_ledger import PENDING
-from agent.spool.index import STREAMS_MAX, Account, gaps_between
+from agent.spool.index import STREAMS_MAX, SpoolIndex, gaps_between
 from agent.spool.sequences import SequenceSet
 from agent.spool.state import Stream
 from agent.spool.version import refusal
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from agent.spool.continuity import Continuity, Left
     from agent.spool.disk import Disk
-    from agent.spool.quarantine import Aside
+    from agent.spool.quarantine import Quarantine
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ _CORRUPT = "it is lost, the cloud is told: look at the disk"
 
 
 def recover(
-    account: Account, corrupt: Aside, fresh_stream: str, vehicle: str, continuity: Continuity | None = None
+    account: SpoolIndex, corrupt: Quarantine, fresh_stream: str, vehicle: str, continuity: Continuity | None = None
 ) -> None:
     """Index the shelf, find what is torn or missing, and make the result last; what comes now is of this vehicle, and
     in the fresh stream unless it is proven that the last one may go on."""
@@ -89,7 +89,7 @@ def stream_name(name: str) -> str:
     return f"{safe}-{os.urandom(6).hex()}"
 
 
-def _begin_stream(account: Account, fresh_stream: str) -> None:
+def _begin_stream(account: SpoolIndex, fresh_stream: str) -> None:
     heads = list(account.shelf.heads())
     if not heads:
         account.streams = (Stream(fresh_stream, 0),)
@@ -106,7 +106,7 @@ def _begin_stream(account: Account, fresh_stream: str) -> None:
     log.error("state_unreadable", path=str(account.file.path), records=len(kept), stream=fresh_stream, hint=hint)
 
 
-def _choose_stream(account: Account, fresh_stream: str, vehicle: str, continuity: Continuity | None) -> None:
+def _choose_stream(account: SpoolIndex, fresh_stream: str, vehicle: str, continuity: Continuity | None) -> None:
     """Let the last stream go on, or begin another one, of which nothing was given out yet."""
     *before, last = account.streams
     unused = last.first == account.next_sequence
@@ -122,7 +122,7 @@ def _choose_stream(account: Account, fresh_stream: str, vehicle: str, continuity
     account.streams = (*kept, Stream(fresh_stream, account.next_sequence, vehicle, account.next_sequence))
 
 
-def _may_go_on(account: Account, continuity: Continuity) -> bool:
+def _may_go_on(account: SpoolIndex, continuity: Continuity) -> bool:
     last = account.streams[-1]
     if continuity.proves(last.name, account.next_sequence - last.base):
         return True
@@ -133,7 +133,7 @@ def _may_go_on(account: Account, continuity: Continuity) -> bool:
     return True
 
 
-def _tell_ended(account: Account, left: Left | None) -> None:
+def _tell_ended(account: SpoolIndex, left: Left | None) -> None:
     """How many batches the streams have that are left: the spool's last one, and what memory knows of this boot."""
     last = account.streams[-1]
     known = account.next_sequence - last.base
@@ -153,7 +153,7 @@ def _tell_ended(account: Account, left: Left | None) -> None:
             log.warning("spool_replaced", stream=stream, batches=numbers, hint=hint)
 
 
-def _check_newest(account: Account, corrupt: Aside) -> None:
+def _check_newest(account: SpoolIndex, corrupt: Quarantine) -> None:
     newest = account.shelf.newest()
     if newest is None:
         return
@@ -174,7 +174,7 @@ def _check_newest(account: Account, corrupt: Aside) -> None:
         log.warning("record_torn", path=str(segment.path), offset=offset, sequence=sequence, hint=hint)
 
 
-def set_aside_corrupt(account: Account, corrupt: Aside, sequence: int) -> None:
+def set_aside_corrupt(account: SpoolIndex, corrupt: Quarantine, sequence: int) -> None:
     """A damaged record: a copy for a person, a gap for the cloud, a line in the log. The caller saves."""
     found = account.shelf.find(sequence)
     if found is None:
@@ -187,7 +187,7 @@ def set_aside_corrupt(account: Account, corrupt: Aside, sequence: int) -> None:
     log.error("record_corrupt", path=str(segment.path), offset=offset, sequence=sequence, hint=_CORRUPT)
 
 
-def _report_missing(account: Account) -> None:
+def _report_missing(account: SpoolIndex) -> None:
     """Numbers that were given out, are not done with, and of which no head could be read."""
     known = SequenceSet(account.done.low, account.done.ranges())
     for sequence in account.shelf.sequences():
@@ -204,7 +204,7 @@ def _report_missing(account: Account) -> None:
         )
 
 
-def _return_gaps(account: Account) -> None:
+def _return_gaps(account: SpoolIndex) -> None:
     """Gaps whose carrier was never written, or is lost, are pending again."""
     for entry in account.ledger.entries:
         gone = entry.carrier in account.done or account.shelf.find(entry.carrier) is None

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 SPARES_MAX = 1
 
 
-class Shelf:
+class SegmentSet:
     """Segments in ascending order of number; the last one is appended to unless it is sealed."""
 
     def __init__(self, disk: Disk, directory: Path, segment_bytes: int) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent.spool.retention import Layout
 
 
-class Tenant(Protocol):
+class LimitedSpool(Protocol):
     """A spool's segments."""
 
     @property
@@ -40,15 +40,15 @@ class Tenant(Protocol):
         """Delete empty segments; whether there were any."""
 
 
-class Room:
+class SharedLimit:
     """Made once for all spools under one limit."""
 
     def __init__(self, layout: Layout, min_free_bytes: int = 0) -> None:
         self.layout = layout
         self.min_free_bytes = min_free_bytes
-        self._tenants: list[tuple[int, Tenant]] = []
+        self._tenants: list[tuple[int, LimitedSpool]] = []
 
-    def let(self, tenant: Tenant, urgency: int) -> None:
+    def let(self, tenant: LimitedSpool, urgency: int) -> None:
         """Take in a tenant; the least urgent one gives way first."""
         self._tenants.append((urgency, tenant))
         self._tenants.sort(key=lambda entry: entry[0])
@@ -58,11 +58,11 @@ class Room:
         """Bytes in all segment files."""
         return sum(tenant.used_bytes for _, tenant in self._tenants)
 
-    def can_give_way(self, asking: Tenant) -> bool:
+    def can_give_way(self, asking: LimitedSpool) -> bool:
         """Whether anything could go for this tenant."""
         return any(other.has_spare for other in self._others(asking)) or self._victim(asking) is not None
 
-    def give_way(self, asking: Tenant) -> None:
+    def give_way(self, asking: LimitedSpool) -> None:
         """Let go of what `can_give_way`: spares of others, else one segment."""
         if any([other.discard_spares() for other in self._others(asking)]):  # noqa: C419 - all of them
             return
@@ -83,10 +83,10 @@ class Room:
             if gone:
                 tenant.discard_spares()
 
-    def _others(self, asking: Tenant) -> list[Tenant]:
+    def _others(self, asking: LimitedSpool) -> list[LimitedSpool]:
         return [tenant for _, tenant in self._tenants if tenant is not asking]
 
-    def _victim(self, asking: Tenant) -> Tenant | None:
+    def _victim(self, asking: LimitedSpool) -> LimitedSpool | None:
         for _, tenant in self._tenants:
             if tenant.sizes:
                 return tenant

@@ -13,7 +13,7 @@ Promises:
 - Whatever goes missing becomes a gap, made last in one write with the decision that loses the data, and
   before the data is deleted. Gaps stay until a batch that carries them is acknowledged.
 - All files together stay within `limit_bytes`; the oldest segment is evicted when there is no other way. Spools
-  that share a `Room` stay within it together, and the least urgent gives way first.
+  that share a `SharedLimit` stay within it together, and the least urgent gives way first.
 
 What it does not promise: an acknowledged record stays where it is until its place is written again, unless `erase` was
 asked for. An acknowledgement is made last lazily (after `ack_delay_s` or `ACKS_MAX`, and on
@@ -43,14 +43,14 @@ from agent.spool import retention
 from agent.spool.blank import blank_folder
 from agent.spool.disk import Disk, naming
 from agent.spool.in_place import locked, put_back
-from agent.spool.index import Account
+from agent.spool.index import SpoolIndex
 from agent.spool.placement import Placement
-from agent.spool.quarantine import Aside
+from agent.spool.quarantine import Quarantine
 from agent.spool.record import Record, SpoolStats
 from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt, stream_name
 from agent.spool.segment import NAME_BYTES_MAX
-from agent.spool.segment_set import Shelf
-from agent.spool.shared_limit import Room
+from agent.spool.segment_set import SegmentSet
+from agent.spool.shared_limit import SharedLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -75,7 +75,7 @@ class Spool:
         directory: Path,
         *,
         limit_bytes: int,
-        room: Room,
+        room: SharedLimit,
         urgency: int,
         ack_delay_s: float,
         name: str,
@@ -95,17 +95,17 @@ class Spool:
         self._unsaved_since = 0.0
         self._acknowledged_end_ns, self._acknowledged_s = 0, 0.0
         self._failure: SpoolError | None = None
-        self._corrupt = Aside(disk, directory / "corrupt", layout.aside_bytes)
-        self._refused = Aside(disk, directory / "refused", layout.aside_bytes)
+        self._corrupt = Quarantine(disk, directory / "corrupt", layout.aside_bytes)
+        self._refused = Quarantine(disk, directory / "refused", layout.aside_bytes)
         with contextlib.ExitStack() as files:
             if continuity is not None:
                 files.callback(continuity.close)
             self._lock = locked(disk, directory)
             files.callback(disk.close, self._lock)
             refuse_other_versions(disk, directory)
-            self._shelf = Shelf(disk, directory, layout.segment_bytes)
+            self._shelf = SegmentSet(disk, directory, layout.segment_bytes)
             files.callback(self._shelf.close)
-            self._account = Account.open(disk, directory / "state", self._shelf, erases=erase)
+            self._account = SpoolIndex.open(disk, directory / "state", self._shelf, erases=erase)
             files.callback(self._account.file.close)
             self._placement = Placement(disk, directory, self._shelf, self._account, room)
             recover(self._account, self._corrupt, stream_name(name), vehicle, continuity)
@@ -125,7 +125,7 @@ class Spool:
         limit_bytes: int,
         segment_bytes: int = SEGMENT_BYTES,
         min_free_bytes: int = 0,
-        room: Room | None = None,
+        room: SharedLimit | None = None,
         urgency: int = 0,
         ack_delay_s: float = ACK_DELAY_S,
         name: str | None = None,
@@ -145,7 +145,7 @@ class Spool:
         `room` is shared with other spools, opened in the order of their `urgency`; segments and free bytes are its.
         """
         disk = disk or Disk()
-        room = room or Room(retention.layout(limit_bytes, segment_bytes), min_free_bytes)
+        room = room or SharedLimit(retention.layout(limit_bytes, segment_bytes), min_free_bytes)
         with naming("open the spool", directory):
             disk.make_directory(directory)
             disk.sync_directory(directory.parent)

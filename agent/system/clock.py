@@ -14,8 +14,8 @@ So the wall clock less the monotonic one is a constant, until somebody sets the 
 
 Who vouches, any of them:
 
-    KernelWitness     adjtimex(2): an NTP or PTP daemon disciplines the clock. STA_UNSYNC is clear
-    TimesyncdWitness  systemd-timesyncd has synchronised, as a file under /run says: for a service to which
+    KernelSyncSource     adjtimex(2): an NTP or PTP daemon disciplines the clock. STA_UNSYNC is clear
+    TimesyncdSyncSource  systemd-timesyncd has synchronised, as a file under /run says: for a service to which
                       adjtimex is forbidden (ProtectClock= of systemd.exec(5))
     TimeTold          what a GNSS receiver, or the cellular network, told the time to be agrees with it
 
@@ -78,7 +78,7 @@ class Clock(Protocol):
         """Whether the wall clock is known to be synchronised."""
 
 
-class Witness(Protocol):
+class ClockSyncSource(Protocol):
     """Somebody who may know whether the wall clock is right. Asked often: answers at once."""
 
     def vouches(self, wall_ns: int, monotonic_ns: int, /) -> bool:
@@ -125,10 +125,10 @@ class SystemClock:
     def __init__(
         self,
         boot_id_file: Path = Path("/proc/sys/kernel/random/boot_id"),
-        witnesses: Sequence[Witness] | None = None,
+        witnesses: Sequence[ClockSyncSource] | None = None,
     ) -> None:
         self._boot_id = _read_boot_id(os.environ.get(BOOT_ID_VARIABLE, ""), boot_id_file)
-        self._witnesses = (KernelWitness(), TimesyncdWitness()) if witnesses is None else tuple(witnesses)
+        self._witnesses = (KernelSyncSource(), TimesyncdSyncSource()) if witnesses is None else tuple(witnesses)
         self._trusted = False
         self._asked_ns: int | None = None
         self._offset_ns = 0
@@ -171,7 +171,7 @@ def times_frames(clock: Clock) -> bool:
     return not isinstance(clock, LogClock)
 
 
-class KernelWitness:
+class KernelSyncSource:
     """An NTP or PTP daemon that disciplines the kernel's clock; no witness where the kernel does not answer."""
 
     def vouches(self, _wall_ns: int, _monotonic_ns: int, /) -> bool:
@@ -179,7 +179,7 @@ class KernelWitness:
         return _kernel_synchronised()
 
 
-class TimesyncdWitness:
+class TimesyncdSyncSource:
     """systemd-timesyncd, by the file that it touches; no witness where it does not run."""
 
     def __init__(self, file: Path = SYNCHRONISED) -> None:

@@ -36,7 +36,7 @@ def was_set(before: Reading, after: Reading) -> bool:
     return abs(after.offset_ns - before.offset_ns) > SET_NS_MIN
 
 
-class Settings:
+class ClockSteps:
     """The clock as it is set, and for a while as it was before. `reading`: from before the first frame came."""
 
     def __init__(self, reading: Reading) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether the stages make progress: each says when it will have moved on, and whoever watches looks at the time.
 
-A `Pulse` is a promise that a stage gives to itself: "I shall be here again within so many seconds". A stage that rests
-promises the length of its rest, one that works the longest that the work may take. A stage that is stuck breaks its
-promise, whatever it is stuck in; one that has nothing to do never does.
+With a `LivenessDeadline` a stage promises to be here again within so many seconds. A stage that rests promises the
+length of its rest, one that works the longest that the work may take. A stage that is stuck misses its deadline,
+whatever it is stuck in; one that has nothing to do never does.
 
 Times are seconds of CLOCK_MONOTONIC, which stands still while the unit is suspended: nobody is late after a night.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Pulse:
+class LivenessDeadline:
     """One stage's; late only between a `beat` whose time has passed and the next."""
 
     def __init__(self, stage: str, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -65,7 +65,7 @@ class Pair:
         return begin_s <= now <= end_s
 
 
-class Rotation:
+class CertificateRotation:
     """The pairs of one agent, over reconnections and reloads. One caller at a time.
 
     kept       the broker has acknowledged a publish with it

@@ -80,7 +80,7 @@ class Worker(Protocol):
         """Run it."""
 
 
-class Lane:
+class QueueCursor:
     """The sender's place in one queue; records of vehicles that are `held` now, and those of more than `bytes_max`, are
     passed over."""
 

@@ -32,7 +32,7 @@ NO_TRAFFIC = Traffic()
 
 
 @dataclass(slots=True)
-class Watch:
+class DeadLinkDetector:
     """Times are seconds of one monotonic clock.
 
     moved_at       any byte moved, either way

@@ -18,11 +18,11 @@ import structlog
 from agent.uplink.transport import Answer, Link, Outcome
 
 if TYPE_CHECKING:
-    from agent.spool.catalogs import CatalogShelf
+    from agent.spool.catalogs import CatalogStore
     from agent.uplink.cursor import Record, Worker
     from agent.uplink.options import SenderOptions
-    from agent.uplink.pacing import Pace
-    from agent.uplink.send_policy import Allowance
+    from agent.uplink.pacing import RateLimit
+    from agent.uplink.send_policy import SendPolicy
 
 log = structlog.get_logger()
 
@@ -32,11 +32,11 @@ class CatalogDelivery:
 
     def __init__(
         self,
-        shelf: CatalogShelf,
+        shelf: CatalogStore,
         call: Worker,
-        throttle: Pace,
+        throttle: RateLimit,
         address: str,
-        allowance: Allowance,
+        allowance: SendPolicy,
     ) -> None:
         self._shelf = shelf
         self._call = call

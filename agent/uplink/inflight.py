@@ -16,7 +16,7 @@ from agent.uplink.reasons import acknowledgement_text
 from agent.uplink.transport import Answer, outcome_of_acknowledgement
 
 if TYPE_CHECKING:
-    from agent.uplink.dead_link import Watch
+    from agent.uplink.dead_link import DeadLinkDetector
 
 IN_FLIGHT = 256
 
@@ -24,7 +24,7 @@ IN_FLIGHT = 256
 class InFlight:
     """By packet id. The watch is told when what is waited for moves."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: DeadLinkDetector) -> None:
         self._loop = asyncio.get_running_loop()
         self._watch = watch
         self._answers: dict[int, asyncio.Future[Answer]] = {}

@@ -32,7 +32,7 @@ from paho.mqtt.properties import Properties
 from agent.uplink import connect
 from agent.uplink import properties as labelling
 from agent.uplink.aliases import Aliases
-from agent.uplink.dead_link import Watch
+from agent.uplink.dead_link import DeadLinkDetector
 from agent.uplink.gate import ANSWER_BYTES_MAX, CONNACK, MESSAGE_BYTES_MAX, PUBACK, PUBLISH, Gate
 from agent.uplink.incoming import Incoming
 from agent.uplink.inflight import InFlight
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
     from agent.uplink.dead_link import Traffic
     from agent.uplink.options import MqttOptions
-    from agent.uplink.properties import Labels
+    from agent.uplink.properties import MessageProperties
 
 V5 = aiomqtt.ProtocolVersion.V5
 V311 = aiomqtt.ProtocolVersion.V311
@@ -127,7 +127,7 @@ class MqttConnection(aiomqtt.Client):
         self._incoming = Incoming()
         self._gate = Gate(subscribes, five)
         self._aliases = Aliases()
-        self._watch = Watch()
+        self._watch = DeadLinkDetector()
         self._in_flight = InFlight(self._watch)
         self._io_error: OSError | None = None
         self._client.manual_ack_set(subscribes)
@@ -185,7 +185,7 @@ class MqttConnection(aiomqtt.Client):
         self._lose(LinkLoss(Trouble.DROPPED, reason))
 
     async def send(
-        self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = labelling.NONE
+        self, topic: str, payload: bytes, *, retain: bool = False, labels: MessageProperties = labelling.NONE
     ) -> Answer:
         """Publish with QoS 1 and wait for PUBACK or the link's loss. Cancelling does not unsend."""
         if self.version is V311:

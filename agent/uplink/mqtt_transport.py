@@ -20,7 +20,7 @@ from agent.system.threads import apart
 from agent.uplink import connect as dialing
 from agent.uplink import credentials
 from agent.uplink.brokers import BrokerMemory
-from agent.uplink.certificate_rotation import Rotation
+from agent.uplink.certificate_rotation import CertificateRotation
 from agent.uplink.mqtt_client import V5, V311, MqttConnection, VersionRefusedError
 from agent.uplink.properties import NONE
 from agent.uplink.transport import Answer, Outcome, RefusedError, Trouble
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aiomqtt import ProtocolVersion
 
     from agent.uplink.options import MqttOptions, Session
-    from agent.uplink.properties import Labels
+    from agent.uplink.properties import MessageProperties
     from agent.uplink.transport import LinkLimits, LinkLoss
 
 
@@ -53,12 +53,12 @@ class Dialer:
         self,
         options: MqttOptions,
         session: Session | None = None,
-        rotation: Rotation | None = None,
+        rotation: CertificateRotation | None = None,
         memory: BrokerMemory | None = None,
     ) -> None:
         self._options = options
         self._session = session
-        self._rotation = rotation or Rotation()
+        self._rotation = rotation or CertificateRotation()
         self._memory = memory or BrokerMemory()
         self._only_older = False
 
@@ -136,7 +136,7 @@ class MqttLink:
     """
 
     connection: MqttConnection
-    rotation: Rotation
+    rotation: CertificateRotation
     accepts_unheard: bool = False
 
     @property
@@ -149,7 +149,9 @@ class MqttLink:
         """The MQTT version that is spoken."""
         return self.connection.version_name
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = NONE) -> Answer:
+    async def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, labels: MessageProperties = NONE
+    ) -> Answer:
         """QoS 1. A new certificate that may not publish is given up with its link, where there is another one."""
         answer = await self.connection.send(topic, payload, retain=retain, labels=labels)
         if answer.outcome in (Outcome.ACCEPTED, Outcome.NO_SUBSCRIBERS):
@@ -170,10 +172,10 @@ class MqttTransport:
     """A `Transport` over MQTT."""
 
     def __init__(
-        self, options: MqttOptions, rotation: Rotation | None = None, memory: BrokerMemory | None = None
+        self, options: MqttOptions, rotation: CertificateRotation | None = None, memory: BrokerMemory | None = None
     ) -> None:
         self._options = options
-        self._rotation = rotation or Rotation()
+        self._rotation = rotation or CertificateRotation()
         self._rotation.begin(options.address)
         self._dialer = Dialer(options, rotation=self._rotation, memory=memory)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from agent.errors import ConfigError
-from agent.uplink.properties import NONE, Labels, cloud_event
+from agent.uplink.properties import NONE, MessageProperties, cloud_event
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,7 +110,7 @@ class SenderOptions:
         """The topic of a batch: its stream is named after its class."""
         return self.topic(self.batch).replace("{class}", stream.partition("-")[0])
 
-    def labels(self, kind: str, name: str) -> Labels:
+    def labels(self, kind: str, name: str) -> MessageProperties:
         """Those of a message: "batch", "catalog" or "status", and what tells it from others of its kind."""
         return cloud_event(kind, self.vehicle, name) if self.cloud_events else NONE
 

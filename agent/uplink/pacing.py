@@ -40,7 +40,7 @@ class Window:
 
 
 @dataclass(slots=True)
-class Pace:
+class RateLimit:
     """Spreads messages to `bytes_per_s` and `messages_per_s`; None sends as fast as the window lets it."""
 
     bytes_per_s: float | None

@@ -11,7 +11,7 @@ from paho.mqtt.properties import Properties
 
 if TYPE_CHECKING:
     from agent.uplink.options import MqttOptions, Session
-    from agent.uplink.properties import Labels
+    from agent.uplink.properties import MessageProperties
 
 
 def connect_properties(session: Session, packet_bytes_max: int) -> Properties:
@@ -31,7 +31,7 @@ def last_will(options: MqttOptions) -> aiomqtt.Will | None:
     return aiomqtt.Will(options.will_topic, options.will_payload, qos=1, retain=options.retain)
 
 
-def labelled(properties: Properties, labels: Labels) -> Properties:
+def labelled(properties: Properties, labels: MessageProperties) -> Properties:
     """The same of a PUBLISH, with its labels."""
     if labels.content_type:
         properties.ContentType = labels.content_type

@@ -24,7 +24,7 @@ MEDIA_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class MessageProperties:
     """Content Type and User Properties of a PUBLISH (MQTT 5.0, 3.3.2.3); falsy where there are none."""
 
     content_type: str = ""
@@ -40,10 +40,10 @@ class Labels:
         return own + sum(5 + len(name.encode()) + len(value.encode()) for name, value in self.properties)
 
 
-NONE = Labels()
+NONE = MessageProperties()
 
 
-def cloud_event(kind: str, vehicle: str, name: str) -> Labels:
+def cloud_event(kind: str, vehicle: str, name: str) -> MessageProperties:
     """Those of a CloudEvent: `kind` is "batch", "catalog" or "status", `name` its id."""
     properties = (
         ("specversion", "1.0"),
@@ -51,4 +51,4 @@ def cloud_event(kind: str, vehicle: str, name: str) -> Labels:
         ("source", f"urn:canferry:{vehicle}"),
         ("type", f"canferry.{kind}"),
     )
-    return Labels(MEDIA_TYPES[kind], properties)
+    return MessageProperties(MEDIA_TYPES[kind], properties)

@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from agent.uplink.backoff import Backoff
-from agent.uplink.cursor import Lane
+from agent.uplink.cursor import QueueCursor
 from agent.uplink.delivery import CatalogDelivery
 from agent.uplink.holds import Holds, Verdict, key_of
 from agent.uplink.owners import Owners
-from agent.uplink.pacing import Pace, Window
+from agent.uplink.pacing import RateLimit, Window
 from agent.uplink.reasons import ADVICE, UNACCEPTABLE
 from agent.uplink.sizes import SEAL_BYTES_MIN
 from agent.uplink.tally import Tally
@@ -42,12 +42,12 @@ from agent.uplink.transport import Answer, Outcome, Trouble
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent.spool.catalogs import CatalogShelf
-    from agent.system.liveness import Pulse
+    from agent.spool.catalogs import CatalogStore
+    from agent.system.liveness import LivenessDeadline
     from agent.uplink.cursor import BatchQueue, Record, Worker
     from agent.uplink.options import SenderOptions
-    from agent.uplink.send_policy import Allowance
-    from agent.uplink.status import Standing
+    from agent.uplink.send_policy import SendPolicy
+    from agent.uplink.status import LinkStatus
     from agent.uplink.transport import Link, LinkLoss
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ class Drain:
     by_s: float = math.inf
 
 
-class Feed:
+class Publisher:
     """Feeds one link after the other from `queues`; what it learns of batches and of the broker outlives a link.
 
     Args:
@@ -88,14 +88,14 @@ class Feed:
     def __init__(
         self,
         queues: Sequence[BatchQueue],
-        shelf: CatalogShelf,
+        shelf: CatalogStore,
         call: Worker,
         options: SenderOptions,
-        standing: Standing,
-        pulse: Pulse,
+        standing: LinkStatus,
+        pulse: LivenessDeadline,
         drain: Drain,
         *,
-        allowance: Allowance,
+        allowance: SendPolicy,
         critical: Sequence[bool],
         roll: Callable[[], float],
         proved: Callable[[], None],
@@ -119,17 +119,17 @@ class Feed:
         self._owners = Owners(options, queues, call)
         self._holds = holds = Holds(options.probe_s, self._owners)
         limits = holds.vehicles, lambda: holds.sizes.payload_bytes
-        self._lanes = [Lane(queue, call, self._has_to_wait, *limits) for queue in queues]
+        self._lanes = [QueueCursor(queue, call, self._has_to_wait, *limits) for queue in queues]
         self._patience = Backoff(options.backoff_base_s, options.backoff_max_s)
         self._tally = Tally()
-        self._paces = [Pace(options.backlog_rate) for _ in queues]
-        self._throttle = Pace(options.bytes_per_s, options.publishes_per_s)
+        self._paces = [RateLimit(options.backlog_rate) for _ in queues]
+        self._throttle = RateLimit(options.bytes_per_s, options.publishes_per_s)
         self._catalogs = CatalogDelivery(shelf, call, self._throttle, self._broker, allowance)
         self._window_full = options.window_batches
         self._careful = 0
         self._pause_until = self._stopped_until = 0.0
         self._pausing = self._dead = self._tidy = self._catalog_due = self._rewind_due = False
-        self._lost: list[tuple[Lane, Record]] = []
+        self._lost: list[tuple[QueueCursor, Record]] = []
 
     def begin(self, link: Link) -> None:
         """A link came up: what is sealed from now on is live."""
@@ -197,7 +197,7 @@ class Feed:
             return False
         return wait_s is None or asyncio.get_running_loop().time() + wait_s > self._drain.by_s
 
-    async def _next(self) -> tuple[Lane, Record] | float | None:
+    async def _next(self) -> tuple[QueueCursor, Record] | float | None:
         """What may go now; else seconds after which to ask again, None where only an event can change it."""
         now = asyncio.get_running_loop().time()
         idle = not self.window.batches
@@ -282,7 +282,7 @@ class Feed:
             hint = "they wait in the spool until the broker's limit on packets is raised; new ones are sealed to fit"
             log.warning("batch_over_limit", **told, hint=hint)
 
-    async def _send(self, link: Link, lane: Lane, record: Record) -> None:
+    async def _send(self, link: Link, lane: QueueCursor, record: Record) -> None:
         """One batch, from its catalog to its answer."""
         size = len(record.payload)
         with contextlib.ExitStack() as leaving:
@@ -305,7 +305,7 @@ class Feed:
         self.window.remove(size)
         self.batch_available.set()
 
-    async def _deliver_catalog(self, link: Link, lane: Lane, record: Record, options: SenderOptions) -> bool:
+    async def _deliver_catalog(self, link: Link, lane: QueueCursor, record: Record, options: SenderOptions) -> bool:
         """Whether the batch may follow."""
         topic = options.topic(options.catalog)
         answer = await self._catalogs.deliver(link, record, topic, options)
@@ -317,7 +317,7 @@ class Feed:
             self._lost.append((lane, record))
         return answer is None
 
-    async def _settle(self, lane: Lane, record: Record, topic: str, answer: Answer, latency_s: float) -> None:
+    async def _settle(self, lane: QueueCursor, record: Record, topic: str, answer: Answer, latency_s: float) -> None:
         """What the answer means for the batch."""
         size = len(record.payload)
         if answer.outcome is Outcome.ACCEPTED:
@@ -336,7 +336,7 @@ class Feed:
         else:
             self._refused(record, topic, answer)
 
-    async def _unacceptable(self, lane: Lane, record: Record, reason: str, code: int) -> None:
+    async def _unacceptable(self, lane: QueueCursor, record: Record, reason: str, code: int) -> None:
         """The broker will never take it, it says. Only what it means by itself is given up."""
         name = {**_names(record), "size_bytes": len(record.payload)}
         advice, stopped = UNACCEPTABLE.get(code, "look at its log"), bool(self._holds.doubts.stopped)
@@ -351,7 +351,7 @@ class Feed:
                 await self._set_aside(lane, record, f"broker {self._broker}: {reason}; {advice}")
         self._forget_unfit()
 
-    async def _set_aside(self, lane: Lane, record: Record, reason: str) -> None:
+    async def _set_aside(self, lane: QueueCursor, record: Record, reason: str) -> None:
         if await self._call(lane.queue.set_aside, record.sequence, reason):
             self._holds.suspects.clear(key_of(record))
             self._standing.count(refused_batches=1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Allowance(Protocol):
+class SendPolicy(Protocol):
     """Answers at once; its answers change as the network does. `critical`: whether the batch's class is that."""
 
     def backlog_rate(self, *, critical: bool) -> float | None:

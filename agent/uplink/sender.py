@@ -21,21 +21,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.system.liveness import Pulse
+from agent.system.liveness import LivenessDeadline
 from agent.uplink.backoff import Backoff
 from agent.uplink.cursor import BatchQueue, Record, Worker
 from agent.uplink.options import SenderOptions
-from agent.uplink.publisher import REST_MAX_S, Drain, Feed
+from agent.uplink.publisher import REST_MAX_S, Drain, Publisher
 from agent.uplink.reasons import ADVICE
 from agent.uplink.send_policy import UNLIMITED
-from agent.uplink.status import LinkState, Presence, Standing
+from agent.uplink.status import LinkState, LinkStatus, Presence
 from agent.uplink.transport import Link, LinkLoss, RefusedError, Transport, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agent.spool.catalogs import CatalogShelf
-    from agent.uplink.send_policy import Allowance
+    from agent.spool.catalogs import CatalogStore
+    from agent.uplink.send_policy import SendPolicy
 
 __all__ = ["BatchQueue", "Record", "Sender", "SenderOptions", "Worker"]
 
@@ -60,22 +60,22 @@ class Sender:
         self,
         transport: Transport,
         queues: Sequence[BatchQueue],
-        shelf: CatalogShelf,
+        shelf: CatalogStore,
         call: Worker,
         options: SenderOptions,
         *,
-        allowance: Allowance = UNLIMITED,
+        allowance: SendPolicy = UNLIMITED,
         critical: Sequence[bool] = (),
         roll: Callable[[], float] = random.random,
         fit: Callable[[int | None], None] = lambda size_bytes: None,  # noqa: ARG005
     ) -> None:
-        self.pulse = Pulse("uplink")
+        self.pulse = LivenessDeadline("uplink")
         self._transport = transport
         self._options = options
         self._roll = roll
-        self._standing = Standing(transport.address)
+        self._standing = LinkStatus(transport.address)
         self._drain = Drain()
-        self._feed = Feed(
+        self._feed = Publisher(
             queues,
             shelf,
             call,

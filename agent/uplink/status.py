@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.uplink.options import SenderOptions
-    from agent.uplink.send_policy import Allowance
+    from agent.uplink.send_policy import SendPolicy
 
 log = structlog.get_logger()
 
@@ -67,7 +67,7 @@ class LinkState:
     version: str = ""
 
 
-class Standing:
+class LinkStatus:
     """Keeps the uplink's state, which is noted by whoever learns of a change."""
 
     def __init__(self, broker: str) -> None:
@@ -100,7 +100,7 @@ class Presence:
 
     """
 
-    def __init__(self, options: SenderOptions, stream: str, allowance: Allowance) -> None:
+    def __init__(self, options: SenderOptions, stream: str, allowance: SendPolicy) -> None:
         self._options = options
         self._stream = stream
         self._allowance = allowance

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from agent.uplink.properties import Labels
+    from agent.uplink.properties import MessageProperties
 
 UNTOLD = (
     "in MQTT 3.1.1 a broker acknowledges what its access rules forbid, and what nobody subscribes to, like all else, "
@@ -129,7 +129,7 @@ class RefusedError(UplinkError):
         self.code = code
 
 
-def packet_bytes(payload_bytes: int, topic: str, labels: Labels) -> int:
+def packet_bytes(payload_bytes: int, topic: str, labels: MessageProperties) -> int:
     """A whole PUBLISH, at most."""
     return payload_bytes + len(topic.encode()) + labels.size_bytes + PUBLISH_OVERHEAD
 
@@ -147,7 +147,7 @@ class LinkLimits:
     maximum_packet_bytes: int | None = None
     retain: bool = True
 
-    def payload_bytes(self, topic: str, labels: Labels) -> int | None:
+    def payload_bytes(self, topic: str, labels: MessageProperties) -> int | None:
         """The largest payload that fits a packet with this topic and these labels; None: any."""
         if self.maximum_packet_bytes is None:
             return None
@@ -166,7 +166,7 @@ class Link(Protocol):
         """The MQTT version that is spoken."""
 
     async def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = properties.NONE
+        self, topic: str, payload: bytes, *, retain: bool = False, labels: MessageProperties = properties.NONE
     ) -> Answer:
         """Send at least once; return at the acknowledgement or at the link's loss; raise for neither."""
 

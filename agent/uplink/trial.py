@@ -23,7 +23,7 @@ from agent.uplink.transport import TOO_LARGE, Answer, Outcome, Trouble, outcome_
 
 if TYPE_CHECKING:
     from agent.uplink.mqtt_client import MqttConnection
-    from agent.uplink.properties import Labels
+    from agent.uplink.properties import MessageProperties
 
 SKIPPABLE = b"\x50\x2a\x4d\x18"
 """The magic number of a skippable frame; its length follows in four bytes, little-endian."""
@@ -55,7 +55,7 @@ def is_empty_message(payload: bytes) -> bool:
 
 
 async def try_publish(
-    connection: MqttConnection, topic: str, size_bytes: int, timeout_s: float, labels: Labels = NONE
+    connection: MqttConnection, topic: str, size_bytes: int, timeout_s: float, labels: MessageProperties = NONE
 ) -> Verdict:
     """What the broker thinks of a message of this size on this topic; LOST where it does not say in time."""
     needed, most = packet_bytes(size_bytes, topic, labels), connection.limits.maximum_packet_bytes

@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import zstandard
 
 from agent.batch import batch_pb2
-from agent.receiver.batch_receiver import Inbox, Verdict
+from agent.receiver.batch_receiver import BatchReceiver, Verdict
 from agent.receiver.ledger import BLOCK, DIGEST_BYTES, LEDGER, Ledger
 from agent.receiver.rebuilding import opened
 from agent.receiver.receive_loop import GROUP_MAX
-from agent.receiver.sequence_ranges import Span
+from agent.receiver.sequence_ranges import SequenceRange
 from tests.support.samples import MS, START, batch, steer
 
 AT_ONCE = 1000
@@ -51,7 +51,7 @@ def main() -> None:
         size = (out / LEDGER).stat().st_size
         print(f"made in {time.perf_counter() - begun:.0f} s: {size >> 20} MB of ledger, {args.streams} streams")
         begun = time.perf_counter()
-        inbox = Inbox(out)
+        inbox = BatchReceiver(out)
         print(f"opened and checked in {time.perf_counter() - begun:.1f} s")
         made = head_of(batch(0, [steer(START + row * 5 * MS, row % 70, row % 9) for row in range(args.frames)]))
         order = random.Random(1).sample(range(args.streams), args.streams)
@@ -81,12 +81,14 @@ def fill(out: Path, streams: int, behind: int) -> None:
 
 def fill_stream(ledger: Ledger, number: int, behind: int) -> None:
     stream = ledger.stream(f"car-{number:06d}", STREAM)
-    ledger.add(stream, Span(0, behind - 1, START, START + behind))
+    ledger.add(stream, SequenceRange(0, behind - 1, START, START + behind))
     for block in range(-(-behind // BLOCK)):
         ledger.add_digests(stream, block, os.urandom(min(BLOCK, behind - block * BLOCK) * DIGEST_BYTES))
 
 
-def measure(inbox: Inbox, made: batch_pb2.Batch, order: list[int], behind: int, group: int, batches: int) -> None:
+def measure(
+    inbox: BatchReceiver, made: batch_pb2.Batch, order: list[int], behind: int, group: int, batches: int
+) -> None:
     taken = spent = worked = 0.0
     chosen = order[:batches]
     compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)

@@ -28,7 +28,7 @@ from agent.model import EXTENDED, FrameBlock, MessageDefinition, SignalDefinitio
 from agent.pipeline.open_batch import SealLimits
 from agent.pipeline.packer import Packer
 from agent.pipeline.stream import SealedBatch, Stream, StreamSettings
-from agent.pipeline.traffic import Heard
+from agent.pipeline.traffic import TrafficStatistics
 from agent.system import allocator
 from agent.system.clock import LogClock
 from agent.units import Duration
@@ -135,7 +135,7 @@ def agent(*, with_rules: bool, keep_unknown: bool) -> tuple[Packer, Nowhere]:
         "bulk": Stream(Catalog(plan.buses, plan.messages), store, settings, clock),
     }
     collector = Collector(plan, RuleBook.of(RULES), decode=decoder.decode_again) if with_rules else None
-    return Packer(decoder, streams, "normal", collector, heard=Heard(1)), store  # type: ignore[arg-type]
+    return Packer(decoder, streams, "normal", collector, heard=TrafficStatistics(1)), store  # type: ignore[arg-type]
 
 
 def limit_memory() -> None:

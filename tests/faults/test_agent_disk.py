@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import SpoolError
-from agent.receiver.batch_receiver import Inbox, Verdict
+from agent.receiver.batch_receiver import BatchReceiver, Verdict
 from tests.faults.disks import fill, mounted
 from tests.faults.whole import Received, Running, agent, cloud
 from tests.support.mosquitto import running
@@ -50,7 +50,7 @@ async def logged(car: Running, lines: Sequence[Mapping[str, Any]], event: str, t
     await car.until(lambda _: sum(line["event"] == event for line in lines) >= times)
 
 
-async def all_arrived(car: Running, inbox: Inbox) -> None:
+async def all_arrived(car: Running, inbox: BatchReceiver) -> None:
     """Wait until the receiver has what was acknowledged; then stop the agent."""
     await car.end()
     async with asyncio.timeout(60):
@@ -58,7 +58,7 @@ async def all_arrived(car: Running, inbox: Inbox) -> None:
             await asyncio.sleep(0.02)
 
 
-def named(out: Path, inbox: Inbox, counters: PackerCounters, kind: str) -> list[int]:
+def named(out: Path, inbox: BatchReceiver, counters: PackerCounters, kind: str) -> list[int]:
     """The sequences of the gaps of this kind; together with what arrived they are all that was sealed."""
     gaps = inbox.report()
     assert {gap.kind for gap in gaps} <= {kind}, gaps

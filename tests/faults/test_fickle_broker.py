@@ -23,7 +23,7 @@ from agent.errors import AgentError
 from agent.live.client import ask_once
 from agent.live.diagnosis import diagnose
 from agent.model import GapKind
-from agent.receiver.batch_receiver import Inbox
+from agent.receiver.batch_receiver import BatchReceiver
 from tests.faults.fast_time import FastClock, FastLoop, pass_fast
 from tests.faults.whole import VEHICLE, Received
 from tests.support.scripted import ACCEPT, ScriptedBroker, connack, disconnect, puback
@@ -88,7 +88,7 @@ MOODS = (
 class Fickle:
     """What the broker does at the moment, and what it has passed on."""
 
-    inbox: Inbox
+    inbox: BatchReceiver
     mood: Mood = WELL
     passed_on: list[bytes] = field(default_factory=list)
     held: list[bytes] = field(default_factory=list)
@@ -149,7 +149,7 @@ async def look(socket: Path, minute: Minute, gauges: daemon.Gauges) -> None:
 
 
 async def drive(tmp_path: Path, chance: random.Random) -> tuple[daemon.Gauges, list[Minute]]:
-    fickle = Fickle(Inbox(tmp_path / "out"))
+    fickle = Fickle(BatchReceiver(tmp_path / "out"))
     socket = tmp_path / "agent.sock"
     broker = ScriptedBroker(answer=fickle.answer, connack=fickle.connack, admit=fickle.admit)
     minutes: list[Minute] = []
@@ -190,7 +190,7 @@ def test_hours_with_a_fickle_broker_lose_nothing_and_status_names_each_cause(
         gauges, minutes = runner.run(drive(tmp_path, random.Random(seed)))
     counters = gauges.counters
     received = Received.within(tmp_path / "out")
-    gaps = Inbox(tmp_path / "out").report()
+    gaps = BatchReceiver(tmp_path / "out").report()
     named = sum(max(gap.frames, 0) for gap in gaps if gap.kind != GapKind.DROPPED)  # those never came so far
     unnamed = [minute.mood.name for minute in minutes if not minute.is_named]
     record_property(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.model import Gap, GapKind
-from agent.receiver.batch_receiver import Inbox
+from agent.receiver.batch_receiver import BatchReceiver
 from agent.receiver.ledger import LEDGER
 from tests.unit.receiver.test_ledger import numbered, received, verdicts
 
@@ -29,7 +29,7 @@ def test_a_damaged_byte_anywhere_lets_no_batch_that_was_not_stored_pass_as_a_dup
     places = [*chance.sample(range(len(whole)), 20), *chance.sample(full, 40)]
     for place in places:
         (tmp_path / LEDGER).write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
-        again = Inbox(tmp_path)
+        again = BatchReceiver(tmp_path)
 
         assert set(verdicts(again, *fresh)) == {"batch"}, place
         known = [numbered(n, gaps=(Gap(GapKind.DROPPED, 1, 2, 3, detail="can0"),), stream="a") for n in range(10, 20)]

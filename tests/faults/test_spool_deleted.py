@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import SpoolError
-from agent.spool.catalogs import CatalogShelf
+from agent.spool.catalogs import CatalogStore
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
 from agent.system.systemd_notify import LOOK_S
@@ -112,8 +112,8 @@ def test_a_journal_that_is_gone_is_written_anew_with_what_it_held(tmp_path: Path
 
 
 def test_catalogs_that_are_gone_are_written_anew(tmp_path: Path) -> None:
-    CatalogShelf(tmp_path / "catalogs").put("earlier", b"of batches that wait")
-    shelf = CatalogShelf(tmp_path / "catalogs")
+    CatalogStore(tmp_path / "catalogs").put("earlier", b"of batches that wait")
+    shelf = CatalogStore(tmp_path / "catalogs")
     shelf.put("current", b"of those to come")
     shutil.rmtree(tmp_path / "catalogs")
     shelf.keep_in_place()

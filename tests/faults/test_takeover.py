@@ -17,12 +17,12 @@ from agent.batch.codec import decode_batch
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
-from agent.pipeline.class_store import Vault
+from agent.pipeline.class_store import ClassStore
 from agent.pipeline.open_batch import SealLimits
 from agent.pipeline.packer import Packer
 from agent.pipeline.startup_recovery import take_over
 from agent.pipeline.stream import Stream, StreamSettings
-from agent.spool.catalogs import CatalogShelf
+from agent.spool.catalogs import CatalogStore
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
 from tests.support.memory_disk import MemoryDisk, PowerCutError
@@ -71,7 +71,7 @@ class Car:
     stored    all below were noted or sealed when `take` returned
     """
 
-    shelf: CatalogShelf
+    shelf: CatalogStore
     disk: MemoryDisk = field(default_factory=lambda: MemoryDisk(256 << 20))
     clock: FakeClock = field(default_factory=FakeClock)
     random: random.Random = field(default_factory=lambda: random.Random(7))
@@ -85,7 +85,7 @@ class Car:
         journal = Journal.open(HOME / "journal", 64 << 10, disk=self.disk, clock=self.clock.wall_ns)
         limits = SealLimits(3600 * 10**9, self.payload_bytes)
         settings = StreamSettings("car-1", MS, 3, limits)
-        vaults: dict[Priority, Vault] = {"normal": Vault(self.spool, journal)}
+        vaults: dict[Priority, ClassStore] = {"normal": ClassStore(self.spool, journal)}
         self.stream = Stream(catalog, vaults["normal"], settings, self.clock)
         self.packer = Packer(DECODER, {"normal": self.stream})
         listening_ns = self.clock.wall_ns()
@@ -124,8 +124,8 @@ class Car:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> CatalogShelf:
-    return CatalogShelf(tmp_path)
+def shelf(tmp_path: Path) -> CatalogStore:
+    return CatalogStore(tmp_path)
 
 
 def numbers(batches: list[Batch]) -> list[int]:
@@ -177,7 +177,7 @@ def feed_until_sealed(car: Car, steps: int) -> bool:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["killed", "without power"])
-def test_a_batch_stored_as_several_is_whole_wherever_the_process_ends(shelf: CatalogShelf, how: str) -> None:
+def test_a_batch_stored_as_several_is_whole_wherever_the_process_ends(shelf: CatalogStore, how: str) -> None:
     for steps in count():
         car = Car(shelf)
         car.start()
@@ -197,7 +197,7 @@ def test_a_batch_stored_as_several_is_whole_wherever_the_process_ends(shelf: Cat
 @pytest.mark.parametrize("how", ["killed", "without power"])
 @pytest.mark.parametrize(("steps_before", "payload_bytes"), [(3, PAYLOAD_BYTES), (7, 10 * PAYLOAD_BYTES)])
 def test_a_take_over_that_is_interrupted_at_any_step_is_finished_by_the_next(
-    shelf: CatalogShelf, steps_before: int, payload_bytes: int, how: str
+    shelf: CatalogStore, steps_before: int, payload_bytes: int, how: str
 ) -> None:
     for steps in count():
         car = Car(shelf)
@@ -220,7 +220,7 @@ def test_a_take_over_that_is_interrupted_at_any_step_is_finished_by_the_next(
     assert steps > 10
 
 
-def test_what_is_recovered_is_spooled_as_several_where_one_would_be_too_large(shelf: CatalogShelf) -> None:
+def test_what_is_recovered_is_spooled_as_several_where_one_would_be_too_large(shelf: CatalogStore) -> None:
     car = Car(shelf)
     car.start()
     car.stream._bytes_per_value = 0.01  # it has been told that everything compresses
@@ -235,7 +235,7 @@ def test_what_is_recovered_is_spooled_as_several_where_one_would_be_too_large(sh
     assert [bool(batch.gaps) for batch in batches] == [True] + [False] * (len(batches) - 1)
 
 
-def test_an_interruption_is_told_from_the_last_stored_frame_until_the_agent_listens_again(shelf: CatalogShelf) -> None:
+def test_an_interruption_is_told_from_the_last_stored_frame_until_the_agent_listens_again(shelf: CatalogStore) -> None:
     car = Car(shelf)
     car.start()
     car.feed()
@@ -247,7 +247,7 @@ def test_an_interruption_is_told_from_the_last_stored_frame_until_the_agent_list
     assert gap.end_ns == car.clock.now_ns
 
 
-def test_a_start_that_stored_nothing_does_not_tell_the_interruption_again(shelf: CatalogShelf) -> None:
+def test_a_start_that_stored_nothing_does_not_tell_the_interruption_again(shelf: CatalogStore) -> None:
     car = Car(shelf)
     car.start()
     car.feed()
@@ -260,7 +260,7 @@ def test_a_start_that_stored_nothing_does_not_tell_the_interruption_again(shelf:
     assert gap.end_ns == car.clock.now_ns
 
 
-def test_notes_whose_catalog_is_gone_are_a_gap(tmp_path: Path, shelf: CatalogShelf) -> None:
+def test_notes_whose_catalog_is_gone_are_a_gap(tmp_path: Path, shelf: CatalogStore) -> None:
     car = Car(shelf)
     car.start()
     car.feed()
@@ -272,7 +272,7 @@ def test_notes_whose_catalog_is_gone_are_a_gap(tmp_path: Path, shelf: CatalogShe
     assert [gap.kind for gap in car.spool.pending_gaps()].count(GapKind.CORRUPT) == 1
 
 
-def test_a_clock_that_was_set_back_leaves_the_begin_open(shelf: CatalogShelf) -> None:
+def test_a_clock_that_was_set_back_leaves_the_begin_open(shelf: CatalogStore) -> None:
     car = Car(shelf)
     car.start()
     car.feed()
@@ -283,7 +283,7 @@ def test_a_clock_that_was_set_back_leaves_the_begin_open(shelf: CatalogShelf) ->
     assert (gap.begin_ns, gap.end_ns) == (0, car.clock.now_ns)
 
 
-def test_a_process_killed_before_its_first_note_is_told_from_when_it_listened(shelf: CatalogShelf) -> None:
+def test_a_process_killed_before_its_first_note_is_told_from_when_it_listened(shelf: CatalogStore) -> None:
     car = Car(shelf)
     since_ns = car.clock.now_ns
     car.start(unsealed_since_ns=since_ns)
@@ -291,7 +291,7 @@ def test_a_process_killed_before_its_first_note_is_told_from_when_it_listened(sh
     assert (gap.kind, gap.begin_ns, gap.end_ns) == (GapKind.INTERRUPTED, since_ns, car.clock.now_ns)
 
 
-def test_a_gap_begins_with_the_last_note_where_the_process_came_so_far(shelf: CatalogShelf) -> None:
+def test_a_gap_begins_with_the_last_note_where_the_process_came_so_far(shelf: CatalogStore) -> None:
     car = Car(shelf)
     since_ns = car.clock.now_ns
     car.start()

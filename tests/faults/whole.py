@@ -12,8 +12,8 @@ from agent.batch.catalog import decode_catalog
 from agent.batch.codec import decode_batch
 from agent.config import load_config
 from agent.daemon import daemon
-from agent.receiver.batch_receiver import Inbox
-from agent.receiver.receive_loop import Reception, filters
+from agent.receiver.batch_receiver import BatchReceiver
+from agent.receiver.receive_loop import ReceiveLoop, filters
 from agent.uplink.backoff import Backoff
 from agent.uplink.mqtt_subscriber import MqttSubscriber
 from agent.uplink.options import MqttOptions
@@ -126,13 +126,13 @@ async def agent(
 
 
 @asynccontextmanager
-async def cloud(folder: Path, port: int, **changes: str) -> AsyncIterator[Inbox]:
+async def cloud(folder: Path, port: int, **changes: str) -> AsyncIterator[BatchReceiver]:
     """The receiver, subscribed."""
-    inbox = Inbox(folder)
+    inbox = BatchReceiver(folder)
     options = MqttOptions(host="127.0.0.1", port=port, tls=False, client_id="cloud", **changes)  # type: ignore[arg-type]
     patience = Backoff(base_s=0.02, maximum_s=0.2)
     async with MqttSubscriber(options, filters(TOPICS), backoff=patience) as subscriber:
-        reception = Reception(inbox, TOPICS, lambda accepted, size: None)
+        reception = ReceiveLoop(inbox, TOPICS, lambda accepted, size: None)
         task = asyncio.create_task(reception.take(subscriber), name="cloud")
         try:
             yield inbox

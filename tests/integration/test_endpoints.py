@@ -15,7 +15,7 @@ from agent.batch.codec import decode_batch
 from agent.cli.run import _usable
 from agent.daemon import daemon
 from agent.daemon.options import mqtt_options, sender_options
-from agent.receiver.batch_receiver import Inbox, Verdict
+from agent.receiver.batch_receiver import BatchReceiver, Verdict
 from agent.uplink.mqtt_transport import MqttTransport
 from agent.uplink.properties import cloud_event
 from tests.integration.endpoints import ENDPOINTS, endpoint
@@ -103,7 +103,7 @@ async def test_a_daemon_of_each_profile_gets_everything_through(
     assert sum(batch.frames for batch in heads) == gauges.counters.frames
     (catalog,) = of_kind(broker, "catalog")
     assert decode_catalog(catalog.payload).hash == heads[0].catalog
-    inbox = Inbox(tmp_path / "cloud")
+    inbox = BatchReceiver(tmp_path / "cloud")
     for publish in [catalog, *of_kind(broker, "batch"), *of_kind(broker, "batch")]:
         inbox.accept(publish.payload, vehicle="car-1")
     assert inbox.counts[Verdict.REJECTED] == 0

@@ -25,7 +25,7 @@ from agent.batch.codec import Header, encode_batch
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.live.protocol import Answer, BusDefinition, Definitions, Frames, encode
-from agent.live.snapshot import Said
+from agent.live.snapshot import LogLine
 from agent.model import BatchId, Event, FrameBlock, Gap, MessageDefinition, SignalDefinition
 from tests.support.scripted import ScriptedBroker
 from tests.support.snapshots import snapshot
@@ -218,7 +218,9 @@ def hostile_agent() -> tuple[Answer, ...]:
         buses=(bus, msgspec.structs.replace(bus, name=HOSTILE)),
         catalog=base64.b64encode(encode_catalog(catalog)).decode(),
     )
-    said = Said(time_ns=START, level="error", event="batch_refused", about=HOSTILE, reason=HOSTILE + ENDLESS, hint="")
+    said = LogLine(
+        time_ns=START, level="error", event="batch_refused", about=HOSTILE, reason=HOSTILE + ENDLESS, hint=""
+    )
     status = snapshot(
         vehicle=HOSTILE,
         bus_name=HOSTILE,

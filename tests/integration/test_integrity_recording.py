@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.collect.block_view import View
+from agent.collect.block_view import BlockView
 from agent.collect.integrity.check import broken_guards
-from agent.collect.integrity.protection import guards_of
+from agent.collect.integrity.protection import protections_of
 from agent.collect.integrity.verify import Integrity, IntegrityCounters
-from agent.collect.signal_index import Roster
+from agent.collect.signal_index import SignalIndex
 from agent.config.integrity import IntegrityConfig
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_databases
@@ -28,8 +28,8 @@ def test_every_checksum_of_a_real_drive_is_right_and_a_damaged_bit_is_found() ->
     messages = load_databases([("can0", DATA / "rav4_powertrain.dbc")]).messages
     assert not list(broken_guards(messages, [TOYOTA]))
     decoder = Decoder(Plan(("can0",), messages))
-    roster = Roster(decoder.plan)
-    integrity = Integrity(roster, guards_of(messages, [TOYOTA]))
+    roster = SignalIndex(decoder.plan)
+    integrity = Integrity(roster, protections_of(messages, [TOYOTA]))
     seen, damaged = 0, ""
     for block in read_log(DATA / "rav4_highway.log.xz", buses={"can0": 0}, frames_max=1000):
         speed = next(index for index, message in enumerate(messages) if message.name == "SPEED")
@@ -38,7 +38,7 @@ def test_every_checksum_of_a_real_drive_is_right_and_a_damaged_bit_is_found() ->
             block.data[rows[0], 2] ^= 0x10
             damaged = "can0.SPEED"
         seen += len(block)
-        integrity.verify(View(roster, block, decoder.decode(block).signals, block.time_ns, 0))
+        integrity.verify(BlockView(roster, block, decoder.decode(block).signals, block.time_ns, 0))
 
     counters = integrity.counters()
     assert sum(each.frames for each in counters.values()) > 10_000

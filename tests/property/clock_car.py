@@ -23,7 +23,7 @@ from agent.model import RAW_SIGNALS
 from agent.pipeline.open_batch import SealLimits
 from agent.pipeline.packer import Packer
 from agent.pipeline.stream import Stream, StreamSettings
-from agent.receiver.clock_correction import Placing
+from agent.receiver.clock_correction import ClockCorrection
 from tests.property.clock_history import BLOCK_NS, BOOT, INTERVAL_NS, MS, RIGHT_NS, Unit
 from tests.support.collect_car import BUSES, MESSAGES, Frame, block, plan
 from tests.unit.pipeline.test_packer import ListStore
@@ -118,7 +118,7 @@ def arrived(
 
 
 def _placed(batches: dict[Priority, list[Batch]]) -> Arrived:
-    placing, found = Placing(), Arrived()
+    placing, found = ClockCorrection(), Arrived()
     for batch in (batch for each in batches.values() for batch in each):
         placing.learn("car-1", batch.clock)
     for name, each in batches.items():

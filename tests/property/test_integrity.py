@@ -12,10 +12,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.collect.block_view import View
-from agent.collect.integrity.protection import guards_of
+from agent.collect.block_view import BlockView
+from agent.collect.integrity.protection import protections_of
 from agent.collect.integrity.verify import Integrity
-from agent.collect.signal_index import Roster
+from agent.collect.signal_index import SignalIndex
 from agent.config.integrity import IntegrityConfig, broken_integrity
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
@@ -130,13 +130,13 @@ def test_what_is_found_equals_the_reference_however_the_stream_is_cut(
     expected = [reference.take(can_id, data) for can_id, data in sent]
 
     decoder = decoder_of(at)
-    roster = Roster(decoder.plan)
-    integrity = Integrity(roster, guards_of(decoder.plan.messages, [config]))
+    roster = SignalIndex(decoder.plan)
+    integrity = Integrity(roster, protections_of(decoder.plan.messages, [config]))
     wrong: list[bool] = []
     findings = []
     for begin, end in pairwise([0, *sorted(min(cut, len(sent)) for cut in cuts), len(sent)]):
         frames = block(sent[begin:end], begin)
-        view = View(roster, frames, decoder.decode(frames).signals, frames.time_ns, 0)
+        view = BlockView(roster, frames, decoder.decode(frames).signals, frames.time_ns, 0)
         verdict = integrity.verify(view)
         marked = np.zeros(len(frames), np.bool_)
         if verdict.wrong is not None:

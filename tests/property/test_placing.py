@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.receiver.clock_correction import RESOLUTION_NS, Placing
+from agent.receiver.clock_correction import RESOLUTION_NS, ClockCorrection
 from tests.property.clock_history import (
     BLOCK_NS,
     INTERVAL_NS,
@@ -63,7 +63,7 @@ def drives(
 
 def assert_placed(batches_made: list[tuple[list[int], Batch]], received: list[int], learnt: list[Batch]) -> None:
     """Each batch's frames, by their numbers, are at their times to within the resolution; of each message in order."""
-    placing = Placing()
+    placing = ClockCorrection()
     for batch in learnt:
         placing.learn("car-1", batch.clock)
     last = [0, 0]

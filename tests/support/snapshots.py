@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from agent.live.snapshot import BusFigures, ClassFigures, LinkFigures, Snapshot, SpoolFigures
+from agent.live.snapshot import BusStatus, ClassStatus, Snapshot, SpoolStatus, UplinkStatus
 
 S = 10**9
 NOW_NS = 1_795_000_000 * S
 
-BUS = BusFigures(
+BUS = BusStatus(
     name="powertrain",
     interface="socketcan",
     channel="can0",
@@ -28,8 +28,8 @@ BUS = BusFigures(
     dbc=("/etc/canferry/dbc/powertrain.dbc",),
     messages=80,
 )
-NORMAL = ClassFigures(name="normal", batches=2, size_bytes=20_000, oldest_ns=NOW_NS - 90 * S, samples=400_000)
-SPOOL = SpoolFigures(
+NORMAL = ClassStatus(name="normal", batches=2, size_bytes=20_000, oldest_ns=NOW_NS - 90 * S, samples=400_000)
+SPOOL = SpoolStatus(
     path="/var/lib/canferry",
     classes=(NORMAL,),
     disk_bytes=4 << 20,
@@ -37,7 +37,7 @@ SPOOL = SpoolFigures(
     free_bytes=8 << 30,
     min_free_bytes=64 << 20,
 )
-LINK = LinkFigures(broker="broker:8883", connected=True, links=1, acknowledged=7, since_ns=NOW_NS - 3600 * S)
+LINK = UplinkStatus(broker="broker:8883", connected=True, links=1, acknowledged=7, since_ns=NOW_NS - 3600 * S)
 WELL = Snapshot(
     agent="0.1.0",
     vehicle="car-1",

@@ -9,7 +9,7 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.spool.catalogs import CatalogShelf
+from agent.spool.catalogs import CatalogStore
 from agent.spool.store import Spool
 from agent.uplink.mqtt_transport import MqttTransport
 from agent.uplink.options import MqttOptions
@@ -45,7 +45,7 @@ class Rig:
     def __init__(self, folder: Path, mqtt: MqttOptions, worker: ThreadPoolExecutor, **changes: Any) -> None:
         self._worker = worker
         self.spool = Spool.open(folder / "normal", limit_bytes=64 << 20)
-        self.shelf = CatalogShelf(folder / "catalogs")
+        self.shelf = CatalogStore(folder / "catalogs")
         chosen: dict[str, Any] = {"vehicle": VEHICLE, "backoff_base_s": 0.05, "backoff_max_s": 0.4}
         self.sender = Sender(
             MqttTransport(mqtt), [self.spool], self.shelf, self.call, SenderOptions(**{**chosen, **changes})

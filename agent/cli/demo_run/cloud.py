@@ -20,11 +20,11 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from agent.batch.codec import decode_batch
-from agent.receiver.batch_receiver import Inbox, Verdict
+from agent.receiver.batch_receiver import BatchReceiver, Verdict
 from agent.receiver.catalogs import CatalogFolders
 from agent.receiver.inventory import read_limited
 from agent.receiver.lines import json_lines
-from agent.receiver.receive_loop import Reception, filters
+from agent.receiver.receive_loop import ReceiveLoop, filters
 from agent.receiver.windows import whole
 from agent.uplink.mqtt_subscriber import MqttSubscriber
 from agent.uplink.options import MqttOptions
@@ -70,7 +70,7 @@ class Cloud:
     def __init__(self, folder: Path, port: int) -> None:
         options = MqttOptions(host="127.0.0.1", port=port, tls=False, client_id="demo-cloud", version="3.1.1")
         self.tally = Tally()
-        self._inbox = Inbox(folder)
+        self._inbox = BatchReceiver(folder)
         self._catalogs = CatalogFolders()
         self._subscriber = MqttSubscriber(options, filters(TOPICS), session_expiry_s=0)
         self._stored: asyncio.Queue[Path] = asyncio.Queue()
@@ -90,7 +90,7 @@ class Cloud:
         """Receive and count until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._count_stored(), name="tally")
-            await Reception(self._inbox, TOPICS, self._tell).take(self._subscriber)
+            await ReceiveLoop(self._inbox, TOPICS, self._tell).take(self._subscriber)
 
     async def caught_up(self, samples: int, patience_s: float) -> bool:
         """Wait for so many samples; False where nothing more has come for so long."""

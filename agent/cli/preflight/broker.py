@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from agent.model import MessageDefinition
     from agent.uplink.mqtt_client import MqttConnection
     from agent.uplink.options import MqttOptions
-    from agent.uplink.properties import Labels
+    from agent.uplink.properties import MessageProperties
 
 REACH_S, TRIAL_S = 5.0, 20.0
 SUFFIX = "-check"
@@ -60,7 +60,7 @@ class _Message:
     key: str
     topic: str
     size_bytes: int
-    labels: Labels
+    labels: MessageProperties
     needed: bool = True
 
 

@@ -11,7 +11,7 @@ import msgspec
 from agent.cli.preflight.finding import Finding, Level
 from agent.collect import config_check
 from agent.collect.conditions.names import Directory
-from agent.collect.integrity.protection import guards_of
+from agent.collect.integrity.protection import protections_of
 from agent.collect.rules.forecast import forecast, table, total
 from agent.config.collecting import patterns
 from agent.decode.loading import load_buses
@@ -72,7 +72,7 @@ def check_collecting(
     errors = [Finding(Level.ERROR, key, text) for key, text in config_check.broken(config, directory)]
     if errors:
         return [], errors
-    guards = guards_of(messages, config.integrity)
+    guards = protections_of(messages, config.integrity)
     verified = [Finding(Level.OK, "integrity", f"{len(guards)} messages are verified")] if guards else []
     if not config.collect and not config.triggers:
         return [], verified

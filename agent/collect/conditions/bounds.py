@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import View
+    from agent.collect.block_view import BlockView
     from agent.collect.conditions.history import Inputs
     from agent.collect.conditions.syntax import SignalRef
-    from agent.collect.rules.scan import Scan
-    from agent.collect.signal_index import Latest, Roster, Staying
+    from agent.collect.rules.scan import ChangeScan
+    from agent.collect.signal_index import LastSamples, SignalIndex, Staying
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Bounds:
     is_ahead    they are those of all blocks until `end`, of whose frames nothing is known
     """
 
-    view: View
+    view: BlockView
     inputs: Inputs
     low: list[int]
     high: list[int]
@@ -49,7 +49,7 @@ class Bounds:
 class Glance:
     """What `Bounds` are made of; arrays by number of the signal: low, high uint64 · heard int64 · stirred bool."""
 
-    view: View
+    view: BlockView
     low: NDArray[np.uint64]
     high: NDArray[np.uint64]
     heard: NDArray[np.int64]
@@ -71,7 +71,7 @@ class Glance:
 class Screen:
     """The signals that conditions name, and where they are found in a block."""
 
-    def __init__(self, roster: Roster, latest: Latest, refs: Sequence[SignalRef]) -> None:
+    def __init__(self, roster: SignalIndex, latest: LastSamples, refs: Sequence[SignalRef]) -> None:
         self._roster = roster
         self._latest = latest
         self._refs = refs
@@ -89,7 +89,7 @@ class Screen:
         places = [first[of[0]] + ref.signal if of else 0 for ref, of in zip(self._refs, lanes, strict=True)]
         self.channel = np.array(places, np.int64)
 
-    def glance(self, view: View, scan: Scan) -> Glance:
+    def glance(self, view: BlockView, scan: ChangeScan) -> Glance:
         """Look at a block, before it is remembered; `scan` has looked at `channel`."""
         channel, latest = self.channel, self._latest
         segment = scan.segment.take(channel)

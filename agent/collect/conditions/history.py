@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import View
+    from agent.collect.block_view import BlockView
     from agent.collect.conditions.syntax import Count, Over
-    from agent.collect.signal_index import Latest, Roster, Staying
+    from agent.collect.signal_index import LastSamples, SignalIndex, Staying
 
 SAMPLES_MAX = 100_000
 _BLOCKS_WAITING_MAX, _SAMPLES_WAITING_MAX = 64, 1024
@@ -149,7 +149,7 @@ class Came:
 class Inputs:
     """The signals and messages of all conditions. `latest` is of before the block at hand."""
 
-    def __init__(self, roster: Roster, latest: Latest) -> None:
+    def __init__(self, roster: SignalIndex, latest: LastSamples) -> None:
         self.histories: dict[SignalRef | int, History] = {}
         self._roster = roster
         self._latest = latest
@@ -157,7 +157,7 @@ class Inputs:
         self._channels: dict[SignalRef, list[int]] = {}
         self._shared: list[SignalRef] = []  # those that more than one lane may carry
         self._lanes: dict[int, list[int]] = {}
-        self._seen: View | None = None
+        self._seen: BlockView | None = None
         self._came: dict[SignalRef, Came] = {}
         roster.on_change(self._grow, self._grow)
 
@@ -191,7 +191,7 @@ class Inputs:
         steady = int(self._latest.steady[channels[0]])
         return Held(int(self._latest.raw[channels[0]]), steady) if steady != NEVER else None
 
-    def came(self, view: View, ref: SignalRef) -> Came:
+    def came(self, view: BlockView, ref: SignalRef) -> Came:
         """A signal's samples in a block; those of the block at hand are found once for all who ask."""
         if view is not self._seen:
             self._seen, self._came = view, {}
@@ -199,7 +199,7 @@ class Inputs:
             self._came[ref] = self._find(view, ref)
         return self._came[ref]
 
-    def _find(self, view: View, ref: SignalRef) -> Came:
+    def _find(self, view: BlockView, ref: SignalRef) -> Came:
         channels = self._channels[ref]
         gathered = view.gather(view.present(channels))
         at, row = gathered.place, view.rows_of(gathered)
@@ -218,7 +218,7 @@ class Inputs:
             lanes = self._lanes[message] = (self._roster.message == message).nonzero()[0].tolist()
         return lanes
 
-    def frames(self, view: View, messages: Iterable[int]) -> NDArray[np.int64]:
+    def frames(self, view: BlockView, messages: Iterable[int]) -> NDArray[np.int64]:
         """Places of the frames of some messages among those received, in their order."""
         lanes = [lane for message in messages for lane in self._lanes_of(message) if view.has_lane(lane)]
         if len(lanes) == 1:
@@ -230,14 +230,14 @@ class Inputs:
         arrival.sort()
         return arrival
 
-    def frame_times(self, view: View, message: int) -> NDArray[np.int64]:
+    def frame_times(self, view: BlockView, message: int) -> NDArray[np.int64]:
         """int64: the steady times of a message's frames in a block, in the order received."""
         lanes = self._lanes_of(message)
         if len(lanes) == 1:
             return view.row_steady[slice(*view.rows_of_lane(lanes[0]))]
         return view.steady.take(self.frames(view, [message]))
 
-    def remember(self, view: View, now: NDArray[np.int64]) -> None:
+    def remember(self, view: BlockView, now: NDArray[np.int64]) -> None:
         """What the block leaves behind. `now`: int64 (buses,), steady time after it."""
         for ref in self._shared:
             if len((came := self.came(view, ref)).raw):
@@ -251,7 +251,7 @@ class Inputs:
                 history.extend(steady, steady, now)
         self._seen, self._came = None, {}
 
-    def _samples(self, view: View, ref: SignalRef) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    def _samples(self, view: BlockView, ref: SignalRef) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """Raw values and steady times of a signal's samples in a block, in the order received."""
         channels = self._channels[ref]
         if len(channels) == 1:
@@ -284,7 +284,7 @@ class BlockInstants:
 
     """
 
-    def __init__(self, view: View, inputs: Inputs, arrival: NDArray[np.int64], stale_ns: int) -> None:
+    def __init__(self, view: BlockView, inputs: Inputs, arrival: NDArray[np.int64], stale_ns: int) -> None:
         self._view = view
         self._inputs = inputs
         self.arrival = arrival

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.rules.interval_results import Closing
+from agent.collect.rules.interval_results import IntervalResults
 from agent.collect.rules.tables import is_plain_last
 from agent.collect.steady_clock import NEVER
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import View
-    from agent.collect.rules.rules import Treatment
-    from agent.collect.signal_index import Latest, Roster, Staying
+    from agent.collect.block_view import BlockView
+    from agent.collect.rules.rules import EffectiveRule
+    from agent.collect.signal_index import LastSamples, SignalIndex, Staying
 
 
 class LastGates:
@@ -34,7 +34,7 @@ class LastGates:
     bus, every, until   int64 (beats,): until is the steady time at which its interval is over
     """
 
-    def __init__(self, roster: Roster, latest: Latest, treatment_of: Callable[[int], Treatment]) -> None:
+    def __init__(self, roster: SignalIndex, latest: LastSamples, treatment_of: Callable[[int], EffectiveRule]) -> None:
         self._roster = roster
         self._latest = latest
         self._treatment_of = treatment_of
@@ -68,7 +68,7 @@ class LastGates:
         self._channel = staying.channel_of.take(self._channel.take(stays))
         self._rank, self._beat = self._rank.take(stays), self._beat.take(stays)
 
-    def finish(self, view: View, kept: NDArray[np.uint8], now: NDArray[np.int64]) -> list[Closing]:
+    def finish(self, view: BlockView, kept: NDArray[np.uint8], now: NDArray[np.int64]) -> list[IntervalResults]:
         """What intervals that are over after a block are closed with.
 
         kept   uint8 (V,): the ranks that its values are kept with at once, all told
@@ -94,7 +94,7 @@ class LastGates:
         at = last.nonzero()[0]
         of = np.arange(len(came)).repeat(gathered.counts).take(at)
         place, none = gathered.place.take(at), np.zeros(len(at), np.int64)
-        of_values = Closing(
+        of_values = IntervalResults(
             channel.take(came).take(of),
             place + self._latest.values,
             place,
@@ -108,7 +108,7 @@ class LastGates:
         self._until = np.where(over, (now // self._every + 1) * self._every, self._until)
         return closings
 
-    def flush(self, leaves: NDArray[np.bool_] | None = None) -> list[Closing]:
+    def flush(self, leaves: NDArray[np.bool_] | None = None) -> list[IntervalResults]:
         """Close what is open; a later sample of the same interval begins it anew.
 
         leaves   bool (channels,): of these alone
@@ -125,10 +125,10 @@ class LastGates:
         is_open: NDArray[np.bool_] = self._latest.fresh.take(channel) & (self._latest.steady.take(channel) >= begin)
         return is_open
 
-    def _latest_of(self, gate: NDArray[np.int64]) -> Closing:
+    def _latest_of(self, gate: NDArray[np.int64]) -> IntervalResults:
         """The latest samples of these gates' channels."""
         channel, latest = self._channel.take(gate), self._latest
-        return Closing(
+        return IntervalResults(
             channel,
             latest.serial.take(channel),
             np.full(len(gate), -1),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.integrity.protection import Guard
+    from agent.collect.integrity.protection import MessageProtection
 
 _SUM, _XOR, _CRC = range(3)
 _METHOD = {"sum": _SUM, "xor": _XOR, "crc8-sae-j1850": _CRC, "crc8-h2f": _CRC, "e2e-1": _CRC, "e2e-2": _CRC}
@@ -27,7 +27,7 @@ _H2F = ("crc8-h2f", "e2e-2")
 class Checksums:
     """Computes what the checksums should be, of messages with these guards; a guard without one is never asked for."""
 
-    def __init__(self, guards: Sequence[Guard]) -> None:
+    def __init__(self, guards: Sequence[MessageProtection]) -> None:
         configs = [guard.config for guard in guards]
         self._method = np.array([_METHOD[config.kind or "sum"] for config in configs], np.int64)
         self._mask = np.array([guard.mask for guard in guards], np.uint8).reshape(-1, 64)
@@ -119,7 +119,7 @@ def _fed(
     return following if given.all() else np.where(given, following, crc)
 
 
-def _before(guard: Guard) -> list[list[int]]:
+def _before(guard: MessageProtection) -> list[list[int]]:
     """What goes into the CRC before the payload, of an even counter and of an odd one; -1: nothing."""
     data_id = guard.config.data_id
     if data_id is None:

@@ -26,7 +26,7 @@ PAYLOAD_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class MessageProtection:
     """What a message is verified by.
 
     counter, checksum   indexes of its signals, -1 where it has none
@@ -45,7 +45,9 @@ class Guard:
     byte: int
 
 
-def guards_of(messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]) -> dict[int, Guard]:
+def protections_of(
+    messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]
+) -> dict[int, MessageProtection]:
     """The guard of each message that has one, by its index; of configurations in which nothing is broken."""
     guards = {index: guard for index, each in enumerate(messages) if (guard := _declared(each)) is not None}
     for config in configs:
@@ -58,7 +60,7 @@ def guards_of(messages: Sequence[MessageDefinition], configs: Sequence[Integrity
     return guards
 
 
-def _declared(message: MessageDefinition) -> Guard | None:
+def _declared(message: MessageDefinition) -> MessageProtection | None:
     """The guard of a message that its DBC file is enough for."""
     for index, signal in enumerate(message.signals):
         if signal.counter and not signal.is_float and signal.length <= COUNTER_BITS_MAX:
@@ -80,7 +82,7 @@ def place_of(message: MessageDefinition, pattern: str | None) -> int:
     return next((index for index, signal in enumerate(message.signals) if match(signal.name)), -1)
 
 
-def _guard(message: MessageDefinition, config: IntegrityConfig, counter: int, checksum: int) -> Guard:
+def _guard(message: MessageDefinition, config: IntegrityConfig, counter: int, checksum: int) -> MessageProtection:
     mask = np.full(PAYLOAD_MAX, 0xFF, np.uint8)
     counter_max, bits, byte = 0, 0, -1
     if counter >= 0:
@@ -91,7 +93,7 @@ def _guard(message: MessageDefinition, config: IntegrityConfig, counter: int, ch
         bits, byte = signal.length, whole_byte(signal)
         for bit in field_bits(signal):
             mask[bit >> 3] &= ~np.uint8(1 << (bit & 7))
-    return Guard(config, counter, counter_max, checksum, bits, mask, byte)
+    return MessageProtection(config, counter, counter_max, checksum, bits, mask, byte)
 
 
 def whole_byte(signal: SignalDefinition) -> int:

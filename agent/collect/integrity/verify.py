@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import View
-    from agent.collect.integrity.protection import Guard
-    from agent.collect.signal_index import Roster, Staying
+    from agent.collect.block_view import BlockView
+    from agent.collect.integrity.protection import MessageProtection
+    from agent.collect.signal_index import SignalIndex, Staying
 
 _NONE = -1
 
@@ -127,7 +127,7 @@ def _event(finding: Finding) -> Event:
 class Integrity:
     """Verifies the messages that have a guard, by their index in the plan's messages."""
 
-    def __init__(self, roster: Roster, guards: Mapping[int, Guard]) -> None:
+    def __init__(self, roster: SignalIndex, guards: Mapping[int, MessageProtection]) -> None:
         self._roster = roster
         self._guards = list(guards.values())
         self._number = {message: number for number, message in enumerate(guards)}
@@ -190,7 +190,7 @@ class Integrity:
             counters.repeated += int(self._counts[EventKind.REPEATED][lane])
         return found
 
-    def verify(self, view: View) -> Verdict:
+    def verify(self, view: BlockView) -> Verdict:
         """What the frames of the next block are worth."""
         groups = (self._guard.take(view.lane) >= 0).nonzero()[0]
         if not len(groups):
@@ -212,7 +212,7 @@ class Integrity:
         dropped[wrong_rows] &= self._drops.take(self._guard.take(view.row_lane.take(wrong_rows)))
         return Verdict(wrong, dropped if dropped.any() else None, findings)
 
-    def _wrong(self, view: View, counted: _Read, checked: _Read) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def _wrong(self, view: BlockView, counted: _Read, checked: _Read) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """bool (R,), twice: whether counter or checksum of each row cannot be; whether its checksum cannot."""
         block, frames = view.block, view.frames
         counter, wrong, damaged = np.zeros(len(block), np.int64), *np.zeros((2, len(block)), np.bool_)
@@ -260,7 +260,9 @@ class Integrity:
         self._last[lane[is_last]] = raw[is_last]
         return missing, repeated
 
-    def _find(self, view: View, row: NDArray[np.int64], frames: NDArray[np.int64], kind: EventKind) -> list[Finding]:
+    def _find(
+        self, view: BlockView, row: NDArray[np.int64], frames: NDArray[np.int64], kind: EventKind
+    ) -> list[Finding]:
         """What is found of a kind, by message."""
         found: list[Finding] = []
         if not frames.any():
@@ -276,7 +278,7 @@ class Integrity:
         return found
 
 
-def _read(view: View, channels: NDArray[np.int64]) -> _Read:
+def _read(view: BlockView, channels: NDArray[np.int64]) -> _Read:
     columns = view.place.take(channels[channels >= 0])
     gathered = view.gather(columns[columns >= 0])
     return _Read(

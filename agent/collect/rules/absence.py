@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import View
-    from agent.collect.signal_index import Roster, Staying
+    from agent.collect.block_view import BlockView
+    from agent.collect.signal_index import SignalIndex, Staying
 
 
 STOPS_MAX = 8
@@ -35,17 +35,17 @@ EVENTS_MAX = 256
 """Of a block; what is beyond is told in one, by its number. Messages that a DBC file names come first."""
 
 
-class Patience(NamedTuple):
+class AbsenceTimeout(NamedTuple):
     """After how long a lane counts as silent, 0: never; and whether that is only what its DBC file makes one expect."""
 
     silence_ns: int
     expected: bool
 
 
-class Silences:
+class AbsenceMonitor:
     """When each lane was heard last."""
 
-    def __init__(self, roster: Roster, patience_of: Callable[[int], Patience]) -> None:
+    def __init__(self, roster: SignalIndex, patience_of: Callable[[int], AbsenceTimeout]) -> None:
         self._roster = roster
         self._patience_of = patience_of
         self._stale = np.empty(0, np.int64)
@@ -81,7 +81,7 @@ class Silences:
         self._tracked = self._stale.nonzero()[0]
         self._bus = self._roster.bus.take(self._tracked)
 
-    def observe(self, view: View, now: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, list[Event]]:
+    def observe(self, view: BlockView, now: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, list[Event]]:
         """How often each row's lane has returned so far, int64 (R,), None where none ever has; and new events.
 
         now   int64 (buses,), the steady time after the block
@@ -109,7 +109,7 @@ class Silences:
         """As of `gates.Gates`."""
         self._last_time += step_ns
 
-    def _overdue(self, view: View, now: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _overdue(self, view: BlockView, now: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the tracked lanes have been silent for their time, in the block or before it, and not told yet."""
         last = self._last.take(self._tracked)
         overdue = now.take(self._bus) - last > self._stale.take(self._tracked)
@@ -121,7 +121,7 @@ class Silences:
         heard_now: NDArray[np.bool_] = heard.take(self._tracked)
         return np.where(resting, heard_now, overdue)
 
-    def _look_closer(self, view: View, lane: int, now: int, events: list[Event]) -> list[tuple[int, int]]:
+    def _look_closer(self, view: BlockView, lane: int, now: int, events: list[Event]) -> list[tuple[int, int]]:
         """Tell what a lane's silences were; for each return the rows from it to the end of the group."""
         block = view.block
         begin, end = view.rows_of_lane(lane)

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.collect.conditions.lasts import LastGates
-from agent.collect.rules.absence import Patience, Silences
+from agent.collect.rules.absence import AbsenceMonitor, AbsenceTimeout
 from agent.collect.rules.cycles import stopped_after_ns
-from agent.collect.rules.interval_results import Closing
-from agent.collect.rules.intervals import IntervalGates
-from agent.collect.rules.on_change import ChangeGates
+from agent.collect.rules.interval_results import IntervalResults
+from agent.collect.rules.intervals import IntervalStates
+from agent.collect.rules.on_change import ChangeStates
 from agent.collect.rules.priorities import CLASSES
-from agent.collect.rules.scan import Scan
-from agent.collect.signal_index import Latest
+from agent.collect.rules.scan import ChangeScan
+from agent.collect.signal_index import LastSamples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import View
-    from agent.collect.rules.rules import RuleBook, Treatment
-    from agent.collect.signal_index import Roster, Staying
+    from agent.collect.block_view import BlockView
+    from agent.collect.rules.rules import EffectiveRule, RuleBook
+    from agent.collect.signal_index import SignalIndex, Staying
     from agent.model import Event
 
 
@@ -31,7 +31,7 @@ _RANKS = range(1, len(CLASSES) + 1)
 
 
 @dataclass(slots=True)
-class Choice:
+class KeepMask:
     """What is kept of a block, or told.
 
     kept       uint8 (V,): the rank that each value is kept with at once, by what does not keep all of its channel
@@ -41,40 +41,40 @@ class Choice:
     """
 
     kept: NDArray[np.uint8]
-    scan: Scan
+    scan: ChangeScan
     returns: NDArray[np.int64] | None
     now: NDArray[np.int64]
     events: list[Event]
 
 
 @dataclass(slots=True)
-class Gates:
+class RuleStates:
     """The rules of all channels, and their state between blocks. For each block first `begin`, then `finish`.
 
     always   uint8 (channels,): the rank that all samples of a channel are kept with, 0 where not all are
     watched  bool (channels,): what is scanned for changes; conditions add theirs
     """
 
-    roster: Roster
+    roster: SignalIndex
     book: RuleBook
     always: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
     watched: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
-    latest: Latest = field(init=False)
-    _treatments: list[Treatment] = field(default_factory=list)
-    _of_message: dict[int, list[Treatment]] = field(default_factory=dict)
+    latest: LastSamples = field(init=False)
+    _treatments: list[EffectiveRule] = field(default_factory=list)
+    _of_message: dict[int, list[EffectiveRule]] = field(default_factory=dict)
     _always_channels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     _shared: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))  # with more than one interval
-    _changes: ChangeGates = field(init=False)
-    _intervals: IntervalGates = field(init=False)
+    _changes: ChangeStates = field(init=False)
+    _intervals: IntervalStates = field(init=False)
     _lasts: LastGates = field(init=False)
-    _silences: Silences = field(init=False)
+    _silences: AbsenceMonitor = field(init=False)
 
     def __post_init__(self) -> None:
         self.roster.on_change(self._grow, self._shrink)
-        self.latest = Latest(self.roster)
-        self._silences = Silences(self.roster, self._patience_of)
-        self._changes = ChangeGates(self.roster, self._treatments.__getitem__)
-        self._intervals = IntervalGates(self.roster, self.latest, self._treatments.__getitem__)
+        self.latest = LastSamples(self.roster)
+        self._silences = AbsenceMonitor(self.roster, self._patience_of)
+        self._changes = ChangeStates(self.roster, self._treatments.__getitem__)
+        self._intervals = IntervalStates(self.roster, self.latest, self._treatments.__getitem__)
         self._lasts = LastGates(self.roster, self.latest, self._treatments.__getitem__)
         self.roster.on_change(self._watch, self._unwatch)
 
@@ -103,35 +103,35 @@ class Gates:
         """Have these scanned as well."""
         self.watched[channels] = True
 
-    def _patience_of(self, lane: int) -> Patience:
+    def _patience_of(self, lane: int) -> AbsenceTimeout:
         channels = self.roster.channels(range(lane, lane + 1))
         told = [stale_ns for each in channels if (stale_ns := self._treatments[each].stale_ns)]
         if told:
-            return Patience(min(told), expected=False)
+            return AbsenceTimeout(min(told), expected=False)
         message = int(self.roster.message[lane])
-        return Patience(stopped_after_ns(self.roster.messages[message]) if message >= 0 else 0, expected=True)
+        return AbsenceTimeout(stopped_after_ns(self.roster.messages[message]) if message >= 0 else 0, expected=True)
 
-    def observe(self, view: View, now: NDArray[np.int64]) -> list[Event]:
+    def observe(self, view: BlockView, now: NDArray[np.int64]) -> list[Event]:
         """What is told of messages that stop and start, where nothing else is to be done."""
         return self._silences.observe(view, now)[1]
 
-    def begin(self, view: View, now: NDArray[np.int64]) -> Choice:
+    def begin(self, view: BlockView, now: NDArray[np.int64]) -> KeepMask:
         """What is kept at once, and what is told. `now`: int64 (buses,), steady time after the block."""
         kept = np.zeros(len(view.block.values), np.uint8)
         returns, events = self._silences.observe(view, now)
-        scan = Scan(view, self.latest, self.watched, returns)
+        scan = ChangeScan(view, self.latest, self.watched, returns)
         self._changes.keep(scan, kept, returns)
         self._intervals.begin(view, kept, returns, now)
-        return Choice(kept, scan, returns, now, events)
+        return KeepMask(kept, scan, returns, now, events)
 
-    def finish(self, view: View, choice: Choice) -> Closing | None:
+    def finish(self, view: BlockView, choice: KeepMask) -> IntervalResults | None:
         """What intervals are closed with, once all else that keeps samples at once has had its say."""
         closings = self._intervals.finish(view, choice.kept, choice.returns)
         closings += self._lasts.finish(view, choice.kept, choice.now)
         self.latest.remember(view, choice.kept, choice.returns)
-        return self._once(Closing.joined(closings)) if closings else None
+        return self._once(IntervalResults.joined(closings)) if closings else None
 
-    def _once(self, closing: Closing) -> Closing:
+    def _once(self, closing: IntervalResults) -> IntervalResults:
         """Each sample once in a class; what it is kept with is remembered where it may be chosen again."""
         keeps = closing.of_higher_rank(self.always)
         again = (keeps & self._shared.take(closing.channel) & (closing.serial >= 0)).nonzero()[0]
@@ -144,7 +144,7 @@ class Gates:
             self._intervals.mark(serial, rank)
         return closing.at(keeps.nonzero()[0])
 
-    def picks(self, view: View, choice: Choice) -> dict[int, NDArray[np.bool_]]:
+    def picks(self, view: BlockView, choice: KeepMask) -> dict[int, NDArray[np.bool_]]:
         """Which values of a block are kept at once, by rank: bool (V,) each. Takes over `choice.kept`."""
         kept = choice.kept
         always = self._always_channels
@@ -160,15 +160,15 @@ class Gates:
         self._intervals.set_clock(step_ns)
         self._silences.set_clock(step_ns)
 
-    def flush(self) -> Closing:
+    def flush(self) -> IntervalResults:
         """Close all intervals that are open."""
         return self._closed(self._intervals.flush() + self._lasts.flush())
 
-    def leave(self, staying: Staying) -> Closing:
+    def leave(self, staying: Staying) -> IntervalResults:
         """Close the intervals that are open of channels that are about to leave."""
         leaves = staying.channel_of < 0
         return self._closed(self._intervals.flush(leaves) + self._lasts.flush(leaves))
 
-    def _closed(self, closings: list[Closing]) -> Closing:
-        closing = Closing.joined(closings)
+    def _closed(self, closings: list[IntervalResults]) -> IntervalResults:
+        closing = IntervalResults.joined(closings)
         return self._once(replace(closing, end=np.zeros_like(closing.end)))

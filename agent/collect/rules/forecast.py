@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from agent.collect.conditions.names import Directory
-    from agent.collect.rules.rules import Treatment
+    from agent.collect.rules.rules import EffectiveRule
     from agent.config import CollectConfig, Priority
     from agent.model import MessageDefinition
 
@@ -64,7 +64,7 @@ def forecast(configs: Sequence[CollectConfig], directory: Directory) -> Iterator
                 yield found
 
 
-def _of_rank(message: MessageDefinition, treatments: Sequence[Treatment], rank: int) -> Forecast | None:
+def _of_rank(message: MessageDefinition, treatments: Sequence[EffectiveRule], rank: int) -> Forecast | None:
     """What a class keeps of a message."""
     signals: dict[str, int] = defaultdict(int)
     rates: dict[str, float] = {}
@@ -90,7 +90,7 @@ def _of_rank(message: MessageDefinition, treatments: Sequence[Treatment], rank: 
     return Forecast(name, CLASSES[rank - 1], kept, len(treatments), ", ".join(signals), frames, bytes_hour, at_most)
 
 
-def _ways(treatment: Treatment, rank: int) -> Iterator[tuple[str, float | None]]:
+def _ways(treatment: EffectiveRule, rank: int) -> Iterator[tuple[str, float | None]]:
     """How a class keeps a signal, and how many samples that are in an hour, at most; None: as many as there are."""
     if treatment.rank == rank:
         yield "all", None

@@ -6,7 +6,7 @@ higher class: what has gone out in a lower one cannot be taken back. Of interval
 at a flush of all, the highest class counts. A mean that is what the last sample says is that sample.
 
 Promise: it is the same whether the intervals are over in one block or in several: what a sample was kept with is
-remembered with it, in `roster.Latest` and `gate_tables.GateTable`, for as long as an interval may choose it.
+remembered with it, in `roster.Latest` and `gate_tables.RuleStateTable`, for as long as an interval may choose it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SUMMARY = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
+class IntervalResults:
     """Samples that intervals choose; arrays of one length.
 
     channel   int64 · serial: int64, the sample's number among all that have come, or `SUMMARY`
@@ -49,13 +49,13 @@ class Closing:
     end: NDArray[np.int64]
 
     @classmethod
-    def joined(cls, parts: Sequence[Closing]) -> Closing:
+    def joined(cls, parts: Sequence[IntervalResults]) -> IntervalResults:
         """All of them."""
         return cls(*map(np.concatenate, zip(*map(_arrays, parts), strict=True))) if len(parts) > 1 else parts[0]
 
-    def at(self, places: NDArray[np.int64]) -> Closing:
+    def at(self, places: NDArray[np.int64]) -> IntervalResults:
         """Some of them."""
-        return Closing(*[each.take(places) for each in _arrays(self)])
+        return IntervalResults(*[each.take(places) for each in _arrays(self)])
 
     def of_higher_rank(self, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which are of a higher rank than they have been kept with so far.
@@ -89,4 +89,4 @@ class Closing:
         return Samples(self.channel.take(there), self.time_ns.take(there), self.raw.take(there), self.rank.take(there))
 
 
-_arrays = attrgetter(*(each.name for each in fields(Closing)))
+_arrays = attrgetter(*(each.name for each in fields(IntervalResults)))

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.rules.interval_results import SUMMARY, Closing
+from agent.collect.rules.interval_results import SUMMARY, IntervalResults
 from agent.collect.rules.on_change import beyond
 from agent.collect.rules.summaries import NOTHING, Sum, float_keys, mean, sum_of
-from agent.collect.rules.tables import CLOSED, FIRST, LAST, LEAST, MEAN, GateTable, Pieces, is_plain_last
+from agent.collect.rules.tables import CLOSED, FIRST, LAST, LEAST, MEAN, Pieces, RuleStateTable, is_plain_last
 from agent.physical import reads_as_float
 
 if TYPE_CHECKING:
@@ -35,30 +35,30 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import View
-    from agent.collect.rules.rules import Treatment
-    from agent.collect.signal_index import Latest, Roster, Staying
+    from agent.collect.block_view import BlockView
+    from agent.collect.rules.rules import EffectiveRule
+    from agent.collect.signal_index import LastSamples, SignalIndex, Staying
     from agent.model import SignalDefinition
 
 _SUMMED_BITS, _SUMMED_MAX = 44, 1 << 20
 """So many keys of so many bits add up within 64 bits."""
 
 
-class IntervalGates:
+class IntervalStates:
     """All rules with an interval but those of `lasts`, by channel. For each block first `begin`, then `finish`."""
 
-    def __init__(self, roster: Roster, latest: Latest, treatment_of: Callable[[int], Treatment]) -> None:
+    def __init__(self, roster: SignalIndex, latest: LastSamples, treatment_of: Callable[[int], EffectiveRule]) -> None:
         self._roster = roster
         self._latest = latest
         self._treatment_of = treatment_of
-        self._gates = GateTable.of(roster, [])
+        self._gates = RuleStateTable.of(roster, [])
         # By number of the gate:
         self._sums: dict[int, Sum] = {}  # of those that keep a mean
         self._means: dict[int, tuple[SignalDefinition, bool]] = {}  # of those, too: whether keys add up within 64 bits
         self._bands: dict[int, float] = {}  # of those that look for changes
         self._told: dict[int, tuple[int, int]] = {}  # what those kept last: raw value, lane's returns
         self._busy_gates = 0  # the first so many
-        self._lapsed: Closing | None = None
+        self._lapsed: IntervalResults | None = None
         self._pieces: Pieces | None = None
         self._less: list[tuple[int, int]] = []  # gates whose interval goes on, and the place of their new least value
         self._made = 0  # how many gates there have been
@@ -79,7 +79,7 @@ class IntervalGates:
                 self._means[gate] = definition, adds_up
             if rule.band is not None:
                 self._bands[gate] = rule.band
-        self._gates = self._gates.with_more(GateTable.of(self._roster, rules, self._made))
+        self._gates = self._gates.with_more(RuleStateTable.of(self._roster, rules, self._made))
         self._made += len(rules)
         self._busy_gates = int(np.count_nonzero(self._gates.busy))
 
@@ -92,11 +92,11 @@ class IntervalGates:
                 table.pop(number, None)
 
     def begin(
-        self, view: View, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None, now: NDArray[np.int64]
+        self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None, now: NDArray[np.int64]
     ) -> None:
         """Find what intervals end in a block; raise the ranks of what is kept at once, the first ones of intervals.
 
-        kept: uint8 (V,) · returns: as of `Silences.observe` · now: int64 (buses,), steady time after the block
+        kept: uint8 (V,) · returns: as of `AbsenceMonitor.observe` · now: int64 (buses,), steady time after the block
         """
         gates = self._gates
         column = view.place.take(gates.channel)
@@ -118,7 +118,7 @@ class IntervalGates:
         if self._pieces is not None:
             self._choose(view, self._pieces, kept, returns)
 
-    def _go_on(self, view: View, column: NDArray[np.int64], chosen: NDArray[np.int64]) -> None:
+    def _go_on(self, view: BlockView, column: NDArray[np.int64], chosen: NDArray[np.int64]) -> None:
         """No interval ends: what comes adds to those that are open."""
         if not len(chosen):
             return
@@ -134,7 +134,9 @@ class IntervalGates:
         if least < len(chosen):
             self._add_up(chosen[least:], begin[least:], values, [True] * (len(chosen) - least))
 
-    def _choose(self, view: View, pieces: Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
+    def _choose(
+        self, view: BlockView, pieces: Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None
+    ) -> None:
         """What pieces close with, and which of their first samples are kept."""
         gates = self._gates
         kind = gates.kind.take(pieces.gate)
@@ -215,7 +217,9 @@ class IntervalGates:
 
     # What differs enough from what was kept before -----------------------------------------------------------
 
-    def _compare(self, view: View, pieces: Pieces, leads: NDArray[np.bool_], returns: NDArray[np.int64] | None) -> None:
+    def _compare(
+        self, view: BlockView, pieces: Pieces, leads: NDArray[np.bool_], returns: NDArray[np.int64] | None
+    ) -> None:
         """Take back what would be kept and does not differ enough from what its gate kept before."""
         for piece in (self._gates.banded.take(pieces.gate) & (leads | pieces.tells)).nonzero()[0].tolist():
             gate = int(pieces.gate[piece])
@@ -238,7 +242,9 @@ class IntervalGates:
 
     # Closing -------------------------------------------------------------------------------------------------
 
-    def finish(self, view: View, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> list[Closing]:
+    def finish(
+        self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None
+    ) -> list[IntervalResults]:
         """What intervals are closed with. `kept`: the ranks that the values are kept with at once, all told."""
         closings = [] if self._lapsed is None else [self._lapsed]
         pieces = self._pieces
@@ -251,7 +257,9 @@ class IntervalGates:
         self._remember(view, pieces, kept, returns)
         return closings
 
-    def _close_pieces(self, view: View, pieces: Pieces, kept: NDArray[np.uint8], closings: list[Closing]) -> None:
+    def _close_pieces(
+        self, view: BlockView, pieces: Pieces, kept: NDArray[np.uint8], closings: list[IntervalResults]
+    ) -> None:
         gates = self._gates
         telling = pieces.tells.nonzero()[0]
         if not len(telling):
@@ -265,9 +273,13 @@ class IntervalGates:
         so_far = np.where(carried, gates.kept.take(gate), kept.take(at))
         serial[summary], place[summary], so_far[summary] = SUMMARY, -1, 0
         end = (pieces.interval.take(telling) + 1) * gates.every.take(gate)
-        closings.append(Closing(gates.channel.take(gate), serial, place, time, raw, gates.rank.take(gate), so_far, end))
+        closings.append(
+            IntervalResults(gates.channel.take(gate), serial, place, time, raw, gates.rank.take(gate), so_far, end)
+        )
 
-    def _remember(self, view: View, pieces: Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
+    def _remember(
+        self, view: BlockView, pieces: Pieces, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None
+    ) -> None:
         """The state of the gates after their last pieces."""
         gates, last = self._gates, pieces.last
         closes = pieces.closes.take(last)
@@ -282,7 +294,7 @@ class IntervalGates:
 
     def _carry(
         self,
-        view: View,
+        view: BlockView,
         gate: NDArray[np.int64],
         place: NDArray[np.int64],
         kept: NDArray[np.uint8],
@@ -309,7 +321,7 @@ class IntervalGates:
         """As of `gates.Gates`."""
         self._gates.time_ns += step_ns
 
-    def flush(self, leaves: NDArray[np.bool_] | None = None) -> list[Closing]:
+    def flush(self, leaves: NDArray[np.bool_] | None = None) -> list[IntervalResults]:
         """Close what is open; a later sample of the same interval begins it anew.
 
         leaves   bool (channels,): of these alone
@@ -319,7 +331,7 @@ class IntervalGates:
             is_open &= leaves.take(self._gates.channel)
         return [self._close(is_open.nonzero()[0])]
 
-    def _close(self, lapsed: NDArray[np.int64]) -> Closing:
+    def _close(self, lapsed: NDArray[np.int64]) -> IntervalResults:
         """Close the open intervals of these gates with samples of earlier blocks."""
         gates, latest = self._gates, self._latest
         channel, kind, end = gates.channel.take(lapsed), gates.kind.take(lapsed), gates.until.take(lapsed)
@@ -340,9 +352,11 @@ class IntervalGates:
         for index in (gates.banded.take(lapsed) & tells).nonzero()[0].tolist():
             tells[index] = self._differs(int(lapsed[index]), int(raw[index]), int(returns[index]))
         none = np.full(len(lapsed), -1)
-        return Closing(channel, serial, none, time, raw, gates.rank.take(lapsed), kept, end).at(tells.nonzero()[0])
+        return IntervalResults(channel, serial, none, time, raw, gates.rank.take(lapsed), kept, end).at(
+            tells.nonzero()[0]
+        )
 
 
-def _count(view: View, returns: NDArray[np.int64] | None, place: int) -> int:
+def _count(view: BlockView, returns: NDArray[np.int64] | None, place: int) -> int:
     """How often its lane had returned when a value of the block came."""
     return 0 if returns is None else int(returns[view.value_row[place]])

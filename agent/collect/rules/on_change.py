@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.rules.rules import Treatment
-    from agent.collect.rules.scan import Scan
-    from agent.collect.signal_index import Roster, Staying
+    from agent.collect.rules.rules import EffectiveRule
+    from agent.collect.rules.scan import ChangeScan
+    from agent.collect.signal_index import SignalIndex, Staying
     from agent.model import SignalDefinition
 
 
@@ -41,10 +41,10 @@ class _Band:
     returns: int = 0
 
 
-class ChangeGates:
+class ChangeStates:
     """All rules that look for changes, by channel."""
 
-    def __init__(self, roster: Roster, treatment_of: Callable[[int], Treatment]) -> None:
+    def __init__(self, roster: SignalIndex, treatment_of: Callable[[int], EffectiveRule]) -> None:
         self._roster = roster
         self._treatment_of = treatment_of
         self._rank = np.empty(0, np.uint8)  # of the rule without a dead band, by channel
@@ -82,8 +82,8 @@ class ChangeGates:
         """The channels that are to be scanned."""
         return np.concatenate([self._rank.nonzero()[0], self._banded])
 
-    def keep(self, scan: Scan, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
-        """Raise the ranks of what is kept of a block. `returns` is what `Silences.observe` gives."""
+    def keep(self, scan: ChangeScan, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
+        """Raise the ranks of what is kept of a block. `returns` is what `AbsenceMonitor.observe` gives."""
         ranks = self._rank.take(scan.channel).repeat(scan.gathered.counts)
         ranks *= scan.changed
         chosen = ranks.nonzero()[0]
@@ -91,7 +91,7 @@ class ChangeGates:
         if len(self._banded):
             self._keep_beyond(scan, kept, returns)
 
-    def _keep_beyond(self, scan: Scan, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
+    def _keep_beyond(self, scan: ChangeScan, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
         segment = scan.segment.take(self._banded)
         live = scan.stirred.take(segment).nonzero()[0]
         if not len(live):

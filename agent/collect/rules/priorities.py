@@ -38,7 +38,7 @@ def home_class(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfi
     return classes_in_use(collect, triggers)[-1]
 
 
-def lives_ns(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig]) -> dict[Priority, int]:
+def ttls_ns(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig]) -> dict[Priority, int]:
     """The time to live of each class that has one: the longest of all that use it, if none of them is without."""
     lives: dict[Priority, list[int | None]] = {} if collect else {"normal": [None]}
     used = [(rule.priority, rule.ttl) for rule in collect if rule.keep]

@@ -4,7 +4,7 @@
 A signal that no rule keeps because the last one that names it says ``keep = false`` is *forbidden*: no trigger records
 it either, but one whose ``record`` names it, without a wildcard.
 
-A signal's `Treatment` is the sum of the rules that name it and are not taken back by a later one with
+A signal's `EffectiveRule` is the sum of the rules that name it and are not taken back by a later one with
 ``keep = false``. What another rule of the same signal does as well, and at least as urgently, is left out of it: a
 rule that keeps every sample outdoes all others of its class and below, and one that keeps the last sample of each
 second outdoes one that keeps the last of each ten.
@@ -77,7 +77,7 @@ class IntervalRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Treatment:
+class EffectiveRule:
     """What is done with the samples of one signal.
 
     rank       the class that every sample of it goes to, 0 where not every one is kept
@@ -95,7 +95,7 @@ class Treatment:
         return not (self.rank or self.changes or self.intervals)
 
 
-KEEP_ALL = Treatment(NORMAL)
+KEEP_ALL = EffectiveRule(NORMAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class RuleBook:
 
     rules: tuple[Rule, ...]
     _found: dict[tuple[str, str], list[Rule]] = field(default_factory=dict)
-    _combined: dict[object, Treatment] = field(default_factory=dict)
+    _combined: dict[object, EffectiveRule] = field(default_factory=dict)
 
     @classmethod
     def of(cls, configs: Sequence[CollectConfig]) -> RuleBook:
@@ -139,7 +139,7 @@ class RuleBook:
             self._found[bus, message] = of_message
         return [rule for rule in of_message if rule.signal.match(bus, message, signal)]
 
-    def treatment(self, bus: str, message: str, definition: SignalDefinition) -> Treatment:
+    def treatment(self, bus: str, message: str, definition: SignalDefinition) -> EffectiveRule:
         """What the rules come to for a signal."""
         if not self.rules:
             return KEEP_ALL
@@ -151,7 +151,7 @@ class RuleBook:
         return found
 
 
-def combined(rules: Iterable[Rule], definition: SignalDefinition) -> Treatment:
+def combined(rules: Iterable[Rule], definition: SignalDefinition) -> EffectiveRule:
     """The sum of rules that all keep one signal."""
     rules = list(rules)
     always = max((rule.rank for rule in rules if _keeps_all(rule)), default=0)
@@ -172,7 +172,7 @@ def combined(rules: Iterable[Rule], definition: SignalDefinition) -> Treatment:
         if rule.config.every is not None and (rule.rank > always or rule.config.value == "mean")
     }
     stale = [int(rule.config.stale_after) for rule in rules if rule.config.stale_after is not None]
-    return Treatment(
+    return EffectiveRule(
         always,
         tuple(sorted((one for one in changes if not _outdone_change(one, changes)), key=repr)),
         tuple(sorted((one for one in intervals if not _outdone_interval(one, intervals)), key=repr)),

@@ -17,15 +17,15 @@ from agent.collect.steady_clock import NEVER
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import View
-    from agent.collect.signal_index import Latest
+    from agent.collect.block_view import BlockView
+    from agent.collect.signal_index import LastSamples
 
 
 MOST = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 """No key is greater."""
 
 
-class Scan:
+class ChangeScan:
     """The watched channels of a block; arrays by segment, one for each of its columns that are watched.
 
     channel int64 (S,) · gathered: their values · raw uint64, of these
@@ -35,7 +35,7 @@ class Scan:
     """
 
     def __init__(
-        self, view: View, latest: Latest, watched: NDArray[np.bool_], returns: NDArray[np.int64] | None
+        self, view: BlockView, latest: LastSamples, watched: NDArray[np.bool_], returns: NDArray[np.int64] | None
     ) -> None:
         self.view = view
         columns = watched.take(view.channel).nonzero()[0]

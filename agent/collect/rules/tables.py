@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import Gathered, View
+    from agent.collect.block_view import BlockView, Gathered
     from agent.collect.rules.rules import IntervalRule
-    from agent.collect.signal_index import Roster
+    from agent.collect.signal_index import SignalIndex
 
 LEAST, MEAN, LAST, FIRST = range(4)
 """Kinds of gates, in the order that they are kept in; "max" is the least of the keys upside down."""
@@ -32,7 +32,7 @@ def is_plain_last(rule: IntervalRule) -> bool:
 
 
 @dataclass(slots=True)
-class GateTable:
+class RuleStateTable:
     """The gates; arrays by gate.
 
     number int64, its place when it was made · channel int64 · bus int64 · every int64 · rank uint8 · kind uint8
@@ -41,7 +41,7 @@ class GateTable:
     banded      bool, what differs enough from what it kept before is kept · floating: bool, the least float
     interval    int64, the number of the interval that is open · until: steady time at which it is over
     first       uint64, raw value of its first sample
-    raw, time_ns, kept, returns, serial   of its least sample, as in `Latest`
+    raw, time_ns, kept, returns, serial   of its least sample, as in `LastSamples`
     """
 
     number: NDArray[np.int64]
@@ -64,7 +64,7 @@ class GateTable:
     serial: NDArray[np.int64]
 
     @classmethod
-    def of(cls, roster: Roster, rules: Sequence[tuple[int, IntervalRule]], first: int = 0) -> GateTable:
+    def of(cls, roster: SignalIndex, rules: Sequence[tuple[int, IntervalRule]], first: int = 0) -> RuleStateTable:
         """Gates for these channels and rules, none of them open, numbered from `first`."""
         channel = np.array([channel for channel, _ in rules], np.int64)
         kind = np.array([_KIND[rule.value] for _, rule in rules], np.uint8)
@@ -92,16 +92,16 @@ class GateTable:
             np.zeros(len(rules), np.int64),
         )
 
-    def with_more(self, more: GateTable) -> GateTable:
+    def with_more(self, more: RuleStateTable) -> RuleStateTable:
         """These gates, and some more, by kind."""
         order = np.argsort(np.concatenate([self.kind, more.kind]), kind="stable")
         names = [each.name for each in fields(self)]
-        return GateTable(*(np.concatenate([getattr(self, name), getattr(more, name)])[order] for name in names))
+        return RuleStateTable(*(np.concatenate([getattr(self, name), getattr(more, name)])[order] for name in names))
 
-    def staying(self, channel_of: NDArray[np.int64]) -> GateTable:
+    def staying(self, channel_of: NDArray[np.int64]) -> RuleStateTable:
         """Those whose channels have a number from now on, by their old ones."""
         stays = (channel_of.take(self.channel) >= 0).nonzero()[0]
-        found = GateTable(*(getattr(self, each.name).take(stays) for each in fields(self)))
+        found = RuleStateTable(*(getattr(self, each.name).take(stays) for each in fields(self)))
         found.channel = channel_of.take(found.channel)
         return found
 
@@ -139,8 +139,8 @@ class Pieces:
     @classmethod
     def cut(
         cls,
-        view: View,
-        gates: GateTable,
+        view: BlockView,
+        gates: RuleStateTable,
         column: NDArray[np.int64],
         chosen: NDArray[np.int64],
         now: NDArray[np.int64],

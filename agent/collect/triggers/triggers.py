@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.block_view import View
+from agent.collect.block_view import BlockView
 from agent.collect.conditions.bounds import Screen
 from agent.collect.conditions.calm import Calm
 from agent.collect.conditions.history import BlockInstants, Inputs
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from agent.collect.conditions.bounds import Bounds
     from agent.collect.conditions.syntax import SignalRef
-    from agent.collect.rules.engine import Gates
-    from agent.collect.rules.scan import Scan
+    from agent.collect.rules.engine import RuleStates
+    from agent.collect.rules.scan import ChangeScan
     from agent.collect.select_rows import Shapes
-    from agent.collect.signal_index import Roster, Staying
+    from agent.collect.signal_index import SignalIndex, Staying
     from agent.collect.triggers.trigger import Trigger
     from agent.config.collecting import TriggerConfig
     from agent.model import SignalBlock
@@ -53,8 +53,8 @@ class Triggers:
 
     def __init__(
         self,
-        roster: Roster,
-        gates: Gates,
+        roster: SignalIndex,
+        gates: RuleStates,
         triggers: Sequence[Trigger],
         decode: Callable[[FrameBlock], SignalBlock],
         ring_bytes: int,
@@ -116,7 +116,7 @@ class Triggers:
         self._calm.learn(number, bounds, is_at_rest)
         return False
 
-    def fire(self, view: View, scan: Scan) -> list[tuple[int, int, int]]:
+    def fire(self, view: BlockView, scan: ChangeScan) -> list[tuple[int, int, int]]:
         """The events in a block: place of the frame, number of the trigger, how many were passed over before."""
         glance = self._screen.glance(view, scan)
         asked = self._calm.left(glance)
@@ -133,7 +133,7 @@ class Triggers:
         return sorted(events)
 
     def record(
-        self, view: View, events: Sequence[tuple[int, int, int]], always: NDArray[np.uint8], shapes: Shapes
+        self, view: BlockView, events: Sequence[tuple[int, int, int]], always: NDArray[np.uint8], shapes: Shapes
     ) -> Iterator[tuple[Trigger, Event, list[SignalBlock]]]:
         """For each event what is told of it and what is recorded of the time before it; its window opens with it.
 
@@ -155,7 +155,7 @@ class Triggers:
             self.recorder.open(number, arrival, event)
             yield trigger, _event(trigger.config, int(view.frames.time_ns[arrival]), passed_over), blocks
 
-    def _view(self, frames: FrameBlock, steady: NDArray[np.int64]) -> View:
+    def _view(self, frames: FrameBlock, steady: NDArray[np.int64]) -> BlockView:
         """Frames of the ring, decoded anew, but those of ids that are not remembered any more."""
         block = self._decode(frames)
         has = self._roster.has(block)
@@ -164,9 +164,9 @@ class Triggers:
             here = np.isin((frames.bus.astype(np.uint64) << np.uint64(32)) | frames.can_id, ids)
             frames, steady = frames.chosen(here), steady[here]
             block = self._decode(frames)
-        return View(self._roster, frames, block, steady)
+        return BlockView(self._roster, frames, block, steady)
 
-    def remember(self, view: View, now: NDArray[np.int64]) -> None:
+    def remember(self, view: BlockView, now: NDArray[np.int64]) -> None:
         """What the block leaves behind. `now`: int64 (buses,), steady time after it."""
         self._inputs.remember(view, now)
         self._ring.append(view.frames, view.steady)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import View
+    from agent.collect.block_view import BlockView
     from agent.collect.patterns import SignalPatterns
     from agent.collect.rules.rules import RuleBook
-    from agent.collect.signal_index import Roster, Staying
+    from agent.collect.signal_index import SignalIndex, Staying
     from agent.collect.triggers.trigger import Trigger
     from agent.model import SignalDefinition
 
@@ -63,7 +63,7 @@ class _Recording:
 class Recorder:
     """The windows of all triggers."""
 
-    def __init__(self, roster: Roster, book: RuleBook, triggers: Sequence[Trigger]) -> None:
+    def __init__(self, roster: SignalIndex, book: RuleBook, triggers: Sequence[Trigger]) -> None:
         self._roster = roster
         self._book = book
         self._recordings = [_Recording(trigger) for trigger in triggers]
@@ -103,7 +103,7 @@ class Recorder:
         begin, end = event - recording.trigger.config.before, event + recording.trigger.config.after
         return (steady >= begin) & (steady <= end) & ~recording.covers(steady)
 
-    def chosen(self, number: int, view: View, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def chosen(self, number: int, view: BlockView, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """bool (V,): the values that are recorded, of a block before an event.
 
         always   uint8 (channels,), the rank that rules keep all of each channel with
@@ -117,7 +117,7 @@ class Recorder:
                 chosen &= ~(covered & each.records.take(view.channel).take(view.value_column))
         return chosen
 
-    def keep(self, view: View, kept: NDArray[np.uint8], always: NDArray[np.uint8]) -> None:
+    def keep(self, view: BlockView, kept: NDArray[np.uint8], always: NDArray[np.uint8]) -> None:
         """Raise the ranks of the values of a block that lie in windows. `always`: as of `chosen`."""
         for recording in self._recordings:
             if recording.windows:

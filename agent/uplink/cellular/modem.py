@@ -28,7 +28,7 @@ import structlog
 from agent.system.lines import LineSplitter
 from agent.system.serial_port import RETRY_FIRST_S, Port, open_serial
 from agent.uplink.cellular.network import ModemState, heard
-from agent.uplink.cellular.network_log import Teller
+from agent.uplink.cellular.network_log import NetworkLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ class Modem:
         self._greeted = False  # since the port was opened, and it last fell silent
         self._unanswered = 0
         self._silent = False
-        self._teller = Teller(device)
+        self._teller = NetworkLog(device)
 
     async def run(self) -> None:
         """Ask until cancelled."""

@@ -32,7 +32,7 @@ from jeepney.wrappers import unwrap_msg
 from agent.system.serial_port import RETRY_FIRST_S, RETRY_MAX_S
 from agent.uplink.cellular.managed import NAME, ROOT, state_of
 from agent.uplink.cellular.network import ModemState
-from agent.uplink.cellular.network_log import Teller
+from agent.uplink.cellular.network_log import NetworkLog
 
 if TYPE_CHECKING:
     from jeepney.io.asyncio import DBusRouter
@@ -61,7 +61,7 @@ class ModemManager:
         self._answer_max_s = answer_max_s
         self._retry_first_s = retry_first_s
         self._standing = "opening"
-        self._teller = Teller(NAME)
+        self._teller = NetworkLog(NAME)
 
     async def run(self) -> None:
         """Listen until cancelled."""

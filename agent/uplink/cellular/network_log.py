@@ -26,7 +26,7 @@ class _Standing:
     technology: str
 
 
-class Teller:
+class NetworkLog:
     """Of one modem. `where`: what it is reached by, for the log."""
 
     def __init__(self, where: str) -> None:

@@ -22,7 +22,7 @@ class Asked(Protocol):
         """What was said last."""
 
 
-class CellularAllowance:
+class CellularSendPolicy:
     """Asked by the uplink before each batch.
 
     Args:

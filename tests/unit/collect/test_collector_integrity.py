@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from agent.collect.collector import Collector, Kept
 from agent.collect.conditions.names import Directory
-from agent.collect.integrity.protection import guards_of
+from agent.collect.integrity.protection import protections_of
 from agent.collect.integrity.verify import TOLD_EVERY_NS
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
@@ -52,7 +52,7 @@ class Car:
         triggers: Sequence[TriggerConfig] = (),
     ) -> None:
         self.decoder = Decoder(Plan(("can0",), MESSAGES))
-        guards = guards_of(MESSAGES, configs)
+        guards = protections_of(MESSAGES, configs)
         found = [Trigger.of(each, Directory(MESSAGES)) for each in triggers]
         self.collector = Collector(
             self.decoder.plan,

@@ -9,7 +9,7 @@ import numpy as np
 
 from agent.collect import select_rows
 from agent.collect.select_rows import Samples, Shapes, samples_blocks
-from agent.collect.signal_index import Roster
+from agent.collect.signal_index import SignalIndex
 from agent.model import EXTENDED, group_key
 from tests.support.collect_car import ENGINES, plan
 from tests.support.collect_reference import samples
@@ -21,9 +21,9 @@ DRIVE = group_key(0, 0, 0x100)
 SPEED, SLOPE, GEAR, COUNTER = range(4)
 
 
-def roster() -> Roster:
+def roster() -> SignalIndex:
     """DRIVE has come first, then an engine with a greater address than one that comes later."""
-    made = Roster(plan())
+    made = SignalIndex(plan())
     for key in (DRIVE, group_key(2, 1, ENGINES[1]), group_key(2, 1, ENGINES[0])):
         made.enter(np.array([key], np.uint64))
     return made

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.daemon import reload_watchdog
-from agent.daemon.reload_watchdog import Change
+from agent.daemon.reload_watchdog import ReloadWatchdog
 from agent.errors import SpoolError
 from agent.system.systemd_notify import ServiceManager
 
@@ -34,7 +34,7 @@ class Manager(ServiceManager):
 
 async def test_it_is_fed_from_the_first_moment_to_the_end_of_the_change_and_in_the_next() -> None:
     manager = Manager()
-    change = Change(manager)
+    change = ReloadWatchdog(manager)
     async with change.fed_for():
         assert await manager.hears(4) == [EXTENSION, "WATCHDOG=1"] * 2
         change.end()
@@ -50,7 +50,7 @@ async def test_a_change_that_hangs_is_not_fed_for(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(reload_watchdog, "CHANGE_MAX_S", -60.0)
     manager = Manager()
     with capture_logs() as logs:
-        async with Change(manager).fed_for(), asyncio.timeout(10):
+        async with ReloadWatchdog(manager).fed_for(), asyncio.timeout(10):
             while len(logs) < 2:
                 await asyncio.sleep(manager.look_s)
     assert (logs[0]["event"], logs[0]["stage"], logs[0]["late_s"]) == ("stage_stalled", "change", 60)
@@ -59,5 +59,5 @@ async def test_a_change_that_hangs_is_not_fed_for(monkeypatch: pytest.MonkeyPatc
 
 async def test_an_error_within_stays_the_one_that_it_is() -> None:
     with pytest.raises(SpoolError):
-        async with Change(Manager()).fed_for():
+        async with ReloadWatchdog(Manager()).fed_for():
             raise SpoolError("the disk is full")

@@ -14,15 +14,15 @@ import pytest
 from agent.config import inspect_config
 from agent.daemon import status
 from agent.daemon.assembly import Worker, load_decoding, make_packer
-from agent.daemon.status import Figures
+from agent.daemon.status import StatusWriter
 from agent.live.defining import define
 from agent.live.protocol import VERSION, Answer, decode_answer, encode
 from agent.model import FrameBlock, SourceCounters
 from agent.pipeline.storage import Storage
-from agent.pipeline.traffic import Heard
+from agent.pipeline.traffic import TrafficStatistics
 from agent.sources.simulator import SimulatorSource
 from agent.system.clock import SystemClock
-from agent.system.liveness import Pulse
+from agent.system.liveness import LivenessDeadline
 from agent.system.log import Logging
 from agent.uplink.send_policy import Unlimited
 from agent.uplink.status import LinkState
@@ -97,12 +97,12 @@ class Run:
         self.config, self.clock, self.worker = config, Turning(), Worker()
         self.decoding = load_decoding(config)
         self.storage = Storage.open(config)
-        self.heard = Heard(2)
+        self.heard = TrafficStatistics(2)
         self.packer = make_packer(config, self.decoding, self.storage.vaults, self.clock, heard=self.heard)
         self.source = SimulatorSource(0, "car", clock=self.clock)
-        self.pulse = Pulse("uplink")
+        self.pulse = LivenessDeadline("uplink")
         self.logging = Logging(stream=io.StringIO())
-        self.figures = Figures(
+        self.figures = StatusWriter(
             self.config,
             self.decoding.catalog,
             self.decoding.content,

@@ -12,14 +12,14 @@ import pytest
 
 from agent.live import diagnosis
 from agent.live.diagnosis import DAY_NS, Level, diagnose, exit_status
-from agent.live.snapshot import RuleFigures, Said
+from agent.live.snapshot import LogLine, RuleStatus
 from agent.uplink.connect import explain
 from agent.uplink.reasons import REFUSALS, acknowledgement_text
 from tests.support.documents import OPERATION
 from tests.support.snapshots import NOW_NS, snapshot
 
 EXPIRED = "TLSV1_ALERT_CERTIFICATE_EXPIRED"
-DENIED = Said(
+DENIED = LogLine(
     time_ns=NOW_NS,
     level="warning",
     event="interface_down",
@@ -27,7 +27,7 @@ DENIED = Said(
     reason="SerialException: [Errno 13] Permission denied: '/dev/ttyUSB0'",
 )
 OLDER = f"broker b:1883: {REFUSALS[0x84]} (0x84)"
-IDLE = (RuleFigures(number=1, messages=4, heard=0), RuleFigures(number=3, messages=2, heard=1))
+IDLE = (RuleStatus(number=1, messages=4, heard=0), RuleStatus(number=3, messages=2, heard=1))
 
 
 def verification(code: int, message: str) -> str:
@@ -142,7 +142,7 @@ def test_candump_is_for_socketcan_alone() -> None:
 
 
 def test_a_rule_for_raw_frames_alone_is_not_missed() -> None:
-    assert diagnose(snapshot(rules=(RuleFigures(number=1, messages=0, heard=0),))) == []
+    assert diagnose(snapshot(rules=(RuleStatus(number=1, messages=0, heard=0),))) == []
 
 
 @pytest.mark.parametrize("state", ["up", "ended"])
@@ -170,7 +170,7 @@ def test_a_data_plan_that_nothing_waits_for_is_no_matter() -> None:
 
 def test_a_receivers_port_that_may_not_be_opened_is_told_as_that() -> None:
     reason = "[Errno 13] could not open port /dev/ttyUSB1: [Errno 13] Permission denied: '/dev/ttyUSB1'"
-    said = Said(time_ns=NOW_NS, level="warning", event="port_down", about="bus=powertrain port=can0", reason=reason)
+    said = LogLine(time_ns=NOW_NS, level="warning", event="port_down", about="bus=powertrain port=can0", reason=reason)
     (finding,) = diagnose(snapshot(bus_state="down", bus_interface="gnss", said=(said,)))
     assert (finding.code, finding.about) == ("bus_no_permission", "powertrain")
 

@@ -18,8 +18,8 @@ from agent.live import explain_text
 from agent.live.client import NoAgentError
 from agent.live.explain import ITEMS_MAX, Explanation, explain
 from agent.live.explain_input import gather
-from agent.live.protocol import BusDefinition, Definitions, GuardDefinition
-from agent.live.snapshot import ClassFigures, IntegrityFigures
+from agent.live.protocol import BusDefinition, Definitions, ProtectionDefinition
+from agent.live.snapshot import ClassStatus, IntegrityStatus
 from agent.model import EXTENDED, MessageDefinition, SignalDefinition
 from agent.units import Duration
 
@@ -229,12 +229,12 @@ def test_a_program_gets_plain_types() -> None:
     assert item["signals"][1] | {"start": 8, "value": 5.0, "byte_order": "intel"} == item["signals"][1]
 
 
-GUARD = GuardDefinition(message=0, counter="GEAR", counter_max=14, checksum="PARK", kind="crc8-h2f", drop=True)
+GUARD = ProtectionDefinition(message=0, counter="GEAR", counter_max=14, checksum="PARK", kind="crc8-h2f", drop=True)
 
 
 def test_it_is_told_by_what_a_message_is_verified_and_what_came_of_it() -> None:
     known = msgspec.structs.replace(definitions(), guards=(GUARD,))
-    figures = IntegrityFigures(subject="car.DRIVE", frames=4711, wrong=3, missing=2, repeated=1)
+    figures = IntegrityStatus(subject="car.DRIVE", frames=4711, wrong=3, missing=2, repeated=1)
     explanation = explain(known, [DRIVE], "DRIVE", [figures])
     text = "\n".join(explain_text.text(explanation, NOW_NS))
     assert "verified   GEAR counts 0…14, PARK is a checksum (crc8-h2f); wrong frames are dropped\n" in text
@@ -263,9 +263,9 @@ def test_it_is_told_when_its_class_was_last_acknowledged_and_what_waits() -> Non
         keep_unknown=True,
     )
     classes = [
-        ClassFigures(name="critical"),
-        ClassFigures(name="normal", acknowledged=3, acknowledged_ns=NOW_NS - 2 * S, acknowledged_end_ns=NOW_NS - 9 * S),
-        ClassFigures(name="bulk", batches=1, oldest_ns=NOW_NS - 60 * S),
+        ClassStatus(name="critical"),
+        ClassStatus(name="normal", acknowledged=3, acknowledged_ns=NOW_NS - 2 * S, acknowledged_end_ns=NOW_NS - 9 * S),
+        ClassStatus(name="bulk", batches=1, oldest_ns=NOW_NS - 60 * S),
     ]
 
     def sent(question: str) -> list[str]:

@@ -12,7 +12,7 @@ from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.live.protocol import VERSION, Answer, Frames, encode
 from agent.model import FrameBlock, MessageDefinition, SignalDefinition
-from agent.pipeline.traffic import Heard
+from agent.pipeline.traffic import TrafficStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def looking(count: int) -> Callable[[], None]:
         np.zeros(count, np.uint8),
         np.random.default_rng(1).integers(0, 256, (count, 8), np.uint8),
     )
-    heard = Heard(1)
+    heard = TrafficStatistics(1)
     heard.take(frames, decoder.decode(frames))
 
     def look() -> None:

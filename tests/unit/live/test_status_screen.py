@@ -8,7 +8,7 @@ import re
 import pytest
 
 from agent.live.diagnosis import diagnose
-from agent.live.snapshot import Said
+from agent.live.snapshot import LogLine
 from agent.live.status_screen import duration, room_s, screen, size
 from tests.support.snapshots import NOW_NS, S, snapshot
 
@@ -19,7 +19,9 @@ WRONG = snapshot(
     link_trouble="unreachable",
     link_last_error="broker:8883: no answer in time",
     link_next_try_s=12.0,
-    said=(Said(time_ns=NOW_NS - 5 * S, level="error", event="batch_dropped", about="stream=x", hint="free some room"),),
+    said=(
+        LogLine(time_ns=NOW_NS - 5 * S, level="error", event="batch_dropped", about="stream=x", hint="free some room"),
+    ),
 )
 
 
@@ -78,8 +80,8 @@ def test_what_is_wrong_stands_there_with_its_next_move() -> None:
 def test_what_a_finding_has_told_is_not_told_again_by_the_log() -> None:
     reason = "[Errno 2] could not open port /dev/ttyUSB0"
     said = [
-        Said(time_ns=NOW_NS - S, level="warning", event="interface_down", about="bus=powertrain", reason=reason),
-        Said(time_ns=NOW_NS - S, level="warning", event="status_refused", reason="not authorized"),
+        LogLine(time_ns=NOW_NS - S, level="warning", event="interface_down", about="bus=powertrain", reason=reason),
+        LogLine(time_ns=NOW_NS - S, level="warning", event="status_refused", reason="not authorized"),
     ]
     wrong = snapshot(bus_state="down", bus_interface="slcan", said=tuple(said))
     text = " ".join(" ".join(screen(wrong, diagnose(wrong))).split())

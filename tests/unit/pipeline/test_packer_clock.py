@@ -15,7 +15,7 @@ from agent.decode.plan import Plan
 from agent.pipeline.open_batch import SealLimits
 from agent.pipeline.packer import Packer
 from agent.pipeline.stream import Stream, StreamSettings
-from agent.receiver.clock_correction import RESOLUTION_NS, Placing
+from agent.receiver.clock_correction import RESOLUTION_NS, ClockCorrection
 from tests.unit.pipeline.test_packer import CATALOG, T0_NS, ListStore, S, frames, stored
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Unit:
 def placed_ns(unit: Unit) -> list[int]:
     """The times of all frames as the receiver has them."""
     unit.packer.seal()
-    placing, batches = Placing(), stored(unit.store)
+    placing, batches = ClockCorrection(), stored(unit.store)
     for batch in batches:
         placing.learn(batch.id.vehicle, batch.clock)
     placed = [placing.place(batch).batch for batch in batches]

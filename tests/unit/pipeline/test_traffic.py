@@ -14,7 +14,7 @@ from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import EXTENDED, FrameBlock, FrameFlag, MessageDefinition, SignalDefinition
 from agent.pipeline import traffic as heard
-from agent.pipeline.traffic import Heard
+from agent.pipeline.traffic import TrafficStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Bench:
         self.now_s = 0.0
         kept = frozenset({"one"}) if keep_unknown else frozenset[str]()
         self.decoder = Decoder(Plan(("one", "two"), MESSAGES, keep_unknown=kept))
-        self.heard = Heard(2, 1.0, lambda: self.now_s)
+        self.heard = TrafficStatistics(2, 1.0, lambda: self.now_s)
 
     def take(self, rows: Sequence[Row], *, flags: int = 0) -> None:
         frames = block(rows, flags=flags)

@@ -16,7 +16,7 @@ from agent.errors import BatchError, SpoolError
 from agent.model import Gap, GapKind
 from agent.receiver import batch_receiver as module
 from agent.receiver import ledger as ledger_module
-from agent.receiver.batch_receiver import PAYLOAD_MAX, Inbox, Verdict
+from agent.receiver.batch_receiver import PAYLOAD_MAX, BatchReceiver, Verdict
 from agent.receiver.layout import safe_name
 from agent.receiver.ledger import LEDGER
 from tests.support.samples import CATALOG, START, batch, catalog, steer
@@ -31,7 +31,7 @@ def files(out: Path) -> list[str]:
 
 
 def test_batches_and_catalogs_get_the_names_that_the_layout_says(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
 
     verdicts = [inbox.accept(payload, vehicle="car-1").verdict for payload in (batch(7, FRAMES), catalog(), catalog())]
 
@@ -44,7 +44,7 @@ def test_batches_and_catalogs_get_the_names_that_the_layout_says(tmp_path: Path)
 
 
 def test_a_duplicate_changes_nothing(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
     inbox.accept(batch(0, FRAMES))
     before = files(tmp_path)
 
@@ -55,25 +55,25 @@ def test_a_duplicate_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_restart_still_knows_what_a_consumer_has_moved_away(tmp_path: Path) -> None:
     for number in (0, 1, 2, 5):
-        Inbox(tmp_path).accept(batch(number, FRAMES))
+        BatchReceiver(tmp_path).accept(batch(number, FRAMES))
     for path in tmp_path.rglob("*.batch.zst"):
         path.unlink()
 
-    verdicts = [Inbox(tmp_path).accept(batch(number, FRAMES)).verdict.value for number in range(6)]
+    verdicts = [BatchReceiver(tmp_path).accept(batch(number, FRAMES)).verdict.value for number in range(6)]
 
     assert verdicts == ["duplicate"] * 3 + ["batch"] * 2 + ["duplicate"]
 
 
 def test_a_file_stored_just_before_the_power_went_is_known_without_the_ledger(tmp_path: Path) -> None:
-    Inbox(tmp_path).accept(batch(0, FRAMES))
+    BatchReceiver(tmp_path).accept(batch(0, FRAMES))
     (tmp_path / LEDGER).unlink()
 
-    assert Inbox(tmp_path).accept(batch(0, FRAMES)).verdict is Verdict.DUPLICATE
+    assert BatchReceiver(tmp_path).accept(batch(0, FRAMES)).verdict is Verdict.DUPLICATE
 
 
 @pytest.mark.parametrize("done", [True, False])
 @pytest.mark.parametrize(
-    "step", ["Together.write", "Ledger.add", "Ledger.note", "Ledger.add_gaps", "opened", "Inbox._store", "enter"]
+    "step", ["Together.write", "Ledger.add", "Ledger.note", "Ledger.add_gaps", "opened", "BatchReceiver._store", "enter"]
 )
 def test_killed_at_any_step_it_knows_the_batch_and_its_gaps_after_the_next_start(
     tmp_path: Path, step: str, done: bool
@@ -82,21 +82,21 @@ def test_killed_at_any_step_it_knows_the_batch_and_its_gaps_after_the_next_start
     payload = batch(0, FRAMES, gaps=(gap,))
     place = ledger_module if step.startswith("Ledger") else module
 
-    killed_at(place, step, lambda: Inbox(tmp_path).accept(payload), done=done)
-    verdict = Inbox(tmp_path).accept(payload).verdict
+    killed_at(place, step, lambda: BatchReceiver(tmp_path).accept(payload), done=done)
+    verdict = BatchReceiver(tmp_path).accept(payload).verdict
 
     assert verdict in (Verdict.BATCH, Verdict.DUPLICATE)
     assert [path.read_bytes() for path in tmp_path.rglob("*.batch.zst")] == [payload]
-    assert [(each.kind, each.frames) for each in Inbox(tmp_path).report()] == [("dropped", 3)]
-    assert Inbox(tmp_path).accept(payload).verdict is Verdict.DUPLICATE
+    assert [(each.kind, each.frames) for each in BatchReceiver(tmp_path).report()] == [("dropped", 3)]
+    assert BatchReceiver(tmp_path).accept(payload).verdict is Verdict.DUPLICATE
 
 
 def test_gap_records_survive_a_restart_and_are_written_once(tmp_path: Path) -> None:
     told = (Gap(GapKind.DROPPED, 1, 2, 3, detail="can0"),)
-    Inbox(tmp_path).accept(batch(0, FRAMES, gaps=told))
-    Inbox(tmp_path).accept(batch(2, FRAMES, gaps=told))
+    BatchReceiver(tmp_path).accept(batch(0, FRAMES, gaps=told))
+    BatchReceiver(tmp_path).accept(batch(2, FRAMES, gaps=told))
 
-    report = Inbox(tmp_path).report()
+    report = BatchReceiver(tmp_path).report()
 
     assert [(gap.kind, gap.first_sequence, gap.frames) for gap in report] == [("dropped", -1, 3), ("missing", 1, -1)]
 
@@ -104,15 +104,17 @@ def test_gap_records_survive_a_restart_and_are_written_once(tmp_path: Path) -> N
 def test_a_gap_of_a_kind_that_only_a_newer_agent_knows_is_kept_and_reported(tmp_path: Path) -> None:
     told = (Gap("forgotten", 1, 2, 3, detail="newer"),)
 
-    assert Inbox(tmp_path).accept(batch(0, FRAMES, gaps=told)).verdict is Verdict.BATCH
+    assert BatchReceiver(tmp_path).accept(batch(0, FRAMES, gaps=told)).verdict is Verdict.BATCH
 
-    assert [(gap.kind, gap.frames, gap.detail) for gap in Inbox(tmp_path).report()] == [("forgotten", 3, "newer")]
+    assert [(gap.kind, gap.frames, gap.detail) for gap in BatchReceiver(tmp_path).report()] == [
+        ("forgotten", 3, "newer")
+    ]
 
 
 @pytest.mark.parametrize("name", ["../../etc", "/etc/x", "..", ".", "catalogs", "rejected", "a/b", "a\x00b", "ü"])
 def test_no_name_leaves_its_folder_or_meets_another(name: str, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    inbox = Inbox(out)
+    inbox = BatchReceiver(out)
 
     inbox.accept(batch(0, FRAMES, vehicle=name, stream=name))
     inbox.accept(catalog(), vehicle=name)
@@ -139,7 +141,7 @@ def test_safe_names_are_safe_and_differ(one: str, other: str) -> None:
 
 
 def test_a_batch_on_anothers_topic_is_rejected(tmp_path: Path) -> None:
-    accepted = Inbox(tmp_path).accept(batch(0, FRAMES, vehicle="car-2"), vehicle="car-1")
+    accepted = BatchReceiver(tmp_path).accept(batch(0, FRAMES, vehicle="car-2"), vehicle="car-1")
 
     assert accepted.verdict is Verdict.REJECTED
     assert "car-2" in accepted.reason
@@ -150,7 +152,7 @@ def test_what_is_no_batch_is_set_aside_and_counted_within_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REJECTED_MAX", 2)
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
     payload = batch(0, FRAMES)
 
     for junk in (b"", b"junk", payload[:-1], bytes(100_000)):
@@ -158,16 +160,16 @@ def test_what_is_no_batch_is_set_aside_and_counted_within_bounds(
 
     assert inbox.counts[Verdict.REJECTED] == 4
     assert files(tmp_path) == ["rejected/000000.payload", "rejected/000001.payload"]
-    assert Inbox(tmp_path).accept(b"more").path is None
+    assert BatchReceiver(tmp_path).accept(b"more").path is None
 
 
 def test_what_was_set_aside_is_never_overwritten(tmp_path: Path) -> None:
     for junk in (b"0", b"1", b"2"):
-        Inbox(tmp_path).accept(junk)
+        BatchReceiver(tmp_path).accept(junk)
     (tmp_path / "rejected/000000.payload").rename(tmp_path / "looked at")
     (tmp_path / "rejected/note.payload").write_bytes(b"a person's")
 
-    inbox, other = Inbox(tmp_path), Inbox(tmp_path)
+    inbox, other = BatchReceiver(tmp_path), BatchReceiver(tmp_path)
     inbox.accept(b"3")
     other.accept(b"4")
 
@@ -178,14 +180,14 @@ def test_a_payload_that_grows_beyond_all_bounds_is_rejected(tmp_path: Path, monk
     monkeypatch.setattr("agent.batch.decoder.BATCH_BYTES_MAX", 1 << 20)
     monkeypatch.setattr("agent.batch.catalog.CATALOG_BYTES_MAX", 1 << 20)
 
-    accepted = Inbox(tmp_path).accept(zstandard.ZstdCompressor().compress(bytes(3 << 20)))
+    accepted = BatchReceiver(tmp_path).accept(zstandard.ZstdCompressor().compress(bytes(3 << 20)))
 
     assert accepted.verdict is Verdict.REJECTED
     assert accepted.reason.count("holds more than 1048576 bytes") == 2
 
 
 def test_a_payload_that_is_too_long_is_rejected_and_cut_short(tmp_path: Path) -> None:
-    accepted = Inbox(tmp_path).accept(bytes(PAYLOAD_MAX + 1))
+    accepted = BatchReceiver(tmp_path).accept(bytes(PAYLOAD_MAX + 1))
 
     assert accepted.verdict is Verdict.REJECTED
     assert accepted.path is not None
@@ -199,13 +201,13 @@ def test_a_sequence_beyond_all_bounds_is_rejected(tmp_path: Path) -> None:
 
     forged = zstandard.ZstdCompressor(write_checksum=True).compress(message.SerializeToString())
 
-    assert Inbox(tmp_path).accept(forged).verdict is Verdict.REJECTED
+    assert BatchReceiver(tmp_path).accept(forged).verdict is Verdict.REJECTED
 
 
 def test_whatever_is_stored_is_on_the_disk_before_it_is_entered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox, steps = Inbox(tmp_path), list[str]()
+    inbox, steps = BatchReceiver(tmp_path), list[str]()
     inbox.accept(batch(9, FRAMES), vehicle="car-1")
     monkeypatch.setattr(os, "fsync", lambda number: steps.append(Path(f"/proc/self/fd/{number}").readlink().name))
     inbox._ledger._db.set_trace_callback(lambda sql: steps.append(sql) if sql == "COMMIT" else None)
@@ -220,7 +222,7 @@ def test_whatever_is_stored_is_on_the_disk_before_it_is_entered(
 
 
 def test_a_disk_that_refuses_raises_and_stores_nothing(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
     (tmp_path / "car-1").write_text("a file where a folder should be")
 
     with pytest.raises(SpoolError, match="cannot store"):
@@ -234,14 +236,14 @@ def test_where_reading_takes_long_what_was_read_is_stored_first(tmp_path: Path) 
     clock = iter(range(100))
     arrived = [(batch(number, FRAMES), "car-1") for number in range(5)]
 
-    assert len(Inbox(tmp_path, clock=lambda: next(clock) * module.READING_S / 3).accept_some(arrived)) == 3
+    assert len(BatchReceiver(tmp_path, clock=lambda: next(clock) * module.READING_S / 3).accept_some(arrived)) == 3
     assert len(list(tmp_path.rglob("*.batch.zst"))) == 3
 
 
 def test_a_disk_that_refuses_one_of_a_group_takes_the_first_of_it(tmp_path: Path) -> None:
     in_the_way = tmp_path / "car-1/normal-1/000000000001.batch.zst.part"
     in_the_way.mkdir(parents=True)
-    inbox, arrived = Inbox(tmp_path), [(batch(number, FRAMES), "car-1") for number in range(3)]
+    inbox, arrived = BatchReceiver(tmp_path), [(batch(number, FRAMES), "car-1") for number in range(3)]
     assert [each.verdict for each in inbox.accept_some(arrived)] == [Verdict.BATCH]
     with pytest.raises(SpoolError, match="cannot store"):
         inbox.accept_some(arrived[1:2])

@@ -12,7 +12,7 @@ import pytest
 from agent.batch.codec import ClockReading, decode_batch
 from agent.cli import main
 from agent.model import Event, EventKind
-from agent.receiver.clock_correction import DRIFT, RESOLUTION_NS, Placing
+from agent.receiver.clock_correction import DRIFT, RESOLUTION_NS, ClockCorrection
 from agent.receiver.export import ExportSummary, export
 from agent.receiver.inventory import Inventory
 from tests.support.samples import CATALOG, MS, SECOND, START, batch, modes, steer, store
@@ -126,7 +126,7 @@ def test_a_stamp_a_little_ahead_of_the_reading_does_not_put_a_batch_into_the_set
 
 def placed(*batches: bytes) -> list[Batch]:
     """As a receiver has them that has all of them."""
-    decoded, placing = [decode_batch(each, CATALOG) for each in batches], Placing()
+    decoded, placing = [decode_batch(each, CATALOG) for each in batches], ClockCorrection()
     for each in decoded:
         placing.learn("car-1", each.clock)
     return [placing.place(each).batch for each in decoded]
@@ -255,7 +255,7 @@ def test_a_boot_that_never_knew_the_time_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_a_correction_within_the_resolution_is_left_undone(tmp_path: Path) -> None:
     def moved_by(error_ns: int) -> int:
-        placing, wrong = Placing(), reading(SECOND, error_ns)
+        placing, wrong = ClockCorrection(), reading(SECOND, error_ns)
         placing.learn("car-1", wrong)
         placing.learn("car-1", reading(HOUR, trusted=True))
         return placing.place(decode_batch(batch(0, frames(0, 1, error_ns), clock=wrong))).most_ns
@@ -279,7 +279,7 @@ def test_a_correction_keeps_the_batchs_resolution(tmp_path: Path) -> None:
 
 
 def test_another_vehicles_clock_and_another_boots_teach_nothing(tmp_path: Path) -> None:
-    placing, wrong = Placing(), reading(SECOND, HOUR)
+    placing, wrong = ClockCorrection(), reading(SECOND, HOUR)
     placing.learn("car-1", wrong)
     placing.learn("car-2", reading(2 * SECOND, trusted=True))
     placing.learn("car-1", reading(2 * SECOND, trusted=True, boot=OTHER_BOOT))
@@ -300,7 +300,7 @@ def test_another_vehicles_clock_and_another_boots_teach_nothing(tmp_path: Path) 
     ],
 )
 def test_a_reading_that_no_unit_can_have_is_not_learnt_from(impossible: ClockReading) -> None:
-    placing, wrong = Placing(), replace(reading(SECOND, HOUR), boot_id=impossible.boot_id)
+    placing, wrong = ClockCorrection(), replace(reading(SECOND, HOUR), boot_id=impossible.boot_id)
     for each in (wrong, impossible):
         placing.learn("car-1", each)
     for each in (wrong, impossible):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.model import BatchId, Gap, GapKind
 from agent.receiver.gaps import RECORDS_MAX, GapAccount, NamedGap
-from agent.receiver.sequence_ranges import Span, Spans
+from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
 
 numbers = st.lists(st.integers(0, 30))
 ranges = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)))
@@ -45,10 +45,10 @@ def test_missing_batches_stand_in_one_gap_each(sequences: list[int], told: list[
 
 @given(numbers, st.randoms())
 def test_spans_do_not_depend_on_the_order_of_arrival(sequences: list[int], random: object) -> None:
-    spans = Spans(Span(n, n, n, n) for n in sequences)
+    spans = SequenceRanges(SequenceRange(n, n, n, n) for n in sequences)
 
     assert [n for span in spans for n in range(span.first, span.last + 1)] == sorted(set(sequences))
-    assert list(spans) == list(Spans(Span(n, n, n, n) for n in sorted(sequences)))
+    assert list(spans) == list(SequenceRanges(SequenceRange(n, n, n, n) for n in sorted(sequences)))
     assert all(n in spans for n in sequences)
     assert all((n in spans) == (n in sequences) for n in range(32))
 
@@ -103,7 +103,7 @@ def test_remembered_records_are_bounded() -> None:
 
 @given(here=st.sets(st.integers(0, 30)), first=st.integers(0, 32), length=st.integers(0, 12))
 def test_what_is_missing_between_two_numbers_is_what_is_not_here(here: set[int], first: int, length: int) -> None:
-    spans = Spans(Span(number, number, 0, 0) for number in here)
+    spans = SequenceRanges(SequenceRange(number, number, 0, 0) for number in here)
     pieces = spans.missing(first, first + length)
     missing = [number for begin, end in pieces for number in range(begin, end + 1)]
     assert missing == [number for number in range(first, first + length + 1) if number not in here]

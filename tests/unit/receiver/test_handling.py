@@ -11,7 +11,7 @@ import pytest
 from agent.batch.codec import decode_batch
 from agent.receiver import batch_receiver as module
 from agent.receiver import decoded as decoded_module
-from agent.receiver.batch_receiver import Inbox, Verdict
+from agent.receiver.batch_receiver import BatchReceiver, Verdict
 from agent.receiver.decoded import DecodedOutput
 from tests.support.samples import START, batch, catalog, steer
 from tests.unit.receiver.killing import KILLED, killed_at
@@ -42,7 +42,7 @@ def die_of(payload: bytes, out: Path) -> None:
     if not child:
         try:
             setattr(module, "decode_batch", deadly)  # noqa: B010 - imported there, and not for others
-            Inbox(out).accept_some(arriving())
+            BatchReceiver(out).accept_some(arriving())
         finally:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED
@@ -52,42 +52,42 @@ def test_what_two_processes_died_of_is_set_aside_whole_and_the_rest_stored(tmp_p
     die_of(DEADLY, tmp_path)
     die_of(DEADLY, tmp_path)
 
-    verdicts = [each.verdict for each in Inbox(tmp_path).accept_some(arriving())]
+    verdicts = [each.verdict for each in BatchReceiver(tmp_path).accept_some(arriving())]
 
     assert verdicts == [Verdict.BATCH] * 6 + [Verdict.REJECTED] + [Verdict.BATCH] * 3
     assert (tmp_path / "rejected/000000.payload").read_bytes() == DEADLY
-    assert [gap.first_sequence for gap in Inbox(tmp_path).report()] == [6]
+    assert [gap.first_sequence for gap in BatchReceiver(tmp_path).report()] == [6]
 
 
 def test_what_one_process_died_of_is_tried_again(tmp_path: Path) -> None:
     die_of(DEADLY, tmp_path)
 
-    assert {each.verdict for each in Inbox(tmp_path).accept_some(arriving())} == {Verdict.BATCH}
+    assert {each.verdict for each in BatchReceiver(tmp_path).accept_some(arriving())} == {Verdict.BATCH}
 
 
-@pytest.mark.parametrize("step", ["Together.write", "Inbox._store", "enter", "opened"])
+@pytest.mark.parametrize("step", ["Together.write", "BatchReceiver._store", "enter", "opened"])
 def test_a_process_that_is_killed_while_it_stores_blames_no_payload(step: str, tmp_path: Path) -> None:
     for _ in range(4):
-        killed_at(module, step, lambda: Inbox(tmp_path).accept_some(arriving()), done=False)
+        killed_at(module, step, lambda: BatchReceiver(tmp_path).accept_some(arriving()), done=False)
 
-    assert {each.verdict for each in Inbox(tmp_path).accept_some(arriving())} == {Verdict.BATCH}
+    assert {each.verdict for each in BatchReceiver(tmp_path).accept_some(arriving())} == {Verdict.BATCH}
 
 
 def test_an_error_that_nobody_expected_counts_as_a_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(module, "decode_batch", lambda payload: 1 // 0)
         for _ in range(2):
-            inbox = Inbox(tmp_path)
+            inbox = BatchReceiver(tmp_path)
             with pytest.raises(ZeroDivisionError):
                 inbox.accept(DEADLY)
             inbox.close()
 
-    assert Inbox(tmp_path).accept(DEADLY).verdict is Verdict.REJECTED
+    assert BatchReceiver(tmp_path).accept(DEADLY).verdict is Verdict.REJECTED
 
 
 def test_a_batch_that_processes_died_of_while_they_decoded_it_is_left_undecoded(tmp_path: Path) -> None:
     def receive() -> None:
-        inbox = Inbox(tmp_path)
+        inbox = BatchReceiver(tmp_path)
         output = DecodedOutput("jsonl", handling=inbox.handling)
         for payload in (catalog(), DEADLY):
             accepted = inbox.accept(payload, vehicle="car-1")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from agent.errors import SpoolError
 from agent.model import Gap, GapKind
-from agent.receiver.batch_receiver import Inbox, Verdict
+from agent.receiver.batch_receiver import BatchReceiver, Verdict
 from agent.receiver.gaps import RECORDS_MAX
 from agent.receiver.ledger import LEDGER, Ledger
 from agent.receiver.rebuilding import opened
-from agent.receiver.sequence_ranges import Span
+from agent.receiver.sequence_ranges import SequenceRange
 from tests.support.samples import START, batch, steer
 
 DAMAGED = f"{LEDGER}.damaged"
@@ -27,9 +27,9 @@ def numbered(number: int, *, angle: int = 1, gaps: tuple[Gap, ...] = (), stream:
     return batch(number, [steer(START + number, angle)], gaps=gaps, stream=stream)
 
 
-def received(out: Path) -> Inbox:
+def received(out: Path) -> BatchReceiver:
     """A folder with forty batches of two streams, a gap told, half of the files moved away."""
-    inbox, gap = Inbox(out), Gap(GapKind.DROPPED, 1, 2, 3, detail="can0")
+    inbox, gap = BatchReceiver(out), Gap(GapKind.DROPPED, 1, 2, 3, detail="can0")
     payloads = [numbered(number, gaps=(gap,), stream=stream) for number in range(20) for stream in ("a", "b")]
     inbox.accept_some([(payload, "car-1") for payload in payloads])
     for number in range(10):
@@ -38,7 +38,7 @@ def received(out: Path) -> Inbox:
     return inbox
 
 
-def verdicts(inbox: Inbox, *payloads: bytes) -> list[str]:
+def verdicts(inbox: BatchReceiver, *payloads: bytes) -> list[str]:
     return [each.verdict.value for each in inbox.accept_some([(payload, None) for payload in payloads])]
 
 
@@ -51,7 +51,7 @@ def test_runs_and_digests_say_what_was_entered_in_any_order(order: list[int], le
         stream = ledger.stream("car-1", "a")
         for number in order:
             if number not in left_out:
-                ledger.add(stream, Span(number, number, number, number))
+                ledger.add(stream, SequenceRange(number, number, number, number))
                 ledger.note(stream, number, bytes([number + 1]) * 32)
     here = [number for number in range(12) if number not in left_out]
     assert [number for number in range(13) if ledger.digest(stream, number) is not None] == here
@@ -67,7 +67,7 @@ def test_a_ledger_that_is_lost_or_no_database_is_rebuilt_from_the_files(tmp_path
     received(tmp_path)._ledger.close()
     (tmp_path / LEDGER).write_bytes(content)
 
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
 
     assert [(gap.kind, gap.stream, gap.first_sequence, gap.last_sequence) for gap in inbox.report()] == [
         ("dropped", "", -1, -1),
@@ -83,7 +83,7 @@ def test_a_damaged_run_costs_itself_and_what_was_moved_away_of_other_streams_is_
         database.execute("UPDATE runs SET last = 99 WHERE stream = 1")
     database.close()
 
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
 
     assert [(gap.stream, gap.last_sequence) for gap in inbox.report()] == [("", -1), ("a", 9)]
     gap = Gap(GapKind.DROPPED, 1, 2, 3, detail="can0")
@@ -108,7 +108,7 @@ def test_a_ledger_of_a_later_version_is_refused(tmp_path: Path) -> None:
     database.close()
 
     with pytest.raises(SpoolError, match="version 9"):
-        Inbox(tmp_path)
+        BatchReceiver(tmp_path)
 
 
 def test_what_earlier_versions_wrote_down_is_taken_over(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_earlier_versions_wrote_down_is_taken_over(tmp_path: Path) -> None:
     (stream / "000000000004.batch.zst").write_bytes(payloads[0])
     (stream / "000000000006.batch.zst").write_bytes(payloads[1])
 
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
 
     assert [(gap.kind, gap.first_sequence, gap.last_sequence, gap.detail) for gap in inbox.report()] == [
         ("dropped", -1, -1, "x"),
@@ -146,20 +146,20 @@ def test_gap_records_of_a_vehicle_have_a_limit_and_the_oldest_are_forgotten(tmp_
 
 
 def test_another_content_under_one_id_is_stored_beside_the_first_once_and_told(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
     first, other, third = (numbered(7, angle=angle) for angle in (1, 2, 3))
 
     assert verdicts(inbox, first, other, first, other) == ["batch", "reused", "duplicate", "duplicate"]
     for path in tmp_path.rglob("*.batch.zst"):
         path.unlink()
-    assert verdicts(Inbox(tmp_path), first, other, third) == ["duplicate", "duplicate", "reused"]
+    assert verdicts(BatchReceiver(tmp_path), first, other, third) == ["duplicate", "duplicate", "reused"]
     assert [path.read_bytes() for path in tmp_path.rglob("*.batch.zst")] == [third]
 
 
 def test_two_contents_of_one_id_that_arrive_together_are_both_stored(tmp_path: Path) -> None:
     payloads = [numbered(7, angle=angle) for angle in (1, 2, 1, 2)]
 
-    accepted = Inbox(tmp_path).accept_some([(payload, "car-1") for payload in payloads])
+    accepted = BatchReceiver(tmp_path).accept_some([(payload, "car-1") for payload in payloads])
 
     assert [each.verdict for each in accepted] == [Verdict.BATCH, Verdict.REUSED, Verdict.DUPLICATE, Verdict.DUPLICATE]
     assert sorted(path.read_bytes() for path in tmp_path.rglob("*.batch.zst")) == sorted(payloads[:2])
@@ -171,5 +171,5 @@ def test_a_file_that_is_not_what_its_name_says_is_taken_for_none(tmp_path: Path)
     (folder / "000000000003.batch.zst").write_bytes(numbered(3)[:-5])
     (folder / "000000000004.batch.zst").write_bytes(numbered(5))
 
-    assert verdicts(Inbox(tmp_path), numbered(3), numbered(4), numbered(5)) == ["batch", "batch", "batch"]
+    assert verdicts(BatchReceiver(tmp_path), numbered(3), numbered(4), numbered(5)) == ["batch", "batch", "batch"]
     assert (folder / "000000000003.batch.zst").read_bytes() == numbered(3)

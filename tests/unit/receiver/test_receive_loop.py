@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 
 from agent.batch.catalog import encode_catalog
 from agent.errors import ConfigError, SpoolError
-from agent.receiver.batch_receiver import Accepted, Inbox, Verdict
+from agent.receiver.batch_receiver import Accepted, BatchReceiver, Verdict
 from agent.receiver.decoded import DecodedOutput
-from agent.receiver.receive_loop import GROUP_MAX, Reception, check_topics, expanded, filters, vehicle_of
+from agent.receiver.receive_loop import GROUP_MAX, ReceiveLoop, check_topics, expanded, filters, vehicle_of
 from agent.uplink.trial import empty_message
 from tests.support.hostile_batches import CATALOG, packed, shaped
 from tests.support.samples import START, batch, catalog, steer
@@ -52,16 +52,18 @@ def message(out: Path, payload: bytes, kind: str = "batch") -> FakeMessage:
     return FakeMessage(f"canferry/car-1/{kind}", payload, out)
 
 
-async def take(inbox: Inbox, messages: list[FakeMessage], decoded: DecodedOutput | None = None) -> list[Accepted]:
+async def take(
+    inbox: BatchReceiver, messages: list[FakeMessage], decoded: DecodedOutput | None = None
+) -> list[Accepted]:
     told: list[Accepted] = []
-    await Reception(inbox, TOPICS, lambda accepted, size: told.append(accepted), decoded).take(stream(messages))
+    await ReceiveLoop(inbox, TOPICS, lambda accepted, size: told.append(accepted), decoded).take(stream(messages))
     return told
 
 
 async def test_a_message_is_acknowledged_after_it_is_stored(tmp_path: Path) -> None:
     messages = [message(tmp_path, batch(n, [steer(START, n)])) for n in (0, 0, 1)]
 
-    told = await take(Inbox(tmp_path), [*messages, message(tmp_path, b"junk")])
+    told = await take(BatchReceiver(tmp_path), [*messages, message(tmp_path, b"junk")])
 
     assert all(each.acknowledged for each in messages)
     assert all("000000000000.batch.zst" in each.stored for each in messages[:2])
@@ -70,7 +72,7 @@ async def test_a_message_is_acknowledged_after_it_is_stored(tmp_path: Path) -> N
 
 
 async def test_a_message_that_cannot_be_stored_is_not_acknowledged(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
     (tmp_path / "car-1").write_text("in the way")
     refused = message(tmp_path, batch(0, [steer(START, 1)]))
 
@@ -83,7 +85,7 @@ async def test_a_message_that_cannot_be_stored_is_not_acknowledged(tmp_path: Pat
 async def test_a_message_at_hand_is_finished_when_the_end_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
     begun, go_on = asyncio.Event(), threading.Event()
     loop, accept = asyncio.get_running_loop(), inbox.accept_some
 
@@ -106,7 +108,7 @@ async def test_a_message_at_hand_is_finished_when_the_end_comes(
 
 async def test_a_batch_waits_for_its_catalog_to_be_written_decoded(tmp_path: Path) -> None:
     decoded = DecodedOutput("jsonl")
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
     out = tmp_path / "car-1/normal-1/000000000000.jsonl"
 
     await take(inbox, [message(tmp_path, batch(0, [steer(START, 3)]))], decoded)
@@ -118,9 +120,9 @@ async def test_a_batch_waits_for_its_catalog_to_be_written_decoded(tmp_path: Pat
 
 @pytest.mark.parametrize("name", [None, "jsonl"])
 async def test_batches_without_their_catalog_are_counted_decoded_or_not(tmp_path: Path, name: str | None) -> None:
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
     decoded = DecodedOutput(name) if name else None
-    reception = Reception(inbox, TOPICS, lambda accepted, size: None, decoded)
+    reception = ReceiveLoop(inbox, TOPICS, lambda accepted, size: None, decoded)
     batches = [message(tmp_path, batch(number, [steer(START, 1)])) for number in (0, 1, 1)]
 
     await reception.take(stream(batches))
@@ -132,9 +134,9 @@ async def test_batches_without_their_catalog_are_counted_decoded_or_not(tmp_path
 
 
 async def test_a_catalog_that_came_in_an_earlier_run_is_not_waited_for(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
     await take(inbox, [message(tmp_path, catalog(), "catalog")])
-    reception = Reception(inbox, TOPICS, lambda accepted, size: None)
+    reception = ReceiveLoop(inbox, TOPICS, lambda accepted, size: None)
 
     await reception.take(stream([message(tmp_path, batch(0, [steer(START, 1)]))]))
 
@@ -147,7 +149,7 @@ async def test_lines_on_stdout_name_the_vehicle_and_leave_no_batch_behind(tmp_pa
     payload = batch(0, [steer(START, 3)])
 
     await take(
-        Inbox(tmp_path),
+        BatchReceiver(tmp_path),
         [message(tmp_path, catalog(), "catalog"), message(tmp_path, payload), message(tmp_path, payload)],
         decoded,
     )
@@ -157,7 +159,7 @@ async def test_lines_on_stdout_name_the_vehicle_and_leave_no_batch_behind(tmp_pa
 
 
 async def test_a_duplicate_is_decoded_where_the_power_went_before_it_was(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
     payload = batch(0, [steer(START, 3)])
     await take(inbox, [message(tmp_path, catalog(), "catalog"), message(tmp_path, payload)])
 
@@ -169,7 +171,7 @@ async def test_a_duplicate_is_decoded_where_the_power_went_before_it_was(tmp_pat
 
 @pytest.mark.parametrize("name", ["jsonl", "csv", "parquet", "mf4"])
 async def test_a_batch_that_would_become_far_too_much_is_left_to_export(name: str, tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path)
+    inbox = BatchReceiver(tmp_path)
     rows, columns = 4 << 20, 15
     payload = packed(shaped(1, rows, columns, 0))
     bus = encode_catalog(CATALOG)
@@ -190,7 +192,7 @@ async def test_a_batch_that_a_writer_cannot_take_is_left_to_export(
     monkeypatch.setattr("agent.receiver.writers.TextWriter.write", lambda self, parts, events: 1 // 0)
     messages = [message(tmp_path, catalog(), "catalog"), message(tmp_path, batch(0, [steer(START, 3)]))]
 
-    await take(Inbox(tmp_path), messages, DecodedOutput("jsonl"))
+    await take(BatchReceiver(tmp_path), messages, DecodedOutput("jsonl"))
 
     assert all(each.acknowledged for each in messages)
 
@@ -198,7 +200,7 @@ async def test_a_batch_that_a_writer_cannot_take_is_left_to_export(
 async def test_what_has_arrived_together_is_stored_at_the_price_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox, groups = Inbox(tmp_path), list[int]()
+    inbox, groups = BatchReceiver(tmp_path), list[int]()
     accept = inbox.accept_some
 
     def counted(arrived: Sequence[tuple[bytes, str | None]]) -> list[Accepted]:
@@ -266,7 +268,7 @@ def test_a_topic_with_another_placeholder_is_refused(topic: str, told: str) -> N
 
 @pytest.mark.parametrize("size", [0, 8, 1024])
 async def test_a_message_that_holds_nothing_is_acknowledged_and_passed_over(tmp_path: Path, size: int) -> None:
-    inbox, empty = Inbox(tmp_path), message(tmp_path, empty_message(size))
+    inbox, empty = BatchReceiver(tmp_path), message(tmp_path, empty_message(size))
     assert zstandard.ZstdDecompressor().decompressobj().decompress(empty.payload) == b""
 
     await take(inbox, [empty, message(tmp_path, batch(0, [steer(START, 1)]))])

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from agent.model import GapKind
 from agent.spool import retention
-from agent.spool.segment_set import Shelf
-from agent.spool.shared_limit import Room
+from agent.spool.segment_set import SegmentSet
+from agent.spool.shared_limit import SharedLimit
 from agent.spool.store import Spool
 from tests.support.memory_disk import MemoryDisk
 
@@ -32,7 +32,7 @@ class Unit:
         self.open(limit_bytes)
 
     def open(self, limit_bytes: int) -> None:
-        self.room = Room(retention.layout(limit_bytes, 64 << 10, len(CLASSES)))
+        self.room = SharedLimit(retention.layout(limit_bytes, 64 << 10, len(CLASSES)))
         self.bulk, self.normal, self.critical = (
             Spool.open(Path("/") / name, limit_bytes=limit_bytes, room=self.room, urgency=urgency, disk=self.disk)
             for urgency, name in enumerate(CLASSES)
@@ -135,18 +135,18 @@ def test_what_may_stay_is_not_searched_for_one_record_after_the_other(monkeypatc
     unit = Unit(8 << 20)
     fill(unit.bulk, 200, end_ns=500)
     searched = 0
-    find, following = Shelf.find, Shelf.following
+    find, following = SegmentSet.find, SegmentSet.following
 
-    def counted(search: Callable[[Shelf, int], Any]) -> Callable[[Shelf, int], Any]:
-        def searching(shelf: Shelf, sequence: int) -> Any:
+    def counted(search: Callable[[SegmentSet, int], Any]) -> Callable[[SegmentSet, int], Any]:
+        def searching(shelf: SegmentSet, sequence: int) -> Any:
             nonlocal searched
             searched += 1
             return search(shelf, sequence)
 
         return searching
 
-    monkeypatch.setattr(Shelf, "find", counted(find))
-    monkeypatch.setattr(Shelf, "following", counted(following))
+    monkeypatch.setattr(SegmentSet, "find", counted(find))
+    monkeypatch.setattr(SegmentSet, "following", counted(following))
     unit.bulk.expire(before_ns=100, since_ns=10)
     assert searched <= 2
     assert unit.records()[0] == 200

@@ -13,10 +13,10 @@ import pytest
 from agent.system.clock import (
     SET_NS_MIN,
     TIMESYNCD_SILENT_MAX_NS,
-    KernelWitness,
+    KernelSyncSource,
     LogClock,
     SystemClock,
-    TimesyncdWitness,
+    TimesyncdSyncSource,
     TimeTold,
     read,
 )
@@ -118,7 +118,7 @@ def test_a_clock_before_2020_is_never_trusted() -> None:
 
 def test_timesyncd_vouches_from_its_touch_until_somebody_else_sets_the_clock(tmp_path: Path) -> None:
     file, clock = tmp_path / "synchronized", TurnedClock()
-    witness = TimesyncdWitness(file)
+    witness = TimesyncdSyncSource(file)
 
     def vouches() -> bool:
         return witness.vouches(clock.wall, clock.monotonic)
@@ -144,7 +144,7 @@ def test_timesyncd_does_not_vouch_for_a_clock_that_is_behind_its_touch(tmp_path:
     file, clock = tmp_path / "synchronized", TurnedClock()
     file.touch()
     os.utime(file, ns=(clock.wall + 3_600_000_000_000,) * 2)
-    assert not TimesyncdWitness(file).vouches(clock.wall, clock.monotonic)
+    assert not TimesyncdSyncSource(file).vouches(clock.wall, clock.monotonic)
 
 
 def test_a_time_that_was_told_vouches_for_a_clock_that_agrees_until_it_is_too_old() -> None:
@@ -192,4 +192,4 @@ def test_a_reading_without_delay_is_taken_at_once() -> None:
 
 
 def test_the_kernel_is_asked_without_privilege_and_answers() -> None:
-    assert KernelWitness().vouches(0, 0) in (True, False)
+    assert KernelSyncSource().vouches(0, 0) in (True, False)

@@ -8,7 +8,7 @@ import pytest
 
 from agent.model import FrameBlock
 from agent.system.clock import SET_NS_MIN, Reading
-from agent.system.clock_steps import WAITED_NS_MAX, Settings, by_setting, was_set
+from agent.system.clock_steps import WAITED_NS_MAX, ClockSteps, by_setting, was_set
 
 MS = 10**6
 SECOND = 10**9
@@ -83,7 +83,7 @@ def test_the_old_frames_reading_is_before_the_new_ones_whatever_an_adapter_stamp
 
 @pytest.mark.parametrize("step_ns", [HOUR, -HOUR, YEARS])
 def test_frames_that_waited_while_the_clock_was_set_are_told_apart_for_a_while(step_ns: int) -> None:
-    clock = Settings(BEFORE)
+    clock = ClockSteps(BEFORE)
     (_, reading), *more = clock.divide(block([NOW + 600 * MS + step_ns]), after(step_ns))
     assert (reading, more) == (after(step_ns), [])
     waited, passed = block([NOW + 500 * MS, NOW + 900 * MS + step_ns]), 1400 * MS
@@ -96,12 +96,12 @@ def test_frames_that_waited_while_the_clock_was_set_are_told_apart_for_a_while(s
 
 
 def test_frames_are_not_taken_for_ones_that_waited_where_the_clock_was_set_by_a_little() -> None:
-    clock, step = Settings(BEFORE), 300 * MS
+    clock, step = ClockSteps(BEFORE), 300 * MS
     clock.divide(block([NOW + 600 * MS + step]), after(step))
     frames = block([NOW + 800 * MS + step])
     assert clock.divide(frames, after(step, 1700 * MS)) == [(frames, after(step, 1700 * MS))]
 
 
 def test_a_block_that_comes_first_may_be_from_before_the_clock_was_set() -> None:
-    (old, _), (new, _) = Settings(BEFORE).divide(block([NOW + 100 * MS, NOW + 200 * MS + HOUR]), after(HOUR))
+    (old, _), (new, _) = ClockSteps(BEFORE).divide(block([NOW + 100 * MS, NOW + 200 * MS + HOUR]), after(HOUR))
     assert (numbers(old), numbers(new)) == ([0], [1])

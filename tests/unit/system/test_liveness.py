@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from agent.system.liveness import Pulse
+from agent.system.liveness import LivenessDeadline
 
 
 def test_a_stage_is_late_from_the_end_of_its_promise_to_its_next_beat() -> None:
     now_s = 100.0
-    pulse = Pulse("pipeline", lambda: now_s)
+    pulse = LivenessDeadline("pipeline", lambda: now_s)
     assert pulse.late_s() == 0
     pulse.beat(5)
     now_s = 105.0
@@ -21,7 +21,7 @@ def test_a_stage_is_late_from_the_end_of_its_promise_to_its_next_beat() -> None:
 
 def test_a_stage_that_has_ended_is_never_late() -> None:
     now_s = 100.0
-    pulse = Pulse("pipeline", lambda: now_s)
+    pulse = LivenessDeadline("pipeline", lambda: now_s)
     pulse.beat(5)
     pulse.end()
     now_s = 1e9

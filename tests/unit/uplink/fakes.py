@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.uplink.properties import NONE, Labels
+from agent.uplink.properties import NONE, MessageProperties
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, Trouble
 
 if TYPE_CHECKING:
@@ -111,7 +111,9 @@ class FakeLink:
         self.limits = broker.limits
         self.loss: asyncio.Future[LinkLoss] = asyncio.get_running_loop().create_future()
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, labels: Labels = NONE) -> Answer:
+    async def publish(
+        self, topic: str, payload: bytes, *, retain: bool = False, labels: MessageProperties = NONE
+    ) -> Answer:
         broker = self._broker
         broker.publishes.append(Publish(asyncio.get_running_loop().time(), topic, payload, retain))
         if topic.endswith("/status"):

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import ConfigError
-from agent.uplink.certificate_rotation import DOUBT_S, Rotation
+from agent.uplink.certificate_rotation import DOUBT_S, CertificateRotation
 from agent.uplink.mqtt_transport import Dialer
 from agent.uplink.options import MqttOptions
 from agent.uplink.transport import RefusedError, Trouble
@@ -43,7 +43,7 @@ class Unit:
     def __init__(self, made: Path, folder: Path) -> None:
         self.made, self.folder = made, folder
         self.now = time.time()
-        self.rotation = Rotation(lambda: self.now)
+        self.rotation = CertificateRotation(lambda: self.now)
         self.options = MqttOptions("broker.example", certificate=folder / "car.pem", key=folder / "car.key")
         self.names: dict[bytes, str] = {}
         self.rotation.begin("broker.example:8883")

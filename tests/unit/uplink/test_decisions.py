@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from agent.errors import ConfigError
 from agent.uplink.backoff import Backoff
-from agent.uplink.dead_link import Traffic, Watch
+from agent.uplink.dead_link import DeadLinkDetector, Traffic
 from agent.uplink.options import MqttOptions, parse_broker
-from agent.uplink.pacing import Pace, Window
+from agent.uplink.pacing import RateLimit, Window
 from agent.uplink.reasons import acknowledgement_text
 from agent.uplink.suspects import FIRST_WAIT_S, LONGEST_WAIT_S, SUSPECTS_MAX, Suspects
 from agent.uplink.transport import (
@@ -164,7 +164,7 @@ def test_an_empty_window_takes_anything_and_one_of_one_serves_both() -> None:
 
 
 def test_a_pace_spreads_bytes_and_saves_nothing_up() -> None:
-    pace = Pace(100.0)
+    pace = RateLimit(100.0)
     assert pace.wait_s(1000) == 0
     pace.spend(1000, 500)
     assert pace.wait_s(1000) == 5
@@ -172,7 +172,7 @@ def test_a_pace_spreads_bytes_and_saves_nothing_up() -> None:
     assert pace.wait_s(2000) == 0
     pace.spend(2000, 100)
     assert pace.wait_s(2000) == 1
-    unpaced = Pace(None)
+    unpaced = RateLimit(None)
     unpaced.spend(0, 10**9)
     assert unpaced.wait_s(0) == 0
 
@@ -207,7 +207,7 @@ def test_suspects_are_bounded() -> None:
 
 
 def test_an_upload_that_arrives_slowly_keeps_a_link_alive_and_a_ping_does_not() -> None:
-    watch = Watch(published_at=100.0)
+    watch = DeadLinkDetector(published_at=100.0)
     watch.look(101, Traffic(1000, 0, 5000))
     watch.look(110, Traffic(2000, 0, 4000))
     assert watch.unacknowledged_s(110) == 0
@@ -219,7 +219,7 @@ def test_an_upload_that_arrives_slowly_keeps_a_link_alive_and_a_ping_does_not() 
 
 
 def test_a_ping_waits_for_its_answer_while_nothing_moves() -> None:
-    watch = Watch()
+    watch = DeadLinkDetector()
     watch.look(10, Traffic(100, 100, 0))
     assert watch.unanswered_s(50, pinged_at=0) == 0
     assert watch.unanswered_s(50, pinged_at=40) == 10

@@ -12,7 +12,7 @@ from agent.config.sections import BatchConfig, BusConfig
 from agent.daemon.options import mqtt_options, sender_options
 from agent.units import Duration, Size
 from agent.uplink.profiles import AROUND_BYTES, PROFILES, broken
-from agent.uplink.properties import MEDIA_TYPES, Labels, cloud_event
+from agent.uplink.properties import MEDIA_TYPES, MessageProperties, cloud_event
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -181,7 +181,7 @@ def test_a_cloud_event_has_what_the_standard_requires_and_costs_what_it_says() -
     longest = cloud_event("catalog", "v" * 128, "h" * 32)
     header = 1 + 4 + 2 + 2 + 2 + 3
     assert header + 256 + longest.size_bytes <= AROUND_BYTES
-    assert not Labels()
+    assert not MessageProperties()
 
 
 def test_every_field_of_a_profile_is_explained() -> None:

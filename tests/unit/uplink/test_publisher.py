@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.spool.catalogs import CatalogShelf
+from agent.spool.catalogs import CatalogStore
 from agent.uplink.transport import LinkLoss, Trouble
 from tests.unit.uplink.fakes import ACCEPTED, FakeBroker, MemoryQueue, run_virtual
 from tests.unit.uplink.test_sender import BUSY, build, running, until
@@ -20,11 +20,11 @@ OUT_OF_RANGE = LinkLoss(Trouble.DROPPED, "no answer", by_peer=False)
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> CatalogShelf:
-    return CatalogShelf(tmp_path / "catalogs")
+def shelf(tmp_path: Path) -> CatalogStore:
+    return CatalogStore(tmp_path / "catalogs")
 
 
-def test_after_a_refusal_the_next_link_begins_with_one_batch_too(shelf: CatalogShelf) -> None:
+def test_after_a_refusal_the_next_link_begins_with_one_batch_too(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: BUSY)
         for _ in range(10):
@@ -46,7 +46,7 @@ def test_after_a_refusal_the_next_link_begins_with_one_batch_too(shelf: CatalogS
     run_virtual(main())
 
 
-def test_a_class_waits_for_no_backlog_of_a_less_urgent_one(shelf: CatalogShelf) -> None:
+def test_a_class_waits_for_no_backlog_of_a_less_urgent_one(shelf: CatalogStore) -> None:
     async def main() -> None:
         critical, bulk, broker = MemoryQueue("critical-1"), MemoryQueue("bulk-1"), FakeBroker()
         for _ in range(3):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from agent.spool.catalogs import CatalogShelf
+from agent.spool.catalogs import CatalogStore
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, Trouble
 from tests.unit.uplink.fakes import ACCEPTED, FakeBroker, FakeLink, MemoryQueue, run_virtual
 from tests.unit.uplink.test_sender import build, running, until
@@ -26,7 +26,7 @@ def test_a_broker_that_refuses_whatever_comes_gets_one_batch_a_minute_and_all_ar
         queue, broker = MemoryQueue(), FakeBroker(lambda link, topic, payload: INVALID)
         for number in range(436):
             queue.append(b"%d" % number)
-        sender = build(broker, CatalogShelf(tmp_path), queue)
+        sender = build(broker, CatalogStore(tmp_path), queue)
         with capture_logs() as logs:
             async with running(sender):
                 await asyncio.sleep(1800)
@@ -56,7 +56,7 @@ def test_a_broker_that_disconnects_over_whatever_comes_costs_no_batch(tmp_path: 
         queue, broker = MemoryQueue(), FakeBroker(disconnect)
         for number in range(40):
             queue.append(b"%d" % number)
-        sender = build(broker, CatalogShelf(tmp_path), queue)
+        sender = build(broker, CatalogStore(tmp_path), queue)
         async with running(sender):
             await asyncio.sleep(7200)
             assert (len(queue.records), queue.set_aside_reasons) == (40, {})
@@ -74,7 +74,7 @@ def test_a_refused_batch_alone_in_the_spool_is_kept(tmp_path: Path) -> None:
     async def scenario() -> None:
         queue, broker = MemoryQueue(), FakeBroker(lambda link, topic, payload: INVALID)
         queue.append()
-        async with running(build(broker, CatalogShelf(tmp_path), queue)):
+        async with running(build(broker, CatalogStore(tmp_path), queue)):
             await asyncio.sleep(7200)
             assert list(queue.records) == [0]
             assert len(broker.sent()) <= 13, "tried again, and seldom"
@@ -90,7 +90,7 @@ def test_a_batch_that_has_no_place_in_the_quarantine_stays_in_the_spool(tmp_path
         for payload in (b"1", b"bad 1", b"2", b"3", b"4", b"5", b"bad 2", b"6", b"7"):
             queue.append(payload)
         with capture_logs() as logs:
-            async with running(build(broker, CatalogShelf(tmp_path), queue)):
+            async with running(build(broker, CatalogStore(tmp_path), queue)):
                 await asyncio.sleep(1200)
         assert list(queue.set_aside_reasons) == [1]
         assert list(queue.records) == [6]
@@ -107,7 +107,7 @@ def test_the_log_calls_a_batch_by_the_number_that_the_receiver_knows(tmp_path: P
         for payload in (b"1", b"bad", b"2", b"3", b"4"):
             queue.append(payload)
         with capture_logs() as logs:
-            async with running(build(broker, CatalogShelf(tmp_path), queue)):
+            async with running(build(broker, CatalogStore(tmp_path), queue)):
                 await asyncio.sleep(600)
         assert list(queue.records) == [41]
         for event in ("batch_doubted", "quarantine_full"):
@@ -121,7 +121,7 @@ def test_what_is_larger_than_the_broker_names_is_neither_published_nor_given_up(
         queue, broker = MemoryQueue(), FakeBroker(limits=LinkLimits(maximum_packet_bytes=1000))
         for size in (5000, 10, 5000, 10, 900):
             queue.append(bytes(size))
-        sender = build(broker, CatalogShelf(tmp_path), queue)
+        sender = build(broker, CatalogStore(tmp_path), queue)
         async with running(sender):
             await asyncio.sleep(3600)
             assert max(map(len, broker.sent())) == 900
@@ -146,7 +146,7 @@ def test_a_limit_that_the_broker_does_not_name_is_learnt_and_forgotten_in_time(t
         queue, broker = MemoryQueue(), FakeBroker(answer)
         for number in range(200):
             queue.append(bytes(48_000 if number % 2 else 12_000))
-        sender = build(broker, CatalogShelf(tmp_path), queue)
+        sender = build(broker, CatalogStore(tmp_path), queue)
         sender._feed._fit = fitted.append
         async with running(sender):
             await until(lambda: len(queue.records) == 100)
@@ -168,7 +168,7 @@ def test_batches_in_good_order_are_counted_when_one_is_given_up(tmp_path: Path) 
         broker = FakeBroker(lambda link, topic, payload: INVALID if payload in bad else ACCEPTED)
         for number in range(100):
             queue.append(b"%d" % number)
-        sender = build(broker, CatalogShelf(tmp_path), queue)
+        sender = build(broker, CatalogStore(tmp_path), queue)
         async with running(sender):
             await until(lambda: not queue.records)
             assert sender.state().refused_batches == len(bad)

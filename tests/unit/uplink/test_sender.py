@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import SpoolError
-from agent.spool.catalogs import CatalogShelf
-from agent.system.liveness import Pulse
+from agent.spool.catalogs import CatalogStore
+from agent.system.liveness import LivenessDeadline
 from agent.uplink.send_policy import Unlimited
 from agent.uplink.sender import Sender, SenderOptions
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, RefusedError, Trouble
@@ -43,12 +43,12 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> CatalogShelf:
-    return CatalogShelf(tmp_path / "catalogs")
+def shelf(tmp_path: Path) -> CatalogStore:
+    return CatalogStore(tmp_path / "catalogs")
 
 
 def build(
-    broker: FakeBroker, shelf: CatalogShelf, *queues: MemoryQueue, roll: float = HALF, **options: object
+    broker: FakeBroker, shelf: CatalogStore, *queues: MemoryQueue, roll: float = HALF, **options: object
 ) -> Sender:
     chosen = SenderOptions(**{"vehicle": "car-1", "window_batches": 4, "window_bytes": 192 << 10, **options})  # type: ignore[arg-type]
     return Sender(broker, queues, shelf, call_inline, chosen, roll=lambda: roll)
@@ -73,7 +73,7 @@ async def until(condition: Callable[[], bool], limit_s: float = 3600.0) -> None:
             step_s = min(1.0, step_s * 1.02)
 
 
-def test_a_batch_is_deleted_after_its_acknowledgement_and_not_before(shelf: CatalogShelf) -> None:
+def test_a_batch_is_deleted_after_its_acknowledgement_and_not_before(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker()
         queue.append(b"one")
@@ -85,7 +85,7 @@ def test_a_batch_is_deleted_after_its_acknowledgement_and_not_before(shelf: Cata
     run_virtual(main())
 
 
-def test_batches_sealed_since_the_link_came_up_go_before_the_backlog(shelf: CatalogShelf) -> None:
+def test_batches_sealed_since_the_link_came_up_go_before_the_backlog(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker()
         for number in range(50):
@@ -105,7 +105,7 @@ def test_batches_sealed_since_the_link_came_up_go_before_the_backlog(shelf: Cata
     run_virtual(main())
 
 
-def test_a_live_batch_never_waits_for_a_window_full_of_backlog(shelf: CatalogShelf) -> None:
+def test_a_live_batch_never_waits_for_a_window_full_of_backlog(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: None)
         for _ in range(10):
@@ -122,7 +122,7 @@ def test_a_live_batch_never_waits_for_a_window_full_of_backlog(shelf: CatalogShe
 
 @pytest.mark.parametrize(("limits", "most"), [(LinkLimits(), 3), (LinkLimits(receive_maximum=2), 1)])
 def test_no_more_is_on_the_way_than_the_window_and_the_broker_allow(
-    shelf: CatalogShelf, limits: LinkLimits, most: int
+    shelf: CatalogStore, limits: LinkLimits, most: int
 ) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(limits=limits)
@@ -135,7 +135,7 @@ def test_no_more_is_on_the_way_than_the_window_and_the_broker_allow(
     run_virtual(main())
 
 
-def test_the_window_counts_bytes_and_lets_one_giant_through(shelf: CatalogShelf) -> None:
+def test_the_window_counts_bytes_and_lets_one_giant_through(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker()
         for size in (60, 60, 500, 60):
@@ -147,7 +147,7 @@ def test_the_window_counts_bytes_and_lets_one_giant_through(shelf: CatalogShelf)
     run_virtual(main())
 
 
-def test_a_paced_backlog_takes_its_time_and_live_batches_do_not(shelf: CatalogShelf) -> None:
+def test_a_paced_backlog_takes_its_time_and_live_batches_do_not(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker()
         for _ in range(10):
@@ -176,7 +176,7 @@ class WeakSignal(Unlimited):
         return 100.0 if self.weak and not critical else None
 
 
-def test_a_weak_signal_paces_old_batches_and_nothing_else(shelf: CatalogShelf) -> None:
+def test_a_weak_signal_paces_old_batches_and_nothing_else(shelf: CatalogStore) -> None:
     async def main() -> None:
         critical, normal, broker, signal = MemoryQueue("critical-1"), MemoryQueue(), FakeBroker(), WeakSignal()
         for queue in (critical, normal):
@@ -214,7 +214,7 @@ class Budget(Unlimited):
         self.left -= payload_bytes
 
 
-def test_what_the_budget_does_not_carry_stays_while_critical_goes(shelf: CatalogShelf) -> None:
+def test_what_the_budget_does_not_carry_stays_while_critical_goes(shelf: CatalogStore) -> None:
     async def main() -> None:
         critical, normal, broker, budget = MemoryQueue("critical-1"), MemoryQueue(), FakeBroker(), Budget(2500)
         for _ in range(10):
@@ -246,7 +246,7 @@ def test_what_the_budget_does_not_carry_stays_while_critical_goes(shelf: Catalog
     run_virtual(main())
 
 
-def test_quota_exceeded_keeps_the_batch_and_waits_longer_each_time(shelf: CatalogShelf) -> None:
+def test_quota_exceeded_keeps_the_batch_and_waits_longer_each_time(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: BUSY)
         for _ in range(10):
@@ -272,7 +272,7 @@ def test_quota_exceeded_keeps_the_batch_and_waits_longer_each_time(shelf: Catalo
 
 
 def test_not_authorized_keeps_everything_and_says_what_to_do(
-    shelf: CatalogShelf, capsys: pytest.CaptureFixture[str]
+    shelf: CatalogStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: UNAUTHORIZED)
@@ -290,7 +290,7 @@ def test_not_authorized_keeps_everything_and_says_what_to_do(
     assert "access rules" in capsys.readouterr().out
 
 
-def test_an_unacceptable_batch_is_set_aside_and_the_others_go_on(shelf: CatalogShelf) -> None:
+def test_an_unacceptable_batch_is_set_aside_and_the_others_go_on(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue = MemoryQueue()
         broker = FakeBroker(answers=lambda link, topic, payload: INVALID if payload == b"bad" else ACCEPTED)
@@ -305,7 +305,7 @@ def test_an_unacceptable_batch_is_set_aside_and_the_others_go_on(shelf: CatalogS
     run_virtual(main())
 
 
-def test_batches_in_flight_when_the_link_is_lost_are_sent_again_from_the_spool(shelf: CatalogShelf) -> None:
+def test_batches_in_flight_when_the_link_is_lost_are_sent_again_from_the_spool(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: None)
         for number in range(5):
@@ -322,7 +322,7 @@ def test_batches_in_flight_when_the_link_is_lost_are_sent_again_from_the_spool(s
     run_virtual(main())
 
 
-def test_the_next_try_waits_longer_until_a_link_has_proved_itself(shelf: CatalogShelf) -> None:
+def test_the_next_try_waits_longer_until_a_link_has_proved_itself(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue = MemoryQueue()
         refused = [RefusedError("broker b:1: nothing listens there", Trouble.UNREACHABLE) for _ in range(12)]
@@ -344,7 +344,7 @@ def test_the_next_try_waits_longer_until_a_link_has_proved_itself(shelf: Catalog
 
 
 def test_a_link_that_comes_up_and_falls_without_an_acknowledgement_is_not_tried_in_a_busy_loop(
-    shelf: CatalogShelf,
+    shelf: CatalogStore,
 ) -> None:
     def drop(link: FakeLink, topic: str, payload: bytes) -> Answer | None:
         link.lose()
@@ -361,7 +361,7 @@ def test_a_link_that_comes_up_and_falls_without_an_acknowledgement_is_not_tried_
     run_virtual(main())
 
 
-def test_a_session_that_is_taken_over_waits_long(shelf: CatalogShelf) -> None:
+def test_a_session_that_is_taken_over_waits_long(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker()
         async with running(build(broker, shelf, queue, roll=0.0)):
@@ -373,7 +373,7 @@ def test_a_session_that_is_taken_over_waits_long(shelf: CatalogShelf) -> None:
     run_virtual(main())
 
 
-def test_a_batch_over_which_the_broker_closes_does_not_hold_up_the_others(shelf: CatalogShelf) -> None:
+def test_a_batch_over_which_the_broker_closes_does_not_hold_up_the_others(shelf: CatalogStore) -> None:
     def close_over_bad(link: FakeLink, topic: str, payload: bytes) -> Answer | None:
         if payload != b"bad":
             return ACCEPTED
@@ -396,7 +396,7 @@ def test_a_batch_over_which_the_broker_closes_does_not_hold_up_the_others(shelf:
     run_virtual(main())
 
 
-def test_a_batch_that_the_broker_names_when_it_disconnects_is_set_aside(shelf: CatalogShelf) -> None:
+def test_a_batch_that_the_broker_names_when_it_disconnects_is_set_aside(shelf: CatalogStore) -> None:
     def disconnect_over_bad(link: FakeLink, topic: str, payload: bytes) -> Answer | None:
         if payload != b"bad":
             return ACCEPTED
@@ -415,7 +415,7 @@ def test_a_batch_that_the_broker_names_when_it_disconnects_is_set_aside(shelf: C
     run_virtual(main())
 
 
-def test_a_catalog_is_acknowledged_before_the_first_batch_that_names_it(shelf: CatalogShelf) -> None:
+def test_a_catalog_is_acknowledged_before_the_first_batch_that_names_it(shelf: CatalogStore) -> None:
     async def main() -> None:
         shelf.put("old", b"OLD")
         shelf.put("new", b"NEW")
@@ -434,8 +434,8 @@ def test_a_catalog_is_acknowledged_before_the_first_batch_that_names_it(shelf: C
     run_virtual(main())
 
 
-def test_a_catalog_that_was_acknowledged_is_not_sent_again_after_a_restart(shelf: CatalogShelf, tmp_path: Path) -> None:
-    async def main(shelf: CatalogShelf, expected: list[bytes]) -> None:
+def test_a_catalog_that_was_acknowledged_is_not_sent_again_after_a_restart(shelf: CatalogStore, tmp_path: Path) -> None:
+    async def main(shelf: CatalogStore, expected: list[bytes]) -> None:
         shelf.put("hash", b"CATALOG")
         queue, broker = MemoryQueue(), FakeBroker()
         queue.append(b"payload", "hash")
@@ -444,11 +444,11 @@ def test_a_catalog_that_was_acknowledged_is_not_sent_again_after_a_restart(shelf
         assert broker.sent("/catalog") == expected
 
     run_virtual(main(shelf, [b"CATALOG"]))
-    run_virtual(main(CatalogShelf(tmp_path / "catalogs"), []))
+    run_virtual(main(CatalogStore(tmp_path / "catalogs"), []))
 
 
 @pytest.mark.parametrize("answer", [BUSY, UNAUTHORIZED])
-def test_a_batch_waits_while_its_catalog_is_not_acknowledged(shelf: CatalogShelf, answer: Answer) -> None:
+def test_a_batch_waits_while_its_catalog_is_not_acknowledged(shelf: CatalogStore, answer: Answer) -> None:
     async def main() -> None:
         shelf.put("hash", b"CATALOG")
         queue = MemoryQueue()
@@ -467,7 +467,7 @@ def test_a_batch_waits_while_its_catalog_is_not_acknowledged(shelf: CatalogShelf
     run_virtual(main())
 
 
-def test_a_catalog_that_is_missing_or_refused_does_not_hold_up_its_batches(shelf: CatalogShelf) -> None:
+def test_a_catalog_that_is_missing_or_refused_does_not_hold_up_its_batches(shelf: CatalogStore) -> None:
     async def main() -> None:
         shelf.put("large", b"LARGE")
         queue = MemoryQueue()
@@ -483,7 +483,7 @@ def test_a_catalog_that_is_missing_or_refused_does_not_hold_up_its_batches(shelf
 
 def test_a_catalog_that_is_damaged_is_neither_sent_nor_marked(tmp_path: Path) -> None:
     async def main() -> None:
-        shelf = CatalogShelf(tmp_path, is_sound=lambda content, name: content == b"SOUND")
+        shelf = CatalogStore(tmp_path, is_sound=lambda content, name: content == b"SOUND")
         shelf.put("old", b"DAMAGED")
         shelf.put("current", b"SOUND")
         (tmp_path / "current.catalog.zst").write_bytes(b"DAMAGED")
@@ -499,7 +499,7 @@ def test_a_catalog_that_is_damaged_is_neither_sent_nor_marked(tmp_path: Path) ->
     run_virtual(main())
 
 
-def test_a_catalog_goes_alone_and_the_window_opens_again_behind_it(shelf: CatalogShelf) -> None:
+def test_a_catalog_goes_alone_and_the_window_opens_again_behind_it(shelf: CatalogStore) -> None:
     async def main() -> None:
         alone: list[int] = []
 
@@ -530,7 +530,7 @@ def test_a_catalog_goes_alone_and_the_window_opens_again_behind_it(shelf: Catalo
     ],
 )
 def test_an_endpoints_rates_are_kept_live_batches_included(
-    shelf: CatalogShelf, limits: dict[str, float], at_least_s: float
+    shelf: CatalogStore, limits: dict[str, float], at_least_s: float
 ) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(round_trip_s=0.001)
@@ -550,7 +550,7 @@ def test_an_endpoints_rates_are_kept_live_batches_included(
     run_virtual(main())
 
 
-def test_what_an_endpoint_closes_over_is_said_only_where_it_closed_without_a_word(shelf: CatalogShelf) -> None:
+def test_what_an_endpoint_closes_over_is_said_only_where_it_closed_without_a_word(shelf: CatalogStore) -> None:
     async def main() -> list[Any]:
         queue, broker = MemoryQueue(), FakeBroker()
         silent = RefusedError("broker b:1: it closed", Trouble.UNREACHABLE)
@@ -569,7 +569,7 @@ def test_what_an_endpoint_closes_over_is_said_only_where_it_closed_without_a_wor
     assert run_virtual(main()) == [None, closed, None, closed]
 
 
-def test_old_catalogs_go_when_no_batch_is_left(shelf: CatalogShelf) -> None:
+def test_old_catalogs_go_when_no_batch_is_left(shelf: CatalogStore) -> None:
     async def main() -> None:
         shelf.put("old", b"OLD")
         shelf.put("new", b"NEW")
@@ -583,7 +583,7 @@ def test_old_catalogs_go_when_no_batch_is_left(shelf: CatalogShelf) -> None:
     run_virtual(main())
 
 
-def test_queues_are_served_by_priority(shelf: CatalogShelf) -> None:
+def test_queues_are_served_by_priority(shelf: CatalogStore) -> None:
     async def main() -> None:
         first, second, broker = MemoryQueue("first-1"), MemoryQueue("second-1"), FakeBroker()
         for number in range(5):
@@ -596,7 +596,7 @@ def test_queues_are_served_by_priority(shelf: CatalogShelf) -> None:
     run_virtual(main())
 
 
-def test_draining_sends_what_is_left_and_says_goodbye(shelf: CatalogShelf) -> None:
+def test_draining_sends_what_is_left_and_says_goodbye(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker()
         for _ in range(10):
@@ -612,7 +612,7 @@ def test_draining_sends_what_is_left_and_says_goodbye(shelf: CatalogShelf) -> No
     run_virtual(main())
 
 
-def test_draining_ends_with_the_grace_when_the_broker_does_not_answer(shelf: CatalogShelf) -> None:
+def test_draining_ends_with_the_grace_when_the_broker_does_not_answer(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: None)
         queue.append()
@@ -626,7 +626,7 @@ def test_draining_ends_with_the_grace_when_the_broker_does_not_answer(shelf: Cat
     run_virtual(main())
 
 
-def test_draining_waits_out_a_refusal_that_ends_within_the_grace(shelf: CatalogShelf) -> None:
+def test_draining_waits_out_a_refusal_that_ends_within_the_grace(shelf: CatalogStore) -> None:
     async def main() -> None:
         answers = [UNAUTHORIZED] * 3
         queue = MemoryQueue()
@@ -643,7 +643,7 @@ def test_draining_waits_out_a_refusal_that_ends_within_the_grace(shelf: CatalogS
     run_virtual(main())
 
 
-def test_draining_gives_up_a_refusal_that_outlasts_the_grace(shelf: CatalogShelf) -> None:
+def test_draining_gives_up_a_refusal_that_outlasts_the_grace(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: UNAUTHORIZED)
         queue.append()
@@ -659,7 +659,7 @@ def test_draining_gives_up_a_refusal_that_outlasts_the_grace(shelf: CatalogShelf
     run_virtual(main())
 
 
-def test_a_batch_that_is_stored_while_the_sender_looks_is_drained_too(shelf: CatalogShelf) -> None:
+def test_a_batch_that_is_stored_while_the_sender_looks_is_drained_too(shelf: CatalogStore) -> None:
     class Late(MemoryQueue):
         """Gets a record behind the sender's back, at its last look before the drain."""
 
@@ -689,7 +689,7 @@ def test_a_batch_that_is_stored_while_the_sender_looks_is_drained_too(shelf: Cat
     run_virtual(main())
 
 
-def test_draining_in_a_long_wait_tries_once_more_and_ends(shelf: CatalogShelf) -> None:
+def test_draining_in_a_long_wait_tries_once_more_and_ends(shelf: CatalogStore) -> None:
     async def main() -> None:
         refused = [RefusedError("broker b:1: busy", Trouble.BUSY) for _ in range(100)]
         queue, broker = MemoryQueue(), FakeBroker(refusals=list(refused))
@@ -706,7 +706,7 @@ def test_draining_in_a_long_wait_tries_once_more_and_ends(shelf: CatalogShelf) -
     run_virtual(main())
 
 
-def test_a_suspend_ends_the_wait_and_the_patience(shelf: CatalogShelf) -> None:
+def test_a_suspend_ends_the_wait_and_the_patience(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(refusals=[UNREACHABLE] * 100)
         queue.append()
@@ -722,7 +722,7 @@ def test_a_suspend_ends_the_wait_and_the_patience(shelf: CatalogShelf) -> None:
     run_virtual(main())
 
 
-def test_a_suspend_takes_the_link_for_dead_and_opens_another(shelf: CatalogShelf) -> None:
+def test_a_suspend_takes_the_link_for_dead_and_opens_another(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(answers=lambda link, topic, payload: None)
         queue.append()
@@ -737,7 +737,7 @@ def test_a_suspend_takes_the_link_for_dead_and_opens_another(shelf: CatalogShelf
     run_virtual(main())
 
 
-def test_a_suspend_ends_a_try_that_nobody_will_answer(shelf: CatalogShelf) -> None:
+def test_a_suspend_ends_a_try_that_nobody_will_answer(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(deaf=1)
         queue.append()
@@ -750,7 +750,7 @@ def test_a_suspend_ends_a_try_that_nobody_will_answer(shelf: CatalogShelf) -> No
     run_virtual(main())
 
 
-def test_a_unit_that_gets_a_route_tries_at_once(shelf: CatalogShelf) -> None:
+def test_a_unit_that_gets_a_route_tries_at_once(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker(refusals=[UNREACHABLE] * 100, routed=False)
         queue.append()
@@ -767,7 +767,7 @@ def test_a_unit_that_gets_a_route_tries_at_once(shelf: CatalogShelf) -> None:
 
 
 def test_the_sender_is_late_when_a_step_of_it_hangs_and_never_while_it_waits(
-    shelf: CatalogShelf, monkeypatch: pytest.MonkeyPatch
+    shelf: CatalogStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -779,7 +779,7 @@ def test_the_sender_is_late_when_a_step_of_it_hangs_and_never_while_it_waits(
             return function(*arguments)
 
         options = SenderOptions(vehicle="car-1", turn_max_s=120.0)
-        monkeypatch.setattr("agent.uplink.sender.Pulse", lambda stage: Pulse(stage, loop.time))
+        monkeypatch.setattr("agent.uplink.sender.LivenessDeadline", lambda stage: LivenessDeadline(stage, loop.time))
         sender = Sender(broker, [queue], shelf, call, options, roll=lambda: HALF)
         queue.append()
         async with running(sender):
@@ -798,7 +798,7 @@ def test_the_sender_is_late_when_a_step_of_it_hangs_and_never_while_it_waits(
     run_virtual(main())
 
 
-def test_a_disk_that_refuses_ends_the_run(shelf: CatalogShelf) -> None:
+def test_a_disk_that_refuses_ends_the_run(shelf: CatalogStore) -> None:
     class Broken(MemoryQueue):
         def acknowledge(self, sequence: int) -> None:
             raise SpoolError("cannot acknowledge")
@@ -813,7 +813,7 @@ def test_a_disk_that_refuses_ends_the_run(shelf: CatalogShelf) -> None:
     run_virtual(main())
 
 
-def test_the_state_tells_what_is_going_on(shelf: CatalogShelf) -> None:
+def test_the_state_tells_what_is_going_on(shelf: CatalogStore) -> None:
     async def main() -> None:
         queue, broker = MemoryQueue(), FakeBroker()
         queue.append(b"12345")
@@ -837,7 +837,7 @@ def classes() -> tuple[MemoryQueue, MemoryQueue, MemoryQueue]:
     return MemoryQueue("critical-1"), MemoryQueue("normal-1"), MemoryQueue("bulk-1")
 
 
-def test_a_class_goes_live_and_backlog_before_all_that_is_less_urgent(shelf: CatalogShelf) -> None:
+def test_a_class_goes_live_and_backlog_before_all_that_is_less_urgent(shelf: CatalogStore) -> None:
     async def main() -> None:
         critical, normal, bulk = queues = classes()
         broker = FakeBroker()
@@ -866,7 +866,7 @@ def test_a_class_goes_live_and_backlog_before_all_that_is_less_urgent(shelf: Cat
     run_virtual(main())
 
 
-def test_a_backlog_of_bulk_leaves_the_window_to_what_is_more_urgent(shelf: CatalogShelf) -> None:
+def test_a_backlog_of_bulk_leaves_the_window_to_what_is_more_urgent(shelf: CatalogStore) -> None:
     async def main() -> None:
         critical, normal, bulk = queues = classes()
         broker = FakeBroker(answers=lambda link, topic, payload: None)
@@ -884,7 +884,7 @@ def test_a_backlog_of_bulk_leaves_the_window_to_what_is_more_urgent(shelf: Catal
     run_virtual(main())
 
 
-def test_the_pace_of_a_bulk_backlog_does_not_hold_up_a_critical_one(shelf: CatalogShelf) -> None:
+def test_the_pace_of_a_bulk_backlog_does_not_hold_up_a_critical_one(shelf: CatalogStore) -> None:
     async def main() -> None:
         critical, _, bulk = queues = classes()
         broker = FakeBroker()
@@ -907,7 +907,7 @@ def test_the_pace_of_a_bulk_backlog_does_not_hold_up_a_critical_one(shelf: Catal
     [(CLOSED_BY_PEER, 15.5), (LinkLoss(Trouble.DROPPED, "no answer to a ping"), 1.0)],
 )
 def test_only_who_was_closed_by_the_broker_comes_back_over_the_spread(
-    shelf: CatalogShelf, loss: LinkLoss, latest_s: float
+    shelf: CatalogStore, loss: LinkLoss, latest_s: float
 ) -> None:
     async def main() -> None:
         broker, queue = FakeBroker(), MemoryQueue()
@@ -925,7 +925,7 @@ def published(broker: FakeBroker) -> list[tuple[str, bytes]]:
     return [(each.topic, each.payload) for each in broker.publishes if not each.topic.endswith("/status")]
 
 
-def test_what_was_sealed_for_another_vehicle_goes_under_its_topics(shelf: CatalogShelf) -> None:
+def test_what_was_sealed_for_another_vehicle_goes_under_its_topics(shelf: CatalogStore) -> None:
     async def main() -> None:
         shelf.put("cat", b"CAT")
         queue, broker = MemoryQueue(), FakeBroker()
@@ -971,7 +971,7 @@ def foreign_cut_off(link: FakeLink, topic: str, payload: bytes) -> Answer:
 )
 @pytest.mark.parametrize("catalog", ["", "cat"])
 def test_what_may_not_be_sent_for_another_vehicle_stays_and_holds_up_nothing(
-    shelf: CatalogShelf, answers: Callable[[FakeLink, str, bytes], Answer], tried: int, closes_over: str, catalog: str
+    shelf: CatalogStore, answers: Callable[[FakeLink, str, bytes], Answer], tried: int, closes_over: str, catalog: str
 ) -> None:
     async def main() -> None:
         shelf.put("cat", b"CAT")
@@ -994,7 +994,7 @@ def test_what_may_not_be_sent_for_another_vehicle_stays_and_holds_up_nothing(
     run_virtual(main())
 
 
-def test_class_in_the_topic_is_that_of_each_batch(shelf: CatalogShelf) -> None:
+def test_class_in_the_topic_is_that_of_each_batch(shelf: CatalogStore) -> None:
     async def main() -> None:
         queues, broker = [MemoryQueue(f"{name}-3f2a") for name in ("critical", "bulk")], FakeBroker()
         for queue in queues:

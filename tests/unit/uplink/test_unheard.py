@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from agent.spool.catalogs import CatalogShelf
+from agent.spool.catalogs import CatalogStore
 from agent.uplink.transport import Answer, Outcome
 from tests.unit.uplink.fakes import ACCEPTED, CLOSED_BY_PEER, FakeBroker, FakeLink, MemoryQueue, run_virtual
 from tests.unit.uplink.test_sender import build, running, until
@@ -29,7 +29,7 @@ def test_batches_without_a_subscriber_are_kept_and_one_a_minute_asks(tmp_path: P
         queue, broker = MemoryQueue(), FakeBroker(nobody_hears)
         for _ in range(100):
             queue.append()
-        sender = build(broker, CatalogShelf(tmp_path), queue)
+        sender = build(broker, CatalogStore(tmp_path), queue)
         with capture_logs() as logs:
             async with running(sender):
                 await asyncio.sleep(600)
@@ -62,7 +62,7 @@ def test_a_vehicle_that_nobody_hears_does_not_hold_up_the_others(tmp_path: Path)
         for number in range(60):
             for each in (urgent, queue):
                 each.append(vehicle="old-1" if number < 30 else "car-1")
-        sender = build(broker, CatalogShelf(tmp_path), urgent, queue)
+        sender = build(broker, CatalogStore(tmp_path), urgent, queue)
         async with running(sender):
             await until(lambda: len(queue.records) == 30 and len(urgent.records) == 30)
             before = len(broker.sent())
@@ -80,7 +80,7 @@ def test_a_vehicle_that_nobody_hears_does_not_hold_up_the_others(tmp_path: Path)
 def test_a_catalog_that_nobody_hears_keeps_its_batches_back(tmp_path: Path) -> None:
     async def scenario() -> None:
         queue, broker = MemoryQueue(), FakeBroker(nobody_hears)
-        shelf = CatalogShelf(tmp_path)
+        shelf = CatalogStore(tmp_path)
         shelf.put("c1", b"CATALOG")
         for _ in range(5):
             queue.append(catalog="c1")
@@ -100,7 +100,7 @@ def test_draining_does_not_wait_for_somebody_to_subscribe(tmp_path: Path) -> Non
         queue, broker = MemoryQueue(), FakeBroker(nobody_hears)
         for _ in range(10):
             queue.append()
-        sender = build(broker, CatalogShelf(tmp_path), queue)
+        sender = build(broker, CatalogStore(tmp_path), queue)
         async with running(sender) as task:
             await until(lambda: sender.state().trouble == "no subscribers")
             loop = asyncio.get_running_loop()

@@ -7,10 +7,10 @@ import struct
 
 import numpy as np
 
-from agent.collect.block_view import View
+from agent.collect.block_view import BlockView
 from agent.collect.conditions.history import SAMPLES_MAX, BlockInstants, Held, History, Inputs
 from agent.collect.conditions.syntax import Over, Signal, SignalRef
-from agent.collect.signal_index import Latest, Roster
+from agent.collect.signal_index import LastSamples, SignalIndex
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import MessageDefinition, SignalDefinition
@@ -23,13 +23,13 @@ POWER = SignalRef(0, 0, DOUBLE)
 
 def test_a_mean_whose_sum_no_float_holds_is_infinite_and_warns_of_nothing() -> None:
     decoder = Decoder(Plan(("can0",), (ENERGY,)))
-    roster = Roster(decoder.plan)
-    inputs = Inputs(roster, Latest(roster))
+    roster = SignalIndex(decoder.plan)
+    inputs = Inputs(roster, LastSamples(roster))
     mean = Over(0, "mean", Signal(0, POWER, "POWER"), 5 * S)
     inputs.watch([POWER], [mean], [], {0})
     roster.enter(decoder.plan.plain_keys)
     frames = block([Frame(START + at * MS, 0, 0x300, struct.pack("<d", 1.7e308)) for at in range(3)])
-    view = View(roster, frames, decoder.decode(frames).signals, frames.time_ns)
+    view = BlockView(roster, frames, decoder.decode(frames).signals, frames.time_ns)
     at = BlockInstants(view, inputs, inputs.frames(view, [0]), 0)
     assert at.over(mean, POWER).tolist() == [1.7e308, float("inf"), float("inf")]
 
@@ -62,8 +62,8 @@ def test_a_history_holds_no_more_samples_than_its_limit_and_those_are_the_latest
 
 def test_what_a_signal_came_with_last_holds_when_another_sender_of_its_message_appears() -> None:
     car = plan()
-    decoder, roster = Decoder(car), Roster(car)
-    latest = Latest(roster)
+    decoder, roster = Decoder(car), SignalIndex(car)
+    latest = LastSamples(roster)
     inputs = Inputs(roster, latest)
     torque = SignalRef(2, 0, MESSAGES[2].signals[0])
     inputs.watch([torque], [], [], {1})
@@ -71,7 +71,7 @@ def test_what_a_signal_came_with_last_holds_when_another_sender_of_its_message_a
     for at, (sender, value) in enumerate([(0, 1.5), (1, 2.5), (1, 2.5), (0, 2.5), (0, 1.5)]):
         frames = block([Frame(START + at * MS, 1, ENGINES[sender], np.float32(value).tobytes())])
         signals = decoder.decode(frames).signals
-        view = View(roster, frames, signals, frames.time_ns)
+        view = BlockView(roster, frames, signals, frames.time_ns)
         changed += BlockInstants(view, inputs, inputs.frames(view, [2]), 0).changed(torque).tolist()
         inputs.remember(view, frames.time_ns[-1:].repeat(2))
         latest.remember(view, np.zeros(len(signals.values), np.uint8), None)

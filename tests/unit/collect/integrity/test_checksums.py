@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from agent.collect.integrity.checksums import Checksums
-from agent.collect.integrity.protection import Guard, guards_of
+from agent.collect.integrity.protection import MessageProtection, protections_of
 from agent.config.integrity import IntegrityConfig
 from agent.model import EXTENDED, MessageDefinition, SignalDefinition
 
 LENGTH = 64
 
 
-def guard(config: IntegrityConfig, checksum_byte: int, bits: int = 8) -> Guard:
+def guard(config: IntegrityConfig, checksum_byte: int, bits: int = 8) -> MessageProtection:
     counter = SignalDefinition("COUNTER", 8, 4)
     checksum = SignalDefinition("CHECKSUM", 8 * checksum_byte, bits)
-    return guards_of([MessageDefinition("can0", 0x123, "M", 8, (counter, checksum))], [config])[0]
+    return protections_of([MessageDefinition("can0", 0x123, "M", 8, (counter, checksum))], [config])[0]
 
 
 def computed(config: IntegrityConfig, payload: bytes, *, at: int = 0, can_id: int = 0x123, bits: int = 8) -> int:
@@ -146,7 +146,7 @@ def test_the_checksums_bits_are_found_in_either_byte_order(little_endian: bool) 
     start = 20 if little_endian else 23
     checksum = SignalDefinition("CHECKSUM", start, 12, little_endian=little_endian)
     message = MessageDefinition("can0", 1, "M", 8, (checksum,))
-    found = guards_of([message], [IntegrityConfig(message="M", checksum="CHECKSUM", kind="sum")])[0]
+    found = protections_of([message], [IntegrityConfig(message="M", checksum="CHECKSUM", kind="sum")])[0]
     left = [0xFF, 0xFF, 0x0F, 0x00] if little_endian else [0xFF, 0xFF, 0x00, 0x0F]
     assert found.mask[:4].tolist() == left
     assert (found.mask[4:] == 0xFF).all()

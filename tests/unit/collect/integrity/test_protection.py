@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.collect.integrity.check import broken_guards
-from agent.collect.integrity.protection import guards_of
+from agent.collect.integrity.protection import protections_of
 from agent.config.integrity import IntegrityConfig, broken_integrity
 from agent.model import MessageDefinition, SignalDefinition
 
@@ -95,18 +95,20 @@ def test_a_signal_that_cannot_be_what_it_is_said_to_be_is_named_with_the_reason(
 def test_a_message_has_the_last_sections_guard_and_none_where_it_has_none_of_the_signals() -> None:
     everything = section(message="*", counter="COUNTER")
     brakes = section(message="BRAKE", counter="COUNTER", checksum="CHECKSUM", kind="e2e-1", data_id=1)
-    guards = guards_of(MESSAGES, [everything, brakes])
+    guards = protections_of(MESSAGES, [everything, brakes])
     assert {index: (guard.counter, guard.counter_max, guard.checksum) for index, guard in guards.items()} == {
         0: (1, 14, 0),
         1: (1, 15, -1),
         2: (-1, 0, 0),
     }
-    assert guards_of(MESSAGES, []) == {}
+    assert protections_of(MESSAGES, []) == {}
 
 
 def test_a_counter_that_the_dbc_file_declares_needs_no_section_and_gives_way_to_one() -> None:
     declared = replace(COUNTER, counter=True)
     messages = (replace(MESSAGES[0], signals=(CHECKSUM, declared)), MESSAGES[1])
-    assert {index: (each.counter, each.counter_max) for index, each in guards_of(messages, []).items()} == {0: (1, 15)}
+    assert {index: (each.counter, each.counter_max) for index, each in protections_of(messages, []).items()} == {
+        0: (1, 15)
+    }
     section_for_it = section(counter="COUNTER", counter_max=9)
-    assert [each.counter_max for each in guards_of(messages, [section_for_it]).values()] == [9]
+    assert [each.counter_max for each in protections_of(messages, [section_for_it]).values()] == [9]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.collect.block_view import View
-from agent.collect.integrity.protection import guards_of
+from agent.collect.block_view import BlockView
+from agent.collect.integrity.protection import protections_of
 from agent.collect.integrity.verify import Finding, Integrity, IntegrityCounters, Verdict
-from agent.collect.signal_index import Roster
+from agent.collect.signal_index import SignalIndex
 from agent.config.integrity import IntegrityConfig
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
@@ -40,8 +40,8 @@ class Bench:
 
     def __init__(self, *configs: IntegrityConfig) -> None:
         self.decoder = Decoder(Plan(("can0",), MESSAGES))
-        self.roster = Roster(self.decoder.plan)
-        self.integrity = Integrity(self.roster, guards_of(MESSAGES, configs))
+        self.roster = SignalIndex(self.decoder.plan)
+        self.integrity = Integrity(self.roster, protections_of(MESSAGES, configs))
 
     def verify(self, *frames: Frame) -> Verdict:
         zeros = np.zeros(len(frames), np.uint8)
@@ -56,7 +56,9 @@ class Bench:
             zeros,
             data,
         )
-        return self.integrity.verify(View(self.roster, block, self.decoder.decode(block).signals, block.time_ns, 0))
+        return self.integrity.verify(
+            BlockView(self.roster, block, self.decoder.decode(block).signals, block.time_ns, 0)
+        )
 
 
 def rows(mask: Any) -> list[int]:

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.collect.block_view import View
-from agent.collect.rules.absence import Patience, Silences
+from agent.collect.block_view import BlockView
+from agent.collect.rules.absence import AbsenceMonitor, AbsenceTimeout
 from agent.collect.rules.cycles import stopped_after_ns
-from agent.collect.signal_index import Roster
+from agent.collect.signal_index import SignalIndex
 from agent.collect.steady_clock import SteadyClock
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
@@ -45,12 +45,14 @@ def block(frames: list[tuple[int, int]]) -> FrameBlock:
 
 def events(blocks: list[list[tuple[int, int]]], *, expected: bool = True) -> list[Event]:
     decoder = Decoder(Plan(("can0",), MESSAGES))
-    roster, clock = Roster(decoder.plan), SteadyClock(1)
-    silences = Silences(roster, lambda lane: Patience(stopped_after_ns(MESSAGES[int(roster.message[lane])]), expected))
+    roster, clock = SignalIndex(decoder.plan), SteadyClock(1)
+    silences = AbsenceMonitor(
+        roster, lambda lane: AbsenceTimeout(stopped_after_ns(MESSAGES[int(roster.message[lane])]), expected)
+    )
     found = []
     for frames in map(block, blocks):
         found += silences.observe(
-            View(roster, frames, decoder.decode(frames).signals, *clock.advance(frames)), clock.now
+            BlockView(roster, frames, decoder.decode(frames).signals, *clock.advance(frames)), clock.now
         )[1]
     return found
 

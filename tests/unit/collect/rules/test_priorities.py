@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from agent.collect.rules.priorities import classes_in_use, home_class, lives_ns
+from agent.collect.rules.priorities import classes_in_use, home_class, ttls_ns
 from agent.config import CollectConfig, TriggerConfig
 from agent.units import Duration
 
@@ -28,6 +28,6 @@ def test_home_is_normal_where_a_rule_uses_it_and_else_the_least_urgent() -> None
 def test_the_longest_life_of_a_class_counts_and_one_without_end_for_all_of_it() -> None:
     two = Duration.parse("2h")
     rules = [CollectConfig(priority="bulk", ttl=HOUR), CollectConfig(priority="bulk", ttl=two), CollectConfig(ttl=HOUR)]
-    assert lives_ns(rules, [TRIGGER]) == {"bulk": two, "normal": HOUR}
-    assert lives_ns([*rules, CollectConfig(priority="bulk")], []) == {"normal": HOUR}
-    assert lives_ns([], [TriggerConfig(name="event", when="A > 1", ttl=HOUR)]) == {"critical": HOUR}
+    assert ttls_ns(rules, [TRIGGER]) == {"bulk": two, "normal": HOUR}
+    assert ttls_ns([*rules, CollectConfig(priority="bulk")], []) == {"normal": HOUR}
+    assert ttls_ns([], [TriggerConfig(name="event", when="A > 1", ttl=HOUR)]) == {"critical": HOUR}

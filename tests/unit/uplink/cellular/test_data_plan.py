@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from agent.spool.catalogs import CatalogShelf
+from agent.spool.catalogs import CatalogStore
 from agent.uplink.cellular import ledger
 from agent.uplink.cellular.budget import DAY_NS, Plan, Spent, on_wire_bytes
 from agent.uplink.cellular.data_plan import DataPlan
 from agent.uplink.cellular.ledger import Entry, LedgerError
-from agent.uplink.cellular.send_policy import CellularAllowance
+from agent.uplink.cellular.send_policy import CellularSendPolicy
 from agent.uplink.options import SenderOptions
 from agent.uplink.sender import Sender
 from agent.uplink.transport import LinkLoss, Trouble
@@ -224,8 +224,8 @@ async def a_month(tmp_path: Path, plan: Plan, roaming_days: range = range(0)) ->
         plan, tmp_path / "data-plan", TOPIC_BYTES, clock, roaming=lambda: int(loop.time() // 86_400) in roaming_days
     )
     critical, normal, broker = MemoryQueue("critical-1"), MemoryQueue(), FakeBroker()
-    allowance = CellularAllowance(None, 0.0, meter)
-    shelf = CatalogShelf(tmp_path / "catalogs")
+    allowance = CellularSendPolicy(None, 0.0, meter)
+    shelf = CatalogStore(tmp_path / "catalogs")
     options = SenderOptions("car-1", backoff_max_s=5.0)
     queues = [critical, normal]
     sender = Sender(broker, queues, shelf, call_inline, options, allowance=allowance, critical=[True, False])
