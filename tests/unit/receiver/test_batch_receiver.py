@@ -73,7 +73,8 @@ def test_a_file_stored_just_before_the_power_went_is_known_without_the_ledger(tm
 
 @pytest.mark.parametrize("done", [True, False])
 @pytest.mark.parametrize(
-    "step", ["Together.write", "Ledger.add", "Ledger.note", "Ledger.add_gaps", "opened", "BatchReceiver._store", "enter"]
+    "step",
+    ["Together.write", "Ledger.add", "Ledger.note", "Ledger.add_gaps", "opened", "BatchReceiver._store", "enter"],
 )
 def test_killed_at_any_step_it_knows_the_batch_and_its_gaps_after_the_next_start(
     tmp_path: Path, step: str, done: bool
