@@ -7,6 +7,9 @@ What a command has configured of logging does not outlast its test; what agents 
 tests.
 Figures that a test records (``record_property("figures", …)``) are printed in the end.
 
+No garbage is collected while a failed test is reported: pytest formats finalizers' errors by ``ast.parse``, as it does
+the failed test, and CPython before 3.11.8 and 3.12.2 ends with SystemError where one runs inside the other.
+
 A skip in CI (the environment variable CI is set) is a failure that repeats the reason: a tool that is missing
 there would otherwise leave a promise unproven in silence. Elsewhere a test marked ``recordings`` is skipped
 where the folder of recordings does not lie beside the project's.
@@ -14,6 +17,8 @@ where the folder of recordings does not lie beside the project's.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import os
 from pathlib import Path
@@ -70,7 +75,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    return refuse_skip((yield), in_ci=_in_ci())
+    with no_collection():
+        return refuse_skip((yield), in_ci=_in_ci())
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """No finalizer of cyclic garbage runs inside."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -21,9 +21,9 @@ LOSING = """
 import sys
 from agent import cli
 from agent.cli.demo_run import cloud
-from agent.receiver.batch_receiver import Accepted, Inbox, Verdict
+from agent.receiver.batch_receiver import Accepted, BatchReceiver, Verdict
 
-class LosingInbox(Inbox):
+class LosingReceiver(BatchReceiver):
     lost = 0
     def accept_some(self, arrived):
         accepted = super().accept_some(arrived)
@@ -33,7 +33,7 @@ class LosingInbox(Inbox):
                 accepted[place] = Accepted(Verdict.REJECTED)
         return accepted
 
-cloud.Inbox = LosingInbox
+cloud.BatchReceiver = LosingReceiver
 sys.exit(cli.main(["demo", "--seconds", "3", "--outage", "0"]))
 """
 
