@@ -10,6 +10,8 @@ Figures that a test records (``record_property("figures", …)``) are printed in
 No garbage is collected while a failed test is reported: pytest formats finalizers' errors by ``ast.parse``, as it does
 the failed test, and CPython before 3.11.8 and 3.12.2 ends with SystemError where one runs inside the other.
 
+SIGINT ends the processes that tests start, even where a shell has started pytest in the background with it ignored.
+
 A skip in CI (the environment variable CI is set) is a failure that repeats the reason: a tool that is missing
 there would otherwise leave a promise unproven in silence. Elsewhere a test marked ``recordings`` is skipped
 where the folder of recordings does not lie beside the project's.
@@ -21,6 +23,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -59,6 +62,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if any(not folder.is_dir() or "headunit" in folder.parts for folder in folders):
         return 0
     return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+
+
+def pytest_configure() -> None:
+    # What is ignored is inherited by what a process starts, what is handled is not.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In CI a skip is a failure; whatever a failed test leaves behind, its report is written."""
+"""In CI a skip is a failure; a failed test is reported whatever it leaves; an interrupt reaches its processes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Literal
 import pytest
 
 from tests.conftest import refuse_skip
+
+ROOT = Path(__file__).parents[2]
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
 
 def report(outcome: Literal["passed", "failed", "skipped"]) -> pytest.TestReport:
@@ -57,7 +60,27 @@ def test_it():
 def test_a_failed_test_that_leaves_garbage_is_reported(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_runtest_makereport")
     (tmp_path / "test_it.py").write_text(FAILING)
-    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path)
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    command = (*PYTEST, "--rootdir", tmp_path, tmp_path)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "SystemError" not in done.stdout
     assert "sum([1, 2]) == 4" in done.stdout
+
+
+INTERRUPTIBLE = """
+import subprocess, sys
+def test_it():
+    program = "import signal; raise SystemExit(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+"""
+
+
+def test_processes_of_tests_in_the_background_are_interruptible(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_configure")
+    (tmp_path / "test_it.py").write_text(INTERRUPTIBLE)
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *PYTEST, "--rootdir", tmp_path, tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
