@@ -21,8 +21,9 @@ Blocks of more than about 40,000 frames fall out of the processor's cache: sourc
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,15 +74,17 @@ class Decoded:
 class _Rows:
     """A block's known frames in the order of their slots.
 
-    order    int64 (R,)  row of the block · counts int64 (N,)  frames of each slot
-    shape    int32 (R,)  of each frame
-    variant  int64 (R,)  of each frame; None where all are whole
+    order     int64 (R,)  row of the block · counts int64 (N,)  frames of each slot
+    shape     int32 (R,)  of each frame
+    variant   int64 (R,)  of each frame; None where all are whole
+    variants  int64 (P,)  frames of each variant; likewise
     """
 
     order: NDArray[np.int64]
     counts: NDArray[np.int64]
     shape: NDArray[np.int32]
     variant: NDArray[np.int64] | None = None
+    variants: NDArray[np.int64] | None = None
 
 
 class Decoder:
@@ -137,76 +140,93 @@ class Decoder:
         words: _Words,
     ) -> tuple[_Rows, dict[tuple[int, int], int]]:
         """Frames that are not all of the shape that their id says, and how many are decoded in part."""
-        plan, layout = self.plan, self._layout
+        layout = self._layout
         slot = self._counting(len(counts)).repeat(counts)
         all_odd = len(odd) == len(order)
-        of, lengths = (slot, length) if all_odd else (slot.take(odd), length.take(odd))
-        shapes = self._walked(words, order if all_odd else order.take(odd), layout.state.take(of), lengths)
-        cut = (plan.shape_tables()[0].take(shapes) > lengths).nonzero()[0]
-        if len(cut):
-            shapes[cut] = self._walk.truncate(shapes[cut], lengths[cut])
+        of, lengths, rows = (slot, length, order) if all_odd else (slot.take(odd), length.take(odd), order.take(odd))
+        shortest = int(lengths.min())
+        shapes = self._walked(words, rows, layout.state.take(of), lengths, shortest)
+        if shortest < self.plan.extent_max:
+            cut = (self.plan.shape_tables()[0].take(shapes) > lengths).nonzero()[0]
+            if len(cut):
+                shapes[cut] = self._walk.truncate(shapes[cut], lengths[cut])
         variants = layout.variants_of(of, shapes)  # before the others are read: it may number anew
         if not all_odd:
             variant = layout.whole.repeat(counts)
             variant[odd] = variants
             variants = variant
-        rows = _Rows(order, counts, layout.variant_shape.take(variants), variants)
-        return rows, self._partial(of, shapes, lengths)
+        each = np.bincount(variants, minlength=len(layout.variant_shape))
+        short = of.compress(lengths < layout.declared.take(of)) if shortest < layout.declared_max else None
+        return _Rows(order, counts, layout.variant_shape.take(variants), variants, each), self._partial(each, short)
 
     def _walked(
-        self, words: _Words, rows: NDArray[np.int64], states: NDArray[np.int32], lengths: NDArray[np.uint8]
-    ) -> NDArray[np.int32]:
-        """The shape at the end of each row's way along the multiplexors, however long the frame; of raw rows theirs."""
-        raw = np.empty(0, np.intp)
-        if int(states.min(initial=0)) < 0:
+        self,
+        words: _Words,
+        rows: NDArray[np.int64],
+        states: NDArray[np.int64],
+        lengths: NDArray[np.uint8],
+        shortest: int,
+    ) -> NDArray[np.int64]:
+        """The shape at the end of each row's way along the multiplexors, however long the frame; of raw rows theirs.
+
+        shortest: the least of `lengths`
+        """
+        raw = _no_rows()
+        if self._layout.any_raw:
             raw = (states < 0).nonzero()[0]
-        if len(raw) == len(states):
-            return self._walk.raw(lengths)
+            if len(raw) == len(states):
+                return self._walk.raw(lengths)
         shapes = self._walk.table.shape.take(states)
         if len(raw):
             shapes[raw] = self._walk.raw(lengths[raw])
-        while int(shapes.min(initial=0)) < 0:
-            if int(shapes.max()) < 0:
-                states = self._step(words, rows, states, lengths)
+        while len(walking := (shapes < 0).nonzero()[0]):
+            if len(walking) == len(states):
+                states = self._step(words, rows, states, lengths, shortest)
                 shapes = self._walk.table.shape.take(states)
             else:
-                walking = (shapes < 0).nonzero()[0]
-                state = self._step(words, rows.take(walking), states.take(walking), lengths.take(walking))
-                states[walking] = state
-                shapes[walking] = self._walk.table.shape.take(state)
+                some = states.take(walking)
+                states[walking] = some = self._step(words, rows.take(walking), some, lengths.take(walking), shortest)
+                shapes[walking] = self._walk.table.shape.take(some)
         return shapes
 
     def _step(
-        self, words: _Words, rows: NDArray[np.int64], states: NDArray[np.int32], lengths: NDArray[np.uint8]
-    ) -> NDArray[np.int32]:
+        self,
+        words: _Words,
+        rows: NDArray[np.int64],
+        states: NDArray[np.int64],
+        lengths: NDArray[np.uint8],
+        shortest: int,
+    ) -> NDArray[np.int64]:
         """The state after each row has read the multiplexor of its state."""
-        return self._walk.advance(states, words.read_multiplexors(self._walk.table, rows, states, lengths))
+        table = self._walk.table
+        values = words.read_multiplexors(table, rows, states)
+        if shortest < table.extent_max:
+            values[table.extent.take(states) > lengths] = 0
+        return self._walk.advance(states, values)
 
-    def _partial(
-        self, slots: NDArray[np.int64], shapes: NDArray[np.int32], lengths: NDArray[np.uint8]
-    ) -> dict[tuple[int, int], int]:
-        """How many of these frames are short, and how many lack what their multiplexors select, by group key."""
-        found: dict[tuple[int, int], int] = {}
-        defects = self.plan.shape_tables()[1].take(shapes)
-        amiss = []
-        if int(lengths.min(initial=ALWAYS_ODD)) < self._layout.declared_max:
-            amiss.append((Defect.SHORT, lengths < self._layout.declared.take(slots)))
-        if int(defects.max(initial=0)) >= Defect.MULTIPLEXOR:
-            amiss += [(each, defects == each) for each in (Defect.MULTIPLEXOR, Defect.UNREAD)]
-        for defect, rows in amiss:
-            if rows.any():
-                numbers = np.bincount(slots[rows])
-                for slot in numbers.nonzero()[0].tolist():
-                    found[int(self._ids.key[slot]), int(defect)] = int(numbers[slot])
-        return found
+    def _partial(self, variants: NDArray[np.int64], short: NDArray[np.int64] | None) -> dict[tuple[int, int], int]:
+        """How many frames are short, and how many lack what their multiplexors select, by group key.
+
+        variants: int64 (P,), frames of each · short: the slots of short frames
+        """
+        layout, found = self._layout, Counter[tuple[int, int]]()
+        if len(layout.defective):
+            numbers = variants.take(layout.defective).tolist()
+            for number, slot, defect in zip(numbers, layout.defective_slot, layout.defect, strict=True):
+                if number:
+                    found[int(self._ids.key[slot]), defect] += number
+        if short is not None:
+            numbers = np.bincount(short)
+            for slot in numbers.nonzero()[0].tolist():
+                found[int(self._ids.key[slot]), int(Defect.SHORT)] += int(numbers[slot])
+        return dict(found)
 
     def _columns(self, rows: _Rows, words: _Words, time_ns: NDArray[np.int64]) -> SignalBlock:
         layout = self._layout
         groups = rows.counts.nonzero()[0]
         group_rows = rows.counts.take(groups)
         row_start = starts(group_rows)
-        each = None if rows.variant is None else np.bincount(rows.variant, minlength=len(layout.variant_shape))
-        counts = layout.column_counts(rows.counts, each)
+        counts = layout.column_counts(rows.counts, rows.variants)
         columns = counts.nonzero()[0]
         counts = counts.take(columns)
         slot = layout.slot.take(columns)
@@ -214,19 +234,18 @@ class Decoder:
         group_of[groups] = self._counting(len(groups))
         group = group_of.take(slot)
         start = starts(counts)
-        first, order, some = row_start.take(group), rows.order, None
-        if rows.variant is not None and each is not None:
+        first, order, some = row_start.take(group), rows.order, _no_rows()
+        if rows.variant is not None and rows.variants is not None:
             # What only one variant has lies end to end where rows are in the order of variants: after all others.
-            some = (counts < group_rows.take(group)).nonzero()[0]
-            narrow = np.uint16 if len(each) <= 1 << 16 else np.int64
-            by_variant = rows.variant.astype(narrow).argsort(kind="stable")
+            by_variant = rows.variant.astype(_narrow(len(rows.variants))).argsort(kind="stable")
             order = np.concatenate([order, order.take(by_variant)])
-            only = layout.only.take(columns.take(some))
-            first[some] = len(by_variant) + starts(each).take(only)
-            some = some.compress(only < 0)
+            only = layout.only.take(columns)
+            first = np.where(only < 0, first, starts(rows.variants).take(only) + len(by_variant))
+            if layout.any_shared:
+                some = ((only < 0) & (counts < group_rows.take(group))).nonzero()[0]
         index = (first - start[:-1]).repeat(counts)
         index += self._counting(len(index))
-        if rows.variant is not None and some is not None and len(some):
+        if rows.variant is not None and len(some):
             self._gather_rows(index, rows.variant, columns, some, start)
         return SignalBlock(
             self._ids.key.take(groups),
@@ -264,8 +283,7 @@ class Decoder:
         rows = here.take(variant).nonzero()[0]
         each = here.take(variant[rows])
         cells = layout.member_column.take(members.take(runs(first.take(variant[rows]), each)))
-        if len(layout.slot) <= 1 << 16:
-            cells = cells.astype(np.uint16)  # which is sorted in one pass
+        cells = cells.astype(_narrow(len(layout.slot)))
         index[runs(start[some], np.diff(start)[some])] = np.repeat(rows, each).take(np.argsort(cells, kind="stable"))
 
     def _values(
@@ -354,20 +372,19 @@ class _Words:
         return words.byteswap(inplace=True) if swapped else words
 
     def read_multiplexors(
-        self, walk: StateTable, rows: NDArray[np.intp], states: NDArray[np.int32], lengths: NDArray[np.uint8]
+        self, walk: StateTable, rows: NDArray[np.intp], states: NDArray[np.int64]
     ) -> NDArray[np.uint64]:
-        """The value of the multiplexor that each row's state reads; 0 where the frame is too short for it."""
+        """The value of the multiplexor that each row's state reads, of frames that are long enough."""
         if self.classic:
             values = self._words.take(rows)
-            if walk.any_motorola:
-                swapped = walk.motorola.take(states)
-                values = values.byteswap() if swapped.all() else np.where(swapped, values.byteswap(), values)
+            if walk.all_motorola:
+                values.byteswap(inplace=True)
+            elif walk.any_motorola:
+                values = np.where(walk.motorola.take(states), values.byteswap(), values)
             values >>= walk.frame_shift.take(states)
         else:
             values = self.read(rows, walk.byte.take(states), walk.shift.take(states), walk.motorola.take(states))
         values &= walk.mask.take(states)
-        if int(lengths.min(initial=ALWAYS_ODD)) < walk.extent_max:
-            values[walk.extent.take(states) > lengths] = 0
         return values
 
     def read(
@@ -389,3 +406,10 @@ class _Words:
         """The byte after each window."""
         ninth: NDArray[np.uint64] = self._bytes[rows * self._width + byte + 8].astype(np.uint64)
         return ninth
+
+
+def _narrow(count: int) -> type[np.unsignedinteger[Any]]:
+    """The narrowest type of the numbers below `count`: a stable sort takes a pass for each of its bytes."""
+    if count <= 1 << 8:
+        return np.uint8
+    return np.uint16 if count <= 1 << 16 else np.uint64

@@ -42,15 +42,15 @@ _UNKNOWN = -1
 class StateTable:
     """The states; arrays of length T.
 
-    shape   int32   the shape reached, -1 while there is a multiplexor to read
+    shape   int64   the shape reached, -1 while there is a multiplexor to read
     byte, shift, mask, motorola   that multiplexor's field
     frame_shift  uint64  how far a classic frame, as one word, is shifted right
     extent  int64   bytes a frame must have to carry it
     base    int64   where its values begin in the table by value, -1 where they are searched for
-    extent_max, any_motorola   of all multiplexors · all_dense: none is searched for
+    extent_max, any_motorola, all_motorola   of all multiplexors · all_dense: none is searched for
     """
 
-    shape: NDArray[np.int32]
+    shape: NDArray[np.int64]
     byte: NDArray[np.int64]
     shift: NDArray[np.uint64]
     mask: NDArray[np.uint64]
@@ -60,6 +60,7 @@ class StateTable:
     base: NDArray[np.int64]
     extent_max: int
     any_motorola: bool
+    all_motorola: bool
     all_dense: bool
 
 
@@ -93,9 +94,9 @@ class MultiplexerWalk:
         self._begin: dict[int, int] = {}
         self._unread_of: dict[int, int] = {}
         self._key = np.empty(0, np.uint64)
-        self._to = np.empty(0, np.int32)
-        self._dense = np.empty(0, np.int32)
-        self._raw = np.full(256, _UNKNOWN, np.int32)
+        self._to = np.empty(0, np.int64)
+        self._dense = np.empty(0, np.int64)
+        self._raw = np.full(256, _UNKNOWN, np.int64)
         self._table: StateTable | None = None
 
     @property
@@ -125,7 +126,7 @@ class MultiplexerWalk:
         self._clear()
         return True
 
-    def advance(self, states: NDArray[np.int32], values: NDArray[np.uint64]) -> NDArray[np.int32]:
+    def advance(self, states: NDArray[np.int64], values: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The state after each `states[i]` has read the multiplexor value `values[i]`."""
         base = self.table.base.take(states)
         if self.table.all_dense:
@@ -134,13 +135,13 @@ class MultiplexerWalk:
                 return found
         return self._follow((states.astype(np.uint64) << np.uint64(MULTIPLEXOR_BITS_MAX)) | values, base)
 
-    def truncate(self, shapes: NDArray[np.int32], lengths: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def truncate(self, shapes: NDArray[np.int64], lengths: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The shape that is left of each `shapes[i]` in a frame of only `lengths[i]` bytes."""
         keys = np.uint64(_SHORT) | (shapes.astype(np.uint64) << np.uint64(MULTIPLEXOR_BITS_MAX)) | lengths
         states = self._follow(keys, np.full(len(keys), -1))  # may make a new table
         return self.table.shape.take(states)
 
-    def raw(self, lengths: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def raw(self, lengths: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The shapes of raw frames of these lengths."""
         shapes = self._raw.take(lengths)
         if shapes.min(initial=0) < 0:
@@ -149,9 +150,9 @@ class MultiplexerWalk:
             shapes = self._raw.take(lengths)
         return shapes
 
-    def _follow(self, keys: NDArray[np.uint64], base: NDArray[np.int64]) -> NDArray[np.int32]:
+    def _follow(self, keys: NDArray[np.uint64], base: NDArray[np.int64]) -> NDArray[np.int64]:
         """The states that transitions lead to, those of states with a base by value."""
-        found = np.full(len(keys), _UNKNOWN, np.int32)
+        found = np.full(len(keys), _UNKNOWN, np.int64)
         dense = np.flatnonzero(base >= 0)
         if len(dense):
             value = keys[dense] & np.uint64((1 << MULTIPLEXOR_BITS_MAX) - 1)
@@ -166,7 +167,7 @@ class MultiplexerWalk:
             found[unknown] = self._learn_all(fresh).take(which)
         return found
 
-    def _learn_all(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+    def _learn_all(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Where unseen transitions lead, as many as may be learned in this block; all others to what is unread."""
         learned, sought = [], []
         for key in keys.tolist():
@@ -182,10 +183,10 @@ class MultiplexerWalk:
                 sought.append((key, state))
         if sought:
             merged = np.concatenate([self._key, np.array([key for key, _ in sought], np.uint64)])
-            to = np.concatenate([self._to, np.array([state for _, state in sought], np.int32)])
+            to = np.concatenate([self._to, np.array([state for _, state in sought], np.int64)])
             order = np.argsort(merged, kind="stable")
             self._key, self._to = merged.take(order), to.take(order)
-        return np.array(learned, np.int32)
+        return np.array(learned, np.int64)
 
     def _learn(self, key: int) -> int:
         origin = key >> MULTIPLEXOR_BITS_MAX & 0x7F_FFFF
@@ -248,7 +249,7 @@ class MultiplexerWalk:
         base = len(self._dense)
         if reads is None or reads.length > DENSE_BITS or base + (1 << reads.length) > DENSE_MAX:
             return -1
-        self._dense = np.concatenate([self._dense, np.full(1 << reads.length, _UNKNOWN, np.int32)])
+        self._dense = np.concatenate([self._dense, np.full(1 << reads.length, _UNKNOWN, np.int64)])
         return base
 
     def _tabulated(self) -> StateTable:
@@ -258,7 +259,7 @@ class MultiplexerWalk:
         shift = np.array([field.shift for field in fields], np.uint64)
         extent = np.array([field.extent for field in fields], np.int64)
         return StateTable(
-            shape=np.array([state.shape for state in self._states], np.int32),
+            shape=np.array([state.shape for state in self._states], np.int64),
             byte=byte,
             shift=shift,
             mask=np.array([field.mask for field in fields], np.uint64),
@@ -268,6 +269,7 @@ class MultiplexerWalk:
             base=np.array(self._bases, np.int64),
             extent_max=int(extent.max(initial=0)),
             any_motorola=bool(motorola.any()),
+            all_motorola=all(field.motorola for field in fields if field.bits),
             all_dense=all(
                 base >= 0 for base, state in zip(self._bases, self._states, strict=True) if state.reads is not None
             ),
