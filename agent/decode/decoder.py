@@ -29,16 +29,16 @@ import numpy as np
 
 from agent.blocks import runs, starts
 from agent.decode.ids import Ids
-from agent.decode.layout import ALWAYS_ODD, Layout
+from agent.decode.layout import Layout
 from agent.decode.plan import Defect
 from agent.decode.walk import MultiplexerWalk
+from agent.decode.words import Words
 from agent.model import SignalBlock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.decode.plan import Plan
-    from agent.decode.walk import StateTable
     from agent.model import FrameBlock
 
 NUMBERS_KEPT = 65_536
@@ -116,7 +116,7 @@ class Decoder:
         known, rest = len(self._ids.key), self._ids.rest
         counts = np.bincount(slots, minlength=rest + 1)
         order = slots.argsort(kind="stable")
-        words = _Words(block.data)
+        words = Words(block.data)
         rows_known = len(order) - int(counts[known:].sum())
         unknown, unknown_last = self._unknown(block, order[rows_known:], counts[known:])
         order, counts = order[:rows_known], counts[:known]
@@ -137,7 +137,7 @@ class Decoder:
         counts: NDArray[np.int64],
         odd: NDArray[np.intp],
         length: NDArray[np.uint8],
-        words: _Words,
+        words: Words,
     ) -> tuple[_Rows, dict[tuple[int, int], int]]:
         """Frames that are not all of the shape that their id says, and how many are decoded in part."""
         layout = self._layout
@@ -145,7 +145,16 @@ class Decoder:
         all_odd = len(odd) == len(order)
         of, lengths, rows = (slot, length, order) if all_odd else (slot.take(odd), length.take(odd), order.take(odd))
         shortest = int(lengths.min())
-        shapes = self._walked(words, rows, layout.state.take(of), lengths, shortest)
+        states = layout.state.take(of)
+        raw = (states < 0).nonzero()[0] if layout.any_raw else _no_rows()
+        if len(raw):
+            shapes = np.empty(len(states), np.int64)
+            shapes[raw] = self._walk.raw(lengths.take(raw))
+            walks = (states >= 0).nonzero()[0]
+            args = rows.take(walks), states.take(walks), lengths.take(walks)
+            shapes[walks] = self._walk.shapes_of(words, *args, shortest)
+        else:
+            shapes = self._walk.shapes_of(words, rows, states, lengths, shortest)
         if shortest < self.plan.extent_max:
             cut = (self.plan.shape_tables()[0].take(shapes) > lengths).nonzero()[0]
             if len(cut):
@@ -158,51 +167,6 @@ class Decoder:
         each = np.bincount(variants, minlength=len(layout.variant_shape))
         short = of.compress(lengths < layout.declared.take(of)) if shortest < layout.declared_max else None
         return _Rows(order, counts, layout.variant_shape.take(variants), variants, each), self._partial(each, short)
-
-    def _walked(
-        self,
-        words: _Words,
-        rows: NDArray[np.int64],
-        states: NDArray[np.int64],
-        lengths: NDArray[np.uint8],
-        shortest: int,
-    ) -> NDArray[np.int64]:
-        """The shape at the end of each row's way along the multiplexors, however long the frame; of raw rows theirs.
-
-        shortest: the least of `lengths`
-        """
-        raw = _no_rows()
-        if self._layout.any_raw:
-            raw = (states < 0).nonzero()[0]
-            if len(raw) == len(states):
-                return self._walk.raw(lengths)
-        shapes = self._walk.table.shape.take(states)
-        if len(raw):
-            shapes[raw] = self._walk.raw(lengths[raw])
-        while len(walking := (shapes < 0).nonzero()[0]):
-            if len(walking) == len(states):
-                states = self._step(words, rows, states, lengths, shortest)
-                shapes = self._walk.table.shape.take(states)
-            else:
-                some = states.take(walking)
-                states[walking] = some = self._step(words, rows.take(walking), some, lengths.take(walking), shortest)
-                shapes[walking] = self._walk.table.shape.take(some)
-        return shapes
-
-    def _step(
-        self,
-        words: _Words,
-        rows: NDArray[np.int64],
-        states: NDArray[np.int64],
-        lengths: NDArray[np.uint8],
-        shortest: int,
-    ) -> NDArray[np.int64]:
-        """The state after each row has read the multiplexor of its state."""
-        table = self._walk.table
-        values = words.read_multiplexors(table, rows, states)
-        if shortest < table.extent_max:
-            values[table.extent.take(states) > lengths] = 0
-        return self._walk.advance(states, values)
 
     def _partial(self, variants: NDArray[np.int64], short: NDArray[np.int64] | None) -> dict[tuple[int, int], int]:
         """How many frames are short, and how many lack what their multiplexors select, by group key.
@@ -221,7 +185,7 @@ class Decoder:
                 found[int(self._ids.key[slot]), int(Defect.SHORT)] += int(numbers[slot])
         return dict(found)
 
-    def _columns(self, rows: _Rows, words: _Words, time_ns: NDArray[np.int64]) -> SignalBlock:
+    def _columns(self, rows: _Rows, words: Words, time_ns: NDArray[np.int64]) -> SignalBlock:
         layout = self._layout
         groups = rows.counts.nonzero()[0]
         group_rows = rows.counts.take(groups)
@@ -288,7 +252,7 @@ class Decoder:
 
     def _values(
         self,
-        words: _Words,
+        words: Words,
         order: NDArray[np.int64],
         index: NDArray[np.int64],
         columns: NDArray[np.int64],
@@ -310,7 +274,7 @@ class Decoder:
         return values
 
     def _windowed(
-        self, words: _Words, rows: NDArray[np.int64], columns: NDArray[np.int64], counts: NDArray[np.int64]
+        self, words: Words, rows: NDArray[np.int64], columns: NDArray[np.int64], counts: NDArray[np.int64]
     ) -> NDArray[np.uint64]:
         """The same of a block with CAN FD frames. rows: of the block."""
         layout = self._layout
@@ -344,68 +308,6 @@ class Decoder:
             unknown |= {(k >> 32, k & 0xFFFF_FFFF): n for k, n in zip(each.tolist(), numbers.tolist(), strict=True)}
             last = np.concatenate([last, rest[first]])
         return unknown, last
-
-
-class _Words:
-    """The payloads of a block, ready to be read as 64-bit words in either byte order."""
-
-    def __init__(self, data: NDArray[np.uint8]) -> None:
-        self._width: int = data.shape[1]
-        if self._width == 8:
-            self._words = data.view("<u8").ravel()
-        else:
-            self._bytes = np.zeros(data.size + 9, np.uint8)
-            self._bytes[: data.size] = data.ravel()
-            # A window of eight bytes may begin at any byte: strides of 1, not of 8.
-            self._windows: NDArray[np.uint64] = np.ndarray(
-                data.size + 1, dtype="<u8", buffer=self._bytes.data, strides=(1,)
-            )
-
-    @property
-    def classic(self) -> bool:
-        """True where every frame has at most eight bytes."""
-        return self._width == 8
-
-    def sorted_by(self, order: NDArray[np.int64], *, swapped: bool) -> NDArray[np.uint64]:
-        """All frames in another order, read as Intel words, or swapped as Motorola ones. Classic blocks only."""
-        words: NDArray[np.uint64] = self._words.take(order)
-        return words.byteswap(inplace=True) if swapped else words
-
-    def read_multiplexors(
-        self, walk: StateTable, rows: NDArray[np.intp], states: NDArray[np.int64]
-    ) -> NDArray[np.uint64]:
-        """The value of the multiplexor that each row's state reads, of frames that are long enough."""
-        if self.classic:
-            values = self._words.take(rows)
-            if walk.all_motorola:
-                values.byteswap(inplace=True)
-            elif walk.any_motorola:
-                values = np.where(walk.motorola.take(states), values.byteswap(), values)
-            values >>= walk.frame_shift.take(states)
-        else:
-            values = self.read(rows, walk.byte.take(states), walk.shift.take(states), walk.motorola.take(states))
-        values &= walk.mask.take(states)
-        return values
-
-    def read(
-        self,
-        rows: NDArray[np.intp],
-        byte: NDArray[np.int64],
-        shift: NDArray[np.uint64],
-        motorola: NDArray[np.bool_],
-    ) -> NDArray[np.uint64]:
-        """The windows of eight bytes that begin at a byte of a row, read in either order and shifted right; of blocks
-        with CAN FD frames.
-        """
-        windows = self._windows[rows * self._width + byte]
-        windows = np.where(motorola, windows.byteswap(), windows)
-        shifted: NDArray[np.uint64] = windows >> shift
-        return shifted
-
-    def ninth_bytes(self, rows: NDArray[np.intp], byte: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """The byte after each window."""
-        ninth: NDArray[np.uint64] = self._bytes[rows * self._width + byte + 8].astype(np.uint64)
-        return ninth
 
 
 def _narrow(count: int) -> type[np.unsignedinteger[Any]]:
