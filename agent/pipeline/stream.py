@@ -25,7 +25,7 @@ import structlog
 
 from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
 from agent.collect.merge_blocks import merge_blocks
-from agent.model import BatchId, SignalBlock
+from agent.model import BatchId, SealedBatch, SignalBlock
 from agent.pipeline.open_batch import (
     FIRST_BYTES_PER_VALUE,
     GROUPS_MAX,
@@ -90,30 +90,14 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SealedBatch:
-    """A batch's bytes, and what a store needs to know of them.
-
-    frames   received; where another stream counts them, those with samples
-    gaps     those that it tells
-    """
-
-    payload: bytes
-    catalog: str
-    begin_ns: int
-    end_ns: int
-    frames: int
-    gaps: tuple[Gap, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """How batches are made. `level` is zstd's, 1…22; `urgent`: sealed after each block."""
+    """How batches are made. `level` is zstd's, 1…22; `seals_each_block`: after each block."""
 
     vehicle: str
     resolution_ns: int
     level: int
     limits: SealLimits
-    urgent: bool = False
+    seals_each_block: bool = False
 
 
 @dataclass(slots=True)
@@ -193,7 +177,7 @@ class Stream:
             if must_seal(self._open, self._bytes_per_value, self.settings.limits):
                 self.seal()
                 unnoted.clear()
-        if self.settings.urgent:
+        if self.settings.seals_each_block:
             self.seal()
         elif unnoted and self._store.journals:
             note = self._encode(OpenBatch.of(unnoted), self._store.next_sequence, (), JOURNAL_LEVEL)
