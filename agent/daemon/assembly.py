@@ -32,7 +32,7 @@ from agent.decode.loading import load_buses
 from agent.decode.plan import Plan
 from agent.errors import DatabaseError
 from agent.pipeline.packer import Packer, PackerCounters
-from agent.pipeline.startup_recovery import take_over
+from agent.pipeline.startup_recovery import Start, recover
 from agent.pipeline.storage import Storage
 from agent.pipeline.stream import Stream
 from agent.uplink import brokers
@@ -304,24 +304,22 @@ class Agent:
     packer: Packer
     sender: Sender
 
-    async def take_over(
+    async def recover(
         self, config: Config, decoding: Decoding, clock: Clock, listening: ListeningMark | None = None
     ) -> None:
-        """What the process before left behind; to be called when the sources listen and nothing is taken yet.
+        """Startup recovery; to be called when the sources listen and no frame is processed yet.
 
         listening: noted before they were opened; None where what they give can be had again
         """
         storage, listening_ns = self.storage, clock.wall_ns()
-        await self.worker.call(storage.shelf.put, decoding.catalog.hash, decoding.content)
+        await self.worker.call(storage.catalogs.put, decoding.catalog.hash, decoding.content)
         await self.worker.call(
-            take_over,
-            storage.vaults,
+            recover,
+            storage.stores,
             reporting_priority(config.collect, config.triggers),
-            storage.shelf,
+            storage.catalogs,
             self.packer,
-            listening_ns=listening_ns,
-            interval_ns=config.spool.journal_interval,
-            unsealed_since_ns=0 if listening is None else listening.since_ns,
+            Start(listening_ns, config.spool.journal_interval, 0 if listening is None else listening.since_ns),
         )
         if listening is not None:
             await self.worker.call(listening.taken_over, listening_ns)
@@ -348,7 +346,7 @@ async def open_agent(
         memory = await worker.call(BrokerMemory, config.spool.path / brokers.FILE)
         clean = False
         try:
-            packer = make_packer(config, decoding, storage.vaults, clock, counters, heard, collector)
+            packer = make_packer(config, decoding, storage.stores, clock, counters, heard, collector)
             transport = MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation, memory)
             packer.fit(memory.payload_bytes(transport.address))
 
@@ -359,11 +357,11 @@ async def open_agent(
             sender = Sender(
                 transport,
                 storage.spools,
-                storage.shelf,
+                storage.catalogs,
                 worker.call,
                 sender_options(config),
                 allowance=allowance,
-                critical=[priority is Priority.CRITICAL for priority in storage.vaults],
+                critical=[priority is Priority.CRITICAL for priority in storage.stores],
                 fit=fit,
             )
             yield Agent(worker, storage, packer, sender)

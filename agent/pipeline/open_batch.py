@@ -72,7 +72,7 @@ class Part:
         return [cls.kept(piece) for piece in cut_by_groups(block, PART_COLUMNS_MAX) if len(piece)]
 
     @classmethod
-    def told(cls, time_ns: int, events: Sequence[Event] = ()) -> Part:
+    def of_events(cls, time_ns: int, events: Sequence[Event] = ()) -> Part:
         """Events, or nothing at all, at a time."""
         return cls(time_ns, time_ns, 0, Decoded(SignalBlock.empty(), {}, {}), tuple(events))
 

@@ -20,7 +20,7 @@ from agent.decode.plan import Plan
 from agent.model import FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
 from agent.pipeline.open_batch import SealLimits
 from agent.pipeline.packer import Packer
-from agent.pipeline.startup_recovery import take_over
+from agent.pipeline.startup_recovery import Start, recover
 from agent.pipeline.storage import ClassStore
 from agent.pipeline.stream import Stream, StreamSettings
 from agent.spool.catalogs import CatalogStore
@@ -85,20 +85,13 @@ class Car:
         journal = Journal.open(HOME / "journal", 64 << 10, disk=self.disk, clock=self.clock.wall_ns)
         limits = SealLimits(3600 * 10**9, self.payload_bytes)
         settings = StreamSettings("car-1", MS, 3, limits)
-        vaults: dict[Priority, ClassStore] = {Priority.NORMAL: ClassStore(self.spool, journal)}
-        self.stream = Stream(catalog, vaults[Priority.NORMAL], settings, self.clock)
+        stores: dict[Priority, ClassStore] = {Priority.NORMAL: ClassStore(self.spool, journal)}
+        self.stream = Stream(catalog, stores[Priority.NORMAL], settings, self.clock)
         self.packer = Packer(DECODER, {Priority.NORMAL: self.stream})
         listening_ns = self.clock.wall_ns()
         self.shelf.put(catalog.hash, CONTENT[catalog.hash])
-        take_over(
-            vaults,
-            Priority.NORMAL,
-            self.shelf,
-            self.packer,
-            listening_ns=listening_ns,
-            interval_ns=INTERVAL_NS,
-            unsealed_since_ns=unsealed_since_ns,
-        )
+        start = Start(listening_ns, INTERVAL_NS, unsealed_since_ns)
+        recover(stores, Priority.NORMAL, self.shelf, self.packer, start)
 
     def feed(self) -> None:
         """One block; stored once this returns."""
@@ -113,7 +106,7 @@ class Car:
         full = np.full(FRAMES, 8, np.uint8)
         empty = np.zeros(FRAMES, np.uint8)
         ids = np.full(FRAMES, 0x100, np.uint32)
-        self.packer.take(FrameBlock(times, empty, ids, full, empty, data.reshape(FRAMES, 8)))
+        self.packer.process(FrameBlock(times, empty, ids, full, empty, data.reshape(FRAMES, 8)))
         self.stored.update(counts)
 
     def __post_init__(self) -> None:
@@ -196,7 +189,7 @@ def test_a_batch_stored_as_several_is_whole_wherever_the_process_ends(shelf: Cat
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["killed", "without power"])
 @pytest.mark.parametrize(("steps_before", "payload_bytes"), [(3, PAYLOAD_BYTES), (7, 10 * PAYLOAD_BYTES)])
-def test_a_take_over_that_is_interrupted_at_any_step_is_finished_by_the_next(
+def test_a_recovery_interrupted_at_any_step_is_finished_by_the_next(
     shelf: CatalogStore, steps_before: int, payload_bytes: int, how: str
 ) -> None:
     for steps in count():
