@@ -228,6 +228,41 @@ class Gap:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SealedBatch:
+    """A batch as opaque bytes, and what storing and sending it takes without opening them.
+
+    payload            what is stored and published
+    catalog            hash of the catalog that its numbers refer to, "" for none
+    begin_ns, end_ns   earliest and latest time of its frames
+    frames             received; where another stream counts them, those with samples
+    gaps               those that it reports
+    """
+
+    payload: bytes
+    catalog: str
+    begin_ns: int
+    end_ns: int
+    frames: int
+    gaps: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpooledBatch(SealedBatch):
+    """The same as the spool hands it out, with the names that the spool has for it; its gaps are not read back.
+
+    vehicle    whose batch it is, "" for the configured one
+    stream     what its number belongs to
+    number     in the stream: the sequence number of the batch's id
+    sequence   the spool's own number for it, which goes on over all of its streams
+    """
+
+    vehicle: str = ""
+    stream: str
+    number: int
+    sequence: int
+
+
 class EventKind(enum.StrEnum):
     """What has happened."""
 

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from agent.batch.content import Batch, Group
     from agent.config import Priority
-    from agent.pipeline.class_store import ClassStore
+    from agent.model import SpooledBatch
     from agent.pipeline.packer import Packer
+    from agent.pipeline.storage import ClassStore
     from agent.spool.catalogs import CatalogStore
-    from agent.spool.record import Record
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ class BatchCutter:
                 break
         return bool(self._left)
 
-    def _cut(self, priority: Priority, record: Record, payload_bytes: int) -> None:
+    def _cut(self, priority: Priority, record: SpooledBatch, payload_bytes: int) -> None:
         name = {"stream": record.stream, "sequence": record.number, "size_bytes": len(record.payload)}
         try:
             catalog = stored_catalog(record.catalog, self._shelf)

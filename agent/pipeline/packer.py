@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from agent.collect.integrity.verify import IntegrityCounters
     from agent.config import Priority
     from agent.decode.decoder import Decoded, Decoder
-    from agent.model import FrameBlock, Gap
-    from agent.pipeline.stream import SealedBatch, Stream
+    from agent.model import FrameBlock, Gap, SealedBatch
+    from agent.pipeline.stream import Stream
     from agent.pipeline.traffic import TrafficStatistics
     from agent.system.bus_clocks import BusSpan
     from agent.system.clock import Reading

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
     from agent.config import Priority
-    from agent.pipeline.class_store import ClassStore
     from agent.pipeline.packer import Packer
+    from agent.pipeline.storage import ClassStore
     from agent.spool.catalogs import CatalogStore
     from agent.spool.journal import Recovery
     from agent.spool.store import Spool

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, TypeVar
 from agent.batch.catalog import is_catalog
 from agent.collect.rules.priorities import CLASSES, classes_in_use, rank_of, ttls_ns
 from agent.errors import SpoolVersionError
-from agent.pipeline.class_store import ClassStore
 from agent.spool import retention
 from agent.spool.catalogs import CatalogStore
 from agent.spool.continuity import Continuity
@@ -43,11 +42,72 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.config import Config, Priority
+    from agent.model import Gap, SealedBatch
     from agent.spool.record import SpoolStats
     from agent.spool.retention import Layout
     from agent.system.clock import Clock
 
 T = TypeVar("T")
+
+
+class ClassStore:
+    """A priority's spool with its journal: what is sealed is spooled, what is open is in the journal.
+
+    Journal entries carry the number that their batch will have, so a batch that has been spooled makes them void even
+    if the process ends before the journal is begun anew. Where a batch is stored as several, these replace its entries
+    in one step before the first is spooled: whenever the process ends, what is not yet in the spool is in the journal,
+    and nothing is recovered that is in the spool.
+    """
+
+    journals = True
+
+    def __init__(self, spool: Spool, journal: Journal) -> None:
+        self.spool = spool
+        self.journal = journal
+
+    @property
+    def stream(self) -> str:
+        """The stream that batches are numbered in."""
+        return self.spool.stream
+
+    @property
+    def next_sequence(self) -> int:
+        """The number of the batch that is open."""
+        return self.spool.next_number
+
+    def note(self, part: bytes) -> bool:
+        """Write down a part of the open batch; durable on return. False: no room, seal now."""
+        return self.journal.append(self.spool.next_sequence, part)
+
+    def add_gap(self, gap: Gap) -> None:
+        """Something is missing for ever; durable on return."""
+        self.spool.add_gap(gap)
+
+    def pending_gaps(self) -> tuple[Gap, ...]:
+        """What the next batch has to tell."""
+        return self.spool.pending_gaps()
+
+    def append(self, batches: Sequence[SealedBatch]) -> None:
+        """Spool what the open batch has become; durable on return."""
+        if len(batches) > 1 or self.journal.is_replaced:
+            self.journal.replace(self.spool.next_sequence, [batch.payload for batch in batches])
+        self._spool(batches)
+
+    def replace(self, gap: Gap, batches: Sequence[SealedBatch]) -> bool:
+        """Spool these for the stored batch that the gap tells of; nothing may be open. False: no room in the journal.
+
+        The journal has them before the spool forgets the batch: `take_over` ends what a power cut interrupts.
+        """
+        if not self.journal.replace(self.spool.next_sequence, [batch.payload for batch in batches]):
+            return False
+        self.spool.forget_cut(gap)
+        self._spool(batches)
+        return True
+
+    def _spool(self, batches: Sequence[SealedBatch]) -> None:
+        for batch in batches:
+            self.spool.append(batch)
+        self.journal.recycle()
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ import structlog
 
 from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
 from agent.collect.merge_blocks import merge_blocks
-from agent.model import BatchId, SignalBlock
+from agent.model import BatchId, SealedBatch, SignalBlock
 from agent.pipeline.cut import divided
 from agent.pipeline.open_batch import (
     FIRST_BYTES_PER_VALUE,
@@ -88,22 +88,6 @@ class Store(Protocol):
 
     def append(self, batches: Sequence[SealedBatch]) -> None:
         """Store what the open batch has become, in this order from `next_sequence` on; durable on return."""
-
-
-@dataclass(frozen=True, slots=True)
-class SealedBatch:
-    """A batch's bytes, and what a store needs to know of them.
-
-    frames   received; where another stream counts them, those with samples
-    gaps     those that it tells
-    """
-
-    payload: bytes
-    catalog: str
-    begin_ns: int
-    end_ns: int
-    frames: int
-    gaps: tuple[Gap, ...]
 
 
 @dataclass(frozen=True, slots=True)

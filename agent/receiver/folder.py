@@ -11,7 +11,7 @@ SpoolError where the disk refuses.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError, SpoolError
 from agent.receiver.batch_receiver import BatchReceiver, Verdict
@@ -23,15 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.config import Priority
-    from agent.model import Gap
+    from agent.model import Gap, SealedBatch
 
 
 _STREAMS: dict[Priority, str] = {"critical": "replay-critical", "normal": "replay", "bulk": "replay-bulk"}
-
-
-class _Payload(Protocol):
-    @property
-    def payload(self) -> bytes: ...
 
 
 def open_folder(out: Path, vehicle: str, catalog: bytes, classes: Iterable[Priority]) -> dict[Priority, FolderStore]:
@@ -68,7 +63,7 @@ class FolderStore:
         """What the next batch has to tell."""
         return tuple(self._gaps)
 
-    def append(self, batches: Sequence[_Payload]) -> None:
+    def append(self, batches: Sequence[SealedBatch]) -> None:
         """Write a file each."""
         for batch in batches:
             _put(self._inbox, self._vehicle, batch.payload)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from agent.model import SpooledBatch
     from agent.spool.disk import Disk
-    from agent.spool.record import Record
     from agent.spool.segment import Segment
     from agent.spool.segment_set import SegmentSet
 
@@ -184,7 +184,7 @@ class SpoolIndex:
         self.counts.corrupt_records += last - first + 1
         self.changed = True
 
-    def drop(self, record: Record, detail: str) -> None:
+    def drop(self, record: SpooledBatch, detail: str) -> None:
         """The new batch finds no room: its number is used, and it is missing."""
         sequence = record.sequence
         self.give_out(sequence)

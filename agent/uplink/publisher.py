@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.model import SpooledBatch
 from agent.uplink.backoff import Backoff
 from agent.uplink.cursor import QueueCursor
 from agent.uplink.delivery import CatalogDelivery
@@ -42,9 +43,10 @@ from agent.uplink.transport import Answer, Outcome, Trouble
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from agent.model import SpooledBatch
     from agent.spool.catalogs import CatalogStore
     from agent.system.liveness import LivenessDeadline
-    from agent.uplink.cursor import BatchQueue, Record, Worker
+    from agent.uplink.cursor import BatchQueue, Worker
     from agent.uplink.options import SenderOptions
     from agent.uplink.send_policy import SendPolicy
     from agent.uplink.status import LinkStatus
@@ -133,7 +135,7 @@ class Publisher:
         self._careful = 0
         self._pause_until = self._stopped_until = 0.0
         self._pausing = self._dead = self._tidy = self._catalog_due = self._rewind_due = False
-        self._lost: list[tuple[QueueCursor, Record]] = []
+        self._lost: list[tuple[QueueCursor, SpooledBatch]] = []
 
     def begin(self, link: Link) -> None:
         """A link came up: what is sealed from now on is live."""
@@ -192,7 +194,7 @@ class Publisher:
             hint = "the broker closes the connection whenever it is sent: look at the broker's size limits and log"
             log.warning("batch_suspected", **_names(record), size_bytes=len(record.payload), hint=hint)
 
-    def _is_suspect(self, record: Record, loss: LinkLoss) -> bool:
+    def _is_suspect(self, record: SpooledBatch, loss: LinkLoss) -> bool:
         now = asyncio.get_running_loop().time()
         return loss.trouble is Trouble.DROPPED and self._holds.suspects.strike(key_of(record), now)
 
@@ -202,7 +204,7 @@ class Publisher:
             return False
         return wait_s is None or asyncio.get_running_loop().time() + wait_s > self._drain.by_s
 
-    async def _next(self) -> tuple[QueueCursor, Record] | float | None:
+    async def _next(self) -> tuple[QueueCursor, SpooledBatch] | float | None:
         """What may go now; else seconds after which to ask again, None where only an event can change it."""
         now = asyncio.get_running_loop().time()
         idle = not self.window.batches
@@ -236,7 +238,7 @@ class Publisher:
                 return lane, record
         return paced_s or await self._nothing_to_send(now)
 
-    def _fits(self, record: Record, behind: int) -> bool:
+    def _fits(self, record: SpooledBatch, behind: int) -> bool:
         """May it go now? A catalog that may have to go first goes alone: it can be as large as a window."""
         if self.window.batches and self._catalogs.is_due(record):
             return False
@@ -295,7 +297,7 @@ class Publisher:
             hint = "they are cut anew to fit, and new ones are sealed so"
             log.warning("batch_over_limit", **told, hint=hint)
 
-    async def _send(self, link: Link, lane: QueueCursor, record: Record) -> None:
+    async def _send(self, link: Link, lane: QueueCursor, record: SpooledBatch) -> None:
         """One batch, from its catalog to its answer."""
         size = len(record.payload)
         with contextlib.ExitStack() as leaving:
@@ -318,7 +320,9 @@ class Publisher:
         self.window.remove(size)
         self.batch_available.set()
 
-    async def _deliver_catalog(self, link: Link, lane: QueueCursor, record: Record, options: SenderOptions) -> bool:
+    async def _deliver_catalog(
+        self, link: Link, lane: QueueCursor, record: SpooledBatch, options: SenderOptions
+    ) -> bool:
         """Whether the batch may follow."""
         topic = options.topic(options.catalog)
         answer = await self._catalogs.deliver(link, record, topic, options)
@@ -330,7 +334,9 @@ class Publisher:
             self._lost.append((lane, record))
         return answer is None
 
-    async def _settle(self, lane: QueueCursor, record: Record, topic: str, answer: Answer, latency_s: float) -> None:
+    async def _settle(
+        self, lane: QueueCursor, record: SpooledBatch, topic: str, answer: Answer, latency_s: float
+    ) -> None:
         """What the answer means for the batch."""
         size = len(record.payload)
         if answer.outcome is Outcome.ACCEPTED:
@@ -349,7 +355,7 @@ class Publisher:
         else:
             self._refused(record, topic, answer)
 
-    async def _unacceptable(self, lane: QueueCursor, record: Record, reason: str, code: int) -> None:
+    async def _unacceptable(self, lane: QueueCursor, record: SpooledBatch, reason: str, code: int) -> None:
         """The broker will never take it, it says. Only what it means by itself is given up."""
         name = {**_names(record), "size_bytes": len(record.payload)}
         advice, stopped = UNACCEPTABLE.get(code, "look at its log"), bool(self._holds.doubts.stopped)
@@ -364,7 +370,7 @@ class Publisher:
                 await self._set_aside(lane, record, f"broker {self._broker}: {reason}; {advice}")
         self._forget_unfit()
 
-    async def _set_aside(self, lane: QueueCursor, record: Record, reason: str) -> None:
+    async def _set_aside(self, lane: QueueCursor, record: SpooledBatch, reason: str) -> None:
         if await self._call(lane.queue.set_aside, record.sequence, reason):
             self._holds.suspects.clear(key_of(record))
             self._standing.count(refused_batches=1)
@@ -381,7 +387,7 @@ class Publisher:
         if news:
             log.error("batches_rejected", reason=reason, hint=f"nothing is lost, all of it is kept: {advice}")
 
-    def _proved(self, record: Record) -> None:
+    def _proved(self, record: SpooledBatch) -> None:
         """The broker takes what we send."""
         if self._holds.taken(record):
             self._rewind_due = True
@@ -393,7 +399,7 @@ class Publisher:
         if not self._careful:
             self.window.batches_max = self._window_full
 
-    def _refused(self, record: Record, topic: str, answer: Answer) -> None:
+    def _refused(self, record: SpooledBatch, topic: str, answer: Answer) -> None:
         """Keep it: what is not allowed for another vehicle is held back, so is what nobody hears, all else waits."""
         if answer.outcome is Outcome.NO_SUBSCRIBERS:
             self._hold_unheard(record, topic, answer)
@@ -418,7 +424,7 @@ class Publisher:
         self._careful = max(self._careful, 1)
         self.window.batches_max = 1
 
-    def _hold_unheard(self, record: Record, topic: str, answer: Answer) -> None:
+    def _hold_unheard(self, record: SpooledBatch, topic: str, answer: Answer) -> None:
         """Nobody got it: keep what is for the same vehicle, and ask again once in a while. The link itself is well."""
         reason = f"publish to {topic}: {answer.reason}"
         news = self._holds.unheard.strike(record.vehicle, reason, asyncio.get_running_loop().time())
@@ -435,10 +441,10 @@ class Publisher:
         wait_s = self._options.probe_s if trouble else 0.0
         self._standing.note(trouble=trouble, last_error=reason, next_try_s=wait_s)
 
-    def _has_to_wait(self, record: Record) -> bool:
+    def _has_to_wait(self, record: SpooledBatch) -> bool:
         return self._holds.has_to_wait(record, asyncio.get_running_loop().time())
 
 
-def _names(record: Record) -> dict[str, Any]:
+def _names(record: SpooledBatch) -> dict[str, Any]:
     """What a log line calls a batch: by its id, as the receiver does."""
     return {"stream": record.stream, "sequence": record.number}

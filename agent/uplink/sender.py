@@ -23,7 +23,7 @@ import structlog
 
 from agent.system.liveness import LivenessDeadline
 from agent.uplink.backoff import Backoff
-from agent.uplink.cursor import BatchQueue, Record, Worker
+from agent.uplink.cursor import BatchQueue, Worker
 from agent.uplink.options import SenderOptions
 from agent.uplink.publisher import REST_MAX_S, Drain, Publisher
 from agent.uplink.reasons import ADVICE
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from agent.spool.catalogs import CatalogStore
     from agent.uplink.send_policy import SendPolicy
 
-__all__ = ["BatchQueue", "Record", "Sender", "SenderOptions", "Worker"]
+__all__ = ["BatchQueue", "Sender", "SenderOptions", "Worker"]
 
 log = structlog.get_logger()
 

@@ -24,10 +24,10 @@ from agent.collect.rules.rules import RuleBook
 from agent.config.collecting import CollectConfig
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.model import EXTENDED, FrameBlock, MessageDefinition, SignalDefinition
+from agent.model import EXTENDED, FrameBlock, MessageDefinition, SealedBatch, SignalDefinition
 from agent.pipeline.open_batch import SealLimits
 from agent.pipeline.packer import Packer
-from agent.pipeline.stream import SealedBatch, Stream, StreamSettings
+from agent.pipeline.stream import Stream, StreamSettings
 from agent.pipeline.traffic import TrafficStatistics
 from agent.system import allocator
 from agent.system.clock import LogClock

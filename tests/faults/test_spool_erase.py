@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from agent.config import load_config
 from agent.errors import ConfigError
-from agent.model import GapKind
+from agent.model import GapKind, SealedBatch
 from agent.pipeline.storage import Storage
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
@@ -50,7 +50,7 @@ def payload(number: int) -> bytes:
 
 
 def put(spool: Spool, number: int) -> None:
-    assert spool.append(payload(number), catalog="", begin_ns=1, end_ns=2, frames=1) is not None
+    assert spool.append(SealedBatch(payload(number), catalog="", begin_ns=1, end_ns=2, frames=1)) is not None
 
 
 def found(folder: Path, numbers: range) -> set[int]:

@@ -14,7 +14,7 @@ from agent.cli.preflight.finding import Level
 from agent.cli.preflight.unit import check_spool
 from agent.config import BusConfig, Config, SpoolConfig, VehicleConfig
 from agent.errors import SpoolError
-from agent.model import GapKind
+from agent.model import GapKind, SealedBatch
 from agent.pipeline.storage import Storage
 from agent.spool.set_aside import SET_ASIDE_MAX
 from agent.spool.state import COPY_BYTES
@@ -40,7 +40,7 @@ def filled(path: Path, batches: int = 4) -> None:
     vault.journal.recover(vault.spool.unsealed_sequence)
     vault.journal.start()
     for number in range(batches):
-        vault.spool.append(b"payload %d" % number, catalog="c" * 32, begin_ns=1, end_ns=2, frames=1)
+        vault.spool.append(SealedBatch(b"payload %d" % number, catalog="c" * 32, begin_ns=1, end_ns=2, frames=1))
     vault.note(b"of the open batch")
     storage.shelf.put("c" * 32, b"a catalog")
     storage.close(clean=False)
@@ -97,7 +97,7 @@ def test_a_spool_of_another_version_is_set_aside_whole(tmp_path: Path, version: 
         GapKind.CORRUPT,
         "batches in the format of another version were set aside, in set-aside-1",
     )
-    assert spool.append(b"new", catalog="", begin_ns=1, end_ns=2, frames=1) is not None
+    assert spool.append(SealedBatch(b"new", catalog="", begin_ns=1, end_ns=2, frames=1)) is not None
     storage.close(clean=True)
     with capture_logs() as logs:
         Storage.open(config(tmp_path)).close(clean=True)

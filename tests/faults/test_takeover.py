@@ -17,11 +17,11 @@ from agent.batch.codec import UnknownCount, decode_batch
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import Event, EventKind, FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
-from agent.pipeline.class_store import ClassStore
 from agent.pipeline.cut import BatchCutter, divided
 from agent.pipeline.open_batch import SealLimits
 from agent.pipeline.packer import Packer
 from agent.pipeline.startup_recovery import take_over
+from agent.pipeline.storage import ClassStore
 from agent.pipeline.stream import Stream, StreamSettings
 from agent.spool.catalogs import CatalogStore
 from agent.spool.journal import Journal

@@ -22,7 +22,7 @@ from agent.system.clock import LogClock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.pipeline.stream import SealedBatch
+    from agent.model import SealedBatch
 
 S = 1_000_000_000
 T0_NS = 1_700_000_000 * S

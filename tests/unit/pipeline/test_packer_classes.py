@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from agent.batch.codec import Batch
     from agent.config import Priority
-    from agent.pipeline.stream import SealedBatch
+    from agent.model import SealedBatch
 
 DRIVE = MessageDefinition("can0", 0x100, "DRIVE", 2, (SignalDefinition("SPEED", 0, 8), SignalDefinition("GEAR", 8, 8)))
 CATALOG = Catalog(("can0",), (DRIVE,))

@@ -12,6 +12,7 @@ import pytest
 
 from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
 from agent.config import BusConfig, CollectConfig, Config, SpoolConfig, VehicleConfig, load_config
+from agent.model import SealedBatch
 from agent.pipeline.storage import Storage, batch_bytes_max, bytes_at_once
 from agent.spool.disk import PAGE
 from agent.spool.journal import JOURNAL_BYTES
@@ -60,7 +61,7 @@ def fill(storage: Storage, batches: int) -> None:
         for number in range(batches):
             payload = os.urandom(40_000)
             vault.note(payload)
-            record = vault.spool.append(payload, catalog="", begin_ns=1, end_ns=2, frames=1)
+            record = vault.spool.append(SealedBatch(payload, catalog="", begin_ns=1, end_ns=2, frames=1))
             vault.journal.recycle()
             if record and number % 10 == 0:
                 vault.spool.set_aside(record.sequence, "refused")
@@ -157,7 +158,7 @@ def test_the_largest_batch_that_is_taken_is_known_before(tmp_path: Path, limit: 
     storage = Storage.open(asked)
     with contextlib.closing(storage.vaults["normal"].spool) as spool:
         taken = [
-            spool.append(bytes(size), catalog="c", begin_ns=0, end_ns=1, frames=1) is not None
+            spool.append(SealedBatch(bytes(size), catalog="c", begin_ns=0, end_ns=1, frames=1)) is not None
             for size in (most, most + PAGE)
         ]
     assert taken == [True, False]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
     from pathlib import Path
 
-    from tests.unit.uplink.fakes import StoredBatch
+    from agent.model import SpooledBatch
 
 BUSY = Answer(Outcome.BUSY, 0x97, "quota exceeded (0x97)")
 UNAUTHORIZED = Answer(Outcome.UNAUTHORIZED, 0x87, "not authorized (0x87)")
@@ -667,7 +667,7 @@ def test_a_batch_that_is_stored_while_the_sender_looks_is_drained_too(shelf: Cat
 
         def oldest(
             self, after: int = -1, limit: int = 1, held: Collection[str] = (), bytes_max: int | None = None
-        ) -> Sequence[StoredBatch]:
+        ) -> Sequence[SpooledBatch]:
             found = super().oldest(after, limit, held, bytes_max)
             if not found and after == -1 and self.late:
                 self.late = False
