@@ -92,13 +92,13 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """How batches are made. `level` is zstd's, 1…22; `urgent`: sealed after each block."""
+    """How batches are made. `level` is zstd's, 1…22; `seals_each_block`: after each block."""
 
     vehicle: str
     resolution_ns: int
     level: int
     limits: SealLimits
-    urgent: bool = False
+    seals_each_block: bool = False
 
 
 @dataclass(slots=True)
@@ -178,7 +178,7 @@ class Stream:
             if must_seal(self._open, self._bytes_per_value, self.settings.limits):
                 self.seal()
                 unnoted.clear()
-        if self.settings.urgent:
+        if self.settings.seals_each_block:
             self.seal()
         elif unnoted and self._store.journals:
             note = self._encode(OpenBatch.of(unnoted), self._store.next_sequence, (), JOURNAL_LEVEL)

@@ -4,7 +4,7 @@
 Promise: a batch leaves the spool only after the broker's successful acknowledgement, or when the broker has refused it
 for good twice and taken others in between (then it is set aside, as a gap). Every other end of a publish keeps it, and
 retries come from the spool only. The catalog that a batch names is acknowledged before the batch is published. The
-queues go in the order of their urgency; of each, what was sealed since the link came up goes first, and its backlog
+queues go in the order of their priority; of each, what was sealed since the link came up goes first, and its backlog
 beside that, oldest first, at `backlog_rate` or what the network allows (`allowance`), whichever is slower. Whatever is
 less urgent leaves room in the window for what is more so. What the network does not allow now stays in the spool, and
 so does what the broker does not take now, or nobody would get (`holds`).
