@@ -75,7 +75,7 @@ class Publisher:
         call: runs what touches the disk.
         options: window, rates, topics.
         standing: is told what was sent and answered.
-        pulse: beats while this makes progress.
+        deadline: beats while this makes progress.
         drain: ends it when nothing is left, or nothing more can be sent in time.
         allowance: what the network allows.
         critical: whether each queue's class is that: the network then allows it more.
@@ -95,7 +95,7 @@ class Publisher:
         call: Worker,
         options: SenderOptions,
         standing: LinkStatus,
-        pulse: LivenessDeadline,
+        deadline: LivenessDeadline,
         drain: Drain,
         *,
         allowance: SendPolicy,
@@ -111,7 +111,7 @@ class Publisher:
         self._call = call
         self._options = options
         self._standing = standing
-        self._pulse = pulse
+        self._deadline = deadline
         self._drain = drain
         self._allowance = allowance
         self._critical = critical
@@ -154,7 +154,7 @@ class Publisher:
     async def run(self, link: Link, group: asyncio.TaskGroup) -> None:
         """Publish whatever may go, each in a task of the group; sleep until something changes."""
         while True:
-            self._pulse.beat(self._options.turn_max_s)
+            self._deadline.extend(self._options.turn_max_s)
             self.batch_available.clear()
             await self._tell_size()
             await self._cut_one()
@@ -175,7 +175,7 @@ class Publisher:
                 return
             else:
                 wait_s = REST_MAX_S if found is None else min(found, REST_MAX_S)
-                await self._pulse.rest(self.batch_available, wait_s, self._options.turn_max_s)
+                await self._deadline.wait(self.batch_available, wait_s, self._options.turn_max_s)
 
     async def learn(self, loss: LinkLoss) -> None:
         """The other end closed over something in flight: find out over what, one batch at a time."""
