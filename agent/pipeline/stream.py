@@ -16,14 +16,13 @@ Failure: a SpoolError of the store ends the process: restarting is the recovery.
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
+from agent.batch.codec import Header, UnknownCount, encode_batch
 from agent.collect.merge_blocks import merge_blocks
 from agent.model import BatchId, SealedBatch, SignalBlock
 from agent.pipeline.open_batch import (
@@ -35,21 +34,20 @@ from agent.pipeline.open_batch import (
     cut_evenly,
     learn_bytes_per_value,
     must_seal,
+    restore_block,
 )
-from agent.pipeline.restore_blocks import signal_block
-from agent.system import allocator
+from agent.system import process
 from agent.system.bus_clocks import BusClocks
-from agent.system.clock import read
-from agent.system.clock_steps import was_set
+from agent.system.clock import read, was_stepped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
-    from agent.model import Gap
+    from agent.model import ClockReading, Gap
     from agent.system.bus_clocks import BusSpan
-    from agent.system.clock import Clock, Reading
+    from agent.system.clock import Clock
 
 log = structlog.get_logger()
 
@@ -91,13 +89,13 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """How batches are made. `level` is zstd's, 1…22; `urgent`: sealed after each block."""
+    """How batches are made. `level` is zstd's, 1…22; `seals_each_block`: after each block."""
 
     vehicle: str
     resolution_ns: int
     level: int
     limits: SealLimits
-    urgent: bool = False
+    seals_each_block: bool = False
 
 
 @dataclass(slots=True)
@@ -127,8 +125,8 @@ class Stream:
         self._catalog = catalog
         self._store = store
         self.clock = clock
-        self._reading: Reading | None = None  # of the open batch
-        self._latest: Reading | None = None
+        self._reading: ClockReading | None = None  # of the open batch
+        self._latest: ClockReading | None = None
         self._open = OpenBatch()
         self._bus_clocks = BusClocks(settings.limits.interval_ns)
         self._bytes_per_value = FIRST_BYTES_PER_VALUE
@@ -149,13 +147,13 @@ class Stream:
         limits = replace(self._configured, payload_bytes=min(most, payload_bytes or most))
         self.settings = replace(self.settings, limits=limits)
 
-    def hear_clock(self, reading: Reading) -> None:
+    def hear_clock(self, reading: ClockReading) -> None:
         """What the clocks say of the frames to come; where the wall clock was set, they open a new batch.
 
         A batch that a trusted reading holds for keeps that: it tells more than a later one that is not.
         """
         before, self._latest = self._latest, reading
-        if before is not None and was_set(before, reading):
+        if before is not None and was_stepped(before, reading):
             self.seal()
         if self._reading is None or reading.trusted or not (self._open.parts and self._reading.trusted):
             self._reading = reading
@@ -177,7 +175,7 @@ class Stream:
             if must_seal(self._open, self._bytes_per_value, self.settings.limits):
                 self.seal()
                 unnoted.clear()
-        if self.settings.urgent:
+        if self.settings.seals_each_block:
             self.seal()
         elif unnoted and self._store.journals:
             note = self._encode(OpenBatch.of(unnoted), self._store.next_sequence, (), JOURNAL_LEVEL)
@@ -205,7 +203,7 @@ class Stream:
         self._reading = self._latest
         del batch
         if is_large:
-            allocator.hand_back()
+            process.release_memory()
 
     def _seal(self, batch: OpenBatch) -> None:
         gaps = self._store.pending_gaps()
@@ -274,7 +272,7 @@ class Stream:
             partial=partial,
             events=tuple(event for part in parts for event in part.events),
         )
-        blocks = [signal_block(part, catalog) for part in parts if part.groups]
+        blocks = [restore_block(part, catalog) for part in parts if part.groups]
         block = merge_blocks(blocks) if blocks else SignalBlock.empty()
         payload = encode_batch(header, block, catalog.messages, self.settings.level)
         frames = header.frames or len(block)
@@ -303,7 +301,6 @@ class Stream:
         return encode_batch(header, batch.block(), self._catalog.messages, level)
 
     def _header(self, sequence: int, gaps: tuple[Gap, ...]) -> Header:
-        reading = self._reading or read(self.clock)
         return Header(
             id=BatchId(self.settings.vehicle, self._store.stream, sequence),
             catalog=self._catalog.hash,
@@ -311,13 +308,7 @@ class Stream:
             opened_ns=0,
             sealed_ns=0,
             frames=0,
-            clock=ClockReading(
-                uuid.UUID(reading.boot_id).bytes,
-                reading.wall_ns,
-                reading.monotonic_ns,
-                reading.trusted,
-                holds=True,
-            ),
+            clock=self._reading or read(self.clock),
             gaps=gaps,
         )
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol
 
-from agent.config.collecting import Priority
+from agent.config.priorities import HIGHEST_FIRST
 from agent.errors import ConfigError
 from agent.receiver.batch_receiver import Accepted, Arrival, BatchReceiver, Verdict
 from agent.receiver.catalogs import MissingCatalogs
@@ -144,7 +144,7 @@ def check_topics(topics: Sequence[str]) -> None:
 
 def expanded(topics: Sequence[str]) -> list[str]:
     """The topics, one of each class in the place of those with ``{class}`` in them."""
-    return list(dict.fromkeys(topic.replace(CLASS, each) for topic in topics for each in get_args(Priority)))
+    return list(dict.fromkeys(topic.replace(CLASS, str(each)) for topic in topics for each in HIGHEST_FIRST))
 
 
 class _Arrived(asyncio.Queue["Message | None"]):

@@ -13,7 +13,7 @@ Promises:
 - Whatever goes missing becomes a gap, made last in one write with the decision that loses the data, and
   before the data is deleted. Gaps stay until a batch that carries them is acknowledged.
 - All files together stay within `limit_bytes`; the oldest segment is evicted when there is no other way. Spools
-  that share a `SharedLimit` stay within it together, and the least urgent gives way first.
+  that share a `SharedLimit` stay within it together, and the lowest priority gives way first.
 
 What it does not promise: an acknowledged record stays where it is until its place is written again, unless `erase` was
 asked for. An acknowledgement is made last lazily (after `ack_delay_s` or `ACKS_MAX`, and on
@@ -77,7 +77,7 @@ class Spool:
         *,
         limit_bytes: int,
         room: SharedLimit,
-        urgency: int,
+        priority: int,
         ack_delay_s: float,
         name: str,
         vehicle: str,
@@ -113,7 +113,7 @@ class Spool:
             self._record_continuity()
             for aside in (self._corrupt, self._refused):
                 aside.trim()
-            room.let(self._placement, urgency)
+            room.let(self._placement, priority)
             room.trim()
             self._placement.reserve()
             self._files = files.pop_all()
@@ -127,7 +127,7 @@ class Spool:
         segment_bytes: int = SEGMENT_BYTES,
         min_free_bytes: int = 0,
         room: SharedLimit | None = None,
-        urgency: int = 0,
+        priority: int = 0,
         ack_delay_s: float = ACK_DELAY_S,
         name: str | None = None,
         vehicle: str = "",
@@ -143,7 +143,7 @@ class Spool:
 
         Raises SpoolVersionError where another version has written it; nothing is changed then.
 
-        `room` is shared with other spools, opened in the order of their `urgency`; segments and free bytes are its.
+        `room` is shared with other spools, opened in the order of their `priority`; segments and free bytes are its.
         """
         disk = disk or Disk()
         room = room or SharedLimit(retention.layout(limit_bytes, segment_bytes), min_free_bytes)
@@ -154,7 +154,7 @@ class Spool:
                 directory,
                 limit_bytes=limit_bytes,
                 room=room,
-                urgency=urgency,
+                priority=priority,
                 ack_delay_s=ack_delay_s,
                 name=name or directory.name,
                 vehicle=vehicle,

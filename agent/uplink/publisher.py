@@ -4,7 +4,7 @@
 Promise: a batch leaves the spool only after the broker's successful acknowledgement, or when the broker has refused it
 for good twice and taken others in between (then it is set aside, as a gap). Every other end of a publish keeps it, and
 retries come from the spool only. The catalog that a batch names is acknowledged before the batch is published. The
-queues go in the order of their urgency; of each, what was sealed since the link came up goes first, and its backlog
+queues go in the order of their priority; of each, what was sealed since the link came up goes first, and its backlog
 beside that, oldest first, at `backlog_rate` or what the network allows (`allowance`), whichever is slower. Whatever is
 less urgent leaves room in the window for what is more so. What the network does not allow now stays in the spool, and
 so does what the broker does not take now, or nobody would get (`holds`).
@@ -75,7 +75,7 @@ class Publisher:
         call: runs what touches the disk.
         options: window, rates, topics.
         standing: is told what was sent and answered.
-        pulse: beats while this makes progress.
+        deadline: beats while this makes progress.
         drain: ends it when nothing is left, or nothing more can be sent in time.
         allowance: what the network allows.
         critical: whether each queue's class is that: the network then allows it more.
@@ -94,7 +94,7 @@ class Publisher:
         call: Worker,
         options: SenderOptions,
         standing: LinkStatus,
-        pulse: LivenessDeadline,
+        deadline: LivenessDeadline,
         drain: Drain,
         *,
         allowance: SendPolicy,
@@ -109,7 +109,7 @@ class Publisher:
         self._call = call
         self._options = options
         self._standing = standing
-        self._pulse = pulse
+        self._deadline = deadline
         self._drain = drain
         self._allowance = allowance
         self._critical = critical
@@ -150,7 +150,7 @@ class Publisher:
     async def run(self, link: Link, group: asyncio.TaskGroup) -> None:
         """Publish whatever may go, each in a task of the group; sleep until something changes."""
         while True:
-            self._pulse.beat(self._options.turn_max_s)
+            self._deadline.extend(self._options.turn_max_s)
             self.batch_available.clear()
             await self._tell_size()
             found = await self._next()
@@ -170,7 +170,7 @@ class Publisher:
                 return
             else:
                 wait_s = REST_MAX_S if found is None else min(found, REST_MAX_S)
-                await self._pulse.rest(self.batch_available, wait_s, self._options.turn_max_s)
+                await self._deadline.wait(self.batch_available, wait_s, self._options.turn_max_s)
 
     async def learn(self, loss: LinkLoss) -> None:
         """The other end closed over something in flight: find out over what, one batch at a time."""

@@ -69,7 +69,7 @@ class Sender:
         roll: Callable[[], float] = random.random,
         fit: Callable[[int | None], None] = lambda size_bytes: None,  # noqa: ARG005
     ) -> None:
-        self.pulse = LivenessDeadline("uplink")
+        self.deadline = LivenessDeadline("uplink")
         self._transport = transport
         self._options = options
         self._roll = roll
@@ -81,7 +81,7 @@ class Sender:
             call,
             options,
             self._standing,
-            self.pulse,
+            self.deadline,
             self._drain,
             allowance=allowance,
             critical=critical or [False] * len(queues),
@@ -117,7 +117,7 @@ class Sender:
                 links.cancel()
                 stop.cancel()
         finally:
-            self.pulse.end()
+            self.deadline.end()
             self._ended.set()
 
     def resumed(self) -> None:
@@ -141,7 +141,7 @@ class Sender:
         last = False
         while not last:
             last = self._drain.asked.is_set()
-            self.pulse.beat(self._options.turn_max_s)
+            self.deadline.extend(self._options.turn_max_s)
             loss = await self._link_until_resumed()
             self._backoff = self._backoff.failed(loss.trouble, closed=loss.by_peer)
             wait_s = 0.0 if last else self._backoff.wait_s(self._roll())
@@ -229,4 +229,4 @@ class Sender:
         self._backoff = self._backoff.proved()
 
     async def _rest(self, event: asyncio.Event, wait_s: float) -> None:
-        await self.pulse.rest(event, wait_s, self._options.turn_max_s)
+        await self.deadline.wait(event, wait_s, self._options.turn_max_s)

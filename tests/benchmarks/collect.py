@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.config.priorities import Priority
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from agent.collect.collector import Collector
@@ -61,22 +63,24 @@ def rules() -> list[CollectConfig]:
         CollectConfig(message=f"TRACK_A_{number}", signal="LONG_DIST", every=duration("500ms"), value=value)
         for number, value in enumerate(VALUES * 3)
     ]
-    far = [CollectConfig(message=f"TRACK_B_{number}", every=duration("1s"), priority="bulk") for number in range(16)]
+    far = [
+        CollectConfig(message=f"TRACK_B_{number}", every=duration("1s"), priority=Priority.BULK) for number in range(16)
+    ]
     names = ("STEER_ANGLE", "STEER_RATE", "YAW_RATE", "ACCEL_X", "BRAKE_FORCE", "BRAKE_AMOUNT", "SPEED", "GAS_PEDAL*")
     changes = [CollectConfig(signal=name, on_change=True, deadband=0.5) for name in names]
     summaries = [
-        CollectConfig(signal=f"WHEEL_SPEED_{wheel}", every=duration("2s"), value=value, priority="critical")
+        CollectConfig(signal=f"WHEEL_SPEED_{wheel}", every=duration("2s"), value=value, priority=Priority.CRITICAL)
         for wheel, value in zip(("RL", "FR", "FL", "RR"), VALUES[1:], strict=True)
     ]
     return [
-        CollectConfig(every=duration("10s"), priority="bulk", ttl=duration("48h")),
+        CollectConfig(every=duration("10s"), priority=Priority.BULK, ttl=duration("48h")),
         *tracks,
         *far,
         *changes,
         *summaries,
         CollectConfig(message="STEER_TORQUE_SENSOR"),
-        CollectConfig(signal="GEAR", on_change=True, stale_after=duration("5s"), priority="critical"),
-        CollectConfig(signal=("*FAULT*", "*ERROR*"), on_change=True, priority="critical"),
+        CollectConfig(signal="GEAR", on_change=True, stale_after=duration("5s"), priority=Priority.CRITICAL),
+        CollectConfig(signal=("*FAULT*", "*ERROR*"), on_change=True, priority=Priority.CRITICAL),
         CollectConfig(message="ESP_CONTROL", every=duration("1s"), on_change=True),
         CollectConfig(signal=("CHECKSUM", "COUNTER"), keep=False),
         CollectConfig(message="PCM_CRUISE*", stale_after=duration("2s")),
@@ -149,7 +153,7 @@ def main() -> None:
     def fresh() -> Collector:
         made = [Trigger.of(trigger, directory) for trigger in triggers()]
         return Collector(
-            plan, RuleBook.of(rules()), "normal", made, lambda frames: decoder.decode(frames).signals, RING_BYTES
+            plan, RuleBook.of(rules()), Priority.NORMAL, made, lambda frames: decoder.decode(frames).signals, RING_BYTES
         )
 
     def collect(collector: Collector) -> Iterator[None]:

@@ -14,6 +14,7 @@ import pytest
 
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.batch.codec import decode_batch
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
@@ -29,7 +30,6 @@ from tests.support.memory_disk import MemoryDisk, PowerCutError
 
 if TYPE_CHECKING:
     from agent.batch.codec import Batch
-    from agent.config import Priority
 
 HOME = Path("/spool")
 MS = 10**6
@@ -85,14 +85,14 @@ class Car:
         journal = Journal.open(HOME / "journal", 64 << 10, disk=self.disk, clock=self.clock.wall_ns)
         limits = SealLimits(3600 * 10**9, self.payload_bytes)
         settings = StreamSettings("car-1", MS, 3, limits)
-        vaults: dict[Priority, ClassStore] = {"normal": ClassStore(self.spool, journal)}
-        self.stream = Stream(catalog, vaults["normal"], settings, self.clock)
-        self.packer = Packer(DECODER, {"normal": self.stream})
+        vaults: dict[Priority, ClassStore] = {Priority.NORMAL: ClassStore(self.spool, journal)}
+        self.stream = Stream(catalog, vaults[Priority.NORMAL], settings, self.clock)
+        self.packer = Packer(DECODER, {Priority.NORMAL: self.stream})
         listening_ns = self.clock.wall_ns()
         self.shelf.put(catalog.hash, CONTENT[catalog.hash])
         take_over(
             vaults,
-            "normal",
+            Priority.NORMAL,
             self.shelf,
             self.packer,
             listening_ns=listening_ns,

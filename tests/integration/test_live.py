@@ -113,7 +113,7 @@ async def test_status_tells_figures_and_causes(tmp_path: Path) -> None:
         assert (car["state"], car["known"], car["unknown_ids"]) == ("up", car["frames"], 0)
         assert (body["state"], body["known"], body["unknown_ids"], body["messages"]) == ("up", 0, 4, 2)
         assert told["snapshot"]["link"]["connected"]
-        assert told["snapshot"]["spool"]["classes"][0]["samples"] > 0
+        assert told["snapshot"]["spool"]["priorities"][0]["samples"] > 0
         code, screen, _ = await live.command("status")
         assert code == 1
         assert "error dbc_wrong (body)" in screen
@@ -227,7 +227,7 @@ async def test_explain_tells_what_the_agent_hears_and_what_the_rules_keep(tmp_pa
         assert item["dbc"]["file"].endswith("demo_car.dbc")
         values = {signal["name"]: signal["value"] for signal in item["signals"]}
         assert 0 <= values["ENGINE_RPM"] < 10_000
-        assert item["kept"] == [{"class": "bulk", "signals": 7, "how": "last of each 1s", "rules": [1]}]
+        assert item["kept"] == [{"priority": "bulk", "signals": 7, "how": "last of each 1s", "rules": [1]}]
         assert (item["verified"]["counter"], item["verified"]["wrong"], item["verified"]["missing"]) == (
             "COUNTER",
             0,

@@ -34,8 +34,8 @@ class Unit:
     def open(self, limit_bytes: int) -> None:
         self.room = SharedLimit(retention.layout(limit_bytes, 64 << 10, len(CLASSES)))
         self.bulk, self.normal, self.critical = (
-            Spool.open(Path("/") / name, limit_bytes=limit_bytes, room=self.room, urgency=urgency, disk=self.disk)
-            for urgency, name in enumerate(CLASSES)
+            Spool.open(Path("/") / name, limit_bytes=limit_bytes, room=self.room, priority=priority, disk=self.disk)
+            for priority, name in enumerate(CLASSES)
         )
 
     def close(self) -> None:
