@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.batch.columns import EncodedColumns
 
 
-NUMBERS_MAX = 4 << 20
+NUMBERS_MAX = 8 << 20
 """Of all columns that are not constant; a line is told in a few bytes, however long it is."""
 
 

@@ -208,7 +208,7 @@ def _print_batch(accepted: Accepted, size: int) -> None:
 
 
 def _listed(texts: list[str]) -> str:
-    from agent.system.text import printable
+    from agent.system.printable import printable
 
     listed = ""
     for number, text in enumerate(texts):

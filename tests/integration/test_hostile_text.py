@@ -95,10 +95,11 @@ def block(time_ns: int = START) -> FrameBlock:
 
 TOLD = Gap("dropped", frames=7, detail=HOSTILE + LONG[:900])
 HAPPENED = Event("triggered", START, HOSTILE, detail=HOSTILE)
+FIRST = BatchId("car-1", "normal-1", 0)
 
 
 def batch(
-    batch_id: BatchId = BatchId("car-1", "normal-1", 0),
+    batch_id: BatchId = FIRST,
     gaps: tuple[Gap, ...] = (TOLD,),
     events: tuple[Event, ...] = (HAPPENED,),
     opened_ns: int = START,

@@ -99,9 +99,9 @@ BATCHES: dict[str, Callable[[], bytes]] = {
     "unknown frames": lambda: head(unknown_bus=[1] * 3 * _MILLION, unknown_id=[1] * 3 * _MILLION),
     "rows of nothing": lambda: shaped(1, 4 * _MILLION, 15, 0),
     "more rows than can be": lambda: shaped(3, 4 * _MILLION, 1, 0),
-    "lines": lambda: shaped(1, 2 * _MILLION, 2, 1, linear_step=[1, 1]),
-    "more lines than can be": lambda: shaped(1, 2 * _MILLION, 3, 1, linear_step=[1] * 3),
-    "pools": lambda: shaped(1, _MILLION, 4, 0x43, pool4=[1] * 4 * (_MILLION - 1)),
+    "lines": lambda: shaped(1, 4 * _MILLION, 2, 1, linear_step=[1, 1]),
+    "more lines than can be": lambda: shaped(1, 4 * _MILLION, 3, 1, linear_step=[1] * 3),
+    "pools": lambda: shaped(1, 2 * _MILLION, 3, 0x43, pool4=[1] * 3 * (2 * _MILLION - 1)),
     "sparse changes": lambda: shaped(
         1, 2 * _MILLION, 1, 2, sparse_changes=[_MILLION], sparse_gap=[1] * _MILLION, sparse_delta=[1] * _MILLION
     ),
