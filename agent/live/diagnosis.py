@@ -326,7 +326,7 @@ def _of_sizes(snapshot: Snapshot) -> Iterator[Finding]:
             cause = (
                 f"{each.too_large} batches wait that are larger than the {snapshot.link.batch_bytes_max} bytes which "
             )
-            cause += "the broker takes; new ones are sealed to fit"
+            cause += "the broker takes; new ones are sealed to fit, stored ones cut anew where they can be"
             move = "raise the broker's limit on packets: they go then; nothing is lost while the spool has room"
             yield Finding("batch_over_limit", ERROR, each.name, cause, move)
 

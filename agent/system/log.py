@@ -37,7 +37,7 @@ import structlog
 
 from agent.system import journald
 from agent.system.former_codes import EVENTS
-from agent.system.text import ELLIPSIS, printable
+from agent.system.printable import ELLIPSIS, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
