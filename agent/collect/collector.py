@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from agent.collect.rules.rules import RuleBook
     from agent.collect.triggers.triggers import Trigger
     from agent.decode.plan import Plan
-    from agent.model import Event, FrameBlock, SignalBlock
-    from agent.system.clock import Reading
+    from agent.model import ClockReading, Event, FrameBlock, SignalBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class Collector:
             self._triggers = Triggers(self._roster, self._gates, triggers, decode, ring_bytes, payload_bytes)
         self._roster.enter(plan.plain_keys)
 
-    def take(self, frames: FrameBlock, block: SignalBlock, reading: Reading | None = None) -> Kept:
+    def take(self, frames: FrameBlock, block: SignalBlock, reading: ClockReading | None = None) -> Kept:
         """What is kept now.
 
         block     what the frames were decoded to

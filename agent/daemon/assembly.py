@@ -31,6 +31,7 @@ from agent.decode.decoder import Decoder
 from agent.decode.loading import load_buses
 from agent.decode.plan import Plan
 from agent.errors import DatabaseError
+from agent.pipeline.cut import BatchCutter
 from agent.pipeline.packer import Packer, PackerCounters
 from agent.pipeline.startup_recovery import take_over
 from agent.pipeline.storage import Storage
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
     from agent.uplink.certificate_rotation import CertificateRotation
     from agent.uplink.send_policy import SendPolicy
 
-    TellTime = Callable[[int, int, int], None]
-    """`TimeTold.tell`: UTC in ns since 1970, the monotonic clock at that moment, the error."""
+    ReportTime = Callable[[int, int, int], None]
+    """`GnssSyncSource.report`: UTC in ns since 1970, the monotonic clock at that moment, the error."""
 
     Filters = Mapping[str, Sequence[tuple[int, int]]]
     """By bus: the (arbitration id word, mask) that are wanted of it; everything of one that is not named."""
@@ -200,11 +201,11 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
 
 
 def make_sources(
-    config: Config, clock: Clock, filters: Filters, told: TellTime | None = None
+    config: Config, clock: Clock, filters: Filters, report_time: ReportTime | None = None
 ) -> list[contextlib.AbstractAsyncContextManager[Source]]:
     """A source for each bus; all socketcan buses share one, and heed `filters`. Not opened yet.
 
-    told   hears the time of satellite receivers
+    report_time   called with the time of satellite receivers
     """
     sources: list[Any] = []
     live = [
@@ -222,7 +223,9 @@ def make_sources(
         elif bus.interface == "gnss":
             from agent.sources.gnss.receiver import GnssSource
 
-            sources.append(GnssSource(index, bus.name, str(bus.channel), baud=bus.bitrate, clock=clock, told=told))
+            sources.append(
+                GnssSource(index, bus.name, str(bus.channel), baud=bus.bitrate, clock=clock, report_time=report_time)
+            )
         elif bus.interface not in ("socketcan", "replay"):
             sources.append(_python_can_source(index, bus))
     if any(bus.interface == "replay" for bus in config.buses):
@@ -350,6 +353,8 @@ async def open_agent(
             transport = MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation, memory)
             packer.fit(memory.payload_bytes(transport.address))
 
+            cutter = BatchCutter(storage.vaults, storage.shelf, packer, config.vehicle.id)
+
             def fit(payload_bytes: int | None) -> None:
                 packer.fit(payload_bytes)
                 memory.note_payload_bytes(transport.address, payload_bytes)
@@ -363,6 +368,7 @@ async def open_agent(
                 allowance=allowance,
                 critical=[priority is Priority.CRITICAL for priority in storage.vaults],
                 fit=fit,
+                cut=cutter.cut_next,
             )
             yield Agent(worker, storage, packer, sender)
             clean = not packer.has_open_batch

@@ -94,7 +94,7 @@ class StatusWriter:
     storage: Storage
     call: Worker
     link: Callable[[], LinkState]
-    pulses: Sequence[LivenessDeadline]
+    deadlines: Sequence[LivenessDeadline]
     clock: Clock
     logging: Logging | None
     started_s: float
@@ -124,7 +124,7 @@ class StatusWriter:
 
     async def status(self) -> Snapshot:
         """The agent at this moment."""
-        late = {pulse.stage: round(pulse.late_s(), 1) for pulse in self.pulses if pulse.late_s()}
+        late = {deadline.stage: round(deadline.late_s(), 1) for deadline in self.deadlines if deadline.late_s()}
         try:
             async with asyncio.timeout(WORKER_S):
                 self._stored = await self.call(self._ask_worker)

@@ -9,7 +9,7 @@ from agent.live.bits import drawing, letters, paint
 from agent.live.id_parser import shown_id
 from agent.live.status_screen import duration
 from agent.model import EXTENDED, EXTENDED_MASK
-from agent.system.text import printable, printable_line
+from agent.system.printable import printable, printable_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agent.system.text import LIMIT, printable
+from agent.system.printable import LIMIT, printable
 
 
 class BusStatus(msgspec.Struct, frozen=True, kw_only=True):

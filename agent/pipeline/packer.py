@@ -34,11 +34,11 @@ from agent.collect.split_blocks import pieces
 from agent.config.priorities import Priority
 from agent.decode.plan import Defect
 from agent.model import SignalBlock
+from agent.pipeline.clock_steps import ClockSteps
 from agent.pipeline.open_batch import PART_COLUMNS_MAX, Part
 from agent.pipeline.stream import StreamCounters
 from agent.system.bus_clocks import spans_of
 from agent.system.clock import read, times_frames
-from agent.system.clock_steps import ClockSteps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,11 +48,10 @@ if TYPE_CHECKING:
     from agent.collect.collector import Collector, Kept
     from agent.collect.integrity.verify import IntegrityCounters
     from agent.decode.decoder import Decoded, Decoder
-    from agent.model import FrameBlock, Gap
+    from agent.model import ClockReading, FrameBlock, Gap, SealedBatch
     from agent.pipeline.stream import Stream
     from agent.pipeline.traffic import TrafficStatistics
     from agent.system.bus_clocks import BusSpan
-    from agent.system.clock import Reading
 
 
 log = structlog.get_logger()
@@ -169,7 +168,7 @@ class Packer:
             for begin, end in pieces(part, self._reporting.settings.limits.payload_bytes):
                 self._take(part if end - begin == len(part) else part.slice(begin, end), its_reading)
 
-    def _take(self, frames: FrameBlock, reading: Reading) -> None:
+    def _take(self, frames: FrameBlock, reading: ClockReading) -> None:
         decoded = self._decoder.decode(frames)
         self._count(len(frames), decoded)
         if self._onlooker is not None:
@@ -236,6 +235,12 @@ class Packer:
         for stream in self._streams.values():
             stream.seal()
             stream.tell_gaps()
+
+    def cut(
+        self, priority: Priority, batch: Batch, catalog: Catalog, gap: Gap, payload_bytes: int
+    ) -> list[SealedBatch]:
+        """A class's stored batch in smaller ones, see `Stream.cut`."""
+        return self._streams[priority].cut(batch, catalog, gap, payload_bytes)
 
     def recover(self, priority: Priority, parts: Sequence[Batch], catalog: Catalog) -> None:
         """Seal what an earlier process had written down of a priority's open batch, of the catalog that it used."""

@@ -38,7 +38,7 @@ from agent.receiver.ledger import DIGEST_BYTES, LedgerDamagedError
 from agent.receiver.rebuilding import enter, enter_file, opened, rebuilt
 from agent.receiver.together import Together
 from agent.system.durable import is_there, make_folder
-from agent.system.text import printable
+from agent.system.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -30,7 +30,7 @@ from agent.pipeline.open_batch import SealLimits
 from agent.pipeline.packer import Packer
 from agent.pipeline.stream import Stream, StreamSettings
 from agent.pipeline.traffic import TrafficStatistics
-from agent.system import allocator
+from agent.system import process
 from agent.system.clock import LogClock
 from agent.units import Duration
 
@@ -152,7 +152,7 @@ def cost_s(work: Callable[[], object]) -> float:
 
 
 def main(kind: str, rules: str = "") -> None:
-    allocator.settle()
+    process.configure_allocator()
     packer, store = agent(with_rules=bool(rules), keep_unknown=kind.startswith("raw"))
     bus = Bus()
     ordinary = [cost_s(lambda: packer.take(bus.block("ordinary"))) for _ in range(ORDINARY_BLOCKS)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.collect.rules.rules import RuleBook
 from agent.config.priorities import HIGHEST_FIRST, Priority
-from agent.system.text import LINE_LIMIT, printable
+from agent.system.printable import LINE_LIMIT, printable
 from agent.units import Duration
 
 if TYPE_CHECKING:

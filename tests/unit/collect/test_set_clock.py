@@ -14,7 +14,7 @@ from agent.collect.triggers.triggers import Trigger
 from agent.config.collecting import CollectConfig, TriggerConfig
 from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
-from agent.system.clock import Reading
+from agent.model import ClockReading
 from agent.units import Duration
 from tests.support.collect_car import MESSAGES, MS, START, Frame, S, block, drive, plan
 from tests.support.collect_reference import samples
@@ -49,7 +49,7 @@ def driven(error_ns: int, *triggers: TriggerConfig) -> tuple[list[Event], int]:
         error = error_ns if second < SET_AT else 0
         payload = drive(200 if second >= SET_AT else 0, gear=second // 3)
         frames = block([Frame(START + error + second * S + place * 100 * MS, 0, 0x100, payload) for place in range(10)])
-        reading = Reading("boot", START + (second + 1) * S + error, 60 * S + second * S, trusted=not error)
+        reading = ClockReading(b"boot", START + (second + 1) * S + error, 60 * S + second * S, trusted=not error)
         kept = collector.take(frames, decoder.decode(frames).signals, reading)
         events += [event for told in kept.events.values() for event in told]
         found = [each for signals in kept.blocks.get(Priority.CRITICAL, []) for each in samples(signals)]

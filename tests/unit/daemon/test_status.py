@@ -101,7 +101,7 @@ class Run:
         self.heard = TrafficStatistics(2)
         self.packer = make_packer(config, self.decoding, self.storage.vaults, self.clock, heard=self.heard)
         self.source = SimulatorSource(0, "car", clock=self.clock)
-        self.pulse = LivenessDeadline("uplink")
+        self.deadline = LivenessDeadline("uplink")
         self.logging = Logging(stream=io.StringIO())
         self.figures = StatusWriter(
             self.config,
@@ -114,7 +114,7 @@ class Run:
             self.storage,
             self.worker.call,
             lambda: LinkState(broker="localhost:1883", last_error="no route", trouble="unreachable"),
-            [self.pulse],
+            [self.deadline],
             self.clock,
             self.logging,
             time.monotonic() - 60,
@@ -206,7 +206,7 @@ async def until_answered(running: Run) -> Any:
 
 
 async def test_a_stage_that_is_late_is_named(running: Run) -> None:
-    running.pulse.beat(-5.0)
+    running.deadline.extend(-5.0)
     late = (await running.figures.status()).late
     assert late["uplink"] >= 5
 

@@ -784,16 +784,16 @@ def test_the_sender_is_late_when_a_step_of_it_hangs_and_never_while_it_waits(
         queue.append()
         async with running(sender):
             while broker.refusals:
-                assert not sender.pulse.late_s()
+                assert not sender.deadline.late_s()
                 await asyncio.sleep(1)
             await until(lambda: sender.state().connected)
             await asyncio.sleep(130)
-            assert sender.pulse.late_s() > 0
+            assert sender.deadline.late_s() > 0
             free.set()
             await until(lambda: not queue.records)
             for _ in range(3000):
                 await asyncio.sleep(1)
-                assert not sender.pulse.late_s()
+                assert not sender.deadline.late_s()
 
     run_virtual(main())
 
