@@ -3,7 +3,8 @@
 
 Limits: a batch never spans more than its interval of the frames' own clock, see busclocks.py, and is sealed early when
 it is likely to outgrow its payload, by how many bytes a value took in the batches before; or its tables, by
-`GROUPS_MAX` ids with samples and `COUNTS_MAX` counts of frames that were not, or not wholly, decoded. What counts is
+`GROUPS_MAX` ids with samples and `COUNTS_MAX` counts of frames that were not, or not wholly, decoded; or what a reader
+takes, by `VALUES_MAX` values, as an hour of a bus on which nothing changes would. What counts is
 the time of the frames received while it is open: samples that were put by, or recorded from the time before an event,
 are older.
 """
@@ -11,7 +12,7 @@ are older.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.batch.catalog import Catalog
-    from agent.batch.content import Batch
+    from agent.batch.content import Batch, Group
     from agent.model import Event
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -38,7 +39,7 @@ FIRST_BYTES_PER_VALUE = 1.0
 """Assumed until a batch has been sealed; real ones take 0.1 to 0.6."""
 _HEADROOM = 0.85
 _TELLING = 1 / 8
-GROUPS_MAX, COUNTS_MAX = 1_024, 32_768
+GROUPS_MAX, COUNTS_MAX, VALUES_MAX = 1_024, 32_768, 2 << 20
 PART_COLUMNS_MAX = 4_096
 """What is kept of more columns is more than one part, so that a batch of it can be divided."""
 
@@ -160,7 +161,7 @@ def _total(counts: Iterable[Mapping[tuple[int, int], int]]) -> Counter[tuple[int
 
 def must_seal(batch: OpenBatch, bytes_per_value: float, limits: SealLimits) -> bool:
     """Whether the batch is about as large as it may be."""
-    if batch.groups >= GROUPS_MAX or batch.counts >= COUNTS_MAX:
+    if batch.groups >= GROUPS_MAX or batch.counts >= COUNTS_MAX or batch.values + batch.rows >= VALUES_MAX:
         return True
     return batch.values * bytes_per_value >= limits.payload_bytes * _HEADROOM
 
@@ -204,3 +205,36 @@ def restore_block(batch: Batch, catalog: Catalog) -> SignalBlock:
 
 def _joined(arrays: Sequence[NDArray[_Number]], dtype: type[_Number]) -> NDArray[_Number]:
     return np.concatenate([np.empty(0, dtype), *arrays])
+
+
+def split_batch(batch: Batch, pieces: int) -> list[Batch]:
+    """The batch in this many, or as many as it has different times; what is no row stays with the first.
+
+    Of the frames that it counts each piece has a share, by its rows.
+    """
+    times = np.sort(np.concatenate([np.empty(0, np.int64), *(group.time_ns for group in batch.groups)]))
+    firsts = np.unique(times[[begin for begin, end in cut_evenly(len(times), pieces) if begin < end]])
+    ends = [*firsts[1:].tolist(), None]
+    found: list[Batch] = []
+    counted = rows = 0
+    for index, (first, end) in enumerate(zip(firsts.tolist(), ends, strict=True)):
+        groups = tuple(filter(None, (_between(group, first, end) for group in batch.groups)))
+        rows += sum(len(group.time_ns) for group in groups)
+        frames, counted = batch.frames * rows // len(times) - counted, batch.frames * rows // len(times)
+        opened = batch.opened_ns if index == 0 else first
+        sealed = batch.sealed_ns if end is None else max(int(group.time_ns.max()) for group in groups)
+        piece = replace(batch, groups=groups, frames=frames, opened_ns=opened, sealed_ns=sealed)
+        found.append(piece if index == 0 else replace(piece, events=(), unknown=(), partial={}))
+    return found or [batch]
+
+
+def _between(group: Group, first_ns: int, end_ns: int | None) -> Group | None:
+    """Its rows from one time on until before another; None where there are none."""
+    chosen = group.time_ns >= first_ns
+    if end_ns is not None:
+        chosen &= group.time_ns < end_ns
+    if not chosen.any():
+        return None
+    columns = {signal: column[chosen[group.rows(signal)]] for signal, column in group.columns.items()}
+    carried = {signal: column for signal, column in columns.items() if len(column)}
+    return replace(group, time_ns=group.time_ns[chosen], shape=group.shape[chosen], columns=carried)

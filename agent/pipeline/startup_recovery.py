@@ -85,6 +85,8 @@ def recover(
         if each.recovery.lost:
             times = each.recovery.lost_begin_ns, each.recovery.lost_end_ns
             reporter.report_gap(Gap(GapKind.CORRUPT, *times, detail=f"{each.recovery.lost} journal records"))
+        for gap in (gap for entry in each.entries for gap in entry.gaps if gap.kind == GapKind.CUT):
+            store.spool.forget_cut(gap)
         if each.catalog is not None:
             packer.recover(priority, each.entries, each.catalog)
         store.journal.recycle()
@@ -117,7 +119,7 @@ def _find(store: ClassStore, catalogs: CatalogStore, reporter: _Reporter) -> _Fo
     if not recovery.payloads:
         return _Found(recovery)
     try:
-        catalog = _catalog(decode_batch(recovery.payloads[0]).catalog, catalogs)
+        catalog = stored_catalog(decode_batch(recovery.payloads[0]).catalog, catalogs)
         return _Found(recovery, catalog, [decode_batch(payload, catalog) for payload in recovery.payloads])
     except BatchError as error:
         entries = len(recovery.payloads)
@@ -126,7 +128,8 @@ def _find(store: ClassStore, catalogs: CatalogStore, reporter: _Reporter) -> _Fo
         return _Found(recovery)
 
 
-def _catalog(name: str, catalogs: CatalogStore) -> Catalog:
+def stored_catalog(name: str, catalogs: CatalogStore) -> Catalog:
+    """The catalog that a batch names; raises BatchError where it is not there."""
     content = catalogs.get(name)
     if content is None:
         raise BatchError(f"their catalog {name} is not stored")
@@ -141,7 +144,7 @@ def _stored_until_ns(spool: Spool, catalogs: CatalogStore, entries: Sequence[Bat
     if record is None:
         return 0
     try:
-        return _complete_until_ns(decode_batch(record.payload, _catalog(record.catalog, catalogs)))
+        return _complete_until_ns(decode_batch(record.payload, stored_catalog(record.catalog, catalogs)))
     except BatchError:
         return record.end_ns
 

@@ -35,6 +35,7 @@ from agent.pipeline.open_batch import (
     learn_bytes_per_value,
     must_seal,
     restore_block,
+    split_batch,
 )
 from agent.system.bus_clocks import BusClocks
 from agent.system.clock import read, was_stepped
@@ -246,6 +247,23 @@ class Stream:
         self._append(sealed)
         frames = sum(batch.frames for batch in sealed)
         log.info("batch_recovered", stream=self.store.stream, frames=frames, entries=len(parts), batches=len(sealed))
+
+    def cut(self, batch: Batch, catalog: Catalog, gap: Gap, payload_bytes: int) -> list[SealedBatch]:
+        """The content of a stored batch in smaller ones, to be stored next, which report its `gap`.
+
+        None where they would not fit. What is open is sealed first.
+        """
+        self.seal()
+        gaps = (*self.store.pending_gaps(), gap)
+
+        def pieces(number: int) -> list[SealedBatch]:
+            return [
+                self._restored([piece], catalog, index, () if index else gaps)
+                for index, piece in enumerate(split_batch(batch, number))
+            ]
+
+        sealed = self._as_few_as_fit(pieces)
+        return sealed if max(len(each.payload) for each in sealed) <= payload_bytes else []
 
     def _restored(self, parts: Sequence[Batch], catalog: Catalog, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
         unknown: Counter[tuple[int, int]] = Counter()
