@@ -22,7 +22,7 @@ examples:
 
 An id is decimal, or hexadecimal with 0x; an x behind it makes it a 29-bit one. Of the running agent it tells how often
 a frame came, and the last one bit by bit; where no agent answers, what the configuration says. Exit status: 0; 1 where
-nothing describes it and nobody has heard it; 2 for wrong usage or configuration.
+nothing describes it and no frame of it has been received; 2 for wrong usage or configuration.
 """
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.config import AgentConfig, load_config
 from agent.errors import AgentError, ConfigError
-from agent.live.protocol import VERSION, Answer, ProtocolError, Question, decode_answer, encode
+from agent.live.protocol import VERSION, Answer, ProtocolError, Request, decode_answer, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def ask(path: Path, question: str, *, every_s: float = 0.0, log_level: str = "")
         try:
             every_ms = round(every_s * 1e3)
             with contextlib.suppress(BrokenPipeError):  # it has refused before it was asked, and said why
-                sock.sendall(encode(Question(version=VERSION, ask=question, every_ms=every_ms, log_level=log_level)))
+                sock.sendall(encode(Request(version=VERSION, ask=question, every_ms=every_ms, log_level=log_level)))
             for line in _lines(sock):
                 yield decode_answer(line)
         except TimeoutError:

@@ -32,20 +32,20 @@ def define(config: Config, messages: Sequence[MessageDefinition], catalog: bytes
         catalog=base64.b64encode(catalog).decode(),
         collect=config.collect,
         triggers=config.triggers,
-        guards=tuple(_guards(config, messages)),
+        protections=tuple(_protections(config, messages)),
     )
 
 
-def _guards(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[ProtectionDefinition]:
+def _protections(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[ProtectionDefinition]:
     from agent.collect.integrity.protection import protections_of
 
-    for index, guard in protections_of(messages, config.integrity).items():
+    for index, protection in protections_of(messages, config.integrity).items():
         signals = messages[index].signals
         yield ProtectionDefinition(
             message=index,
-            counter=signals[guard.counter].name if guard.counter >= 0 else "",
-            counter_max=guard.counter_max,
-            checksum=signals[guard.checksum].name if guard.checksum >= 0 else "",
-            kind=(guard.config.kind or "") if guard.checksum >= 0 else "",
-            drop=guard.config.drop,
+            counter=signals[protection.counter].name if protection.counter >= 0 else "",
+            counter_max=protection.counter_max,
+            checksum=signals[protection.checksum].name if protection.checksum >= 0 else "",
+            kind=(protection.config.kind or "") if protection.checksum >= 0 else "",
+            drop=protection.config.drop,
         )

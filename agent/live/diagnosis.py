@@ -128,7 +128,7 @@ def _of_bus(bus: BusStatus, snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _of_closed_bus(bus: BusStatus, snapshot: Snapshot) -> Iterator[Finding]:
-    said = _said_of(bus, snapshot.said)
+    said = _log_line_of(bus, snapshot.log_lines)
     reason = f": {said.reason}" if said and said.reason else ""
     if "permission" in reason.lower() or "not permitted" in reason.lower():
         move = "let the agent's user open it: canferry-serial.conf, the group dialout, the device's udev rule"
@@ -193,10 +193,10 @@ def _of_decoding(bus: BusStatus) -> Iterator[Finding]:
 def _of_rules(snapshot: Snapshot) -> Iterator[Finding]:
     """Only of rules that name messages of the DBC files, when those had time to come and something did."""
     rules = [rule for rule in snapshot.rules if rule.messages]
-    heard = any(bus.frames or bus.filtered for bus in snapshot.buses if bus.state == "up")
-    if not heard or snapshot.reloaded_s < SETTLED_S:
+    receiving = any(bus.frames or bus.filtered for bus in snapshot.buses if bus.state == "up")
+    if not receiving or snapshot.reloaded_s < SETTLED_S:
         return
-    idle = [rule for rule in rules if not rule.heard]
+    idle = [rule for rule in rules if not rule.seen]
     move = "canferry explain NAME for one of them; canferry check shows what rules come to"
     if idle and len(idle) == len(snapshot.rules) and not snapshot.triggers:
         cause = "none of the messages that rules keep has come: nothing is kept at all"
@@ -325,7 +325,7 @@ def _of_sizes(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding("batches_too_large", ERROR, each.name, cause, move)
 
 
-def _said_of(bus: BusStatus, said: tuple[LogLine, ...]) -> LogLine | None:
+def _log_line_of(bus: BusStatus, said: tuple[LogLine, ...]) -> LogLine | None:
     """What was last said of an interface, or of a receiver's port."""
     name = f"bus={bus.name}"
     about = [each for each in said if each.event.startswith(("interface_", "port_")) and name in each.about.split()]

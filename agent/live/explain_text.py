@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def text(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> Iterator[str]:
-    """Lines; `now_ns` 0: no agent was asked, and nothing is said of what was heard."""
+    """Lines; `now_ns` 0: no agent was asked, and nothing is told of received frames."""
     if not explanation.items:
         advice = f"; {explanation.advice}" if explanation.advice else ""
         yield printable_line(f'no message, signal or id "{explanation.question}" is known{advice}')
@@ -38,7 +38,7 @@ def _item(item: Item, now_ns: int, *, coloured: bool) -> Iterator[str]:
 
 
 def _origin(item: Item, now_ns: int) -> Iterator[str]:
-    """Where it is described, and when it was heard."""
+    """Where it is described, and when it was received."""
     kind = "29 bit" if item.can_id & EXTENDED else "11 bit"
     head = f"{shown_id(item.can_id)} ({item.can_id & EXTENDED_MASK}, {kind}) on {item.bus}: "
     if item.message is None:
@@ -50,7 +50,7 @@ def _origin(item: Item, now_ns: int) -> Iterator[str]:
     if item.file:
         yield f"  defined    {item.file}:{item.line}" if item.line else f"  defined    {item.file}"
     if now_ns:
-        yield _heard(item, now_ns)
+        yield _received(item, now_ns)
 
 
 def _way(item: Item, now_ns: int) -> Iterator[str]:
@@ -65,14 +65,14 @@ def _way(item: Item, now_ns: int) -> Iterator[str]:
         yield f"  near       {near}"
 
 
-def _heard(item: Item, now_ns: int) -> str:
+def _received(item: Item, now_ns: int) -> str:
     if item.row is None:
         filtered = item.message is not None and not item.kept
         why = "; where rules want few frames, the kernel lets no others through" if filtered else ""
-        return f"  heard      never since the agent was started or reloaded{why}"
+        return f"  received   never since the agent was started or reloaded{why}"
     _, _, _, count, time_ns, payload = item.row
     ago = duration(max(0, now_ns - time_ns) / 1e9)
-    return f"  heard      {count:,} times, last {ago} ago: {bytes.fromhex(payload).hex(' ').upper() or 'no payload'}"
+    return f"  received   {count:,} times, last {ago} ago: {bytes.fromhex(payload).hex(' ').upper() or 'no payload'}"
 
 
 def _bits(item: Item, *, coloured: bool) -> Iterator[str]:
@@ -132,10 +132,10 @@ def _ago(time_ns: int, now_ns: int) -> str:
 
 
 def _verified(verified: Verified, *, told: bool) -> Iterator[str]:
-    guard, found = verified.guard, verified.figures
-    parts = [f"{guard.counter} counts 0…{guard.counter_max}"] if guard.counter else []
-    parts += [f"{guard.checksum} is a checksum ({guard.kind})"] if guard.checksum else []
-    yield ", ".join(parts) + ("; wrong frames are dropped" if guard.drop else "")
+    protection, found = verified.protection, verified.counters
+    parts = [f"{protection.counter} counts 0…{protection.counter_max}"] if protection.counter else []
+    parts += [f"{protection.checksum} is a checksum ({protection.kind})"] if protection.checksum else []
+    yield ", ".join(parts) + ("; wrong frames are dropped" if protection.drop else "")
     if found is not None:
         yield (
             f"{found.frames:,} frames, {found.wrong:,} wrong, {found.missing:,} missing, {found.repeated:,} repeated "
@@ -171,7 +171,7 @@ def _plain_item(item: Item) -> dict[str, Any]:
         "length": message and message.length,
         "cycle_ms": message and message.cycle_ms,
         "j1939": message and message.j1939,
-        "heard": row and {"count": row[3], "t": row[4] / 1e9, "payload": row[5]},
+        "received": row and {"count": row[3], "t": row[4] / 1e9, "payload": row[5]},
         "signals": [
             {
                 "name": each.definition.name,
@@ -207,13 +207,13 @@ def _plain_item(item: Item) -> dict[str, Any]:
 
 
 def _plain_verified(verified: Verified) -> dict[str, Any]:
-    guard, found = verified.guard, verified.figures
+    protection, found = verified.protection, verified.counters
     return {
-        "counter": guard.counter or None,
-        "counter_max": guard.counter_max if guard.counter else None,
-        "checksum": guard.checksum or None,
-        "kind": guard.kind or None,
-        "drop": guard.drop,
+        "counter": protection.counter or None,
+        "counter_max": protection.counter_max if protection.counter else None,
+        "checksum": protection.checksum or None,
+        "kind": protection.kind or None,
+        "drop": protection.drop,
         "frames": 0 if found is None else found.frames,
         "wrong": 0 if found is None else found.wrong,
         "missing": 0 if found is None else found.missing,

@@ -22,16 +22,16 @@ _BARE_HEX = re.compile(r"[0-9A-Fa-f]{1,8}")
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedId:
     """An arbitration id word that a text may stand for, and how it was read."""
 
     can_id: int
     how: str
 
 
-def readings(text: str) -> list[Reading]:
+def parse_ids(text: str) -> list[ParsedId]:
     """The ids that a text may stand for, the likeliest first; none where it can only be a name."""
-    found: list[Reading] = []
+    found: list[ParsedId] = []
     if match := _EXTENDED.fullmatch(text):
         found += _word(int(match[1] or match[2], 16), "hexadecimal, 29 bit", extended=True)
     if match := _HEX_MARKED.fullmatch(text):
@@ -43,10 +43,10 @@ def readings(text: str) -> list[Reading]:
     return list({reading.can_id: reading for reading in reversed(found)}.values())[::-1]
 
 
-def _word(number: int, how: str, *, extended: bool = False) -> list[Reading]:
+def _word(number: int, how: str, *, extended: bool = False) -> list[ParsedId]:
     if number > EXTENDED_MASK:
         return []
-    return [Reading(number | EXTENDED if extended or number > STANDARD_MASK else number, how)]
+    return [ParsedId(number | EXTENDED if extended or number > STANDARD_MASK else number, how)]
 
 
 def other_kind(can_id: int) -> int | None:

@@ -54,7 +54,7 @@ class ProtocolError(AgentError):
     """A line is not what the protocol says, or of a version that is not known."""
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What the client asks."""
 
     version: int
@@ -98,7 +98,7 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
     catalog: str
     collect: tuple[CollectConfig, ...] = ()
     triggers: tuple[TriggerConfig, ...] = ()
-    guards: tuple[ProtectionDefinition, ...] = ()
+    protections: tuple[ProtectionDefinition, ...] = ()
 
     @property
     def catalog_bytes(self) -> bytes:
@@ -127,7 +127,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
-def encode(message: Question | Answer) -> bytes:
+def encode(message: Request | Answer) -> bytes:
     """One line; in a text that is no UTF-8 (a path may hold any bytes) what is not is escaped."""
     try:
         return _encoder.encode(message) + b"\n"
@@ -143,9 +143,9 @@ def _escaped(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
-def decode_question(line: bytes) -> Question:
+def decode_request(line: bytes) -> Request:
     """A client's line; raises ProtocolError."""
-    question = _decode(line, Question)
+    question = _decode(line, Request)
     if question.version != VERSION:
         raise ProtocolError(f"version {question.version} is not known here; accepted: {VERSION}")
     if question.ask not in ("status", "definitions", "frames"):

@@ -7,7 +7,7 @@ connection and nothing else; all that it can change is how much the agent logs. 
 in its place in one step; one that a dead process left behind is replaced, one that another agent answers at is left
 alone.
 
-Limits: `CLIENTS_MAX` at once, further ones are told so. A client gets its question in within `QUESTION_S`; one that
+Limits: `CLIENTS_MAX` at once, further ones are told so. A client gets its question in within `REQUEST_S`; one that
 has read nothing for `STUCK_S` is let go. At most `ROWS_MAX` ids an update, the others come with the next.
 
 Failure: where there can be no socket, an AgentError says why; the agent goes on without.
@@ -31,7 +31,7 @@ from agent.live.protocol import (
     Answer,
     Frames,
     ProtocolError,
-    decode_question,
+    decode_request,
     encode,
 )
 
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from agent.live.protocol import Definitions, Question
+    from agent.live.protocol import Definitions, Request
     from agent.live.snapshot import Snapshot
     from agent.pipeline.traffic import LastFrame
 
 log = structlog.get_logger()
 
 CLIENTS_MAX = 8
-QUESTION_S = 5.0
+REQUEST_S = 5.0
 STUCK_S = 60.0
 ROWS_MAX = 2000
 BUFFER_BYTES_MAX = 1 << 16
@@ -55,7 +55,7 @@ _GOODBYE_S = 5.0
 _PAUSE_S = 1.0
 
 
-class Told(Protocol):
+class StatusSource(Protocol):
     """What there is to tell."""
 
     async def status(self) -> Snapshot:
@@ -132,7 +132,9 @@ def _bound(path: Path) -> socket.socket:
 class LiveServer:
     """Answers at a listening socket, until cancelled. `clients` are attached; `skipped` updates, of all of them."""
 
-    def __init__(self, sock: socket.socket, told: Told, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, sock: socket.socket, told: StatusSource, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.clients = self.skipped = 0
         self._socket = sock
         self._told = told
@@ -155,7 +157,7 @@ class LiveServer:
         reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_BYTES_MAX)
         self.clients += 1
         try:
-            await self._answer(await self._question(reader), reader, writer)
+            await self._answer(await self._request(reader), reader, writer)
         except ProtocolError as error:
             writer.write(encode(Answer(version=VERSION, error=str(error))))
         except (OSError, ValueError):  # it has gone, says nothing (TimeoutError), or never ends its line
@@ -166,13 +168,13 @@ class LiveServer:
             self.clients -= 1
             await _let_go(writer)
 
-    async def _question(self, reader: asyncio.StreamReader) -> Question:
+    async def _request(self, reader: asyncio.StreamReader) -> Request:
         if self.clients > CLIENTS_MAX:
             raise ProtocolError(f"{CLIENTS_MAX} others are attached already: end one of them")
-        async with asyncio.timeout(QUESTION_S):
-            return decode_question(await reader.readline())
+        async with asyncio.timeout(REQUEST_S):
+            return decode_request(await reader.readline())
 
-    async def _answer(self, question: Question, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, question: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if question.ask == "status":
             if question.log_level:
                 self._told.set_log_level(question.log_level)

@@ -143,7 +143,7 @@ class RuleStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     messages: int
-    heard: int
+    seen: int
 
 
 class IntegrityStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,7 +176,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     log_level                the least that is logged: debug, info, warning or error; "" where it is not known
     network                  what modem and data plan say, in words, where there are any
     late                     stages that have not moved on in their time, and by how many seconds
-    said                     warnings and errors, the latest last
+    log_lines                warnings and errors, the latest last
     """
 
     agent: str
@@ -195,7 +195,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = ""
     network: tuple[str, ...] = ()
     late: dict[str, float] = {}
-    said: tuple[LogLine, ...] = ()
+    log_lines: tuple[LogLine, ...] = ()
 
 
 SENTENCES, SENTENCE_LENGTH_MAX = ("last_error", "reason", "hint", "network", "path"), 1000

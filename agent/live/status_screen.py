@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agent.live.diagnosis import Finding
     from agent.live.snapshot import BusStatus, Snapshot
 
-SAID_MAX = 3
+LOG_LINES_MAX = 3
 FORECAST_S = 60.0
 """So long something has to have been kept before it is told how long the spool has room."""
 _COLOURS = {"error": "31", "warning": "33", "note": "36", "good": "32", "faint": "2"}
@@ -33,7 +33,7 @@ def screen(snapshot: Snapshot, findings: Sequence[Finding], *, width: int = 100,
         *_link(snapshot, findings, width, paint),
         "",
         *_findings(findings, width, paint),
-        *_said(snapshot, findings, width, paint),
+        *_log_lines(snapshot, findings, width, paint),
     ]
 
 
@@ -128,13 +128,13 @@ def _findings(findings: Sequence[Finding], width: int, paint: _Paint) -> Iterato
         yield from _wrapped(f"→ {finding.move}", width, first="  ", after="    ")
 
 
-def _said(snapshot: Snapshot, findings: Sequence[Finding], width: int, paint: _Paint) -> Iterator[str]:
+def _log_lines(snapshot: Snapshot, findings: Sequence[Finding], width: int, paint: _Paint) -> Iterator[str]:
     """What was logged last, but for reasons that a finding has told already."""
     told = " ".join(finding.cause for finding in findings)
-    fresh = [said for said in snapshot.said if not said.reason or said.reason not in told]
+    fresh = [said for said in snapshot.log_lines if not said.reason or said.reason not in told]
     if fresh:
         yield ""
-    for said in reversed(fresh[-SAID_MAX:]):
+    for said in reversed(fresh[-LOG_LINES_MAX:]):
         ago = duration(max(0, snapshot.time_ns - said.time_ns) / 1e9)
         parts = [part for part in (said.about, said.reason, said.hint and f"→ {said.hint}") if part]
         text = textwrap.shorten(f"{ago} ago {said.level} {said.event} {' '.join(parts)}", 2 * width, placeholder=" …")

@@ -19,7 +19,7 @@ WRONG = snapshot(
     link_trouble="unreachable",
     link_last_error="broker:8883: no answer in time",
     link_next_try_s=12.0,
-    said=(
+    log_lines=(
         LogLine(time_ns=NOW_NS - 5 * S, level="error", event="batch_dropped", about="stream=x", hint="free some room"),
     ),
 )
@@ -83,7 +83,7 @@ def test_what_a_finding_has_told_is_not_told_again_by_the_log() -> None:
         LogLine(time_ns=NOW_NS - S, level="warning", event="interface_down", about="bus=powertrain", reason=reason),
         LogLine(time_ns=NOW_NS - S, level="warning", event="status_refused", reason="not authorized"),
     ]
-    wrong = snapshot(bus_state="down", bus_interface="slcan", said=tuple(said))
+    wrong = snapshot(bus_state="down", bus_interface="slcan", log_lines=tuple(said))
     text = " ".join(" ".join(screen(wrong, diagnose(wrong))).split())
     assert text.count(reason) == 1
     assert "interface_down" not in text
