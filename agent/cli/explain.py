@@ -54,6 +54,6 @@ def run(args: Namespace) -> int:
     if args.json:
         print(json_text(explain_text.plain(explanation) | {"agent": bool(known.time_ns)}))
     else:
-        for line in explain_text.text(explanation, known.time_ns, coloured=sys.stdout.isatty()):
+        for line in explain_text.text_lines(explanation, known.time_ns, coloured=sys.stdout.isatty()):
             print(line)
     return int(not any(item.message or item.row for item in explanation.items))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.config.priorities import Priority
-from agent.live.defining import define
+from agent.live.protocol import define
 from agent.live.snapshot import (
     BusStatus,
     IntegrityStatus,

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why there is no data: from a snapshot to findings, each with a stable code, a cause, and the next move. Pure.
 
-    error     data is lost or held up, and it will not pass by itself: somebody has to act
+    error     data is lost or held up, and that does not pass by itself: somebody has to act
     warning   it may pass by itself (a dead spot, the ignition off), or nothing is lost yet
     note      worth knowing where something is looked for
 
-Limits: what the figures do not show is not found; a finding names the likeliest cause, its move how to make sure.
-Counters begin at the start of the process (of a bus: at the last reload), and so does what is concluded from them.
+Limits: only what the snapshot shows is found. A finding names the likeliest cause; its move tells how to make sure.
+Counters begin at the start of the process (of a bus: at the last reload), and so do the conclusions from them.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def _of_bus(bus: BusStatus, snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _of_closed_bus(bus: BusStatus, snapshot: Snapshot) -> Iterator[Finding]:
-    said = _log_line_of(bus, snapshot.log_lines)
-    reason = f": {said.reason}" if said and said.reason else ""
+    line = _log_line_of(bus, snapshot.log_lines)
+    reason = f": {line.reason}" if line and line.reason else ""
     if "permission" in reason.lower() or "not permitted" in reason.lower():
         move = "let the agent's user open it: canferry-serial.conf, the group dialout, the device's udev rule"
         yield Finding("bus_no_permission", ERROR, bus.name, f"{bus.channel} may not be opened{reason}", move)
@@ -148,7 +148,7 @@ def _of_closed_bus(bus: BusStatus, snapshot: Snapshot) -> Iterator[Finding]:
     else:
         socketcan = f"ip link set {bus.channel} up type can bitrate 500000"
         move = (
-            socketcan if bus.interface == "socketcan" else (said and said.hint) or "check the adapter and its options"
+            socketcan if bus.interface == "socketcan" else (line and line.hint) or "check the adapter and its options"
         )
         yield Finding("bus_down", ERROR, bus.name, f"{bus.channel} is {bus.state}{reason}", move)
 
@@ -325,10 +325,10 @@ def _of_sizes(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding("batches_too_large", ERROR, each.name, cause, move)
 
 
-def _log_line_of(bus: BusStatus, said: tuple[LogLine, ...]) -> LogLine | None:
-    """What was last said of an interface, or of a receiver's port."""
+def _log_line_of(bus: BusStatus, lines: tuple[LogLine, ...]) -> LogLine | None:
+    """The last log line about an interface, or of a receiver's port."""
     name = f"bus={bus.name}"
-    about = [each for each in said if each.event.startswith(("interface_", "port_")) and name in each.about.split()]
+    about = [each for each in lines if each.event.startswith(("interface_", "port_")) and name in each.about.split()]
     return about[-1] if about else None
 
 

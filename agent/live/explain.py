@@ -25,7 +25,7 @@ from agent.decode.decoder import Decoder
 from agent.decode.files import read_text
 from agent.decode.plan import Plan, parameter_group
 from agent.errors import DatabaseError
-from agent.live.id_parser import other_kind, parse_ids, shown_id
+from agent.live.explain_input import other_kind, parse_ids, shown_id
 from agent.live.signals import frame_block, value_of
 from agent.model import EXTENDED, EXTENDED_MASK
 

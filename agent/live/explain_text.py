@@ -1,24 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An explanation as text for a person, or as plain types for a program. Pure."""
+"""An explanation as text for a person, or as plain types for a program. Pure.
+
+A payload is drawn bit by bit, each bit with the letter of its signal; eight bytes take 78 columns:
+
+    byte   0        1        2
+    bits   00000100 11111110 11111111
+    signal aaaaaaaa bbbbbbbb bbbbbbbb
+
+Bits are numbered as the DBC numbers them: bit n lies in byte n // 8, and n % 8 = 0 is its least significant. An Intel
+signal begins at its least significant bit and goes up. A Motorola signal begins at its most significant bit, goes down
+within its byte, and continues at the top of the next byte.
+"""
 
 from __future__ import annotations
 
+import string
 from typing import TYPE_CHECKING, Any
 
-from agent.live.bits import drawing, letters, paint
-from agent.live.id_parser import shown_id
+from agent.live.explain_input import shown_id
 from agent.live.status_screen import duration
 from agent.model import EXTENDED, EXTENDED_MASK
 from agent.system.printable import printable, printable_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from agent.live.explain import Decoded, Explanation, Item, Kept, Verified
     from agent.live.snapshot import PriorityStatus
+    from agent.model import SignalDefinition
 
 
-def text(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> Iterator[str]:
+def text_lines(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> Iterator[str]:
     """Lines; `now_ns` 0: no agent was asked, and nothing is told of received frames."""
     if not explanation.items:
         advice = f"; {explanation.advice}" if explanation.advice else ""
@@ -34,7 +46,7 @@ def text(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> It
 def _item(item: Item, now_ns: int, *, coloured: bool) -> Iterator[str]:
     yield from map(printable_line, _origin(item, now_ns))
     yield from _bits(item, coloured=coloured)
-    yield from map(printable_line, _way(item, now_ns))
+    yield from map(printable_line, _processing(item, now_ns))
 
 
 def _origin(item: Item, now_ns: int) -> Iterator[str]:
@@ -53,12 +65,12 @@ def _origin(item: Item, now_ns: int) -> Iterator[str]:
         yield _received(item, now_ns)
 
 
-def _way(item: Item, now_ns: int) -> Iterator[str]:
+def _processing(item: Item, now_ns: int) -> Iterator[str]:
     """What becomes of it."""
-    yield from (f"  kept       {line}" for line in _fate(item))
+    yield from (f"  kept       {line}" for line in _kept_lines(item))
     yield from (f"  sent       {_sent(each, now_ns)}" for each in item.priorities)
     if item.verified is not None:
-        yield from (f"  verified   {line}" for line in _verified(item.verified, told=bool(now_ns)))
+        yield from (f"  verified   {line}" for line in _verified(item.verified, asked=bool(now_ns)))
     for trigger in item.triggers:
         yield f"  recorded   by trigger {trigger}"
     for near in item.near:
@@ -103,7 +115,7 @@ def _cells(each: Decoded) -> tuple[str, ...]:
     return name, place, f"0x{each.raw:X}", " ".join(part for part in (value, printable(signal.unit), named) if part)
 
 
-def _fate(item: Item) -> Iterator[str]:
+def _kept_lines(item: Item) -> Iterator[str]:
     if item.message is None:
         kept = (
             "as raw bytes (keep_unknown)" if item.raw_kept else "no: only counted; keep_unknown = true keeps its bytes"
@@ -131,7 +143,7 @@ def _ago(time_ns: int, now_ns: int) -> str:
     return f"{duration(max(0, now_ns - time_ns) / 1e9)} ago"
 
 
-def _verified(verified: Verified, *, told: bool) -> Iterator[str]:
+def _verified(verified: Verified, *, asked: bool) -> Iterator[str]:
     protection, found = verified.protection, verified.counters
     parts = [f"{protection.counter} counts 0…{protection.counter_max}"] if protection.counter else []
     parts += [f"{protection.checksum} is a checksum ({protection.kind})"] if protection.checksum else []
@@ -141,7 +153,7 @@ def _verified(verified: Verified, *, told: bool) -> Iterator[str]:
             f"{found.frames:,} frames, {found.wrong:,} wrong, {found.missing:,} missing, {found.repeated:,} repeated "
             "since the agent was started or reloaded"
         )
-    elif told:
+    elif asked:
         yield "no frame yet"
 
 
@@ -219,3 +231,62 @@ def _plain_verified(verified: Verified) -> dict[str, Any]:
         "missing": 0 if found is None else found.missing,
         "repeated": 0 if found is None else found.repeated,
     }
+
+
+LETTERS = string.ascii_letters + string.digits
+NOBODY = "."
+SHARED = "#"
+BYTES_A_LINE = 8
+_COLOURS = (36, 33, 32, 35, 34, 31)
+
+
+def positions(signal: SignalDefinition) -> list[int]:
+    """The signal's bits as the DBC numbers them, from where it begins."""
+    if signal.little_endian:
+        return list(range(signal.start, signal.start + signal.length))
+    found = [signal.start]
+    while len(found) < signal.length:
+        last = found[-1]
+        found.append(last + 15 if last % 8 == 0 else last - 1)
+    return found
+
+
+def letters(signals: Sequence[SignalDefinition]) -> list[str]:
+    """A letter for each signal; they come again where there are more signals than letters."""
+    return [LETTERS[number % len(LETTERS)] for number in range(len(signals))]
+
+
+def owners(signals: Mapping[str, SignalDefinition], length: int) -> str:
+    """For each bit of so many bytes, as they are drawn, the letter of its signal."""
+    drawn = [NOBODY] * (8 * length)
+    for letter, signal in signals.items():
+        for position in positions(signal):
+            place = position // 8 * 8 + 7 - position % 8
+            if place < len(drawn):
+                drawn[place] = letter if drawn[place] == NOBODY else SHARED
+    return "".join(drawn)
+
+
+def drawing(payload: bytes, signals: Mapping[str, SignalDefinition], *, coloured: bool) -> Iterator[str]:
+    """Lines, eight bytes in each three; `signals` by letter, those that the frame carries."""
+    owned = owners(signals, len(payload))
+    bits = "".join(f"{byte:08b}" for byte in payload)
+    for begin in range(0, len(payload), BYTES_A_LINE):
+        places = range(begin, min(begin + BYTES_A_LINE, len(payload)))
+        yield "byte   " + " ".join(f"{place:<8}" for place in places).rstrip()
+        yield "bits   " + " ".join(_painted(bits, owned, place, coloured=coloured) for place in places)
+        yield "signal " + " ".join(_painted(owned, owned, place, coloured=coloured) for place in places)
+
+
+def _painted(text: str, owned: str, place: int, *, coloured: bool) -> str:
+    one = slice(8 * place, 8 * place + 8)
+    if not coloured:
+        return text[one]
+    return "".join(paint(character, owner) for character, owner in zip(text[one], owned[one], strict=True))
+
+
+def paint(text: str, letter: str) -> str:
+    """A text in the colour of a signal's letter."""
+    if letter not in LETTERS:
+        return text
+    return f"\x1b[{_COLOURS[LETTERS.index(letter) % len(_COLOURS)]}m{text}\x1b[0m"

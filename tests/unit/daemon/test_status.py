@@ -16,8 +16,7 @@ from agent.config.priorities import Priority
 from agent.daemon import status
 from agent.daemon.assembly import Worker, load_decoding, make_packer
 from agent.daemon.status import StatusWriter
-from agent.live.defining import define
-from agent.live.protocol import VERSION, Answer, decode_answer, encode
+from agent.live.protocol import VERSION, Answer, decode_answer, define, encode
 from agent.model import FrameBlock, SourceCounters
 from agent.pipeline.storage import Storage
 from agent.pipeline.traffic import TrafficStatistics

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.live.id_parser import other_kind, parse_ids, shown_id
+from agent.live.explain_input import other_kind, parse_ids, shown_id
 from agent.model import EXTENDED
 
 

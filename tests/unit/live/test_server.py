@@ -257,7 +257,7 @@ def test_the_socket_of_a_successor_is_not_taken_away(path: Path) -> None:
 
 
 def test_a_user_outside_the_group_is_told_what_to_do(path: Path) -> None:
-    assert "usermod -aG canferry USER" in client.unanswered(path, PermissionError(13, "Permission denied"))
+    assert "usermod -aG canferry USER" in client.connect_error(path, PermissionError(13, "Permission denied"))
 
 
 def test_the_socket_is_the_one_named_or_configured_or_the_default(tmp_path: Path) -> None:

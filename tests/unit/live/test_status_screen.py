@@ -9,7 +9,7 @@ import pytest
 
 from agent.live.diagnosis import diagnose
 from agent.live.snapshot import LogLine
-from agent.live.status_screen import duration, room_s, screen, size
+from agent.live.status_screen import duration, screen, size, spool_lasts_s
 from tests.support.snapshots import NOW_NS, S, snapshot
 
 WRONG = snapshot(
@@ -60,7 +60,7 @@ def test_how_long_the_spool_has_room_is_told_of_what_was_kept_so_far(
     changes: dict[str, float], room: float | None
 ) -> None:
     well = snapshot(**({"normal_size_bytes": 2 << 20} | changes))
-    assert room_s(well) == room
+    assert spool_lasts_s(well) == room
     assert ("without a link" in " ".join(screen(well, []))) is (room is not None)
 
 
