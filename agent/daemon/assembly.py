@@ -31,6 +31,7 @@ from agent.decode.decoder import Decoder
 from agent.decode.loading import load_buses
 from agent.decode.plan import Plan
 from agent.errors import DatabaseError
+from agent.pipeline.cut import BatchCutter
 from agent.pipeline.packer import Packer, PackerCounters
 from agent.pipeline.startup_recovery import take_over
 from agent.pipeline.storage import Storage
@@ -183,7 +184,7 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
     from agent.collect.collector import Collector
     from agent.collect.conditions.names import Directory
     from agent.collect.rules.rules import RuleBook
-    from agent.collect.triggers.trigger import Trigger
+    from agent.collect.triggers.triggers import Trigger
 
     directory = Directory(messages)
     decoder = decoding.decoder
@@ -352,6 +353,8 @@ async def open_agent(
             transport = MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation, memory)
             packer.fit(memory.payload_bytes(transport.address))
 
+            cutter = BatchCutter(storage.vaults, storage.shelf, packer, config.vehicle.id)
+
             def fit(payload_bytes: int | None) -> None:
                 packer.fit(payload_bytes)
                 memory.note_payload_bytes(transport.address, payload_bytes)
@@ -365,6 +368,7 @@ async def open_agent(
                 allowance=allowance,
                 critical=[priority is Priority.CRITICAL for priority in storage.vaults],
                 fit=fit,
+                cut=cutter.cut_next,
             )
             yield Agent(worker, storage, packer, sender)
             clean = not packer.has_open_batch

@@ -91,6 +91,20 @@ class ClassStore:
         """Spool what the open batch has become; durable on return."""
         if len(batches) > 1 or self.journal.is_replaced:
             self.journal.replace(self.spool.next_sequence, [batch.payload for batch in batches])
+        self._spool(batches)
+
+    def replace(self, gap: Gap, batches: Sequence[SealedBatch]) -> bool:
+        """Spool these for the stored batch that the gap tells of; nothing may be open. False: no room in the journal.
+
+        The journal has them before the spool forgets the batch: `take_over` ends what a power cut interrupts.
+        """
+        if not self.journal.replace(self.spool.next_sequence, [batch.payload for batch in batches]):
+            return False
+        self.spool.forget_cut(gap)
+        self._spool(batches)
+        return True
+
+    def _spool(self, batches: Sequence[SealedBatch]) -> None:
         for batch in batches:
             self.spool.append(batch)
         self.journal.recycle()

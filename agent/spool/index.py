@@ -138,6 +138,16 @@ class SpoolIndex:
         self.ledger.returned(sequence)
         self.finish(segment, place)
 
+    def forget_cut(self, gap: Gap) -> None:
+        """The record that the gap names is in other batches; it stands in the ledger from now on."""
+        for stream in self.streams:
+            sequence = stream.base + gap.first_sequence
+            found = None if stream.name != gap.stream or sequence in self.done else self.shelf.find(sequence)
+            if found is not None:
+                self.ledger.add(gap)
+                self.ledger.returned(sequence)
+                self.finish(*found)
+
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle are not done with."""
         numbers = (sequence for sequence in self.shelf.sequences() if sequence not in self.done)

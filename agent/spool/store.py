@@ -278,7 +278,16 @@ class Spool:
 
     def larger_than(self, size_bytes: int) -> int:
         """How many records have a larger payload."""
-        return sum(self._payload_bytes(sequence) > size_bytes for sequence in self._live(0))
+        return len(self.larger(size_bytes))
+
+    def larger(self, size_bytes: int) -> list[int]:
+        """The records with a larger payload, by their sequence, oldest first."""
+        return [sequence for sequence in self._live(0) if self._payload_bytes(sequence) > size_bytes]
+
+    def forget_cut(self, gap: Gap) -> None:
+        """The record that the gap names is in other batches now; durable with the next append. Repeated: nothing."""
+        with self._guarded("forget"):
+            self._account.forget_cut(gap)
 
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle there are."""

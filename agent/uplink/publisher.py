@@ -83,6 +83,7 @@ class Publisher:
         proved: is called with each acknowledgement.
         fit: is called, by `call`, with the most bytes of payload that batches are to be sealed to from now on; None: as
             configured.
+        cut: is called, by `call`, to cut one stored batch that is larger than the broker takes; whether there are more.
 
     `batch_available` is to be set after each append: it wakes the loop.
     """
@@ -102,6 +103,7 @@ class Publisher:
         roll: Callable[[], float],
         proved: Callable[[], None],
         fit: Callable[[int | None], None],
+        cut: Callable[[int], bool],
     ) -> None:
         self.batch_available = asyncio.Event()
         self.window = Window(options.window_batches, options.window_bytes)
@@ -117,6 +119,8 @@ class Publisher:
         self._tell_proved = proved
         self._broker = standing.state.broker
         self._fit = fit
+        self._cut = cut
+        self._cut_due = False
         self._fitted: int | None = -1  # to be told at the first link, whatever it is
         self._owners = Owners(options, queues, call)
         self._holds = holds = Holds(options.probe_s, self._owners)
@@ -153,6 +157,7 @@ class Publisher:
             self._deadline.extend(self._options.turn_max_s)
             self.batch_available.clear()
             await self._tell_size()
+            await self._cut_one()
             found = await self._next()
             await self._owners.tell()
             if isinstance(found, tuple):
@@ -271,7 +276,15 @@ class Publisher:
             await self._call(self._fit, self._fitted)
             if sizes.named is not None:
                 await self._tell_over(sizes.named)
+                self._cut_due = sizes.named >= SEAL_BYTES_MIN
         self._standing.note(batch_bytes_max=sizes.payload_bytes or 0)
+
+    async def _cut_one(self) -> None:
+        """Cut one batch that is larger than the broker's own limit: none of these is on its way."""
+        named = self._holds.sizes.named
+        if self._cut_due and named is not None:
+            self._cut_due = await self._call(self._cut, named)
+            self.batch_available.set()
 
     async def _tell_over(self, limit_bytes: int) -> None:
         """What the broker's own limit keeps here."""
@@ -281,7 +294,7 @@ class Publisher:
             hint = "no batch is as small as that: all wait in the spool until the broker's limit on packets is raised"
             log.error("batch_over_limit", **told, hint=hint)
         elif waiting:
-            hint = "they wait in the spool until the broker's limit on packets is raised; new ones are sealed to fit"
+            hint = "they are cut anew to fit, and new ones are sealed so"
             log.warning("batch_over_limit", **told, hint=hint)
 
     async def _send(self, link: Link, lane: QueueCursor, record: SpooledBatch) -> None:

@@ -51,6 +51,7 @@ class Sender:
 
     critical          whether each queue's class is that: the network then allows it more
     fit               is called in the worker with the most bytes that batches are to be sealed to; None: as configured
+    cut               is called in the worker to cut one larger stored batch anew; whether there may be more
 
     batch_available   to be set after each append: wakes the loop
     presence          to be told how the agent goes: says so on the status topic
@@ -68,6 +69,7 @@ class Sender:
         critical: Sequence[bool] = (),
         roll: Callable[[], float] = random.random,
         fit: Callable[[int | None], None] = lambda size_bytes: None,  # noqa: ARG005
+        cut: Callable[[int], bool] = lambda size_bytes: False,  # noqa: ARG005
     ) -> None:
         self.deadline = LivenessDeadline("uplink")
         self._transport = transport
@@ -88,6 +90,7 @@ class Sender:
             roll=roll,
             proved=self._proved,
             fit=fit,
+            cut=cut,
         )
         self.batch_available = self._feed.batch_available
         self.presence = Presence(options, queues[0].stream if queues else "", allowance)
