@@ -186,6 +186,30 @@ class MessageDefinition:
     cyclic: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """The clocks of a unit, read together.
+
+    boot_id        16 bytes: the boot that `monotonic_ns` counts from; b"" where it is unknown
+    wall_ns        the wall clock
+    monotonic_ns   since the boot, time spent suspended included
+    trusted        the wall clock is known to be right
+    holds          of a batch: all its times are by the wall clock as it was set at this reading; else by what the wall
+                   clock said when each frame came
+    """
+
+    boot_id: bytes = b""
+    wall_ns: int = 0
+    monotonic_ns: int = 0
+    trusted: bool = False
+    holds: bool = False
+
+    @property
+    def offset_ns(self) -> int:
+        """The wall clock less the monotonic one."""
+        return self.wall_ns - self.monotonic_ns
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class BatchId:
     """Names a batch for ever: a stream is made once, its sequence numbers are never used again."""
@@ -203,6 +227,7 @@ class GapKind(enum.StrEnum):
     CORRUPT = "corrupt"  # a stored record failed its checksum
     REFUSED = "refused"  # the broker will never take this batch: set aside
     INTERRUPTED = "interrupted"  # the agent ended without sealing: power cut, kill, crash
+    CUT = "cut"  # no loss: larger than the broker takes, so it came in later batches
     ENDED = "ended"  # no loss: these are all batches that a stream has, for another one has begun
 
 
@@ -225,6 +250,41 @@ class Gap:
     first_sequence: int = -1
     last_sequence: int = -1
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBatch:
+    """A batch as opaque bytes, and what storing and sending it takes without opening them.
+
+    payload            what is stored and published
+    catalog            hash of the catalog that its numbers refer to, "" for none
+    begin_ns, end_ns   earliest and latest time of its frames
+    frames             received; where another stream counts them, those with samples
+    gaps               those that it reports
+    """
+
+    payload: bytes
+    catalog: str
+    begin_ns: int
+    end_ns: int
+    frames: int
+    gaps: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpooledBatch(SealedBatch):
+    """The same as the spool hands it out, with the names that the spool has for it; its gaps are not read back.
+
+    vehicle    whose batch it is, "" for the configured one
+    stream     what its number belongs to
+    number     in the stream: the sequence number of the batch's id
+    sequence   the spool's own number for it, which goes on over all of its streams
+    """
+
+    vehicle: str = ""
+    stream: str
+    number: int
+    sequence: int
 
 
 class EventKind(enum.StrEnum):

@@ -7,6 +7,11 @@ What a command has configured of logging does not outlast its test; what agents 
 tests.
 Figures that a test records (``record_property("figures", …)``) are printed in the end.
 
+No garbage is collected while a failed test is reported: pytest formats finalizers' errors by ``ast.parse``, as it does
+the failed test, and CPython before 3.11.8 and 3.12.2 ends with SystemError where one runs inside the other.
+
+SIGINT ends the processes that tests start, even where a shell has started pytest in the background with it ignored.
+
 A skip in CI (the environment variable CI is set) is a failure that repeats the reason: a tool that is missing
 there would otherwise leave a promise unproven in silence. Elsewhere a test marked ``recordings`` is skipped
 where the folder of recordings does not lie beside the project's.
@@ -14,8 +19,11 @@ where the folder of recordings does not lie beside the project's.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,6 +64,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
 
 
+def pytest_configure() -> None:
+    # What is ignored is inherited by what a process starts, what is handled is not.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
         for name, text in report.user_properties:
@@ -70,7 +84,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    return refuse_skip((yield), in_ci=_in_ci())
+    with no_collection():
+        return refuse_skip((yield), in_ci=_in_ci())
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """No finalizer of cyclic garbage runs inside."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -20,14 +20,13 @@ off by at most half a unit. All other numbers are lossless.
 
 from __future__ import annotations
 
-from agent.batch.content import Batch, ClockReading, Group, Header, UnknownCount
+from agent.batch.content import Batch, Group, Header, UnknownCount
 from agent.batch.decoder import decode_batch
 from agent.batch.encoder import VERSION, encode_batch
 
 __all__ = [
     "VERSION",
     "Batch",
-    "ClockReading",
     "Group",
     "Header",
     "UnknownCount",

@@ -9,24 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.model import ClockReading
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.model import BatchId, Event, Gap
 
 
-@dataclass(frozen=True, slots=True)
-class ClockReading:
-    """All clocks, read together. `boot_id` has 16 bytes; `monotonic_ns` counts through suspend.
-
-    holds   all times in the batch are by the wall clock as it was set then; else by what it said when each came
-    """
-
-    boot_id: bytes = b""
-    wall_ns: int = 0
-    monotonic_ns: int = 0
-    trusted: bool = False
-    holds: bool = False
+UNKNOWN_CLOCK = ClockReading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +46,7 @@ class Header:
     opened_ns: int
     sealed_ns: int
     frames: int
-    clock: ClockReading = ClockReading()
+    clock: ClockReading = UNKNOWN_CLOCK
     gaps: tuple[Gap, ...] = ()
     unknown: tuple[UnknownCount, ...] = ()
     partial: dict[tuple[int, int], int] = field(default_factory=dict)

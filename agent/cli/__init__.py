@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from agent import __version__
 from agent.cli.stdout import open_stdout, tell
 from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError
-from agent.system.text import printable, printable_line
+from agent.system.printable import printable, printable_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

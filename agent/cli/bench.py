@@ -56,9 +56,9 @@ def run(args: Namespace) -> int:
     from agent.config import config_from_arguments
     from agent.decode.loading import load_buses
     from agent.sources.replay import log_channels
-    from agent.system import allocator
+    from agent.system import process
 
-    allocator.settle()  # as the daemon does: large arrays are not mapped anew each time
+    process.configure_allocator()  # as the daemon does: large arrays are not mapped anew each time
     found = log_channels(args.log)
     channels = [name for name in found if args.bus is None or name in args.bus]
     config = config_from_arguments(args.log, args.dbc, buses=channels, j1939=args.j1939)

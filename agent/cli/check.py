@@ -13,7 +13,7 @@ from agent.cli.addressing import DEFAULT_CONFIG
 from agent.cli.matching import add_j1939_argument
 from agent.cli.stdout import json_text
 from agent.errors import ConfigError
-from agent.system.text import printable_line
+from agent.system.printable import printable_line
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction

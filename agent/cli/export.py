@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.stdout import json_text, tell
-from agent.system.text import printable_line
+from agent.system.printable import printable_line
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction

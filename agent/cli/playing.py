@@ -9,7 +9,7 @@ from argparse import ArgumentTypeError
 from typing import TYPE_CHECKING
 
 from agent.cli.stdout import json_text
-from agent.system.text import printable, printable_line
+from agent.system.printable import printable, printable_line
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self, TextIO
 
-from agent.system.text import printable
+from agent.system.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

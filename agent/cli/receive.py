@@ -196,7 +196,7 @@ def _count(accepted: Accepted, totals: dict[str, int]) -> None:
 
 def _print_batch(accepted: Accepted, size: int) -> None:
     from agent.model import GapKind
-    from agent.system.text import printable
+    from agent.system.printable import printable
 
     batch = accepted.batch
     if batch is not None:

@@ -14,7 +14,7 @@ from agent.cli.progress import Progress
 from agent.cli.recording import Recording
 from agent.cli.stdout import json_text, tell
 from agent.errors import ConfigError
-from agent.system.text import printable_line
+from agent.system.printable import printable_line
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction

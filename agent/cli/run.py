@@ -43,12 +43,12 @@ def run(args: Namespace) -> int:
     """Run until stopped."""
     import asyncio
 
-    from agent.system import allocator
+    from agent.system import process
     from agent.system.log import Logging
 
     config = _usable(args.config)
     logging = Logging(config.log.level, config.log.format)
-    allocator.settle()
+    process.configure_allocator()
     from agent.daemon import daemon
 
     asyncio.run(daemon.run(config, reread=lambda: _usable(args.config), logging=logging))

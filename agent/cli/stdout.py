@@ -3,8 +3,8 @@
 
 Promise: what stdout refuses, a full disk's file above all, raises AgentError; a pipe that nobody reads any more,
 BrokenPipeError. Each is raised once: what is still to be written then goes nowhere, so that nothing fails a second time
-at the interpreter's end. Text from outside reaches a terminal through `agent.system.text` alone: lines of plain text
-as a whole, just before they are printed; what is aligned or coloured, piece by piece where it is put together.
+at the interpreter's end. Text from outside reaches a terminal through `agent.system.printable` alone: lines of plain
+text as a whole, just before they are printed; what is aligned or coloured, piece by piece where it is put together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from agent.errors import AgentError
-from agent.system.text import printable_json, printable_line
+from agent.system.printable import printable_json, printable_line
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -11,11 +11,11 @@ import numpy as np
 from agent.collect.block_view import BlockView
 from agent.collect.integrity.verify import Findings, Integrity
 from agent.collect.rules.engine import RuleStates
-from agent.collect.rules.priorities import CLASSES
 from agent.collect.select_rows import Samples, Shapes, chosen_block, samples_at, samples_blocks
 from agent.collect.signal_index import SignalIndex
 from agent.collect.steady_clock import SteadyClock
 from agent.collect.triggers.triggers import Triggers
+from agent.config.priorities import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from agent.collect.rules.engine import KeepMask
     from agent.collect.rules.rules import RuleBook
     from agent.collect.triggers.trigger import Trigger
-    from agent.config.collecting import Priority
     from agent.decode.plan import Plan
-    from agent.model import Event, FrameBlock, SignalBlock
-    from agent.system.clock import Reading
+    from agent.model import ClockReading, Event, FrameBlock, SignalBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ class Collector:
     Args:
         plan: of the decoder.
         book: the rules; none keep everything, class "normal".
-        home: the class of events that no trigger is behind.
+        reporting: the priority of events that no trigger is behind.
         triggers: as `trigger.Trigger.of` makes them.
         decode: decodes frames the way blocks were: what came before an event is decoded anew.
         ring_bytes: how much is held for that.
@@ -72,7 +70,7 @@ class Collector:
         self,
         plan: Plan,
         book: RuleBook,
-        home: Priority = "normal",
+        reporting: Priority = Priority.NORMAL,
         triggers: Sequence[Trigger] = (),
         decode: Callable[[FrameBlock], SignalBlock] | None = None,
         ring_bytes: int = 0,
@@ -80,7 +78,7 @@ class Collector:
         guards: Mapping[int, MessageProtection] | None = None,
     ) -> None:
         self.held_ns: int | None = None
-        self._home = home
+        self._reporting = reporting
         self._decode = decode
         self._keeps_all = not book.rules and not triggers
         self._clock = SteadyClock(len(plan.buses))
@@ -95,7 +93,7 @@ class Collector:
             self._triggers = Triggers(self._roster, self._gates, triggers, decode, ring_bytes, payload_bytes)
         self._roster.enter(plan.plain_keys)
 
-    def take(self, frames: FrameBlock, block: SignalBlock, reading: Reading | None = None) -> Kept:
+    def take(self, frames: FrameBlock, block: SignalBlock, reading: ClockReading | None = None) -> Kept:
         """What is kept now.
 
         block     what the frames were decoded to
@@ -111,11 +109,11 @@ class Collector:
         if self._integrity is not None:
             view = self._verified(self._integrity, view, kept)
         if self._keeps_all:
-            kept.tell(self._home, self._gates.observe(view, self._clock.now))
-            kept.add(self._home, view.block)
+            kept.tell(self._reporting, self._gates.observe(view, self._clock.now))
+            kept.add(self._reporting, view.block)
             return kept
         choice = self._gates.begin(view, self._clock.now)
-        kept.tell(self._home, choice.events)
+        kept.tell(self._reporting, choice.events)
         if self._triggers is not None and len(view.frames):
             self._trigger(self._triggers, view, choice, kept)
         closing = self._gates.finish(view, choice)
@@ -123,14 +121,14 @@ class Collector:
         samples = []
         if closing is not None:
             samples.append(closing.samples())
-            for rank, places in closing.places():
-                if rank in picks:
-                    picks[rank][places] = True
+            for priority, places in closing.places():
+                if priority in picks:
+                    picks[priority][places] = True
                 else:
-                    samples.append(samples_at(view, places, rank))
+                    samples.append(samples_at(view, places, priority))
         self._put_samples(kept, samples)
-        for rank, chosen in picks.items():
-            kept.add(CLASSES[rank - 1], chosen_block(view, chosen, self._shapes))
+        for priority, chosen in picks.items():
+            kept.add(Priority(priority), chosen_block(view, chosen, self._shapes))
         return kept
 
     def _make_room(self, kept: Kept) -> None:
@@ -150,7 +148,7 @@ class Collector:
     def _verified(self, integrity: Integrity, view: BlockView, kept: Kept) -> BlockView:
         """The block without the frames that are to be dropped, which still tell the time; what was found is told."""
         verdict = integrity.verify(view)
-        kept.tell(self._home, self._findings.tell(verdict.findings, view.span[1]))
+        kept.tell(self._reporting, self._findings.tell(verdict.findings, view.span[1]))
         if verdict.dropped is None:
             return view
         assert self._decode is not None
@@ -177,11 +175,11 @@ class Collector:
     def flush(self) -> Kept:
         """What open intervals close with now: at the end, or when all has fallen silent."""
         kept = Kept()
-        kept.tell(self._home, self._findings.flush())
+        kept.tell(self._reporting, self._findings.flush())
         self._put_samples(kept, [self._gates.flush().samples()])
         return kept
 
     def _put_samples(self, kept: Kept, samples: Sequence[Samples]) -> None:
         if samples:
-            for rank, block in samples_blocks(self._roster, Samples.joined(samples), self._shapes):
-                kept.add(CLASSES[rank - 1], block)
+            for priority, block in samples_blocks(self._roster, Samples.joined(samples), self._shapes):
+                kept.add(Priority(priority), block)

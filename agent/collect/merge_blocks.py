@@ -25,7 +25,7 @@ def merge_blocks(blocks: Sequence[SignalBlock]) -> SignalBlock:
     rows = _Pieces(keys, np.concatenate([np.diff(block.row_start) for block in blocks]))
     column_key = np.concatenate([block.group_key[block.column_group] for block in blocks])
     signal = np.concatenate([block.column_signal for block in blocks])
-    # Group and signal as one number: the group's rank among all, which is smaller than its key.
+    # Group and signal as one number: the group's priority among all, which is smaller than its key.
     identity = (np.searchsorted(rows.keys, column_key).astype(np.uint64) << np.uint64(16)) | signal.astype(np.uint64)
     columns = _Pieces(identity, np.concatenate([np.diff(block.column_start) for block in blocks]))
     bits = np.concatenate([block.bits for block in blocks])

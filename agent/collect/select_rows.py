@@ -142,14 +142,14 @@ def _sizes(first: NDArray[np.int64], end: int) -> NDArray[np.int64]:
 class Samples:
     """Samples that are no part of the block at hand; arrays of one length.
 
-    channel int64 · time_ns int64, of their frame · raw uint64 · rank uint8, that they are kept with
+    channel int64 · time_ns int64, of their frame · raw uint64 · priority uint8, that they are kept with
     """
 
     channel: NDArray[np.int64]
     time_ns: NDArray[np.int64]
     raw: NDArray[np.uint64]
 
-    rank: NDArray[np.uint8]
+    priority: NDArray[np.uint8]
 
     @classmethod
     def joined(cls, parts: Sequence[Samples]) -> Samples:
@@ -159,29 +159,29 @@ class Samples:
     def at(self, places: NDArray[np.int64]) -> Samples:
         """Some of them."""
         return Samples(
-            self.channel.take(places), self.time_ns.take(places), self.raw.take(places), self.rank.take(places)
+            self.channel.take(places), self.time_ns.take(places), self.raw.take(places), self.priority.take(places)
         )
 
 
-def samples_at(view: BlockView, places: NDArray[np.int64], rank: int) -> Samples:
-    """Values of a block as samples, kept with a rank."""
+def samples_at(view: BlockView, places: NDArray[np.int64], priority: int) -> Samples:
+    """Values of a block as samples, kept with a priority."""
     column = view.value_column.take(places)
     time_ns = view.block.time_ns.take(view.row_of(places, column))
-    ranks = np.full(len(places), rank, np.uint8)
-    return Samples(view.channel.take(column), time_ns, view.block.values.take(places), ranks)
+    priorities = np.full(len(places), priority, np.uint8)
+    return Samples(view.channel.take(column), time_ns, view.block.values.take(places), priorities)
 
 
 def samples_blocks(roster: SignalIndex, samples: Samples, shapes: Shapes) -> list[tuple[int, SignalBlock]]:
-    """For each rank that occurs the block of its samples; those of one time and lane are one row."""
+    """For each priority that occurs the block of its samples; those of one time and lane are one row."""
     if not len(samples.channel):
         return []
     shapes.bound()
     samples, key, turn = _in_order(roster, samples)
-    channel, time, rank = samples.channel, samples.time_ns, samples.rank
+    channel, time, priority = samples.channel, samples.time_ns, samples.priority
     lane = roster.lane.take(channel)
-    row_first = _changes(rank, key, time, turn)
+    row_first = _changes(priority, key, time, turn)
     row = _numbered(row_first, len(channel))
-    row_group_first = _changes(rank.take(row_first), key.take(row_first))
+    row_group_first = _changes(priority.take(row_first), key.take(row_first))
     group_first = row_first.take(row_group_first)
     group = _numbered(row_group_first, len(row_first))
     signal = channel - roster.first.take(lane)
@@ -202,25 +202,25 @@ def samples_blocks(roster: SignalIndex, samples: Samples, shapes: Shapes) -> lis
         roster.bits.take(channel.take(of_column)),
         shapes.list,
     )
-    cuts = [*_firsts(rank.take(group_first)).tolist(), len(group_first)]
+    cuts = [*_firsts(priority.take(group_first)).tolist(), len(group_first)]
     if len(cuts) == 2:
-        return [(int(rank[0]), whole)]
-    return [(int(rank[group_first[begin]]), groups_of(whole, begin, end)) for begin, end in pairwise(cuts)]
+        return [(int(priority[0]), whole)]
+    return [(int(priority[group_first[begin]]), groups_of(whole, begin, end)) for begin, end in pairwise(cuts)]
 
 
 def _in_order(roster: SignalIndex, samples: Samples) -> tuple[Samples, NDArray[np.uint64], NDArray[np.int64]]:
-    """Samples by rank, group key, time, turn and signal; the keys, and the turns.
+    """Samples by priority, group key, time, turn and signal; the keys, and the turns.
 
     Of several samples of one signal and time, which are of different frames or summaries, each has another turn.
     """
     key = roster.key.take(roster.lane.take(samples.channel))
-    order = np.lexsort((samples.raw, samples.channel, samples.time_ns, key, samples.rank))
+    order = np.lexsort((samples.raw, samples.channel, samples.time_ns, key, samples.priority))
     samples = samples.at(order)
     key, turn = key.take(order), np.zeros(len(order), np.int64)
-    first = _changes(samples.rank, samples.time_ns, samples.channel)
+    first = _changes(samples.priority, samples.time_ns, samples.channel)
     if len(first) < len(key):
         turn = np.arange(len(key)) - first.take(_numbered(first, len(key)))
-        order = np.lexsort((samples.channel, turn, samples.time_ns, key, samples.rank))
+        order = np.lexsort((samples.channel, turn, samples.time_ns, key, samples.priority))
         samples, key, turn = samples.at(order), key.take(order), turn.take(order)
     return samples, key, turn
 

@@ -246,7 +246,7 @@ class LastSamples:
     """The latest sample of each channel, before the block at hand; arrays by channel. `values`: how many have come.
 
     raw uint64 · time_ns int64, its frame's own · steady int64, `NEVER` where there was none yet
-    kept      uint8, the highest rank that it was kept with so far, by a rule that does not keep all of the channel
+    kept      uint8, the highest priority that it was kept with so far, by a rule that does not keep all of the channel
     serial    int64, its number among all values that have come, of all channels
     returns   int64, how often its lane had returned (`silence`)
     fresh     bool, it has come since all intervals were closed
@@ -295,7 +295,7 @@ class LastSamples:
             self.returns[channel] = returns.take(row)
         self.values += len(view.block.values)
 
-    def mark(self, channel: NDArray[np.int64], serial: NDArray[np.int64], rank: NDArray[np.uint8]) -> None:
-        """Samples have been kept with these ranks now, higher ones than before; of one sample the last counts."""
+    def mark(self, channel: NDArray[np.int64], serial: NDArray[np.int64], priority: NDArray[np.uint8]) -> None:
+        """Samples have been kept with these priorities now, higher ones than before; of one sample the last counts."""
         latest = (self.serial.take(channel) == serial).nonzero()[0]
-        self.kept[channel.take(latest)] = rank.take(latest)
+        self.kept[channel.take(latest)] = priority.take(latest)

@@ -26,14 +26,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.system.bus_clocks import BACKWARD_NS_MAX
-from agent.system.clock import SET_NS_MIN
-from agent.system.clock_steps import WAITED_NS_MAX
+from agent.system.clock import STEP_NS_MIN, WAITED_NS_MAX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.model import FrameBlock
-    from agent.system.clock import Reading
+    from agent.model import ClockReading, FrameBlock
 
 NEVER = -(1 << 62)
 """Before all times: the steady time of a bus that has not been heard."""
@@ -52,7 +50,7 @@ class SteadyClock:
         self._ahead = 0  # of the frames' own times
         self._left: list[int] = []  # how much a log's clocks were ahead that its frames have left, the latest last
         self._ahead_of: dict[int, int] = {}  # of those of a bus, when they did not run on with the others' last
-        self._reading: Reading | None = None
+        self._reading: ClockReading | None = None
         self._offset_ns = 0  # wall clock less monotonic one, since it was set
         self._came = NEVER, -NEVER
 
@@ -61,7 +59,7 @@ class SteadyClock:
         """int64 (buses,): the steady time of each, `NEVER` where it has not been heard."""
         return self._latest.copy()
 
-    def hear(self, reading: Reading) -> int:
+    def hear(self, reading: ClockReading) -> int:
         """The clocks as they are when the frames to come have come; by how much the wall clock was set, 0 mostly."""
         before = self._reading
         if reading == before:
@@ -70,7 +68,7 @@ class SteadyClock:
         if before is None:
             before, self._offset_ns = reading, reading.offset_ns
         step = reading.offset_ns - self._offset_ns
-        step = step if abs(step) > SET_NS_MIN else 0
+        step = step if abs(step) > STEP_NS_MIN else 0
         self._offset_ns += step
         self._ahead -= step
         start = self._offset_ns + self._ahead

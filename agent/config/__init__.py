@@ -8,7 +8,8 @@ names file, key, value and what is accepted.
 """
 
 from agent.config.arguments import config_from_arguments, parse_dbc_arguments, with_arguments
-from agent.config.collecting import CollectConfig, Priority, TriggerConfig
+from agent.config.collecting import CollectConfig, TriggerConfig
+from agent.config.priorities import Priority
 from agent.config.reading import Problem, inspect_config, load_config
 from agent.config.rules import demo_car_dbc, gnss_dbc
 from agent.config.sections import (

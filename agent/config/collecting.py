@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
+from agent.config.priorities import Priority
 from agent.config.section import Section, Within
 from agent.units import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-Priority = Literal["critical", "normal", "bulk"]
 
 Patterns = Annotated[
     str | tuple[str, ...],
@@ -44,7 +44,7 @@ TriggerName = Annotated[
 Deadband = Annotated[float, Meta(ge=0, le=sys.float_info.max, description="a number from 0 on, in the signal's unit")]
 """Which an infinite one is not: TOML writes that, too."""
 Interval = Annotated[Duration, Within("1ms", "24h")]
-Life = Annotated[Duration, Within("1s", "10000h")]
+Ttl = Annotated[Duration, Within("1s", "10000h")]
 
 
 class CollectConfig(Section, frozen=True, kw_only=True):
@@ -75,8 +75,8 @@ class CollectConfig(Section, frozen=True, kw_only=True):
     on_change: bool = False
     deadband: Deadband | None = None
     stale_after: Interval | None = None
-    priority: Priority = "normal"
-    ttl: Life | None = None
+    priority: Priority = Priority.NORMAL
+    ttl: Ttl | None = None
 
 
 class TriggerConfig(Section, frozen=True, kw_only=True):
@@ -106,8 +106,8 @@ class TriggerConfig(Section, frozen=True, kw_only=True):
     before: Annotated[Duration, Within("0s", "10m")] = Duration.parse("10s")
     after: Annotated[Duration, Within("0s", "1h")] = Duration.parse("10s")
     record: Patterns = "*"
-    priority: Priority = "critical"
-    ttl: Life | None = None
+    priority: Priority = Priority.CRITICAL
+    ttl: Ttl | None = None
 
 
 def patterns(written: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from agent.config.section import Section
 from agent.config.sections import BusConfig, Config
 from agent.config.values import HIDDEN, RefusedError, accepted, bare, convert, shown
 from agent.errors import ConfigError
-from agent.system.text import printable
+from agent.system.printable import printable
 
 if TYPE_CHECKING:
     from pathlib import Path

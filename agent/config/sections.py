@@ -13,13 +13,14 @@ Paths are absolute once read.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Meta, field
 
-from agent.config.collecting import CollectConfig, Priority, TriggerConfig
+from agent.config.collecting import CollectConfig, TriggerConfig  # noqa: TC001  (msgspec reads the annotations)
 from agent.config.integrity import IntegrityConfig  # noqa: TC001  (msgspec reads the annotations)
+from agent.config.priorities import HIGHEST_FIRST
 from agent.config.section import Section, Within
 from agent.errors import ConfigError
 from agent.units import Duration, Rate, Size
@@ -361,4 +362,4 @@ class Config(Section, frozen=True, kw_only=True):
 
     def topics(self, template: str) -> tuple[str, ...]:
         """All that a template such as ``mqtt.topic_batch`` stands for, one of each class where it has {class}."""
-        return tuple(dict.fromkeys(self.topic(template).replace("{class}", each) for each in get_args(Priority)))
+        return tuple(dict.fromkeys(self.topic(template).replace("{class}", str(each)) for each in HIGHEST_FIRST))

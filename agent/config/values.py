@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from agent.config.priorities import HIGHEST_FIRST, Priority
 from agent.config.section import Within
 from agent.units import Quantity
 
@@ -66,6 +67,8 @@ def convert(annotation: Any, value: object, folder: Path) -> Any:
     kind, within = _kind(annotation)
     if isinstance(kind, type) and issubclass(kind, Quantity):
         converted: Any = _quantity(kind, value)
+    elif kind is Priority:
+        return _priority(value)
     elif kind is Path or kind == tuple[Path, ...]:
         return _paths(kind, value, folder)
     else:
@@ -97,6 +100,13 @@ def _quantity(kind: type[Quantity], value: object) -> Quantity:
         return kind.parse(value)
     except ValueError as error:
         raise RefusedError(str(error).removeprefix("not "), kind.accepted) from error
+
+
+def _priority(value: object) -> Priority:
+    try:
+        return Priority.of(str(value))
+    except ValueError:
+        raise RefusedError(*_words(Priority)) from None
 
 
 def _paths(kind: Any, value: object, folder: Path) -> Path | tuple[Path, ...]:
@@ -152,7 +162,9 @@ def _words(annotation: Any) -> tuple[str, str]:
 
 
 def _choices(kind: Any) -> list[str]:
-    """The values of a Literal, those of a bool beside it included; none where there is no Literal."""
+    """Priorities, or the values of a Literal, those of a bool beside it included; none of another kind."""
+    if kind is Priority:
+        return [f'"{each}"' for each in HIGHEST_FIRST]
     parts = (kind,) if get_origin(kind) is Literal else get_args(kind)
     literals = [f'"{value}"' for part in parts if get_origin(part) is Literal for value in get_args(part)]
     return ["true", "false", *literals] if literals and bool in parts else literals

@@ -2,7 +2,7 @@
 """The parts of an agent, each built from a configuration; `daemon` and `replaying` put them together.
 
     Decoding     what the DBC files became: the decoder, and the catalog that describes its signals to the receiver
-    make_collector, make_packer   rules and triggers, and the streams of their classes, into stores
+    make_collector, make_packer   rules and triggers, and the streams of their priorities, into stores
     sources      one for each bus
     Agent        worker thread, storage, packer and sender: what a live run and a replay have in common
 
@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from agent.batch.catalog import Catalog, encode_catalog
-from agent.collect.rules.priorities import home_class
+from agent.config.priorities import Priority, reporting_priority
 from agent.daemon.options import data_plan, mqtt_options, sender_options, stream_settings
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_buses
 from agent.decode.plan import Plan
 from agent.errors import DatabaseError
+from agent.pipeline.cut import BatchCutter
 from agent.pipeline.packer import Packer, PackerCounters
 from agent.pipeline.startup_recovery import take_over
 from agent.pipeline.storage import Storage
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from agent.collect.collector import Collector
-    from agent.config import BusConfig, Config, Priority
+    from agent.config import BusConfig, Config
     from agent.pipeline.stream import Store
     from agent.pipeline.tick import Source
     from agent.pipeline.traffic import TrafficStatistics
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
     from agent.uplink.certificate_rotation import CertificateRotation
     from agent.uplink.send_policy import SendPolicy
 
-    TellTime = Callable[[int, int, int], None]
-    """`TimeTold.tell`: UTC in ns since 1970, the monotonic clock at that moment, the error."""
+    ReportTime = Callable[[int, int, int], None]
+    """`GnssSyncSource.report`: UTC in ns since 1970, the monotonic clock at that moment, the error."""
 
     Filters = Mapping[str, Sequence[tuple[int, int]]]
     """By bus: the (arbitration id word, mask) that are wanted of it; everything of one that is not named."""
@@ -152,7 +153,7 @@ def make_packer(
     heard: TrafficStatistics | None = None,
     collector: Collector | None = None,
 ) -> Packer:
-    """A packer that stores each class's batches in its store; `stores` has the most urgent first.
+    """A packer that stores each priority's batches in its store; `stores` has the highest first.
 
     collector   as `make_collector` makes it, which is done unless one is given
     """
@@ -161,9 +162,9 @@ def make_packer(
         priority: Stream(decoding.catalog, store, stream_settings(config, priority), clock, counters.of(priority))
         for priority, store in stores.items()
     }
-    home = home_class(config.collect, config.triggers)
+    reporting = reporting_priority(config.collect, config.triggers)
     collector = make_collector(config, decoding) if collector is None else collector
-    return Packer(decoding.decoder, streams, home, collector, counters, heard)
+    return Packer(decoding.decoder, streams, reporting, collector, counters, heard)
 
 
 def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False) -> Collector | None:
@@ -190,7 +191,7 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
     return Collector(
         decoder.plan,
         RuleBook.of(config.collect),
-        home_class(config.collect, config.triggers),
+        reporting_priority(config.collect, config.triggers),
         [Trigger.of(trigger, directory, armed=not reloaded) for trigger in config.triggers],
         decoder.decode_again,
         config.agent.ring,
@@ -200,11 +201,11 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
 
 
 def make_sources(
-    config: Config, clock: Clock, filters: Filters, told: TellTime | None = None
+    config: Config, clock: Clock, filters: Filters, report_time: ReportTime | None = None
 ) -> list[contextlib.AbstractAsyncContextManager[Source]]:
     """A source for each bus; all socketcan buses share one, and heed `filters`. Not opened yet.
 
-    told   hears the time of satellite receivers
+    report_time   called with the time of satellite receivers
     """
     sources: list[Any] = []
     live = [
@@ -222,7 +223,9 @@ def make_sources(
         elif bus.interface == "gnss":
             from agent.sources.gnss.receiver import GnssSource
 
-            sources.append(GnssSource(index, bus.name, str(bus.channel), baud=bus.bitrate, clock=clock, told=told))
+            sources.append(
+                GnssSource(index, bus.name, str(bus.channel), baud=bus.bitrate, clock=clock, report_time=report_time)
+            )
         elif bus.interface not in ("socketcan", "replay"):
             sources.append(_python_can_source(index, bus))
     if any(bus.interface == "replay" for bus in config.buses):
@@ -314,7 +317,7 @@ class Agent:
         await self.worker.call(
             take_over,
             storage.vaults,
-            home_class(config.collect, config.triggers),
+            reporting_priority(config.collect, config.triggers),
             storage.shelf,
             self.packer,
             listening_ns=listening_ns,
@@ -350,6 +353,8 @@ async def open_agent(
             transport = MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation, memory)
             packer.fit(memory.payload_bytes(transport.address))
 
+            cutter = BatchCutter(storage.vaults, storage.shelf, packer, config.vehicle.id)
+
             def fit(payload_bytes: int | None) -> None:
                 packer.fit(payload_bytes)
                 memory.note_payload_bytes(transport.address, payload_bytes)
@@ -361,8 +366,9 @@ async def open_agent(
                 worker.call,
                 sender_options(config),
                 allowance=allowance,
-                critical=[priority == "critical" for priority in storage.vaults],
+                critical=[priority is Priority.CRITICAL for priority in storage.vaults],
                 fit=fit,
+                cut=cutter.cut_next,
             )
             yield Agent(worker, storage, packer, sender)
             clean = not packer.has_open_batch

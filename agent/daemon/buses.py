@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from agent.collect.collector import Collector
     from agent.config import BusConfig, Config
-    from agent.daemon.assembly import Decoding, Filters, TellTime
+    from agent.daemon.assembly import Decoding, Filters, ReportTime
     from agent.pipeline.tick import Source
     from agent.system.clock import Clock
 
@@ -55,17 +55,17 @@ class Buses:
     dropped      what the sources have lost, and was told
     drained_ns   wall clock; what came before was taken from the sources
 
-    `told` hears the time of satellite receivers.
+    report_time   called with the time of satellite receivers
     """
 
-    def __init__(self, setup: Setup, clock: Clock, told: TellTime | None = None) -> None:
+    def __init__(self, setup: Setup, clock: Clock, report_time: ReportTime | None = None) -> None:
         self.sources: Sequence[Source] = ()
         self.counters = PackerCounters()
         self.dropped = 0
         self.drained_ns = 0
         self._setup = setup
         self._clock = clock
-        self._told = told
+        self._report_time = report_time
         self._opened = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -86,7 +86,7 @@ class Buses:
         return Gap(GapKind.INTERRUPTED, self.drained_ns, self._clock.wall_ns(), detail=detail)
 
     async def _open(self) -> None:
-        made = make_sources(self._setup.config, self._clock, self._setup.filters, self._told)
+        made = make_sources(self._setup.config, self._clock, self._setup.filters, self._report_time)
         async with contextlib.AsyncExitStack() as opened:
             self.sources = [await opened.enter_async_context(source) for source in made]
             self._opened = opened.pop_all()

@@ -56,9 +56,9 @@ from agent.daemon.status_line import status_line
 from agent.errors import AgentError
 from agent.pipeline.tick import Pipeline
 from agent.spool.listening import ListeningMark
-from agent.system.clock import Clock, KernelSyncSource, SystemClock, TimesyncdSyncSource, TimeTold
+from agent.system.clock import Clock, GnssSyncSource, KernelSyncSource, SystemClock, TimesyncdSyncSource
+from agent.system.process import run_in_daemon_thread
 from agent.system.systemd_notify import LOOK_S, ServiceManager
-from agent.system.threads import apart
 from agent.uplink.certificate_rotation import CertificateRotation
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ async def run(
             was taken in is stored.
 
     """
-    told, manager = TimeTold(), ServiceManager()
-    clock = clock or SystemClock(witnesses=[KernelSyncSource(), TimesyncdSyncSource(), told])
+    gnss, manager = GnssSyncSource(), ServiceManager()
+    clock = clock or SystemClock(sync_sources=[KernelSyncSource(), TimesyncdSyncSource(), gnss])
     change = ReloadWatchdog(manager)
     listening = ListeningMark(config.spool.path)
     life = Process(
@@ -134,7 +134,7 @@ async def run(
         first = Setup(config, decoding, make_collector(config, decoding))
         async with change.fed_for():
             await asyncio.to_thread(life.listening.begin, clock.wall_ns())
-            async with Buses(first, life.clock, told.tell) as buses:
+            async with Buses(first, life.clock, gnss.report) as buses:
                 setup: Setup | None = first
                 while setup is not None:
                     gap = await buses.follow(setup)
@@ -282,7 +282,7 @@ async def _change_when_told(changed: list[Setup], run: Session) -> None:
         life.hangup.clear()
         life.manager.reloading()
         try:
-            changed.append(await apart(functools.partial(_read_anew, life.reread, run.setup), "reload"))
+            changed.append(await run_in_daemon_thread(functools.partial(_read_anew, life.reread, run.setup), "reload"))
         except Exception as error:  # noqa: BLE001 - whatever a new file makes happen, what runs goes on
             reason = str(error) if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
             hint = "nothing has changed: mend it and reload again"
@@ -312,9 +312,9 @@ async def _watch(
     while True:
         await agent.worker.call(agent.storage.keep_in_place)
         spooled = await agent.worker.call(agent.storage.stats)  # the worker answers, or nobody is fed
-        late = [pulse for pulse in (pipeline.pulse, agent.sender.pulse) if pulse.late_s()]
-        for pulse in late:
-            pulse.tell_late()
+        late = [deadline for deadline in (pipeline.deadline, agent.sender.deadline) if deadline.late_s()]
+        for deadline in late:
+            deadline.log_late()
         manager.status(status_line(buses.sources, buses.counters, spooled, agent.sender.state(), *cellular))
         if not late:
             manager.alive()
@@ -351,7 +351,7 @@ def _figures(run: Session, heard: TrafficStatistics) -> StatusWriter:
         agent.storage,
         agent.worker.call,
         agent.sender.state,
-        (run.pipeline.pulse, agent.sender.pulse),
+        (run.pipeline.deadline, agent.sender.deadline),
         life.clock,
         life.logging,
         life.started_s,

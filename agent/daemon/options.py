@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.config.priorities import Priority
 from agent.pipeline.open_batch import SealLimits
 from agent.pipeline.stream import StreamSettings
 from agent.uplink.options import MqttOptions, SenderOptions
@@ -12,7 +13,7 @@ from agent.uplink.profiles import PROFILES, SHARE
 from agent.uplink.status import status_payload
 
 if TYPE_CHECKING:
-    from agent.config import Config, DataPlanConfig, Priority
+    from agent.config import Config, DataPlanConfig
     from agent.uplink.cellular.budget import Plan
 
 _TURN_MARGIN_S = 60.0
@@ -21,13 +22,13 @@ CRITICAL_SHARE = 50
 
 
 def stream_settings(config: Config, priority: Priority) -> StreamSettings:
-    """How the configuration wants the batches of a class to be made."""
+    """How the configuration wants the batches of a priority to be made."""
     return StreamSettings(
         vehicle=config.vehicle.id,
         resolution_ns=config.batch.time_resolution,
         level=config.batch.compression_level,
         limits=SealLimits(config.batch.interval, config.batch.max_bytes),
-        urgent=priority == "critical",
+        seals_each_block=priority is Priority.CRITICAL,
     )
 
 

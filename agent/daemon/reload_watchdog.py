@@ -29,18 +29,18 @@ class ReloadWatchdog:
 
     def __init__(self, manager: ServiceManager) -> None:
         self._manager = manager
-        self._pulse = LivenessDeadline("change")
+        self._deadline = LivenessDeadline("change")
         self._going_on = asyncio.Event()
         self.begin()
 
     def begin(self) -> None:
         """From now on parts are closed and opened."""
-        self._pulse.beat(CHANGE_MAX_S)
+        self._deadline.extend(CHANGE_MAX_S)
         self._going_on.set()
 
     def end(self) -> None:
         """All of them are open; who watches them feeds the watchdog."""
-        self._pulse.end()
+        self._deadline.end()
         self._going_on.clear()
         self._manager.ready()
 
@@ -58,8 +58,8 @@ class ReloadWatchdog:
         look_s = self._manager.look_s
         while True:
             await self._going_on.wait()
-            if self._pulse.late_s():
-                self._pulse.tell_late()
+            if self._deadline.late_s():
+                self._deadline.log_late()
             else:
                 self._manager.extend(EXTENSION_LOOKS * look_s)
                 self._manager.alive()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.collect.rules.priorities import classes_in_use
+from agent.config.priorities import priorities_in_use
 from agent.daemon.assembly import Agent, load_decoding, make_packer, open_agent
 from agent.daemon.options import mqtt_options
 from agent.errors import UplinkError
@@ -78,8 +78,8 @@ def replay_into(
     from agent.receiver.folder import open_folder
 
     decoding = load_decoding(config)
-    classes = classes_in_use(config.collect, config.triggers)
-    stores = open_folder(out, config.vehicle.id, decoding.content, classes)
+    priorities = priorities_in_use(config.collect, config.triggers)
+    stores = open_folder(out, config.vehicle.id, decoding.content, priorities)
     packer = make_packer(config, decoding, stores, clock or LogClock())
 
     async def through() -> None:

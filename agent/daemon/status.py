@@ -18,12 +18,13 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from agent import __version__
+from agent.config.priorities import Priority
 from agent.live.defining import define
 from agent.live.snapshot import (
     BusStatus,
-    ClassStatus,
     IntegrityStatus,
     LogLine,
+    PriorityStatus,
     RuleStatus,
     Snapshot,
     SpoolStatus,
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
     from agent.batch.catalog import Catalog
     from agent.collect.integrity.verify import IntegrityCounters
-    from agent.config import Config, Priority
+    from agent.config import Config
+    from agent.config.priorities import Priority
     from agent.live.protocol import Definitions
     from agent.pipeline.packer import PackerCounters
     from agent.pipeline.storage import Storage
@@ -92,7 +94,7 @@ class StatusWriter:
     storage: Storage
     call: Worker
     link: Callable[[], LinkState]
-    pulses: Sequence[LivenessDeadline]
+    deadlines: Sequence[LivenessDeadline]
     clock: Clock
     logging: Logging | None
     started_s: float
@@ -122,7 +124,7 @@ class StatusWriter:
 
     async def status(self) -> Snapshot:
         """The agent at this moment."""
-        late = {pulse.stage: round(pulse.late_s(), 1) for pulse in self.pulses if pulse.late_s()}
+        late = {deadline.stage: round(deadline.late_s(), 1) for deadline in self.deadlines if deadline.late_s()}
         try:
             async with asyncio.timeout(WORKER_S):
                 self._stored = await self.call(self._ask_worker)
@@ -214,9 +216,9 @@ class StatusWriter:
         now_ns, now_s = self.clock.wall_ns(), time.monotonic()
         return SpoolStatus(
             path=str(spool.path),
-            classes=tuple(
-                ClassStatus(
-                    name=name,
+            priorities=tuple(
+                PriorityStatus(
+                    name=str(priority),
                     batches=held.records,
                     size_bytes=held.payload_bytes,
                     oldest_ns=held.oldest_begin_ns,
@@ -225,16 +227,16 @@ class StatusWriter:
                     corrupt=held.corrupt_records,
                     refused=held.refused_records,
                     put_back=held.put_back_files,
-                    too_large=self._stored.too_large.get(name, 0),
-                    samples=self.counters.of(name).samples,
-                    sealed_bytes=self.counters.of(name).batch_bytes,
+                    too_large=self._stored.too_large.get(priority, 0),
+                    samples=self.counters.of(priority).samples,
+                    sealed_bytes=self.counters.of(priority).batch_bytes,
                     acknowledged=held.acknowledged_records,
                     acknowledged_ns=now_ns - round((now_s - held.acknowledged_s) * 1e9)
                     if held.acknowledged_records
                     else 0,
                     acknowledged_end_ns=held.acknowledged_end_ns,
                 )
-                for name, held in stats.items()
+                for priority, held in stats.items()
             ),
             disk_bytes=sum(held.disk_bytes for held in stats.values()),
             limit_bytes=int(spool.limit),

@@ -5,17 +5,19 @@ can0 up, can1 down; 1234567 frames, 0 dropped, 3 decoded in part; spool 12 batch
 
 With a modem and a data plan: …; modem home operator 4G -95dBm; data plan 12.0MiB of 200.0MiB, lasts
 
-Where there are several classes, each follows: spool 12 batches 340KiB (critical 0, normal 2 80KiB, bulk 10 260KiB).
+Where there are several priorities, each follows: spool 12 batches 340KiB (critical 0, normal 2 80KiB, bulk 10 260KiB).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.config.priorities import Priority
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent.config import Priority
+    from agent.config.priorities import Priority
     from agent.pipeline.packer import PackerCounters
     from agent.pipeline.tick import Source
     from agent.spool.record import SpoolStats
@@ -44,11 +46,11 @@ def _spool(spooled: Mapping[Priority, SpoolStats]) -> str:
     stored = f"spool {batches} batches {size_bytes >> 10}KiB"
     if len(spooled) < 2:
         return stored
-    classes = [
+    priorities = [
         f"{name} {stats.records}" + (f" {stats.payload_bytes >> 10}KiB" if stats.records else "")
         for name, stats in spooled.items()
     ]
-    return f"{stored} ({', '.join(classes)})"
+    return f"{stored} ({', '.join(priorities)})"
 
 
 def _link(link: LinkState) -> str:

@@ -21,23 +21,24 @@ Blocks of more than about 40,000 frames fall out of the processor's cache: sourc
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agent.blocks import runs, starts
 from agent.decode.ids import Ids
-from agent.decode.layout import ALWAYS_ODD, Layout
+from agent.decode.layout import Layout
 from agent.decode.plan import Defect
 from agent.decode.walk import MultiplexerWalk
+from agent.decode.words import Words
 from agent.model import SignalBlock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.decode.plan import Plan
-    from agent.decode.walk import StateTable
     from agent.model import FrameBlock
 
 NUMBERS_KEPT = 65_536
@@ -73,15 +74,17 @@ class Decoded:
 class _Rows:
     """A block's known frames in the order of their slots.
 
-    order    int64 (R,)  row of the block · counts int64 (N,)  frames of each slot
-    shape    int32 (R,)  of each frame
-    variant  int64 (R,)  of each frame; None where all are whole
+    order     int64 (R,)  row of the block · counts int64 (N,)  frames of each slot
+    shape     int32 (R,)  of each frame
+    variant   int64 (R,)  of each frame; None where all are whole
+    variants  int64 (P,)  frames of each variant; likewise
     """
 
     order: NDArray[np.int64]
     counts: NDArray[np.int64]
     shape: NDArray[np.int32]
     variant: NDArray[np.int64] | None = None
+    variants: NDArray[np.int64] | None = None
 
 
 class Decoder:
@@ -113,7 +116,7 @@ class Decoder:
         known, rest = len(self._ids.key), self._ids.rest
         counts = np.bincount(slots, minlength=rest + 1)
         order = slots.argsort(kind="stable")
-        words = _Words(block.data)
+        words = Words(block.data)
         rows_known = len(order) - int(counts[known:].sum())
         unknown, unknown_last = self._unknown(block, order[rows_known:], counts[known:])
         order, counts = order[:rows_known], counts[:known]
@@ -134,79 +137,60 @@ class Decoder:
         counts: NDArray[np.int64],
         odd: NDArray[np.intp],
         length: NDArray[np.uint8],
-        words: _Words,
+        words: Words,
     ) -> tuple[_Rows, dict[tuple[int, int], int]]:
         """Frames that are not all of the shape that their id says, and how many are decoded in part."""
-        plan, layout = self.plan, self._layout
+        layout = self._layout
         slot = self._counting(len(counts)).repeat(counts)
         all_odd = len(odd) == len(order)
-        of, lengths = (slot, length) if all_odd else (slot.take(odd), length.take(odd))
-        shapes = self._walked(words, order if all_odd else order.take(odd), layout.state.take(of), lengths)
-        cut = (plan.shape_tables()[0].take(shapes) > lengths).nonzero()[0]
-        if len(cut):
-            shapes[cut] = self._walk.truncate(shapes[cut], lengths[cut])
+        of, lengths, rows = (slot, length, order) if all_odd else (slot.take(odd), length.take(odd), order.take(odd))
+        shortest = int(lengths.min())
+        states = layout.state.take(of)
+        raw = (states < 0).nonzero()[0] if layout.any_raw else _no_rows()
+        if len(raw):
+            shapes = np.empty(len(states), np.int64)
+            shapes[raw] = self._walk.raw(lengths.take(raw))
+            walks = (states >= 0).nonzero()[0]
+            args = rows.take(walks), states.take(walks), lengths.take(walks)
+            shapes[walks] = self._walk.shapes_of(words, *args, shortest)
+        else:
+            shapes = self._walk.shapes_of(words, rows, states, lengths, shortest)
+        if shortest < self.plan.extent_max:
+            cut = (self.plan.shape_tables()[0].take(shapes) > lengths).nonzero()[0]
+            if len(cut):
+                shapes[cut] = self._walk.truncate(shapes[cut], lengths[cut])
         variants = layout.variants_of(of, shapes)  # before the others are read: it may number anew
         if not all_odd:
             variant = layout.whole.repeat(counts)
             variant[odd] = variants
             variants = variant
-        rows = _Rows(order, counts, layout.variant_shape.take(variants), variants)
-        return rows, self._partial(of, shapes, lengths)
+        each = np.bincount(variants, minlength=len(layout.variant_shape))
+        short = of.compress(lengths < layout.declared.take(of)) if shortest < layout.declared_max else None
+        return _Rows(order, counts, layout.variant_shape.take(variants), variants, each), self._partial(each, short)
 
-    def _walked(
-        self, words: _Words, rows: NDArray[np.int64], states: NDArray[np.int32], lengths: NDArray[np.uint8]
-    ) -> NDArray[np.int32]:
-        """The shape at the end of each row's way along the multiplexors, however long the frame; of raw rows theirs."""
-        raw = np.empty(0, np.intp)
-        if int(states.min(initial=0)) < 0:
-            raw = (states < 0).nonzero()[0]
-        if len(raw) == len(states):
-            return self._walk.raw(lengths)
-        shapes = self._walk.table.shape.take(states)
-        if len(raw):
-            shapes[raw] = self._walk.raw(lengths[raw])
-        while int(shapes.min(initial=0)) < 0:
-            if int(shapes.max()) < 0:
-                states = self._step(words, rows, states, lengths)
-                shapes = self._walk.table.shape.take(states)
-            else:
-                walking = (shapes < 0).nonzero()[0]
-                state = self._step(words, rows.take(walking), states.take(walking), lengths.take(walking))
-                states[walking] = state
-                shapes[walking] = self._walk.table.shape.take(state)
-        return shapes
+    def _partial(self, variants: NDArray[np.int64], short: NDArray[np.int64] | None) -> dict[tuple[int, int], int]:
+        """How many frames are short, and how many lack what their multiplexors select, by group key.
 
-    def _step(
-        self, words: _Words, rows: NDArray[np.int64], states: NDArray[np.int32], lengths: NDArray[np.uint8]
-    ) -> NDArray[np.int32]:
-        """The state after each row has read the multiplexor of its state."""
-        return self._walk.advance(states, words.read_multiplexors(self._walk.table, rows, states, lengths))
+        variants: int64 (P,), frames of each · short: the slots of short frames
+        """
+        layout, found = self._layout, Counter[tuple[int, int]]()
+        if len(layout.defective):
+            numbers = variants.take(layout.defective).tolist()
+            for number, slot, defect in zip(numbers, layout.defective_slot, layout.defect, strict=True):
+                if number:
+                    found[int(self._ids.key[slot]), defect] += number
+        if short is not None:
+            numbers = np.bincount(short)
+            for slot in numbers.nonzero()[0].tolist():
+                found[int(self._ids.key[slot]), int(Defect.SHORT)] += int(numbers[slot])
+        return dict(found)
 
-    def _partial(
-        self, slots: NDArray[np.int64], shapes: NDArray[np.int32], lengths: NDArray[np.uint8]
-    ) -> dict[tuple[int, int], int]:
-        """How many of these frames are short, and how many lack what their multiplexors select, by group key."""
-        found: dict[tuple[int, int], int] = {}
-        defects = self.plan.shape_tables()[1].take(shapes)
-        amiss = []
-        if int(lengths.min(initial=ALWAYS_ODD)) < self._layout.declared_max:
-            amiss.append((Defect.SHORT, lengths < self._layout.declared.take(slots)))
-        if int(defects.max(initial=0)) >= Defect.MULTIPLEXOR:
-            amiss += [(each, defects == each) for each in (Defect.MULTIPLEXOR, Defect.UNREAD)]
-        for defect, rows in amiss:
-            if rows.any():
-                numbers = np.bincount(slots[rows])
-                for slot in numbers.nonzero()[0].tolist():
-                    found[int(self._ids.key[slot]), int(defect)] = int(numbers[slot])
-        return found
-
-    def _columns(self, rows: _Rows, words: _Words, time_ns: NDArray[np.int64]) -> SignalBlock:
+    def _columns(self, rows: _Rows, words: Words, time_ns: NDArray[np.int64]) -> SignalBlock:
         layout = self._layout
         groups = rows.counts.nonzero()[0]
         group_rows = rows.counts.take(groups)
         row_start = starts(group_rows)
-        each = None if rows.variant is None else np.bincount(rows.variant, minlength=len(layout.variant_shape))
-        counts = layout.column_counts(rows.counts, each)
+        counts = layout.column_counts(rows.counts, rows.variants)
         columns = counts.nonzero()[0]
         counts = counts.take(columns)
         slot = layout.slot.take(columns)
@@ -214,19 +198,18 @@ class Decoder:
         group_of[groups] = self._counting(len(groups))
         group = group_of.take(slot)
         start = starts(counts)
-        first, order, some = row_start.take(group), rows.order, None
-        if rows.variant is not None and each is not None:
+        first, order, some = row_start.take(group), rows.order, _no_rows()
+        if rows.variant is not None and rows.variants is not None:
             # What only one variant has lies end to end where rows are in the order of variants: after all others.
-            some = (counts < group_rows.take(group)).nonzero()[0]
-            narrow = np.uint16 if len(each) <= 1 << 16 else np.int64
-            by_variant = rows.variant.astype(narrow).argsort(kind="stable")
+            by_variant = rows.variant.astype(_narrow(len(rows.variants))).argsort(kind="stable")
             order = np.concatenate([order, order.take(by_variant)])
-            only = layout.only.take(columns.take(some))
-            first[some] = len(by_variant) + starts(each).take(only)
-            some = some.compress(only < 0)
+            only = layout.only.take(columns)
+            first = np.where(only < 0, first, starts(rows.variants).take(only) + len(by_variant))
+            if layout.any_shared:
+                some = ((only < 0) & (counts < group_rows.take(group))).nonzero()[0]
         index = (first - start[:-1]).repeat(counts)
         index += self._counting(len(index))
-        if rows.variant is not None and some is not None and len(some):
+        if rows.variant is not None and len(some):
             self._gather_rows(index, rows.variant, columns, some, start)
         return SignalBlock(
             self._ids.key.take(groups),
@@ -264,13 +247,12 @@ class Decoder:
         rows = here.take(variant).nonzero()[0]
         each = here.take(variant[rows])
         cells = layout.member_column.take(members.take(runs(first.take(variant[rows]), each)))
-        if len(layout.slot) <= 1 << 16:
-            cells = cells.astype(np.uint16)  # which is sorted in one pass
+        cells = cells.astype(_narrow(len(layout.slot)))
         index[runs(start[some], np.diff(start)[some])] = np.repeat(rows, each).take(np.argsort(cells, kind="stable"))
 
     def _values(
         self,
-        words: _Words,
+        words: Words,
         order: NDArray[np.int64],
         index: NDArray[np.int64],
         columns: NDArray[np.int64],
@@ -292,7 +274,7 @@ class Decoder:
         return values
 
     def _windowed(
-        self, words: _Words, rows: NDArray[np.int64], columns: NDArray[np.int64], counts: NDArray[np.int64]
+        self, words: Words, rows: NDArray[np.int64], columns: NDArray[np.int64], counts: NDArray[np.int64]
     ) -> NDArray[np.uint64]:
         """The same of a block with CAN FD frames. rows: of the block."""
         layout = self._layout
@@ -328,64 +310,8 @@ class Decoder:
         return unknown, last
 
 
-class _Words:
-    """The payloads of a block, ready to be read as 64-bit words in either byte order."""
-
-    def __init__(self, data: NDArray[np.uint8]) -> None:
-        self._width: int = data.shape[1]
-        if self._width == 8:
-            self._words = data.view("<u8").ravel()
-        else:
-            self._bytes = np.zeros(data.size + 9, np.uint8)
-            self._bytes[: data.size] = data.ravel()
-            # A window of eight bytes may begin at any byte: strides of 1, not of 8.
-            self._windows: NDArray[np.uint64] = np.ndarray(
-                data.size + 1, dtype="<u8", buffer=self._bytes.data, strides=(1,)
-            )
-
-    @property
-    def classic(self) -> bool:
-        """True where every frame has at most eight bytes."""
-        return self._width == 8
-
-    def sorted_by(self, order: NDArray[np.int64], *, swapped: bool) -> NDArray[np.uint64]:
-        """All frames in another order, read as Intel words, or swapped as Motorola ones. Classic blocks only."""
-        words: NDArray[np.uint64] = self._words.take(order)
-        return words.byteswap(inplace=True) if swapped else words
-
-    def read_multiplexors(
-        self, walk: StateTable, rows: NDArray[np.intp], states: NDArray[np.int32], lengths: NDArray[np.uint8]
-    ) -> NDArray[np.uint64]:
-        """The value of the multiplexor that each row's state reads; 0 where the frame is too short for it."""
-        if self.classic:
-            values = self._words.take(rows)
-            if walk.any_motorola:
-                swapped = walk.motorola.take(states)
-                values = values.byteswap() if swapped.all() else np.where(swapped, values.byteswap(), values)
-            values >>= walk.frame_shift.take(states)
-        else:
-            values = self.read(rows, walk.byte.take(states), walk.shift.take(states), walk.motorola.take(states))
-        values &= walk.mask.take(states)
-        if int(lengths.min(initial=ALWAYS_ODD)) < walk.extent_max:
-            values[walk.extent.take(states) > lengths] = 0
-        return values
-
-    def read(
-        self,
-        rows: NDArray[np.intp],
-        byte: NDArray[np.int64],
-        shift: NDArray[np.uint64],
-        motorola: NDArray[np.bool_],
-    ) -> NDArray[np.uint64]:
-        """The windows of eight bytes that begin at a byte of a row, read in either order and shifted right; of blocks
-        with CAN FD frames.
-        """
-        windows = self._windows[rows * self._width + byte]
-        windows = np.where(motorola, windows.byteswap(), windows)
-        shifted: NDArray[np.uint64] = windows >> shift
-        return shifted
-
-    def ninth_bytes(self, rows: NDArray[np.intp], byte: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """The byte after each window."""
-        ninth: NDArray[np.uint64] = self._bytes[rows * self._width + byte + 8].astype(np.uint64)
-        return ninth
+def _narrow(count: int) -> type[np.unsignedinteger[Any]]:
+    """The narrowest type of the numbers below `count`: a stable sort takes a pass for each of its bytes."""
+    if count <= 1 << 8:
+        return np.uint8
+    return np.uint16 if count <= 1 << 16 else np.uint64

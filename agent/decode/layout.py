@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.blocks import find, runs, starts
-from agent.decode.plan import RAW
+from agent.decode.plan import RAW, Defect
 from agent.decode.walk import frame_shift
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Layout:
 
     need     uint8 (N,)  bytes with which a frame of a slot has the shape `whole`; `ALWAYS_ODD` where that depends
     declared uint8 (N,)  bytes that the DBC file says · declared_max: the most of them
-    state    int32 (N,)  where the walk along a slot's multiplexors begins, -1 of raw frames
+    state    int64 (N,)  where the walk along a slot's multiplexors begins, -1 of raw frames; any_raw
     shape    int32 (N,)  the shape of a slot's whole frames; 0 where that depends
     whole    int64 (N,)  the variant of that; P where that depends
 
@@ -51,6 +51,10 @@ class Layout:
     frame_shift    uint64 (C,)  how far a classic frame, as one word, is shifted right
     sources_start  int64 (C,), sources int64 (M,)  the variants that have a column
     only           int64 (C,)  the one variant that does, `MANY` where there are more
+    any_shared     whether a column is of several variants of a slot, but not of all
+
+    defective      int64 (D,)  the variants that carry less than their id says, but for short ones
+    defective_slot, defect  lists of D  the slot and the `Defect` of each
     """
 
     def __init__(self, plan: Plan, walk: MultiplexerWalk, ids: Ids) -> None:
@@ -70,7 +74,7 @@ class Layout:
         self._met_key, self._met_shape = np.empty(0, np.uint64), np.empty(0, np.int64)
         self.tabulate()
 
-    def variants_of(self, slots: NDArray[np.int64], shapes: NDArray[np.int32]) -> NDArray[np.int64]:
+    def variants_of(self, slots: NDArray[np.int64], shapes: NDArray[np.int64]) -> NDArray[np.int64]:
         """The variant of each frame's slot and shape; unseen ones are met."""
         found = self._find(slots, shapes)
         if found.min(initial=0) < 0:
@@ -81,10 +85,10 @@ class Layout:
             found = self._find(slots, shapes)
         return found
 
-    def _find(self, slots: NDArray[np.int64], shapes: NDArray[np.int32]) -> NDArray[np.int64]:
+    def _find(self, slots: NDArray[np.int64], shapes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Likewise; -1 where it is not met."""
         if self._variant_at is not None:
-            if int(shapes.max(initial=0)) >= self._shapes_known:
+            if len(self._plan.shapes) > self._shapes_known and int(shapes.max(initial=0)) >= self._shapes_known:
                 return np.full(len(slots), -1)
             at = self._first_nth.take(slots)
             at += self._plan.shape_tables()[2].take(shapes)
@@ -114,6 +118,7 @@ class Layout:
         each, of = np.unique(messages, return_inverse=True)
         states, shapes, declared, need = self._of_messages(each.tolist())
         self.state, self.declared, self.need = states.take(of), declared.take(of), need.take(of)
+        self.any_raw = bool((states < 0).any())
         shape = shapes.take(of)
         fixed = np.flatnonzero(shape >= 0)
         variants = np.unique(np.concatenate([self._met(latest), (fixed << 32) | shape.take(fixed)]))
@@ -123,13 +128,17 @@ class Layout:
         self.whole[fixed] = variants.searchsorted((fixed << 32) | shape.take(fixed))
         self._variant_key = variants
         self.variant_shape = (variants & 0xFFFF_FFFF).astype(np.int32)
+        defects = self._plan.shape_tables()[1].take(self.variant_shape)
+        self.defective = (defects >= Defect.MULTIPLEXOR).nonzero()[0]
+        self.defective_slot = (variants.take(self.defective) >> 32).tolist()
+        self.defect = defects.take(self.defective).tolist()
         self._is_uniform = len(variants) == len(messages) == len(fixed)
         self._number_variants(messages, each, of, variants >> 32)
         self._tabulate_columns(variants >> 32)
 
     def _of_messages(
         self, messages: list[int]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
         """Of each: the state that its walk begins in, the shape of whole frames or -1, bytes declared and needed."""
         plan = self._plan
         states = [-1 if message == RAW else self._walk.begin(message) for message in messages]
@@ -141,7 +150,7 @@ class Layout:
             for length, shape in zip(declared, shapes, strict=True)
         ]
         return (
-            np.array(states, np.int32),
+            np.array(states, np.int64),
             np.array(shapes, np.int64),
             np.array(declared, np.uint8),
             np.array(need, np.uint8),
@@ -187,8 +196,10 @@ class Layout:
         self.sources = variant[by_column]
         self.sources_start = np.searchsorted(self.member_column[by_column], np.arange(len(columns)))
         self.only = self.sources.take(self.sources_start) if len(columns) else np.empty(0, np.int64)
-        self.only[np.diff(self.sources_start, append=len(self.sources)) > 1] = MANY
         self.slot, self.signal = columns >> 16, (columns & 0xFFFF).astype(np.int32)
+        sources = np.diff(self.sources_start, append=len(self.sources))
+        self.only[sources > 1] = MANY
+        self.any_shared = bool(((sources > 1) & (sources < np.bincount(slots).take(self.slot))).any())
         table = self._fields
         at = table.places(self._ids.message.take(self.slot), self.signal)
         self.byte, self.over = table.byte.take(at), table.over.take(at)

@@ -108,7 +108,7 @@ class Plan:
         messages: what the DBC files define, each naming its bus. Where two define one id, the first counts.
         keep_unknown: buses whose unknown frames are kept raw.
 
-    plain   the message of each (bus, id) that a DBC file names as it is
+    plain   the message of each (bus, id) that a DBC file names as it is · extent_max: the largest of all shapes
     shapes  the signal indexes of each shape · shape  the same with what belongs to them
 
     """
@@ -173,6 +173,7 @@ class Plan:
         """Begin a new list of shapes; blocks keep the one that they were made with."""
         self.shapes: list[tuple[int, ...]] = []
         self.shape: list[Shape] = []
+        self.extent_max = 0
         self._carried = 0
         self._tables = np.empty(0, np.uint8), np.empty(0, np.uint8), np.empty(0, np.int64)
         self._shape_of: dict[tuple[int, tuple[int, ...], Defect], int] = {}
@@ -209,7 +210,9 @@ class Plan:
         if self.is_full and carried:
             return self.shape_of(message, (), Defect.UNREAD)
         fields, nth = self.fields(message), self._of_message[message]
-        self.shape.append(Shape(message, carried, max((fields[i].extent for i in carried), default=0), defect, nth))
+        extent = max((fields[i].extent for i in carried), default=0)
+        self.extent_max = max(self.extent_max, extent)
+        self.shape.append(Shape(message, carried, extent, defect, nth))
         self.shapes.append(carried)
         self._carried += len(carried)
         self._of_message[message] += 1

@@ -28,29 +28,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.decode.plan import Plan
+    from agent.decode.words import Words
     from agent.model import SignalDefinition
 
 LEARNED_MAX = 65_536
 HELD_MAX = 262_144
 DENSE_BITS = 12
 DENSE_MAX = 1 << 18
+TOGETHER_MAX = 2
+"""So many multiplexors in a row are read of all frames at once; deeper ones only of frames that have one."""
 _SHORT = 1 << 63
-_UNKNOWN = -1
+_UNKNOWN = 0
+"""The state that values lead to which were never met."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateTable:
     """The states; arrays of length T.
 
-    shape   int32   the shape reached, -1 while there is a multiplexor to read
+    shape   int64   the shape reached, -1 while there is a multiplexor to read, and of `_UNKNOWN`
     byte, shift, mask, motorola   that multiplexor's field
     frame_shift  uint64  how far a classic frame, as one word, is shifted right
     extent  int64   bytes a frame must have to carry it
-    base    int64   where its values begin in the table by value, -1 where they are searched for
-    extent_max, any_motorola   of all multiplexors · all_dense: none is searched for
+    base    int64   where its values begin in the table by value, -1 where they are searched for. A state that reads
+                    nothing any more, or `_UNKNOWN`, has a value of no bits there, which leads to itself
+    extent_max, any_motorola, all_motorola   of all multiplexors · all_dense: none is searched for
+    depth   how many multiplexors the longest way has
     """
 
-    shape: NDArray[np.int32]
+    shape: NDArray[np.int64]
     byte: NDArray[np.int64]
     shift: NDArray[np.uint64]
     mask: NDArray[np.uint64]
@@ -60,7 +66,9 @@ class StateTable:
     base: NDArray[np.int64]
     extent_max: int
     any_motorola: bool
+    all_motorola: bool
     all_dense: bool
+    depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +101,12 @@ class MultiplexerWalk:
         self._begin: dict[int, int] = {}
         self._unread_of: dict[int, int] = {}
         self._key = np.empty(0, np.uint64)
-        self._to = np.empty(0, np.int32)
-        self._dense = np.empty(0, np.int32)
-        self._raw = np.full(256, _UNKNOWN, np.int32)
+        self._to = np.empty(0, np.int64)
+        self._dense = np.zeros(1, np.int64)
+        self._dense_used = 0
+        self._raw = np.full(256, -1, np.int64)
         self._table: StateTable | None = None
+        self._add(None, _State(-1, {}, None, -1))
 
     @property
     def table(self) -> StateTable:
@@ -125,22 +135,63 @@ class MultiplexerWalk:
         self._clear()
         return True
 
-    def advance(self, states: NDArray[np.int32], values: NDArray[np.uint64]) -> NDArray[np.int32]:
-        """The state after each `states[i]` has read the multiplexor value `values[i]`."""
-        base = self.table.base.take(states)
-        if self.table.all_dense:
-            found = self._dense.take(base + values.view(np.int64))
-            if found.min(initial=0) >= 0:
-                return found
-        return self._follow((states.astype(np.uint64) << np.uint64(MULTIPLEXOR_BITS_MAX)) | values, base)
+    def shapes_of(
+        self,
+        words: Words,
+        rows: NDArray[np.int64],
+        states: NDArray[np.int64],
+        lengths: NDArray[np.uint8],
+        shortest: int,
+    ) -> NDArray[np.int64]:
+        """The shape that each row's walk ends at, however long the frame.
 
-    def truncate(self, shapes: NDArray[np.int32], lengths: NDArray[np.uint8]) -> NDArray[np.int32]:
+        states: where each begins; they are written to · shortest: the least of `lengths`
+        """
+        table = self.table
+        if table.all_dense and table.depth <= TOGETHER_MAX:
+            reached = states
+            for _ in range(table.depth):
+                at = self._read(words, rows, reached, lengths, shortest).view(np.int64)
+                at += table.base.take(reached)
+                reached = self._dense.take(at)
+            shapes = table.shape.take(reached)
+            if shapes.min(initial=0) >= 0:
+                return shapes
+        shapes = table.shape.take(states)
+        while len(walking := (shapes < 0).nonzero()[0]):
+            here, long = states.take(walking), lengths.take(walking)
+            values = self._read(words, rows.take(walking), here, long, shortest)
+            states[walking] = here = self._advance(here, values)
+            shapes[walking] = self.table.shape.take(here)
+        return shapes
+
+    def _read(
+        self,
+        words: Words,
+        rows: NDArray[np.int64],
+        states: NDArray[np.int64],
+        lengths: NDArray[np.uint8],
+        shortest: int,
+    ) -> NDArray[np.uint64]:
+        """The value of the multiplexor that each row's state reads; 0 where the frame is too short for it."""
+        table = self.table
+        values = words.read_multiplexors(table, rows, states)
+        if shortest < table.extent_max:
+            values[table.extent.take(states) > lengths] = 0
+        return values
+
+    def _advance(self, states: NDArray[np.int64], values: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The state after each `states[i]` has read the multiplexor value `values[i]`."""
+        keys = (states.astype(np.uint64) << np.uint64(MULTIPLEXOR_BITS_MAX)) | values
+        return self._follow(keys, self.table.base.take(states))
+
+    def truncate(self, shapes: NDArray[np.int64], lengths: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The shape that is left of each `shapes[i]` in a frame of only `lengths[i]` bytes."""
         keys = np.uint64(_SHORT) | (shapes.astype(np.uint64) << np.uint64(MULTIPLEXOR_BITS_MAX)) | lengths
         states = self._follow(keys, np.full(len(keys), -1))  # may make a new table
         return self.table.shape.take(states)
 
-    def raw(self, lengths: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def raw(self, lengths: NDArray[np.uint8]) -> NDArray[np.int64]:
         """The shapes of raw frames of these lengths."""
         shapes = self._raw.take(lengths)
         if shapes.min(initial=0) < 0:
@@ -149,9 +200,9 @@ class MultiplexerWalk:
             shapes = self._raw.take(lengths)
         return shapes
 
-    def _follow(self, keys: NDArray[np.uint64], base: NDArray[np.int64]) -> NDArray[np.int32]:
+    def _follow(self, keys: NDArray[np.uint64], base: NDArray[np.int64]) -> NDArray[np.int64]:
         """The states that transitions lead to, those of states with a base by value."""
-        found = np.full(len(keys), _UNKNOWN, np.int32)
+        found = np.zeros(len(keys), np.int64)
         dense = np.flatnonzero(base >= 0)
         if len(dense):
             value = keys[dense] & np.uint64((1 << MULTIPLEXOR_BITS_MAX) - 1)
@@ -160,13 +211,13 @@ class MultiplexerWalk:
             at, known = find(self._key, keys)
             known &= base < 0
             found[known] = self._to.take(at[known])
-        unknown = np.flatnonzero(found < 0)
+        unknown = np.flatnonzero(found == _UNKNOWN)
         if len(unknown):
             fresh, which = np.unique(keys[unknown], return_inverse=True)
             found[unknown] = self._learn_all(fresh).take(which)
         return found
 
-    def _learn_all(self, keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+    def _learn_all(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Where unseen transitions lead, as many as may be learned in this block; all others to what is unread."""
         learned, sought = [], []
         for key in keys.tolist():
@@ -182,10 +233,10 @@ class MultiplexerWalk:
                 sought.append((key, state))
         if sought:
             merged = np.concatenate([self._key, np.array([key for key, _ in sought], np.uint64)])
-            to = np.concatenate([self._to, np.array([state for _, state in sought], np.int32)])
+            to = np.concatenate([self._to, np.array([state for _, state in sought], np.int64)])
             order = np.argsort(merged, kind="stable")
             self._key, self._to = merged.take(order), to.take(order)
-        return np.array(learned, np.int32)
+        return np.array(learned, np.int64)
 
     def _learn(self, key: int) -> int:
         origin = key >> MULTIPLEXOR_BITS_MAX & 0x7F_FFFF
@@ -239,16 +290,21 @@ class MultiplexerWalk:
             number = self._state_of[key] = len(self._states)
             self._states.append(state)
             self._fields.append(Field.of(state.reads) if state.reads else _NO_FIELD)
-            self._bases.append(self._base_of(state.reads))
+            self._bases.append(self._base_of(number, state.reads))
             self._table = None
         return number
 
-    def _base_of(self, reads: SignalDefinition | None) -> int:
-        """Where the values of a multiplexor begin in the table by value; none of what reads nothing any more."""
-        base = len(self._dense)
-        if reads is None or reads.length > DENSE_BITS or base + (1 << reads.length) > DENSE_MAX:
+    def _base_of(self, state: int, reads: SignalDefinition | None) -> int:
+        """Where the values of what a state reads begin in the table by value, -1 where they do not lie there."""
+        bits = reads.length if reads else 0
+        base, end = self._dense_used, self._dense_used + (1 << bits)
+        if bits > DENSE_BITS or end > DENSE_MAX:
             return -1
-        self._dense = np.concatenate([self._dense, np.full(1 << reads.length, _UNKNOWN, np.int32)])
+        if end > len(self._dense):
+            self._dense = np.concatenate([self._dense, np.full(max(end, 1 << 10), _UNKNOWN)])
+        self._dense_used = end
+        if reads is None:
+            self._dense[base] = state
         return base
 
     def _tabulated(self) -> StateTable:
@@ -258,7 +314,7 @@ class MultiplexerWalk:
         shift = np.array([field.shift for field in fields], np.uint64)
         extent = np.array([field.extent for field in fields], np.int64)
         return StateTable(
-            shape=np.array([state.shape for state in self._states], np.int32),
+            shape=np.array([state.shape for state in self._states], np.int64),
             byte=byte,
             shift=shift,
             mask=np.array([field.mask for field in fields], np.uint64),
@@ -268,9 +324,9 @@ class MultiplexerWalk:
             base=np.array(self._bases, np.int64),
             extent_max=int(extent.max(initial=0)),
             any_motorola=bool(motorola.any()),
-            all_dense=all(
-                base >= 0 for base, state in zip(self._bases, self._states, strict=True) if state.reads is not None
-            ),
+            all_motorola=all(field.motorola for field in fields if field.bits),
+            all_dense=min(self._bases) >= 0,
+            depth=max((len(state.values) + 1 for state in self._states if state.reads), default=0),
         )
 
 

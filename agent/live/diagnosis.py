@@ -275,22 +275,24 @@ def _of_trouble(link: UplinkStatus, snapshot: Snapshot) -> Finding:
 
 def _of_data_plan(snapshot: Snapshot) -> Iterator[Finding]:
     """Only where something waits for it."""
-    if snapshot.link.held_s and any(each.batches for each in snapshot.spool.classes if each.name != "critical"):
+    if snapshot.link.held_s and any(each.batches for each in snapshot.spool.priorities if each.name != "critical"):
         cause = f"what is not critical waits in the spool ({'; '.join(snapshot.network)})"
         move = "nothing is lost while the spool has room: keep less ([[collect]]), or raise what data_plan allows"
         yield Finding("data_plan_holds_back", WARNING, "data_plan", cause, move)
 
 
 def _of_spool(spool: SpoolStatus) -> Iterator[Finding]:
-    dropped = sum(each.dropped for each in spool.classes)
-    short = bool(spool.classes) and spool.free_bytes < spool.min_free_bytes  # without classes nothing was told yet
+    dropped = sum(each.dropped for each in spool.priorities)
+    short = (
+        bool(spool.priorities) and spool.free_bytes < spool.min_free_bytes
+    )  # without priorities nothing was told yet
     if dropped or short:
         free, left = _size(spool.free_bytes), _size(spool.min_free_bytes)
         cause = f"{free} are free on the disk of {spool.path}, of which {left} are left to others"
         cause += f"; {dropped} new batches have found no room since the start" if dropped else ""
         move = "free room on the disk; lower spool.limit or min_free"
         yield Finding("disk_full", ERROR if short else WARNING, spool.path, cause, move)
-    for each in spool.classes:
+    for each in spool.priorities:
         if each.evicted:
             full = spool.disk_bytes > SPOOL_FULL_SHARE * spool.limit_bytes
             cause = f"{each.evicted} batches were evicted" + (": the spool is full" if full else " since the start")
@@ -313,12 +315,12 @@ def _of_spool(spool: SpoolStatus) -> Iterator[Finding]:
 
 def _of_sizes(snapshot: Snapshot) -> Iterator[Finding]:
     """What waits for another limit, whatever becomes of the link meanwhile."""
-    for each in snapshot.spool.classes:
+    for each in snapshot.spool.priorities:
         if each.too_large:
             cause = (
                 f"{each.too_large} batches wait that are larger than the {snapshot.link.batch_bytes_max} bytes which "
             )
-            cause += "the broker takes; new ones are sealed to fit"
+            cause += "the broker takes; new ones are sealed to fit, stored ones cut anew where they can be"
             move = "raise the broker's limit on packets: they go then; nothing is lost while the spool has room"
             yield Finding("batches_too_large", ERROR, each.name, cause, move)
 

@@ -19,6 +19,7 @@ from agent.collect.conditions.names import Directory, nearest
 from agent.collect.patterns import SignalPatterns
 from agent.collect.rules.forecast import forecast
 from agent.collect.rules.rules import RuleBook
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.files import read_text
 from agent.decode.plan import Plan, parameter_group
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from agent.config.collecting import TriggerConfig
     from agent.live.protocol import BusDefinition, Definitions, ProtectionDefinition, Row
-    from agent.live.snapshot import ClassStatus, IntegrityStatus
+    from agent.live.snapshot import IntegrityStatus, PriorityStatus
     from agent.model import MessageDefinition, SignalDefinition
 
 ITEMS_MAX = 20
@@ -52,7 +53,7 @@ class Decoded:
 class Kept:
     """What a class keeps of a message: how many of its signals, how, and by which rules (numbers; none: no rules)."""
 
-    priority: str
+    priority: Priority
     signals: int
     how: str
     rules: tuple[int, ...] = ()
@@ -78,7 +79,7 @@ class Item:
     triggers   names of those that record something of it
     raw_kept   it is kept as raw bytes, without being described
     verified   its counter and checksum, None where neither is verified
-    classes    of what is kept or recorded of it, as far as the agent told: where their batches are
+    priorities    of what is kept or recorded of it, as far as the agent told: where their batches are
     near       of what nobody describes: what comes near, each one sentence
     """
 
@@ -94,7 +95,7 @@ class Item:
     raw_kept: bool = False
     near: tuple[str, ...] = ()
     verified: Verified | None = None
-    classes: tuple[ClassStatus, ...] = ()
+    priorities: tuple[PriorityStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +113,10 @@ def explain(
     rows: Sequence[Row],
     question: str,
     integrity: Sequence[IntegrityStatus] = (),
-    classes: Sequence[ClassStatus] = (),
+    priorities: Sequence[PriorityStatus] = (),
 ) -> Explanation:
     """What is known of an id or a name."""
-    return _Explainer(definitions, rows, integrity, classes).explain(question)
+    return _Explainer(definitions, rows, integrity, priorities).explain(question)
 
 
 class _Explainer:
@@ -124,7 +125,7 @@ class _Explainer:
         definitions: Definitions,
         rows: Sequence[Row],
         integrity: Sequence[IntegrityStatus],
-        classes: Sequence[ClassStatus],
+        priorities: Sequence[PriorityStatus],
     ) -> None:
         catalog = decode_catalog(definitions.catalog_bytes)
         self._definitions = definitions
@@ -139,7 +140,7 @@ class _Explainer:
             bus, name = self._messages[guard.message].bus, self._messages[guard.message].name
             self._verified[bus, name] = Verified(guard, found.get(f"{bus}.{name}"))
         self._book = RuleBook.of(definitions.collect)
-        self._classes = classes
+        self._priorities = priorities
 
     def explain(self, question: str) -> Explanation:
         """Names first, then ids: of those the first reading of which anything is known, else the likeliest."""
@@ -192,7 +193,7 @@ class _Explainer:
             raw_in = self._keeps_raw(of_bus, can_id) if of_bus.keep_unknown else set()
             near = tuple(self._near(bus, can_id))
             return Item(
-                *(of_bus.name, can_id, None), row=row, raw_kept=bool(raw_in), near=near, classes=self._in(raw_in)
+                *(of_bus.name, can_id, None), row=row, raw_kept=bool(raw_in), near=near, priorities=self._in(raw_in)
             )
         file, line = _place(of_bus, message)
         kept, recording = tuple(self._kept(message)), list(self._recording(message))
@@ -207,7 +208,7 @@ class _Explainer:
             kept,
             tuple(trigger.name for trigger in recording),
             verified=self._verified.get((message.bus, message.name)),
-            classes=self._in({each.priority for each in kept} | {trigger.priority for trigger in recording}),
+            priorities=self._in({each.priority for each in kept} | {trigger.priority for trigger in recording}),
         )
 
     def _decoded(self, message: MessageDefinition, row: Row | None) -> tuple[Decoded, ...]:
@@ -226,21 +227,21 @@ class _Explainer:
 
     def _kept(self, message: MessageDefinition) -> Iterator[Kept]:
         """As `canferry check` plans it."""
-        by_class: dict[str, set[int]] = defaultdict(set)
+        by_priority: dict[Priority, set[int]] = defaultdict(set)
         for signal in message.signals:
             for rule in self._book.keepers(message.bus, message.name, signal.name):
-                by_class[rule.config.priority].add(rule.number)
+                by_priority[rule.config.priority].add(rule.number)
         for planned in forecast(self._definitions.collect, Directory([message])):
-            rules = tuple(sorted(by_class[planned.priority]))
+            rules = tuple(sorted(by_priority[planned.priority]))
             yield Kept(planned.priority, planned.kept, planned.how, rules)
 
-    def _in(self, priorities: set[str]) -> tuple[ClassStatus, ...]:
-        return tuple(each for each in self._classes if each.name in priorities)
+    def _in(self, priorities: set[Priority]) -> tuple[PriorityStatus, ...]:
+        return tuple(each for each in self._priorities if Priority.of(each.name) in priorities)
 
-    def _keeps_raw(self, bus: BusDefinition, can_id: int) -> set[str]:
-        """The classes that do."""
+    def _keeps_raw(self, bus: BusDefinition, can_id: int) -> set[Priority]:
+        """The priorities that do."""
         if not self._book.rules:
-            return {"normal"}
+            return {Priority.NORMAL}
         name = f"0x{can_id & EXTENDED_MASK:X}"
         return {rule.config.priority for n in range(64) for rule in self._book.keepers(bus.name, name, f"byte{n}")}
 

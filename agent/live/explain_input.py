@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.live.protocol import Definitions, Row
-    from agent.live.snapshot import ClassStatus, IntegrityStatus
+    from agent.live.snapshot import IntegrityStatus, PriorityStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ExplainInput:
 
     silent      why no agent told it
     integrity   what counters and checksums have told of each message that is verified
-    classes     what has become of the batches of each class
+    priorities     what has become of the batches of each priority
     """
 
     definitions: Definitions
@@ -37,7 +37,7 @@ class ExplainInput:
     time_ns: int = 0
     silent: str = ""
     integrity: tuple[IntegrityStatus, ...] = ()
-    classes: tuple[ClassStatus, ...] = ()
+    priorities: tuple[PriorityStatus, ...] = ()
 
 
 def gather(socket: Path | None, config: Path | None, default_config: Path) -> ExplainInput:
@@ -60,7 +60,9 @@ def _of_agent(path: Path) -> ExplainInput:
             snapshot = ask_once(path, "status").snapshot
             if snapshot is None:
                 return ExplainInput(definitions, rows, now_ns)
-            return ExplainInput(definitions, rows, now_ns, integrity=snapshot.integrity, classes=snapshot.spool.classes)
+            return ExplainInput(
+                definitions, rows, now_ns, integrity=snapshot.integrity, priorities=snapshot.spool.priorities
+            )
     raise NoAgentError(f"{path}: the agent ended the connection without an answer")
 
 

@@ -9,13 +9,13 @@ from agent.live.bits import drawing, letters, paint
 from agent.live.id_parser import shown_id
 from agent.live.status_screen import duration
 from agent.model import EXTENDED, EXTENDED_MASK
-from agent.system.text import printable, printable_line
+from agent.system.printable import printable, printable_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agent.live.explain import Decoded, Explanation, Item, Kept, Verified
-    from agent.live.snapshot import ClassStatus
+    from agent.live.snapshot import PriorityStatus
 
 
 def text(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _origin(item: Item, now_ns: int) -> Iterator[str]:
 def _way(item: Item, now_ns: int) -> Iterator[str]:
     """What becomes of it."""
     yield from (f"  kept       {line}" for line in _fate(item))
-    yield from (f"  sent       {_sent(each, now_ns)}" for each in item.classes)
+    yield from (f"  sent       {_sent(each, now_ns)}" for each in item.priorities)
     if item.verified is not None:
         yield from (f"  verified   {line}" for line in _verified(item.verified, told=bool(now_ns)))
     for trigger in item.triggers:
@@ -112,10 +112,10 @@ def _fate(item: Item) -> Iterator[str]:
     elif not item.kept:
         yield "no: no rule keeps any of its signals" + (" but triggers record" if item.triggers else "")
     for kept_in in item.kept:
-        yield _of_class(kept_in, len(item.signals))
+        yield _of_priority(kept_in, len(item.signals))
 
 
-def _sent(each: ClassStatus, now_ns: int) -> str:
+def _sent(each: PriorityStatus, now_ns: int) -> str:
     """Where the batches of a class are."""
     count = "1 batch waits" if each.batches == 1 else f"{each.batches:,} batches wait"
     waiting = f"; {count}, the oldest begun {_ago(each.oldest_ns, now_ns)}"
@@ -145,7 +145,7 @@ def _verified(verified: Verified, *, told: bool) -> Iterator[str]:
         yield "no frame yet"
 
 
-def _of_class(kept: Kept, signals: int) -> str:
+def _of_priority(kept: Kept, signals: int) -> str:
     rules = ", ".join(f"collect[#{number}]" for number in kept.rules) or "no [[collect]]: everything is kept"
     return f"{kept.priority}: {kept.signals} of {signals} signals, {kept.how} ({rules})"
 
@@ -186,7 +186,7 @@ def _plain_item(item: Item) -> dict[str, Any]:
             for each in item.signals
         ],
         "kept": [
-            {"class": each.priority, "signals": each.signals, "how": each.how, "rules": list(each.rules)}
+            {"priority": str(each.priority), "signals": each.signals, "how": each.how, "rules": list(each.rules)}
             for each in item.kept
         ],
         "kept_raw": item.raw_kept,
@@ -194,13 +194,13 @@ def _plain_item(item: Item) -> dict[str, Any]:
         "triggers": list(item.triggers),
         "sent": [
             {
-                "class": each.name,
+                "priority": each.name,
                 "acknowledged": each.acknowledged,
                 "acknowledged_t": each.acknowledged_ns / 1e9 if each.acknowledged else None,
                 "until_t": each.acknowledged_end_ns / 1e9 if each.acknowledged else None,
                 "waiting": each.batches,
             }
-            for each in item.classes
+            for each in item.priorities
         ],
         "near": list(item.near),
     }

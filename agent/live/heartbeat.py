@@ -36,8 +36,8 @@ _SECOND_NS = 10**9
 
 def heartbeat(snapshot: Snapshot) -> dict[str, object]:
     """The figures."""
-    buses, classes = snapshot.buses, snapshot.spool.classes
-    backlog = [each for each in classes if each.batches]
+    buses, priorities = snapshot.buses, snapshot.spool.priorities
+    backlog = [each for each in priorities if each.batches]
     counted: dict[str, object] = {
         "time": snapshot.time_ns // _SECOND_NS,
         "clock_trusted": snapshot.clock_trusted,
@@ -51,9 +51,9 @@ def heartbeat(snapshot: Snapshot) -> dict[str, object]:
         "backlog": sum(each.batches for each in backlog),
         "backlog_bytes": sum(each.size_bytes for each in backlog),
         "backlog_from": min((each.oldest_ns for each in backlog), default=0) // _SECOND_NS,
-        "evicted": sum(each.evicted + each.dropped for each in classes),
-        "refused": sum(each.refused for each in classes),
-        "corrupt": sum(each.corrupt for each in classes),
+        "evicted": sum(each.evicted + each.dropped for each in priorities),
+        "refused": sum(each.refused for each in priorities),
+        "corrupt": sum(each.corrupt for each in priorities),
         "acknowledged": snapshot.link.acknowledged,
         "findings": [finding.code for finding in diagnose(snapshot) if finding.level is not Level.NOTE][:FINDINGS_MAX],
     }

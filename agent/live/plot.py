@@ -26,7 +26,7 @@ from agent.collect.patterns import SignalPatterns
 from agent.live.canvas import BRAILLE, Canvas, Dots
 from agent.live.status_screen import duration
 from agent.live.table import CLEAR_LINE, CLEAR_REST, HOME, STALE_S, shown
-from agent.system.text import printable
+from agent.system.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes over the agent's socket: one JSON object a line, in both directions, UTF-8, version 1.
+"""What goes over the agent's socket: one JSON object a line, in both directions, UTF-8, version 2.
 
 The client sends one line and reads until it has what it wants; a connection carries one question.
 
-    {"version": 1, "ask": "status"}
-        → {"version": 1, "snapshot": {…}}                    see snapshot.py; then the connection ends
-    {"version": 1, "ask": "status", "log_level": "debug"}
+    {"version": 2, "ask": "status"}
+        → {"version": 2, "snapshot": {…}}                    see snapshot.py; then the connection ends
+    {"version": 2, "ask": "status", "log_level": "debug"}
         → likewise; the agent logs from now on what is of this level and above, until it reads its configuration
-    {"version": 1, "ask": "definitions"}
-        → {"version": 1, "definitions": {…}}                 what buses, DBC files and rules say; then it ends
-    {"version": 1, "ask": "frames", "every_ms": 250}
-        → {"version": 1, "definitions": {…}}
-          {"version": 1, "frames": {"time_ns": …, "rows": [[bus, id, message, count, time_ns, "payload"], …],
+    {"version": 2, "ask": "definitions"}
+        → {"version": 2, "definitions": {…}}                 what buses, DBC files and rules say; then it ends
+    {"version": 2, "ask": "frames", "every_ms": 250}
+        → {"version": 2, "definitions": {…}}
+          {"version": 2, "frames": {"time_ns": …, "rows": [[bus, id, message, count, time_ns, "payload"], …],
                                     "skipped": 0}}, …        the last frame of each id: of all that have come since
                                                              the start at first, then of those that came since;
                                                              at most every so many milliseconds, for ever; with
                                                              "every_ms": 0 once, and then it ends
     whatever is wrong
-        → {"version": 1, "error": "one line for a person"}   then it ends
+        → {"version": 2, "error": "one line for a person"}   then it ends
 
 `bus` is an index into the definitions' buses, `id` an arbitration id word (bit 31: a 29-bit one), `message` an index
 into the catalog's messages (-1: no DBC file describes it), `count` how many frames of the id came since the agent
@@ -41,7 +41,7 @@ from agent.errors import AgentError
 from agent.live.snapshot import Snapshot  # noqa: TC001
 from agent.units import Quantity
 
-VERSION = 1
+VERSION = 2
 LINE_BYTES_MAX = 4096
 EVERY_MS_MIN, EVERY_MS_MAX = 50, 60_000
 LEVELS = ("debug", "info", "warning", "error")

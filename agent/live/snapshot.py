@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agent.system.text import LIMIT, printable
+from agent.system.printable import LIMIT, printable
 
 
 class BusStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,8 +54,8 @@ class BusStatus(msgspec.Struct, frozen=True, kw_only=True):
     messages: int = 0
 
 
-class ClassStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One class of batches: what waits in its spool, and what has become of others since the process started.
+class PriorityStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One priority's batches: what waits in its spool, and what has become of others since the process started.
 
     batches, size_bytes   not yet acknowledged
     oldest_ns             when the oldest of them begins
@@ -86,14 +86,14 @@ class ClassStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpoolStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The spool of all classes.
+    """The spool of all priorities.
 
     disk_bytes, limit_bytes      in files, and what these may take
     free_bytes, min_free_bytes   on its disk, and what is left to others there
     """
 
     path: str
-    classes: tuple[ClassStatus, ...] = ()
+    priorities: tuple[PriorityStatus, ...] = ()
     disk_bytes: int = 0
     limit_bytes: int = 0
     free_bytes: int = 0

@@ -76,7 +76,7 @@ def _bus_cells(bus: BusStatus) -> tuple[str, ...]:
 def _spool(snapshot: Snapshot, width: int) -> Iterator[str]:
     spool = snapshot.spool
     rows = [("spool", "batches", "size", "oldest", "samples kept", "evicted")]
-    for each in spool.classes:
+    for each in spool.priorities:
         oldest = "-" if not each.oldest_ns else f"{duration(max(0, snapshot.time_ns - each.oldest_ns) / 1e9)} ago"
         evicted = f"{each.evicted + each.dropped:,}"
         rows.append((each.name, f"{each.batches:,}", size(each.size_bytes), oldest, f"{each.samples:,}", evicted))
@@ -91,10 +91,10 @@ def room_s(snapshot: Snapshot) -> float | None:
     """For how long the spool has room if nothing is acknowledged and as much is kept as since the process started; None
     where that cannot be told yet."""
     spool = snapshot.spool
-    sealed = sum(each.sealed_bytes for each in spool.classes)
+    sealed = sum(each.sealed_bytes for each in spool.priorities)
     if snapshot.up_s < FORECAST_S or not sealed:
         return None
-    waiting = sum(each.size_bytes for each in spool.classes)
+    waiting = sum(each.size_bytes for each in spool.priorities)
     on_disk = max(0, spool.free_bytes - spool.min_free_bytes) + spool.disk_bytes
     return max(0, min(spool.limit_bytes, on_disk) - waiting) / (sealed / snapshot.up_s)
 

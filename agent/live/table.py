@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.live.status_screen import duration
 from agent.model import EXTENDED, EXTENDED_MASK
-from agent.system.text import printable, printable_json
+from agent.system.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

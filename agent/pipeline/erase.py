@@ -32,7 +32,7 @@ from agent.spool.set_aside import folders
 
 if TYPE_CHECKING:
     from agent.config import Config
-    from agent.pipeline.class_store import ClassStore
+    from agent.pipeline.storage import ClassStore
 
 
 @dataclass(frozen=True, slots=True)

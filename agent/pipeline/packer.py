@@ -5,14 +5,14 @@
                                               ├───► normal ───► stream ─► store
                                               └───► bulk ─────► stream ─► store
 
-Without rules and triggers there is one class, "normal", and everything goes to it. With them one class is *home*: it
+Without rules and triggers everything is kept with the priority "normal". With them one priority *reports*: its stream
 tells how many frames were received, unknown or decoded in part, and what is missing, for all of them.
 
 It goes by the frames' own clock: the same frames in the same blocks make the same batches, live or replayed. The unit's
 clocks are read with each block, so that a batch tells by what clocks its frames were timed.
 
-Promise: what is kept of the frames it was given is noted in the stores before it takes more, most urgent class first,
-home last: what is noted there is noted of all classes, and after a kill the gap begins where home's notes end. What
+Promise: what is kept of the frames it was given is noted in the stores before it takes more, highest priority first,
+the reporting one last: what is noted there is noted of all, and after a kill the gap begins where its notes end. What
 rules hold back until an interval is over is not kept yet: a kill loses what open intervals would have closed with, and
 the samples that a trigger's window was still to get; `seal` closes the intervals first, so that an end in good order,
 or a bus that falls silent, loses nothing. Over a reload that does not concern it a collector goes on, with all that it
@@ -31,13 +31,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from agent.collect.split_blocks import pieces
+from agent.config.priorities import Priority
 from agent.decode.plan import Defect
 from agent.model import SignalBlock
+from agent.pipeline.clock_steps import ClockSteps
 from agent.pipeline.open_batch import PART_COLUMNS_MAX, Part
 from agent.pipeline.stream import StreamCounters
 from agent.system.bus_clocks import spans_of
 from agent.system.clock import read, times_frames
-from agent.system.clock_steps import ClockSteps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,13 +47,11 @@ if TYPE_CHECKING:
     from agent.batch.codec import Batch
     from agent.collect.collector import Collector, Kept
     from agent.collect.integrity.verify import IntegrityCounters
-    from agent.config import Priority
     from agent.decode.decoder import Decoded, Decoder
-    from agent.model import FrameBlock, Gap
+    from agent.model import ClockReading, FrameBlock, Gap, SealedBatch
     from agent.pipeline.stream import Stream
     from agent.pipeline.traffic import TrafficStatistics
     from agent.system.bus_clocks import BusSpan
-    from agent.system.clock import Reading
 
 
 log = structlog.get_logger()
@@ -68,7 +67,7 @@ class PackerCounters:
                                              also those of ids that there was no room for
     decode_errors                            decoded ones of which only a part could be decoded
     gaps                                     found in this process
-    classes                                  what each class has kept
+    priorities                               what each priority has kept
     """
 
     frames: int = 0
@@ -76,29 +75,29 @@ class PackerCounters:
     frames_unknown: int = 0
     decode_errors: int = 0
     gaps: int = 0
-    classes: dict[Priority, StreamCounters] = field(default_factory=dict)
+    priorities: dict[Priority, StreamCounters] = field(default_factory=dict)
 
     def of(self, priority: Priority) -> StreamCounters:
-        """Those of one class."""
-        return self.classes.setdefault(priority, StreamCounters())
+        """Those of one priority."""
+        return self.priorities.setdefault(priority, StreamCounters())
 
     @property
     def samples(self) -> int:
         """Values of signals that were kept."""
-        return sum(each.samples for each in self.classes.values())
+        return sum(each.samples for each in self.priorities.values())
 
     @property
     def batches(self) -> int:
         """Stored."""
-        return sum(each.batches for each in self.classes.values())
+        return sum(each.batches for each in self.priorities.values())
 
     @property
     def batch_bytes(self) -> int:
         """Stored."""
-        return sum(each.batch_bytes for each in self.classes.values())
+        return sum(each.batch_bytes for each in self.priorities.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """By name, in the log's and the summaries' words; classes where there is more than one."""
+        """By name, in the log's and the summaries' words; priorities where there is more than one."""
         counted: dict[str, Any] = {
             "frames": self.frames,
             "frames_decoded": self.frames_decoded,
@@ -109,8 +108,8 @@ class PackerCounters:
             "batch_bytes": self.batch_bytes,
             "gaps": self.gaps,
         }
-        if len(self.classes) > 1:
-            counted["classes"] = {name: asdict(counters) for name, counters in self.classes.items()}
+        if len(self.priorities) > 1:
+            counted["priorities"] = {str(priority): asdict(counters) for priority, counters in self.priorities.items()}
         return counted
 
 
@@ -119,9 +118,9 @@ class Packer:
 
     Args:
         decoder: made of the configuration's DBC files.
-        streams: of each class, the most urgent first; may hold more than are in use.
-        home: the class that tells what concerns all frames.
-        collector: rules and triggers; None keeps everything, in `home`.
+        streams: of each priority, the highest first; may hold more than are in use.
+        reporting: the priority whose stream reports what concerns all frames.
+        collector: rules and triggers; None keeps everything, in `reporting`.
         counters: go on over a reload.
         heard: is shown each block, for those who look at the running agent; None: nobody ever does.
 
@@ -131,22 +130,22 @@ class Packer:
         self,
         decoder: Decoder,
         streams: Mapping[Priority, Stream],
-        home: Priority = "normal",
+        reporting: Priority = Priority.NORMAL,
         collector: Collector | None = None,
         counters: PackerCounters | None = None,
         heard: TrafficStatistics | None = None,
     ) -> None:
         self.counters = counters or PackerCounters()
-        self.counters.classes |= {priority: stream.counters for priority, stream in streams.items()}
+        self.counters.priorities |= {priority: stream.counters for priority, stream in streams.items()}
         self._decoder = decoder
         self._streams = streams
-        self._home = streams[home]
-        self._home_class = home
-        self._home_last = sorted(streams.items(), key=lambda entry: entry[0] == home)
+        self._reporting = streams[reporting]
+        self._reporting_priority = reporting
+        self._reporting_last = sorted(streams.items(), key=lambda entry: entry[0] == reporting)
         self._collector = collector
         self._onlooker = heard
         self._hands_over = False
-        self._clock = self._home.clock
+        self._clock = self._reporting.clock
         self._times_frames = times_frames(self._clock)
         self._settings = ClockSteps(read(self._clock))
 
@@ -166,43 +165,43 @@ class Packer:
         for part, its_reading in self._settings.divide(frames, read(self._clock)):
             for stream in self._streams.values():
                 stream.hear_clock(its_reading)
-            for begin, end in pieces(part, self._home.settings.limits.payload_bytes):
+            for begin, end in pieces(part, self._reporting.settings.limits.payload_bytes):
                 self._take(part if end - begin == len(part) else part.slice(begin, end), its_reading)
 
-    def _take(self, frames: FrameBlock, reading: Reading) -> None:
+    def _take(self, frames: FrameBlock, reading: ClockReading) -> None:
         decoded = self._decoder.decode(frames)
         self._count(len(frames), decoded)
         if self._onlooker is not None:
             self._onlooker.take(frames, decoded)
         spans = spans_of(frames)
         begin_ns, end_ns = min(span.begin_ns for span in spans), max(span.end_ns for span in spans)
-        sequence = self._home.next_sequence
+        sequence = self._reporting.next_sequence
         counted = Part(begin_ns, end_ns, len(frames), replace(decoded, signals=SignalBlock.empty()))
         if self._collector is None:
             if len(decoded.signals.column_group) > PART_COLUMNS_MAX:
-                self._home.take(spans, [*Part.all_kept(decoded.signals), counted])
+                self._reporting.take(spans, [*Part.all_kept(decoded.signals), counted])
             else:
-                self._home.take(spans, [Part(begin_ns, end_ns, len(frames), decoded)])
+                self._reporting.take(spans, [Part(begin_ns, end_ns, len(frames), decoded)])
         else:
             self._collector.held_ns = end_ns
             kept = self._collector.take(frames, decoded.signals, reading if self._times_frames else None)
             self._keep(kept, spans, end_ns, counted)
-        if self._home.next_sequence != sequence:
-            self._tell_gaps_beside_home()
+        if self._reporting.next_sequence != sequence:
+            self._tell_other_gaps()
 
-    def _tell_gaps_beside_home(self) -> None:
-        """Those of home go with its next batch, which is never far; other classes may have nothing else to send."""
+    def _tell_other_gaps(self) -> None:
+        """The reporting stream's go with its next batch, which is never far; others may have nothing else to send."""
         for stream in self._streams.values():
-            if stream is not self._home:
+            if stream is not self._reporting:
                 stream.tell_gaps()
 
     def _keep(self, kept: Kept, spans: Sequence[BusSpan], end_ns: int, *counted: Part) -> None:
-        """Give each class what it keeps; `home` what was counted as well."""
-        for priority, stream in self._home_last:
+        """Give each priority what it keeps; the reporting one what was counted as well."""
+        for priority, stream in self._reporting_last:
             parts = [part for block in kept.blocks.get(priority, ()) for part in Part.all_kept(block)]
             if events := kept.events.get(priority):
                 parts.append(Part.told(end_ns, events))
-            stream.take(spans, [*parts, *counted] if priority == self._home_class else parts)
+            stream.take(spans, [*parts, *counted] if priority == self._reporting_priority else parts)
 
     def _count(self, frames: int, decoded: Decoded) -> None:
         counters = self.counters
@@ -217,7 +216,7 @@ class Packer:
     def lose(self, gap: Gap) -> None:
         """Something is missing for ever: told with the next batch."""
         self.counters.gaps += 1
-        self._home.lose(gap)
+        self._reporting.lose(gap)
 
     def verified(self) -> Mapping[str, IntegrityCounters]:
         """What counters and checksums have told of each message that is verified, by bus.message."""
@@ -237,6 +236,12 @@ class Packer:
             stream.seal()
             stream.tell_gaps()
 
+    def cut(
+        self, priority: Priority, batch: Batch, catalog: Catalog, gap: Gap, payload_bytes: int
+    ) -> list[SealedBatch]:
+        """A class's stored batch in smaller ones, see `Stream.cut`."""
+        return self._streams[priority].cut(batch, catalog, gap, payload_bytes)
+
     def recover(self, priority: Priority, parts: Sequence[Batch], catalog: Catalog) -> None:
-        """Seal what an earlier process had written down of a class's open batch, of the catalog that it used."""
+        """Seal what an earlier process had written down of a priority's open batch, of the catalog that it used."""
         self._streams[priority].recover(parts, catalog)

@@ -18,6 +18,7 @@ import structlog
 
 from agent.batch.catalog import decode_catalog
 from agent.batch.codec import decode_batch
+from agent.config.priorities import Priority
 from agent.errors import BatchError
 from agent.model import Gap, GapKind
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
-    from agent.config import Priority
-    from agent.pipeline.class_store import ClassStore
+    from agent.config.priorities import Priority
     from agent.pipeline.packer import Packer
+    from agent.pipeline.storage import ClassStore
     from agent.spool.catalogs import CatalogStore
     from agent.spool.journal import Recovery
     from agent.spool.store import Spool
@@ -38,7 +39,7 @@ log = structlog.get_logger()
 
 def take_over(
     vaults: Mapping[Priority, ClassStore],
-    home: Priority,
+    reporting: Priority,
     shelf: CatalogStore,
     packer: Packer,
     *,
@@ -50,7 +51,7 @@ def take_over(
 
     Args:
         vaults: of each class; opened, nothing done with them yet.
-        home: the class that tells what is missing.
+        reporting: the priority whose stream reports what is missing.
         shelf: holds the catalogs that the notes were made with.
         packer: stores into those vaults.
         listening_ns: wall clock when the sources had been opened.
@@ -58,11 +59,11 @@ def take_over(
         unsealed_since_ns: when an earlier process began to listen that has not ended in order; 0: none is known.
 
     """
-    teller = _Teller(vaults[home].spool, packer)
+    teller = _Teller(vaults[reporting].spool, packer)
     found = {priority: _find(vault, shelf, teller) for priority, vault in vaults.items()}
     if unsealed_since_ns or not all(each.recovery.clean for each in found.values()):
-        begin_ns = _stored_until_ns(vaults[home].spool, shelf, found[home].notes)
-        begin_ns = begin_ns if found[home].notes else max(begin_ns, unsealed_since_ns)
+        begin_ns = _stored_until_ns(vaults[reporting].spool, shelf, found[reporting].notes)
+        begin_ns = begin_ns if found[reporting].notes else max(begin_ns, unsealed_since_ns)
         begin_ns = begin_ns or max(each.recovery.last_written_ns for each in found.values()) - interval_ns
         seconds = round((listening_ns - begin_ns) / 1e9, 3)
         notes = sum(len(each.notes) for each in found.values())
@@ -76,6 +77,8 @@ def take_over(
         if each.recovery.lost:
             times = each.recovery.lost_begin_ns, each.recovery.lost_end_ns
             teller.tell(Gap(GapKind.CORRUPT, *times, detail=f"{each.recovery.lost} journal records"))
+        for gap in (gap for note in each.notes for gap in note.gaps if gap.kind == GapKind.CUT):
+            vault.spool.forget_cut(gap)
         if each.catalog is not None:
             packer.recover(priority, each.notes, each.catalog)
         vault.journal.recycle()
@@ -108,7 +111,7 @@ def _find(vault: ClassStore, shelf: CatalogStore, teller: _Teller) -> _Found:
     if not recovery.payloads:
         return _Found(recovery)
     try:
-        catalog = _catalog(decode_batch(recovery.payloads[0]).catalog, shelf)
+        catalog = stored_catalog(decode_batch(recovery.payloads[0]).catalog, shelf)
         return _Found(recovery, catalog, [decode_batch(payload, catalog) for payload in recovery.payloads])
     except BatchError as error:
         notes = len(recovery.payloads)
@@ -117,7 +120,8 @@ def _find(vault: ClassStore, shelf: CatalogStore, teller: _Teller) -> _Found:
         return _Found(recovery)
 
 
-def _catalog(name: str, shelf: CatalogStore) -> Catalog:
+def stored_catalog(name: str, shelf: CatalogStore) -> Catalog:
+    """The catalog that a batch names; raises BatchError where it is not there."""
     content = shelf.get(name)
     if content is None:
         raise BatchError(f"their catalog {name} is not stored")
@@ -132,7 +136,7 @@ def _stored_until_ns(spool: Spool, shelf: CatalogStore, noted: Sequence[Batch]) 
     if record is None:
         return 0
     try:
-        return _heard_until_ns(decode_batch(record.payload, _catalog(record.catalog, shelf)))
+        return _heard_until_ns(decode_batch(record.payload, stored_catalog(record.catalog, shelf)))
     except BatchError:
         return record.end_ns
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies under ``spool.path``: a spool and a journal for each class, under one limit, and the catalogs.
+"""What lies under ``spool.path``: a spool and a journal for each priority, under one limit, and the catalogs.
 
     PATH/normal/  journal               PATH/critical/  journal-critical        PATH/bulk/  journal-bulk
     PATH/catalogs/
 
-Promise: a class that is used no more is opened as long as its folder is there, so that what it holds is sent like all
-else; nothing new is written to it but what tells its gaps. All files but the catalogs stay within the limit. Where it
-is reached, or the disk is full, bulk is evicted first, then normal, then critical. Batches past the time to live of
-their class are given up, and told.
+Promise: a priority that is used no more is opened as long as its folder is there, so that what it holds is sent like
+all else; nothing new is written to it but what tells its gaps. All files but the catalogs stay within the limit. Where
+it is reached, or the disk is full, bulk is evicted first, then normal, then critical. Batches past the time to live of
+their priority are given up, and told.
 
 Limits: the age of a batch is counted on the wall clock, so only while that is trusted, and not for batches that bear
 times before `YEAR_2020_NS`, which were recorded before it was set.
@@ -24,9 +24,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.batch.catalog import is_catalog
-from agent.collect.rules.priorities import CLASSES, classes_in_use, rank_of, ttls_ns
+from agent.config.priorities import Priority, priorities_in_use, ttls_ns
 from agent.errors import SpoolVersionError
-from agent.pipeline.class_store import ClassStore
 from agent.spool import retention
 from agent.spool.catalogs import CatalogStore
 from agent.spool.continuity import Continuity
@@ -42,7 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from agent.config import Config, Priority
+    from agent.config import Config
+    from agent.model import Gap, SealedBatch
     from agent.spool.record import SpoolStats
     from agent.spool.retention import Layout
     from agent.system.clock import Clock
@@ -50,9 +50,69 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class ClassStore:
+    """A priority's spool with its journal: what is sealed is spooled, what is open is in the journal.
+
+    Journal entries carry the number that their batch will have, so a batch that has been spooled makes them void even
+    if the process ends before the journal is begun anew. Where a batch is stored as several, these replace its entries
+    in one step before the first is spooled: whenever the process ends, what is not yet in the spool is in the journal,
+    and nothing is recovered that is in the spool.
+    """
+
+    journals = True
+
+    def __init__(self, spool: Spool, journal: Journal) -> None:
+        self.spool = spool
+        self.journal = journal
+
+    @property
+    def stream(self) -> str:
+        """The stream that batches are numbered in."""
+        return self.spool.stream
+
+    @property
+    def next_sequence(self) -> int:
+        """The number of the batch that is open."""
+        return self.spool.next_number
+
+    def note(self, part: bytes) -> bool:
+        """Write down a part of the open batch; durable on return. False: no room, seal now."""
+        return self.journal.append(self.spool.next_sequence, part)
+
+    def add_gap(self, gap: Gap) -> None:
+        """Something is missing for ever; durable on return."""
+        self.spool.add_gap(gap)
+
+    def pending_gaps(self) -> tuple[Gap, ...]:
+        """What the next batch has to tell."""
+        return self.spool.pending_gaps()
+
+    def append(self, batches: Sequence[SealedBatch]) -> None:
+        """Spool what the open batch has become; durable on return."""
+        if len(batches) > 1 or self.journal.is_replaced:
+            self.journal.replace(self.spool.next_sequence, [batch.payload for batch in batches])
+        self._spool(batches)
+
+    def replace(self, gap: Gap, batches: Sequence[SealedBatch]) -> bool:
+        """Spool these for the stored batch that the gap tells of; nothing may be open. False: no room in the journal.
+
+        The journal has them before the spool forgets the batch: `take_over` ends what a power cut interrupts.
+        """
+        if not self.journal.replace(self.spool.next_sequence, [batch.payload for batch in batches]):
+            return False
+        self.spool.forget_cut(gap)
+        self._spool(batches)
+        return True
+
+    def _spool(self, batches: Sequence[SealedBatch]) -> None:
+        for batch in batches:
+            self.spool.append(batch)
+        self.journal.recycle()
+
+
 @dataclass(slots=True)
 class Storage:
-    """Opened; `vaults` by class, the most urgent first. `ttls_ns`: of the classes that have a time to live."""
+    """Opened; `vaults` by priority, the highest first. `ttls_ns`: of the priorities that have a time to live."""
 
     vaults: dict[Priority, ClassStore]
     shelf: CatalogStore
@@ -73,29 +133,29 @@ class Storage:
                 opened.callback(journal.close)
                 tell_set_aside(path, spool)
                 vaults[priority] = ClassStore(spool, journal)
-            urgent_first = dict(reversed(vaults.items()))
+            highest_first = dict(reversed(vaults.items()))
             shelf = CatalogStore(path / "catalogs", is_sound=is_catalog)
             opened.pop_all()
-        return cls(urgent_first, shelf, ttls_ns(config.collect, config.triggers))
+        return cls(highest_first, shelf, ttls_ns(config.collect, config.triggers))
 
     @property
     def spools(self) -> list[Spool]:
-        """The most urgent first."""
+        """The highest priority first."""
         return [vault.spool for vault in self.vaults.values()]
 
     def stats(self) -> dict[Priority, SpoolStats]:
-        """What each class holds."""
+        """What each priority holds."""
         return {priority: vault.spool.stats() for priority, vault in self.vaults.items()}
 
     def larger_than(self, size_bytes: int) -> dict[Priority, int]:
-        """How many batches of each class are; none where that is 0."""
+        """How many batches of each priority are; none where that is 0."""
         if not size_bytes:
             return {}
         return {priority: vault.spool.larger_than(size_bytes) for priority, vault in self.vaults.items()}
 
     @property
     def records(self) -> int:
-        """Batches that wait, of all classes."""
+        """Batches that wait, of all priorities."""
         return sum(stats.records for stats in self.stats().values())
 
     @property
@@ -114,8 +174,8 @@ class Storage:
         """Give up what is past its time to live."""
         if self.ttls_ns and clock.wall_trusted():
             now_ns = clock.wall_ns()
-            for priority, life_ns in self.ttls_ns.items():
-                self.vaults[priority].spool.expire(now_ns - life_ns, YEAR_2020_NS)
+            for priority, ttl_ns in self.ttls_ns.items():
+                self.vaults[priority].spool.expire(now_ns - ttl_ns, YEAR_2020_NS)
 
     def close(self, *, clean: bool) -> None:
         """Make everything last."""
@@ -126,16 +186,16 @@ class Storage:
 
 
 def _opened_spool(config: Config, priority: Priority, room: SharedLimit, boot_id: str | None) -> Spool:
-    """What another version has left of this class is set aside first."""
+    """What another version has left of this priority is set aside first."""
     path = config.spool.path
-    folder = path / priority
+    folder = path / str(priority)
 
     def opened() -> Spool:
         return Spool.open(
             folder,
             limit_bytes=config.spool.limit,
             room=room,
-            urgency=rank_of(priority),
+            priority=priority,
             vehicle=config.vehicle.id,
             continuity=None if boot_id is None else Continuity.of(folder, boot_id),
             erase=config.spool.erase == "acknowledged",
@@ -178,8 +238,8 @@ def bytes_at_once(config: Config, free_bytes: int) -> int:
     path, layout = config.spool.path, layout_of(config)
     needed = 0
     for priority in _opened(config):
-        needed += _missing(path / priority / "state", STATE_BYTES)
-        has_segment = any((path / priority).glob(f"*{SUFFIX}"))
+        needed += _missing(path / str(priority) / "state", STATE_BYTES)
+        has_segment = any((path / str(priority)).glob(f"*{SUFFIX}"))
         if not has_segment and free_bytes - needed - layout.segment_bytes >= config.spool.min_free:
             needed += layout.segment_bytes
     return needed + sum(_missing(_journal(path, priority), layout.journal_bytes) for priority in _opened(config))
@@ -190,9 +250,9 @@ def _missing(file: Path, size_bytes: int) -> int:
 
 
 def _opened(config: Config) -> list[Priority]:
-    used = classes_in_use(config.collect, config.triggers)
-    return [priority for priority in CLASSES if priority in used or (config.spool.path / priority).is_dir()]
+    used = priorities_in_use(config.collect, config.triggers)
+    return [priority for priority in Priority if priority in used or (config.spool.path / str(priority)).is_dir()]
 
 
 def _journal(path: Path, priority: Priority) -> Path:
-    return path / ("journal" if priority == "normal" else f"journal-{priority}")
+    return path / ("journal" if priority is Priority.NORMAL else f"journal-{priority}")

@@ -16,16 +16,16 @@ Failure: a SpoolError of the store ends the process: restarting is the recovery.
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
+from agent.batch.codec import Header, UnknownCount, encode_batch
 from agent.collect.merge_blocks import merge_blocks
-from agent.model import BatchId, SignalBlock
+from agent.model import BatchId, SealedBatch, SignalBlock
+from agent.pipeline.cut import divided
 from agent.pipeline.open_batch import (
     FIRST_BYTES_PER_VALUE,
     GROUPS_MAX,
@@ -35,21 +35,20 @@ from agent.pipeline.open_batch import (
     cut_evenly,
     learn_bytes_per_value,
     must_seal,
+    restore_block,
 )
-from agent.pipeline.restore_blocks import signal_block
-from agent.system import allocator
+from agent.system import process
 from agent.system.bus_clocks import BusClocks
-from agent.system.clock import read
-from agent.system.clock_steps import was_set
+from agent.system.clock import read, was_stepped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
-    from agent.model import Gap
+    from agent.model import ClockReading, Gap
     from agent.system.bus_clocks import BusSpan
-    from agent.system.clock import Clock, Reading
+    from agent.system.clock import Clock
 
 log = structlog.get_logger()
 
@@ -90,30 +89,14 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SealedBatch:
-    """A batch's bytes, and what a store needs to know of them.
-
-    frames   received; where another stream counts them, those with samples
-    gaps     those that it tells
-    """
-
-    payload: bytes
-    catalog: str
-    begin_ns: int
-    end_ns: int
-    frames: int
-    gaps: tuple[Gap, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """How batches are made. `level` is zstd's, 1…22; `urgent`: sealed after each block."""
+    """How batches are made. `level` is zstd's, 1…22; `seals_each_block`: after each block."""
 
     vehicle: str
     resolution_ns: int
     level: int
     limits: SealLimits
-    urgent: bool = False
+    seals_each_block: bool = False
 
 
 @dataclass(slots=True)
@@ -143,8 +126,8 @@ class Stream:
         self._catalog = catalog
         self._store = store
         self.clock = clock
-        self._reading: Reading | None = None  # of the open batch
-        self._latest: Reading | None = None
+        self._reading: ClockReading | None = None  # of the open batch
+        self._latest: ClockReading | None = None
         self._open = OpenBatch()
         self._bus_clocks = BusClocks(settings.limits.interval_ns)
         self._bytes_per_value = FIRST_BYTES_PER_VALUE
@@ -165,13 +148,13 @@ class Stream:
         limits = replace(self._configured, payload_bytes=min(most, payload_bytes or most))
         self.settings = replace(self.settings, limits=limits)
 
-    def hear_clock(self, reading: Reading) -> None:
+    def hear_clock(self, reading: ClockReading) -> None:
         """What the clocks say of the frames to come; where the wall clock was set, they open a new batch.
 
         A batch that a trusted reading holds for keeps that: it tells more than a later one that is not.
         """
         before, self._latest = self._latest, reading
-        if before is not None and was_set(before, reading):
+        if before is not None and was_stepped(before, reading):
             self.seal()
         if self._reading is None or reading.trusted or not (self._open.parts and self._reading.trusted):
             self._reading = reading
@@ -193,7 +176,7 @@ class Stream:
             if must_seal(self._open, self._bytes_per_value, self.settings.limits):
                 self.seal()
                 unnoted.clear()
-        if self.settings.urgent:
+        if self.settings.seals_each_block:
             self.seal()
         elif unnoted and self._store.journals:
             note = self._encode(OpenBatch.of(unnoted), self._store.next_sequence, (), JOURNAL_LEVEL)
@@ -221,7 +204,7 @@ class Stream:
         self._reading = self._latest
         del batch
         if is_large:
-            allocator.hand_back()
+            process.release_memory()
 
     def _seal(self, batch: OpenBatch) -> None:
         gaps = self._store.pending_gaps()
@@ -272,6 +255,21 @@ class Stream:
         frames = sum(batch.frames for batch in sealed)
         log.info("batch_recovered", stream=self._store.stream, frames=frames, notes=len(parts), batches=len(sealed))
 
+    def cut(self, batch: Batch, catalog: Catalog, gap: Gap, payload_bytes: int) -> list[SealedBatch]:
+        """The content of a stored batch in smaller ones, which tell its `gap`, to be stored next; none where they would
+        not fit. What is open is sealed first."""
+        self.seal()
+        gaps = (*self._store.pending_gaps(), gap)
+
+        def pieces(number: int) -> list[SealedBatch]:
+            return [
+                self._recovered([piece], catalog, index, () if index else gaps)
+                for index, piece in enumerate(divided(batch, number))
+            ]
+
+        sealed = self._as_few_as_fit(pieces)
+        return sealed if max(len(each.payload) for each in sealed) <= payload_bytes else []
+
     def _recovered(self, parts: Sequence[Batch], catalog: Catalog, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
         unknown: Counter[tuple[int, int]] = Counter()
         partial: Counter[tuple[int, int]] = Counter()
@@ -290,7 +288,7 @@ class Stream:
             partial=partial,
             events=tuple(event for part in parts for event in part.events),
         )
-        blocks = [signal_block(part, catalog) for part in parts if part.groups]
+        blocks = [restore_block(part, catalog) for part in parts if part.groups]
         block = merge_blocks(blocks) if blocks else SignalBlock.empty()
         payload = encode_batch(header, block, catalog.messages, self.settings.level)
         frames = header.frames or len(block)
@@ -319,7 +317,6 @@ class Stream:
         return encode_batch(header, batch.block(), self._catalog.messages, level)
 
     def _header(self, sequence: int, gaps: tuple[Gap, ...]) -> Header:
-        reading = self._reading or read(self.clock)
         return Header(
             id=BatchId(self.settings.vehicle, self._store.stream, sequence),
             catalog=self._catalog.hash,
@@ -327,13 +324,7 @@ class Stream:
             opened_ns=0,
             sealed_ns=0,
             frames=0,
-            clock=ClockReading(
-                uuid.UUID(reading.boot_id).bytes,
-                reading.wall_ns,
-                reading.monotonic_ns,
-                reading.trusted,
-                holds=True,
-            ),
+            clock=self._reading or read(self.clock),
             gaps=gaps,
         )
 

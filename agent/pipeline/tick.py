@@ -113,7 +113,7 @@ class Pipeline:
     ) -> None:
         self.dropped = dropped
         self.drained_ns = clock.wall_ns()
-        self.pulse = LivenessDeadline("pipeline")
+        self.deadline = LivenessDeadline("pipeline")
         self._sources = sources
         self._packer = packer
         self._call = call
@@ -158,18 +158,18 @@ class Pipeline:
                     min(self._tick_s, due_s if due_s > 0 else BUSY_S),
                     quiet=not self._waiting and now - last_heard >= QUIET_S,
                 )
-        self.pulse.beat(LAST_DRAINS_MAX * TURN_MAX_S)
+        self.deadline.extend(LAST_DRAINS_MAX * TURN_MAX_S)
         for _ in range(LAST_DRAINS_MAX):
             if not self._drain():
                 break
         await self._work(seal=True)
-        self.pulse.end()
+        self.deadline.end()
 
     async def _rest(self, tick_s: float, *, quiet: bool) -> None:
         """Until the next tick; on quiet buses until one after a frame has come, where that can be told."""
         begun_ns = self._clock.monotonic_ns()
         asleep = quiet and self._wake(self._stirred.set)
-        self.pulse.beat((QUIET_TICK_S if asleep else 0.0) + tick_s + TURN_MAX_S)
+        self.deadline.extend((QUIET_TICK_S if asleep else 0.0) + tick_s + TURN_MAX_S)
         if asleep:
             await _within(QUIET_TICK_S, self._stirred)
         if quiet:

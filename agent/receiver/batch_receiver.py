@@ -38,7 +38,7 @@ from agent.receiver.ledger import DIGEST_BYTES, LedgerDamagedError
 from agent.receiver.rebuilding import enter, enter_file, opened, rebuilt
 from agent.receiver.together import Together
 from agent.system.durable import is_there, make_folder
-from agent.system.text import printable
+from agent.system.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +54,24 @@ READING_S = 1.0
 _REUSED_HINT = (
     "a spool was restored from a copy, or two vehicles have one name; both contents are kept: export has them both"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A payload as it arrived.
+
+    vehicle         whose topic it came on, None where the topic does not tell
+    omitted_bytes   at its end, that were not kept: it is too long
+    """
+
+    payload: bytes
+    vehicle: str | None = None
+    omitted_bytes: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the whole."""
+        return len(self.payload) + self.omitted_bytes
 
 
 class Verdict(enum.Enum):
@@ -84,8 +102,7 @@ class Accepted:
 class _Read:
     """A payload, and what was found in it: a batch's head, a catalog's hash, or why it is neither."""
 
-    payload: bytes
-    vehicle: str | None
+    arrival: Arrival
     digest: bytes
     batch: Batch | None = None
     catalog: str = ""
@@ -115,10 +132,10 @@ class BatchReceiver:
 
     def accept(self, payload: bytes, *, vehicle: str | None = None) -> Accepted:
         """Store a batch or a catalog; `vehicle` is whose topic it came on, None where the topic does not tell."""
-        return self.accept_some([(payload, vehicle)])[0]
+        return self.accept_some([Arrival(payload, vehicle)])[0]
 
-    def accept_some(self, arrived: Sequence[tuple[bytes, str | None]]) -> list[Accepted]:
-        """Store what has arrived together, payloads and vehicles, at the price of one.
+    def accept_some(self, arrived: Sequence[Arrival]) -> list[Accepted]:
+        """Store what has arrived together, at the price of one.
 
         All of it as a rule; where reading takes longer than `READING_S`, as many as were read by then, from the first
         on: what is in memory at a time is as little as that. Where the disk refuses what came together, the first
@@ -127,7 +144,7 @@ class BatchReceiver:
         read: list[_Read] = []
         end_s = self._clock() + READING_S
         while len(read) < len(arrived) and (not read or self._clock() < end_s):
-            read.append(self._read(*arrived[len(read)]))
+            read.append(self._read(arrived[len(read)]))
         with _disk(f"cannot store under {self._out}"):
             try:
                 accepted = self._store(read)
@@ -137,10 +154,10 @@ class BatchReceiver:
             except OSError:
                 if len(read) == 1:
                     raise
-                self._files.clear()
                 accepted = self._store(read[:1])
-        for each in accepted:
+        for arrival, each in zip(arrived, accepted, strict=False):
             self.counts[each.verdict] += 1
+            _log(each, arrival)
         return accepted
 
     def report(self) -> list[NamedGap]:
@@ -164,28 +181,41 @@ class BatchReceiver:
         return named
 
     def _rebuild(self, error: LedgerDamagedError) -> None:
-        self._files.clear()
         self._ledger.close()
         self._ledger = rebuilt(self._out, str(error))
 
-    def _read(self, payload: bytes, vehicle: str | None) -> _Read:
-        digest = hashlib.sha256(payload).digest()
+    def _read(self, arrival: Arrival) -> _Read:
+        digest = hashlib.sha256(arrival.payload).digest()
         if self.handling.is_deadly(digest):
-            return _Read(payload, vehicle, digest, reason=DEADLY)
+            return _Read(arrival, digest, reason=DEADLY)
         with self.handling.of(digest):
             try:
-                found = _understood(payload, vehicle)
+                found = _understood(arrival)
             except BatchError as error:
-                return _Read(payload, vehicle, digest, reason=str(error))
+                return _Read(arrival, digest, reason=str(error))
         if isinstance(found, Batch):
-            return _Read(payload, vehicle, digest, found)
-        return _Read(payload, vehicle, digest, catalog=found.hash)
+            return _Read(arrival, digest, found)
+        return _Read(arrival, digest, catalog=found.hash)
 
     def _store(self, read: Sequence[_Read]) -> list[Accepted]:
-        with self._ledger.group():
-            accepted = [self._place(each) for each in read]
-            self._files.write()
+        accepted: list[Accepted] = []
+        try:
+            with self._ledger.group():
+                accepted.extend(map(self._place, read))
+                self._files.write()
+        except BaseException:
+            self._files.clear()
+            self._release_rejected(accepted)
+            raise
         return accepted
+
+    def _release_rejected(self, accepted: Sequence[Accepted]) -> None:
+        """Delete the files of what comes again."""
+        for each in accepted:
+            if each.verdict is Verdict.REJECTED and each.path is not None:
+                self._rejected -= 1
+                with suppress(OSError):
+                    each.path.unlink()
 
     def _place(self, read: _Read) -> Accepted:
         if read.batch is not None:
@@ -201,7 +231,7 @@ class BatchReceiver:
             known = self._ledger.digest(stream, batch.id.sequence)
         if known is None:
             enter(self._ledger, stream, batch, read.digest, other=False)
-            self._files.add(path, read.payload)
+            self._files.add(path, read.arrival.payload)
             return Accepted(Verdict.BATCH, path, batch)
         if known != read.digest[:DIGEST_BYTES]:  # or damaged, or never known
             known = self._witness(stream, batch, path)
@@ -224,26 +254,24 @@ class BatchReceiver:
         if self._ledger.has_other(stream, batch.id.sequence, digest):
             return Accepted(Verdict.DUPLICATE, path, batch)
         enter(self._ledger, stream, batch, read.digest, other=True)
-        self._files.add(path, read.payload)
-        log.warning("id_reused", path=str(path), hint=_REUSED_HINT)
+        self._files.add(path, read.arrival.payload)
         return Accepted(Verdict.REUSED, path, batch)
 
     def _place_catalog(self, read: _Read) -> Accepted:
-        folder = (self._out if read.vehicle is None else self._out / safe_name(read.vehicle)) / FOLDER
+        vehicle = read.arrival.vehicle
+        folder = (self._out if vehicle is None else self._out / safe_name(vehicle)) / FOLDER
         path = folder / f"{read.catalog}{CATALOG_SUFFIX}"
         if not is_there(path):
-            self._files.add(path, read.payload)
+            self._files.add(path, read.arrival.payload)
         return Accepted(Verdict.CATALOG, path)
 
     def _reject(self, read: _Read) -> Accepted:
         path = None
         if self._rejected < REJECTED_MAX:
             path = self._rejected_path()
-            self._files.add(path, read.payload[:REJECTED_BYTES_MAX])
+            self._files.add(path, read.arrival.payload[:REJECTED_BYTES_MAX])
             self._rejected += 1
-        reason = printable(read.reason, REASON_MAX)
-        log.warning("payload_rejected", reason=reason, size_bytes=len(read.payload), path=str(path) if path else "")
-        return Accepted(Verdict.REJECTED, path, reason=reason)
+        return Accepted(Verdict.REJECTED, path, reason=printable(read.reason, REASON_MAX))
 
     def _rejected_path(self) -> Path:
         """A file of its own, made empty: above all that are there, whoever else sets aside in this folder."""
@@ -256,9 +284,18 @@ class BatchReceiver:
                 return path
 
 
-def _understood(payload: bytes, vehicle: str | None) -> Batch | Catalog:
-    if len(payload) > PAYLOAD_MAX:
-        raise BatchError(f"{len(payload)} bytes; at most {PAYLOAD_MAX} are accepted")
+def _log(accepted: Accepted, arrival: Arrival) -> None:
+    path = str(accepted.path) if accepted.path else ""
+    if accepted.verdict is Verdict.REUSED:
+        log.warning("id_reused", path=path, hint=_REUSED_HINT)
+    elif accepted.verdict is Verdict.REJECTED:
+        log.warning("payload_rejected", reason=accepted.reason, size_bytes=arrival.size_bytes, path=path)
+
+
+def _understood(arrival: Arrival) -> Batch | Catalog:
+    payload, vehicle = arrival.payload, arrival.vehicle
+    if arrival.size_bytes > PAYLOAD_MAX:
+        raise BatchError(f"{arrival.size_bytes} bytes; at most {PAYLOAD_MAX} are accepted")
     if vehicle is not None:
         safe_name(vehicle)
     try:

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.batch.codec import Batch, ClockReading
+    from agent.batch.codec import Batch
+    from agent.model import ClockReading
 
 RESOLUTION_NS = 10_000_000
 """Corrections up to this are left undone: a busy unit reads its clocks that far apart."""

@@ -25,7 +25,7 @@ from agent.receiver.handling import DEADLY
 from agent.receiver.inventory import BATCH_SUFFIX, read_limited
 from agent.receiver.windows import whole
 from agent.receiver.writers import text_writer
-from agent.system.text import printable
+from agent.system.printable import printable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder as the end of the pipeline: batches go to files at once, in the layout that `receive` writes, too.
 
-Each class is a stream of its own, in a folder of its own.
+Each priority is a stream of its own, in a folder of its own.
 
 Failure: ConfigError where the folder holds batches already: two recordings in one folder would become one export; or
 where it is a spool.
@@ -11,8 +11,9 @@ SpoolError where the disk refuses.
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from agent.config.priorities import Priority
 from agent.errors import ConfigError, SpoolError
 from agent.receiver.batch_receiver import BatchReceiver, Verdict
 from agent.receiver.inventory import BATCH_SUFFIX
@@ -22,26 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from agent.config import Priority
-    from agent.model import Gap
+    from agent.model import Gap, SealedBatch
 
 
-_STREAMS: dict[Priority, str] = {"critical": "replay-critical", "normal": "replay", "bulk": "replay-bulk"}
+_STREAMS = {Priority.CRITICAL: "replay-critical", Priority.NORMAL: "replay", Priority.BULK: "replay-bulk"}
 
 
-class _Payload(Protocol):
-    @property
-    def payload(self) -> bytes: ...
-
-
-def open_folder(out: Path, vehicle: str, catalog: bytes, classes: Iterable[Priority]) -> dict[Priority, FolderStore]:
-    """A store for each class; the catalog is stored."""
+def open_folder(out: Path, vehicle: str, catalog: bytes, priorities: Iterable[Priority]) -> dict[Priority, FolderStore]:
+    """A store for each priority; the catalog is stored."""
     refuse_spool(out)
     if out.is_dir() and next(out.rglob(f"*{BATCH_SUFFIX}"), None):
         raise ConfigError(f"--out: {out} holds batches already; accepted: a folder that is new or empty")
     inbox = BatchReceiver(out)
     _put(inbox, vehicle, catalog)
-    return {priority: FolderStore(inbox, vehicle, _STREAMS[priority]) for priority in classes}
+    return {priority: FolderStore(inbox, vehicle, _STREAMS[priority]) for priority in priorities}
 
 
 class FolderStore:
@@ -68,7 +63,7 @@ class FolderStore:
         """What the next batch has to tell."""
         return tuple(self._gaps)
 
-    def append(self, batches: Sequence[_Payload]) -> None:
+    def append(self, batches: Sequence[SealedBatch]) -> None:
         """Write a file each."""
         for batch in batches:
             _put(self._inbox, self._vehicle, batch.payload)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.model import GapKind
 from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
-from agent.system.text import printable
+from agent.system.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

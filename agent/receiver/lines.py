@@ -31,7 +31,7 @@ import numpy as np
 
 from agent.model import EXTENDED, EXTENDED_MASK
 from agent.physical import names, physical
-from agent.system.text import ESCAPED_MAX, printable, printable_json
+from agent.system.printable import ESCAPED_MAX, printable, printable_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol
 
-from agent.config.collecting import Priority
+from agent.config.priorities import HIGHEST_FIRST
 from agent.errors import ConfigError
-from agent.receiver.batch_receiver import Accepted, BatchReceiver, Verdict
+from agent.receiver.batch_receiver import Accepted, Arrival, BatchReceiver, Verdict
 from agent.receiver.catalogs import MissingCatalogs
 from agent.uplink.trial import is_empty_message
 
@@ -45,6 +45,10 @@ class Message(Protocol):
     @property
     def payload(self) -> bytes:
         """The bytes."""
+
+    @property
+    def omitted_bytes(self) -> int:
+        """How many more it had: it was too long to be kept."""
 
     def acknowledge(self) -> None:
         """Tell the broker that it is safe here."""
@@ -73,7 +77,7 @@ class ReceiveLoop:
 
     async def take(self, messages: AsyncIterable[Message]) -> None:
         """Receive until cancelled; the messages at hand are finished first."""
-        arrived: asyncio.Queue[Message | None] = asyncio.Queue(GROUP_MAX)
+        arrived = _Arrived(GROUP_MAX)
         listening = asyncio.create_task(_listen(messages, arrived), name="listen")
         try:
             with ThreadPoolExecutor(1, "inbox") as worker:
@@ -101,14 +105,17 @@ class ReceiveLoop:
         for message, _ in done:
             message.acknowledge()
         for message, each in done:
-            self._tell(each, len(message.payload))
+            self._tell(each, len(message.payload) + message.omitted_bytes)
 
     def _store(self, group: list[Message]) -> list[Accepted]:
-        accepted = self._inbox.accept_some([(each.payload, vehicle_of(each.topic, self._topics)) for each in group])
+        accepted = self._inbox.accept_some([self._arrival(each) for each in group])
         for each in accepted:
             if each.path is not None:
                 self._look_into(each, each.path)
         return accepted
+
+    def _arrival(self, message: Message) -> Arrival:
+        return Arrival(message.payload, vehicle_of(message.topic, self._topics), message.omitted_bytes)
 
     def _look_into(self, accepted: Accepted, path: Path) -> None:
         if accepted.verdict is Verdict.CATALOG:
@@ -137,15 +144,33 @@ def check_topics(topics: Sequence[str]) -> None:
 
 def expanded(topics: Sequence[str]) -> list[str]:
     """The topics, one of each class in the place of those with ``{class}`` in them."""
-    return list(dict.fromkeys(topic.replace(CLASS, each) for topic in topics for each in get_args(Priority)))
+    return list(dict.fromkeys(topic.replace(CLASS, str(each)) for topic in topics for each in HIGHEST_FIRST))
 
 
-async def _listen(messages: AsyncIterable[Message], arrived: asyncio.Queue[Message | None]) -> None:
+class _Arrived(asyncio.Queue["Message | None"]):
+    """What waits to be stored, None behind the last; full with `GROUP_BYTES_MAX`, too."""
+
+    size_bytes = 0
+
+    def full(self) -> bool:
+        return super().full() or self.size_bytes >= GROUP_BYTES_MAX
+
+    def _put(self, item: Message | None) -> None:
+        super()._put(item)
+        self.size_bytes += len(item.payload) if item else 0
+
+    def _get(self) -> Message | None:
+        item = super()._get()
+        self.size_bytes -= len(item.payload) if item else 0
+        return item
+
+
+async def _listen(messages: AsyncIterable[Message], arrived: _Arrived) -> None:
     """Take in what comes; None when nothing more will."""
     failure = None
     try:
         async for message in messages:
-            if is_empty_message(message.payload):
+            if is_empty_message(message.payload) and not message.omitted_bytes:
                 message.acknowledge()
             else:
                 await arrived.put(message)
@@ -156,7 +181,7 @@ async def _listen(messages: AsyncIterable[Message], arrived: asyncio.Queue[Messa
         raise failure
 
 
-async def _group(arrived: asyncio.Queue[Message | None]) -> list[Message]:
+async def _group(arrived: _Arrived) -> list[Message]:
     """The next message, once it has come, and what has come with it; none at the end."""
     message = await arrived.get()
     group: list[Message] = []

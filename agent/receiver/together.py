@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from agent.system.durable import sync_folder
@@ -47,9 +48,15 @@ class Together:
         contents, self._contents = self._contents, {}
         folders = {path.parent for path in contents}
         folders |= {above for folder in folders for above in _made(folder)}
-        self._each(_draft, contents.items())
-        for path in contents:
-            _part(path).replace(path)
+        try:
+            self._each(_draft, contents.items())
+            for path in contents:
+                _part(path).replace(path)
+        except OSError:
+            for path in contents:
+                with suppress(OSError):  # they would take the room of what matters more
+                    _part(path).unlink()
+            raise
         self._each(sync_folder, folders)
 
     def _each(self, act: Callable[[Item], None], items: Iterable[Item]) -> None:
@@ -79,12 +86,7 @@ def _part(path: Path) -> Path:
 
 def _draft(item: tuple[Path, bytes]) -> None:
     path, content = item
-    fresh = _part(path)
-    try:
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        fresh.unlink(missing_ok=True)  # it would take the room of what matters more
-        raise
+    with _part(path).open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from agent.model import SpooledBatch
     from agent.spool.disk import Disk
-    from agent.spool.record import Record
     from agent.spool.segment import Segment
     from agent.spool.segment_set import SegmentSet
 
@@ -138,6 +138,16 @@ class SpoolIndex:
         self.ledger.returned(sequence)
         self.finish(segment, place)
 
+    def forget_cut(self, gap: Gap) -> None:
+        """The record that the gap names is in other batches; it stands in the ledger from now on."""
+        for stream in self.streams:
+            sequence = stream.base + gap.first_sequence
+            found = None if stream.name != gap.stream or sequence in self.done else self.shelf.find(sequence)
+            if found is not None:
+                self.ledger.add(gap)
+                self.ledger.returned(sequence)
+                self.finish(*found)
+
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle are not done with."""
         numbers = (sequence for sequence in self.shelf.sequences() if sequence not in self.done)
@@ -174,7 +184,7 @@ class SpoolIndex:
         self.counts.corrupt_records += last - first + 1
         self.changed = True
 
-    def drop(self, record: Record, detail: str) -> None:
+    def drop(self, record: SpooledBatch, detail: str) -> None:
         """The new batch finds no room: its number is used, and it is missing."""
         sequence = record.sequence
         self.give_out(sequence)

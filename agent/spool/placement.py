@@ -26,9 +26,9 @@ from agent.spool.segment import Head, Segment, extent
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from agent.model import SpooledBatch
     from agent.spool.disk import Disk
     from agent.spool.index import SpoolIndex
-    from agent.spool.record import Record
     from agent.spool.segment_set import SegmentSet
     from agent.spool.shared_limit import SharedLimit
 
@@ -46,7 +46,7 @@ class Placement:
         self._account = account
         self._room = room
 
-    def store(self, record: Record) -> bool:
+    def store(self, record: SpooledBatch) -> bool:
         """Write the record somewhere, durable on return; False where there is no room for it."""
         length = len(record.payload)
         if extent(length) > self._room.layout.segment_bytes:
@@ -168,7 +168,7 @@ class Placement:
             self._shelf.discard_spares()
 
 
-def _head(record: Record, segment: Segment) -> Head:
+def _head(record: SpooledBatch, segment: Segment) -> Head:
     return Head(
         segment=segment.number,
         sequence=record.sequence,

@@ -1,34 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the spool hands out: a record, and figures about itself."""
+"""What a spool says of itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A spooled batch: its bytes, and what the spool knows of them without opening them.
-
-    sequence  the spool's own number for it
-    vehicle   whose batch it is, "" where the spool was not told
-    base      the sequence whose number in the stream is 0
-    """
-
-    stream: str
-    sequence: int
-    payload: bytes
-    catalog: str
-    begin_ns: int
-    end_ns: int
-    frames: int
-    vehicle: str = ""
-    base: int = 0
-
-    @property
-    def number(self) -> int:
-        """In its stream: the sequence number of the batch's id."""
-        return self.sequence - self.base
 
 
 @dataclass(frozen=True, slots=True)

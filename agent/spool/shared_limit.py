@@ -2,8 +2,8 @@
 """The room that the spools of a unit share: one limit over all, and who gives way when it is full.
 
 Promise: the segment files of all tenants together stay within the layout. A tenant that needs room gets the spare
-segments of the others first, then the oldest segment of the least urgent tenant that has any, be it its own; never
-one of a tenant that is more urgent than itself.
+segments of the others first, then the oldest segment of the tenant of the lowest priority that has any, be it its
+own; never one of a tenant of a higher priority than itself.
 
 Limits: one thread; the tenants' directories lie on one file system.
 """
@@ -48,9 +48,9 @@ class SharedLimit:
         self.min_free_bytes = min_free_bytes
         self._tenants: list[tuple[int, LimitedSpool]] = []
 
-    def let(self, tenant: LimitedSpool, urgency: int) -> None:
-        """Take in a tenant; the least urgent one gives way first."""
-        self._tenants.append((urgency, tenant))
+    def let(self, tenant: LimitedSpool, priority: int) -> None:
+        """Take in a tenant; the lowest priority gives way first."""
+        self._tenants.append((priority, tenant))
         self._tenants.sort(key=lambda entry: entry[0])
 
     @property

@@ -13,7 +13,7 @@ Promises:
 - Whatever goes missing becomes a gap, made last in one write with the decision that loses the data, and
   before the data is deleted. Gaps stay until a batch that carries them is acknowledged.
 - All files together stay within `limit_bytes`; the oldest segment is evicted when there is no other way. Spools
-  that share a `SharedLimit` stay within it together, and the least urgent gives way first.
+  that share a `SharedLimit` stay within it together, and the lowest priority gives way first.
 
 What it does not promise: an acknowledged record stays where it is until its place is written again, unless `erase` was
 asked for. An acknowledgement is made last lazily (after `ack_delay_s` or `ACKS_MAX`, and on
@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from agent.errors import SpoolError
-from agent.model import Gap, GapKind
+from agent.model import Gap, GapKind, SpooledBatch
 from agent.spool import retention
 from agent.spool.blank import blank_folder
 from agent.spool.disk import Disk, naming
@@ -46,7 +46,7 @@ from agent.spool.in_place import locked, put_back
 from agent.spool.index import SpoolIndex
 from agent.spool.placement import Placement
 from agent.spool.quarantine import Quarantine
-from agent.spool.record import Record, SpoolStats
+from agent.spool.record import SpoolStats
 from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt, stream_name
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.segment_set import SegmentSet
@@ -56,9 +56,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
+    from agent.model import SealedBatch
     from agent.spool.continuity import Continuity
 
-__all__ = ["Record", "Spool", "SpoolStats"]
+__all__ = ["Spool", "SpoolStats"]
 
 log = structlog.get_logger()
 
@@ -76,7 +77,7 @@ class Spool:
         *,
         limit_bytes: int,
         room: SharedLimit,
-        urgency: int,
+        priority: int,
         ack_delay_s: float,
         name: str,
         vehicle: str,
@@ -112,7 +113,7 @@ class Spool:
             self._record_continuity()
             for aside in (self._corrupt, self._refused):
                 aside.trim()
-            room.let(self._placement, urgency)
+            room.let(self._placement, priority)
             room.trim()
             self._placement.reserve()
             self._files = files.pop_all()
@@ -126,7 +127,7 @@ class Spool:
         segment_bytes: int = SEGMENT_BYTES,
         min_free_bytes: int = 0,
         room: SharedLimit | None = None,
-        urgency: int = 0,
+        priority: int = 0,
         ack_delay_s: float = ACK_DELAY_S,
         name: str | None = None,
         vehicle: str = "",
@@ -142,7 +143,7 @@ class Spool:
 
         Raises SpoolVersionError where another version has written it; nothing is changed then.
 
-        `room` is shared with other spools, opened in the order of their `urgency`; segments and free bytes are its.
+        `room` is shared with other spools, opened in the order of their `priority`; segments and free bytes are its.
         """
         disk = disk or Disk()
         room = room or SharedLimit(retention.layout(limit_bytes, segment_bytes), min_free_bytes)
@@ -153,7 +154,7 @@ class Spool:
                 directory,
                 limit_bytes=limit_bytes,
                 room=room,
-                urgency=urgency,
+                priority=priority,
                 ack_delay_s=ack_delay_s,
                 name=name or directory.name,
                 vehicle=vehicle,
@@ -183,30 +184,30 @@ class Spool:
         """Every batch below was sealed for certain; what the journal holds from here on is in no record."""
         return self._account.unsealed_sequence
 
-    def append(
-        self,
-        payload: bytes,
-        *,
-        catalog: str,
-        begin_ns: int,
-        end_ns: int,
-        frames: int,
-        gaps: tuple[Gap, ...] = (),
-    ) -> Record | None:
-        """Spool a sealed batch as `next_sequence`; durable on return. None: no room at all, dropped as a gap.
+    def append(self, batch: SealedBatch) -> SpooledBatch | None:
+        """Spool a batch as `next_sequence`; durable on return. None: no room at all, dropped as a gap.
 
-        `gaps` are those of `pending_gaps()` that the payload tells; its acknowledgement ends them. They cost
-        one more sync.
+        Its gaps are among `pending_gaps()`; its acknowledgement ends them. They cost one more sync.
         """
-        if len(catalog) > NAME_BYTES_MAX or not catalog.isascii():
-            raise ValueError(f"catalog {catalog!r}: at most {NAME_BYTES_MAX} ASCII characters")
-        stream = self._account.streams[-1]
-        about = (begin_ns, end_ns, frames, stream.vehicle, stream.base)
-        record = Record(stream.name, self.next_sequence, payload, catalog, *about)
+        if len(batch.catalog) > NAME_BYTES_MAX or not batch.catalog.isascii():
+            raise ValueError(f"catalog {batch.catalog!r}: at most {NAME_BYTES_MAX} ASCII characters")
+        stream, sequence = self._account.streams[-1], self.next_sequence
+        record = SpooledBatch(
+            payload=batch.payload,
+            catalog=batch.catalog,
+            begin_ns=batch.begin_ns,
+            end_ns=batch.end_ns,
+            frames=batch.frames,
+            gaps=batch.gaps,
+            vehicle=stream.vehicle,
+            stream=stream.name,
+            number=sequence - stream.base,
+            sequence=sequence,
+        )
         self.keep_in_place()
         with self._guarded("append"):
-            if gaps:
-                self._account.ledger.carry(gaps, record.sequence)
+            if batch.gaps:
+                self._account.ledger.carry(batch.gaps, record.sequence)
                 self._account.save()
             if not self._placement.store(record):
                 self._account.drop(record, "no room: dropped when it was sealed")
@@ -217,7 +218,7 @@ class Spool:
                 return None
             self._account.give_out(record.sequence)
             self._account.counts.appended_records += 1
-            self._account.payload_bytes += len(payload)
+            self._account.payload_bytes += len(batch.payload)
             self._record_continuity()
             self._save_if_due()
         return record
@@ -234,10 +235,10 @@ class Spool:
 
     def oldest(
         self, after: int = -1, limit: int = 1, held: Collection[str] = (), bytes_max: int | None = None
-    ) -> list[Record]:
+    ) -> list[SpooledBatch]:
         """The oldest records above `after`, at most `limit`, none of the vehicles that are held back, none with a
         payload of more than `bytes_max`; corrupt ones are set aside on the way."""
-        records: list[Record] = []
+        records: list[SpooledBatch] = []
         with self._guarded("read"):
             for sequence in self._live(after + 1, held):
                 if bytes_max is not None and self._payload_bytes(sequence) > bytes_max:
@@ -249,7 +250,7 @@ class Spool:
                     records.append(record)
         return records
 
-    def read(self, sequence: int) -> Record | None:
+    def read(self, sequence: int) -> SpooledBatch | None:
         """The record; None where it is done with, unknown, or just found corrupt (and set aside)."""
         with self._guarded("read"):
             found = None if sequence in self._account.done else self._shelf.find(sequence)
@@ -263,12 +264,30 @@ class Spool:
                 return None
         head, payload = content
         stream = self._account.stream_of(sequence)
-        about = (head.begin_ns, head.end_ns, head.frames, stream.vehicle, stream.base)
-        return Record(head.stream, sequence, payload, head.catalog, *about)
+        return SpooledBatch(
+            payload=payload,
+            catalog=head.catalog,
+            begin_ns=head.begin_ns,
+            end_ns=head.end_ns,
+            frames=head.frames,
+            vehicle=stream.vehicle,
+            stream=head.stream,
+            number=sequence - stream.base,
+            sequence=sequence,
+        )
 
     def larger_than(self, size_bytes: int) -> int:
         """How many records have a larger payload."""
-        return sum(self._payload_bytes(sequence) > size_bytes for sequence in self._live(0))
+        return len(self.larger(size_bytes))
+
+    def larger(self, size_bytes: int) -> list[int]:
+        """The records with a larger payload, by their sequence, oldest first."""
+        return [sequence for sequence in self._live(0) if self._payload_bytes(sequence) > size_bytes]
+
+    def forget_cut(self, gap: Gap) -> None:
+        """The record that the gap names is in other batches now; durable with the next append. Repeated: nothing."""
+        with self._guarded("forget"):
+            self._account.forget_cut(gap)
 
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle there are."""

@@ -12,16 +12,16 @@ sample for ever, whatever the wall clock did.
 Linux steers both clocks alike: an NTP daemon that slews the one slews the other, and a suspend takes both with it.
 So the wall clock less the monotonic one is a constant, until somebody sets the clock.
 
-Who vouches, any of them:
+The clock sync sources, of which one is enough:
 
     KernelSyncSource     adjtimex(2): an NTP or PTP daemon disciplines the clock. STA_UNSYNC is clear
     TimesyncdSyncSource  systemd-timesyncd has synchronised, as a file under /run says: for a service to which
-                      adjtimex is forbidden (ProtectClock= of systemd.exec(5))
-    TimeTold          what a GNSS receiver, or the cellular network, told the time to be agrees with it
+                         adjtimex is forbidden (ProtectClock= of systemd.exec(5))
+    GnssSyncSource       the time that a GNSS receiver reported agrees with it
 
 Not trusted means "not known to be right", never "known to be wrong": a clock set once by hand or from a
-battery-backed chip is not trusted. None before 2020 is, whoever vouches. Whoever sets the clock is found out: an answer
-is asked for again when the clock has been set since, and once a second else.
+battery-backed chip is not trusted. None before 2020 is, whatever a source says. The sources are asked once a second,
+and when the clock has been set since.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ import ctypes
 import os
 import time
 import uuid
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from agent.model import ClockReading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,11 +48,13 @@ SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
 YEAR_2020_NS = 1_577_836_800 * 10**9
 """No clock that was ever set says less."""
 
-SET_NS_MIN = 10_000_000
+STEP_NS_MIN = 10_000_000
 """The clock was set where it has moved this far against the monotonic one: a busy unit reads them apart by less."""
-TOLD_ERROR_MAX_NS = 1_000_000_000
-TOLD_DRIFT = 100e-6
-"""How fast a time that was told grows old: what a quartz is off by at worst."""
+WAITED_NS_MAX = 10_000_000_000
+"""No frame waits longer to be read, if nothing is amiss."""
+REPORTED_ERROR_MAX_NS = 1_000_000_000
+REPORTED_DRIFT = 100e-6
+"""How fast a reported time grows old: what a quartz is off by at worst."""
 TIMESYNCD_SILENT_MAX_NS = 2 * 3600 * 10**9
 """It synchronises every 34 minutes at least (PollIntervalMaxSec=), if it still does."""
 
@@ -79,31 +82,22 @@ class Clock(Protocol):
 
 
 class ClockSyncSource(Protocol):
-    """Somebody who may know whether the wall clock is right. Asked often: answers at once."""
+    """What may know whether the wall clock is right. Asked often: answers at once."""
 
     def vouches(self, wall_ns: int, monotonic_ns: int, /) -> bool:
         """Whether the wall clock, which says `wall_ns`, is known to be right."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """All clocks, read together."""
-
-    boot_id: str
-    wall_ns: int
-    monotonic_ns: int
-    trusted: bool
-
-    @property
-    def offset_ns(self) -> int:
-        """The wall clock less the monotonic one."""
-        return self.wall_ns - self.monotonic_ns
+def was_stepped(before: ClockReading, after: ClockReading) -> bool:
+    """Whether the wall clock was set between two readings of one boot."""
+    return abs(after.offset_ns - before.offset_ns) > STEP_NS_MIN
 
 
-def read(clock: Clock) -> Reading:
+def read(clock: Clock) -> ClockReading:
     """Read all clocks: wall and monotonic within 20 µs of each other, or as close as some attempts come."""
     wall_ns, monotonic_ns = _read_together(clock)
-    return Reading(clock.boot_id(), wall_ns, monotonic_ns, clock.wall_trusted())
+    boot_id = uuid.UUID(clock.boot_id()).bytes
+    return ClockReading(boot_id, wall_ns, monotonic_ns, clock.wall_trusted(), holds=True)
 
 
 def _read_together(clock: Clock) -> tuple[int, int]:
@@ -120,15 +114,17 @@ def _read_together(clock: Clock) -> tuple[int, int]:
 
 
 class SystemClock:
-    """The unit's own clocks; by default the witnesses that need no help of anybody are asked."""
+    """The unit's own clocks; by default the sync_sources that need no help of anybody are asked."""
 
     def __init__(
         self,
         boot_id_file: Path = Path("/proc/sys/kernel/random/boot_id"),
-        witnesses: Sequence[ClockSyncSource] | None = None,
+        sync_sources: Sequence[ClockSyncSource] | None = None,
     ) -> None:
         self._boot_id = _read_boot_id(os.environ.get(BOOT_ID_VARIABLE, ""), boot_id_file)
-        self._witnesses = (KernelSyncSource(), TimesyncdSyncSource()) if witnesses is None else tuple(witnesses)
+        self._sync_sources = (
+            (KernelSyncSource(), TimesyncdSyncSource()) if sync_sources is None else tuple(sync_sources)
+        )
         self._trusted = False
         self._asked_ns: int | None = None
         self._offset_ns = 0
@@ -146,12 +142,12 @@ class SystemClock:
         return self._boot_id
 
     def wall_trusted(self) -> bool:
-        """Whether a witness vouches for the wall clock; asked at most once a second, and when the clock was set."""
+        """Whether a sync source vouches for the wall clock; asked at most once a second, and after a step."""
         wall_ns, monotonic_ns = _read_together(self)
-        was_set = abs(wall_ns - monotonic_ns - self._offset_ns) > SET_NS_MIN
-        if self._asked_ns is None or was_set or monotonic_ns - self._asked_ns >= _TRUST_CACHED_NS:
+        stepped = abs(wall_ns - monotonic_ns - self._offset_ns) > STEP_NS_MIN
+        if self._asked_ns is None or stepped or monotonic_ns - self._asked_ns >= _TRUST_CACHED_NS:
             self._asked_ns, self._offset_ns = monotonic_ns, wall_ns - monotonic_ns
-            answers = {witness.vouches(wall_ns, monotonic_ns) for witness in self._witnesses}
+            answers = {source.vouches(wall_ns, monotonic_ns) for source in self._sync_sources}
             self._trusted = wall_ns >= YEAR_2020_NS and True in answers
         return self._trusted
 
@@ -162,7 +158,7 @@ class LogClock(SystemClock):
     """
 
     def __init__(self) -> None:
-        super().__init__(witnesses=())
+        super().__init__(sync_sources=())
         self._boot_id = str(uuid.uuid4())
 
 
@@ -172,7 +168,7 @@ def times_frames(clock: Clock) -> bool:
 
 
 class KernelSyncSource:
-    """An NTP or PTP daemon that disciplines the kernel's clock; no witness where the kernel does not answer."""
+    """An NTP or PTP daemon that disciplines the kernel's clock; never where the kernel does not answer."""
 
     def vouches(self, _wall_ns: int, _monotonic_ns: int, /) -> bool:
         """Whether it is synchronised now. Setting the clock ends that, until the daemon has looked at it."""
@@ -180,7 +176,7 @@ class KernelSyncSource:
 
 
 class TimesyncdSyncSource:
-    """systemd-timesyncd, by the file that it touches; no witness where it does not run."""
+    """systemd-timesyncd, by the file that it touches; never where it does not run."""
 
     def __init__(self, file: Path = SYNCHRONISED) -> None:
         self._file = file
@@ -196,33 +192,33 @@ class TimesyncdSyncSource:
         offset_ns = wall_ns - monotonic_ns
         if touched_ns != self._touched_ns:
             self._touched_ns, self._offset_ns = touched_ns, offset_ns
-        lately = -SET_NS_MIN <= wall_ns - touched_ns <= TIMESYNCD_SILENT_MAX_NS
-        return lately and abs(offset_ns - self._offset_ns) <= SET_NS_MIN
+        lately = -STEP_NS_MIN <= wall_ns - touched_ns <= TIMESYNCD_SILENT_MAX_NS
+        return lately and abs(offset_ns - self._offset_ns) <= STEP_NS_MIN
 
 
-class TimeTold:
-    """Somebody told what time it is, and it has been counted on since: GNSS, or the cellular network."""
+class GnssSyncSource:
+    """The time that a satellite receiver reported last, counted on since."""
 
     def __init__(self) -> None:
-        self._told: tuple[int, int, int] | None = None
+        self._reported: tuple[int, int, int] | None = None
 
-    def tell(self, utc_ns: int, monotonic_ns: int, error_ns: int) -> None:
+    def report(self, utc_ns: int, monotonic_ns: int, error_ns: int) -> None:
         """It was `utc_ns` since 1970-01-01 UTC, give or take the error, when the monotonic clock said this."""
-        self._told = utc_ns, monotonic_ns, error_ns
+        self._reported = utc_ns, monotonic_ns, error_ns
 
     def vouches(self, wall_ns: int, monotonic_ns: int, /) -> bool:
-        """Whether the clock agrees with what was told, and that is not too old to say so."""
-        if self._told is None:
+        """Whether the wall clock agrees with the reported time, and that is not too old to say so."""
+        if self._reported is None:
             return False
-        utc_ns, told_ns, error_ns = self._told
-        age_ns = monotonic_ns - told_ns
-        error_ns += round(abs(age_ns) * TOLD_DRIFT)
-        return error_ns <= TOLD_ERROR_MAX_NS and abs(utc_ns + age_ns - wall_ns) <= error_ns
+        utc_ns, reported_ns, error_ns = self._reported
+        age_ns = monotonic_ns - reported_ns
+        error_ns += round(abs(age_ns) * REPORTED_DRIFT)
+        return error_ns <= REPORTED_ERROR_MAX_NS and abs(utc_ns + age_ns - wall_ns) <= error_ns
 
 
-def _read_boot_id(told: str, file: Path) -> str:
+def _read_boot_id(variable: str, file: Path) -> str:
     with contextlib.suppress(ValueError):
-        return str(uuid.UUID(told))
+        return str(uuid.UUID(variable))
     with contextlib.suppress(OSError, ValueError):
         return str(uuid.UUID(file.read_text(encoding="ascii").strip()))
     return str(uuid.uuid4())

@@ -32,13 +32,13 @@ class LivenessDeadline:
         self._monotonic = monotonic
         self._due_s = math.inf
 
-    def beat(self, within_s: float) -> None:
+    def extend(self, within_s: float) -> None:
         """Here we are, and shall be again within this time."""
         self._due_s = self._monotonic() + within_s
 
-    async def rest(self, event: asyncio.Event, wait_s: float, within_s: float) -> None:
+    async def wait(self, event: asyncio.Event, wait_s: float, within_s: float) -> None:
         """Wait for an event, no longer than `wait_s`; we shall have moved on `within_s` after that."""
-        self.beat(wait_s + within_s)
+        self.extend(wait_s + within_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await event.wait()
@@ -47,7 +47,7 @@ class LivenessDeadline:
         """The stage has ended in good order: nothing more is to be expected."""
         self._due_s = math.inf
 
-    def tell_late(self) -> None:
+    def log_late(self) -> None:
         """Log how late it is."""
         hint = "the watchdog restarts the agent; nothing that was spooled is lost"
         log.error("stage_stalled", stage=self.stage, late_s=round(self.late_s()), hint=hint)

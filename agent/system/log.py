@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 import structlog
 
 from agent.system import journald
-from agent.system.text import ELLIPSIS, printable
+from agent.system.printable import ELLIPSIS, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from agent.system.threads import apart
+from agent.system.process import run_in_daemon_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -127,7 +127,7 @@ class Port:
             return line
 
         try:
-            line = await apart(open_line, "port-open", late=opened.close)
+            line = await run_in_daemon_thread(open_line, "port-open", late=opened.close)
         except (OSError, ValueError) as error:
             return str(error) or type(error).__name__
         self._line, self._lost = line, loop.create_future()
@@ -140,7 +140,7 @@ class Port:
             self._line = self._lost = None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_MAX_S):
-                    await apart(opened.close, "port-close")
+                    await run_in_daemon_thread(opened.close, "port-close")
         self._closed()
         return reason
 
@@ -204,3 +204,46 @@ def _close(line: Line) -> None:
         getattr(line, "reset_output_buffer", lambda: None)()
     with contextlib.suppress(OSError):
         line.close()
+
+
+class LineSplitter:
+    """Lines out of a stream of bytes that may be noise.
+
+    Whatever comes in, in whatever pieces, each line of at most `line_bytes_max` bytes comes out once and whole. Lines
+    end at line feeds; a carriage return before one belongs to the end. Empty lines are left out. A longer line is
+    dropped up to the next end of a line, and counted.
+
+    overlong   lines that were dropped
+    """
+
+    def __init__(self, line_bytes_max: int) -> None:
+        self.overlong = 0
+        self._line_bytes_max = line_bytes_max
+        self._begun = b""
+        self._giving_up = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that end in `data`, in order."""
+        *ended, begun = data.split(b"\n")
+        lines = []
+        for piece in ended:
+            line = self._joined(piece)
+            if line is not None and (line := line.rstrip(b"\r")):
+                lines.append(line)
+            self._begun, self._giving_up = b"", False
+        self._begun = self._joined(begun) or b""
+        return lines
+
+    def reset(self) -> None:
+        """What comes next has nothing to do with what came before."""
+        self._begun, self._giving_up = b"", False
+
+    def _joined(self, piece: bytes) -> bytes | None:
+        """The line so far; None where it is too long."""
+        if self._giving_up:
+            return None
+        if len(self._begun) + len(piece) > self._line_bytes_max + 1:  # and a carriage return
+            self._giving_up = True
+            self.overlong += 1
+            return None
+        return self._begun + piece

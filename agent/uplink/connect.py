@@ -22,7 +22,7 @@ import struct
 import termios
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.system.threads import apart
+from agent.system.process import run_in_daemon_thread
 from agent.uplink.dead_link import NO_TRAFFIC, Traffic
 from agent.uplink.transport import RefusedError, Trouble
 
@@ -227,7 +227,7 @@ async def _resolve(host: str, port: int) -> list[Any]:
         except UnicodeError:
             raise OSError("the host name is not a valid one") from None
 
-    return await apart(resolve, "uplink-resolver")
+    return await run_in_daemon_thread(resolve, "uplink-resolver")
 
 
 def _tune(sock: socket.socket, options: MqttOptions) -> None:
@@ -248,7 +248,7 @@ async def _shake_hands(plain: socket.socket, context: ssl.SSLContext, host: str)
         raise
     step = functools.partial(_handshake_step, sock)
     try:
-        while (wants := await apart(step, "uplink-handshake", late=sock.close)) is not _Wants.NOTHING:
+        while (wants := await run_in_daemon_thread(step, "uplink-handshake", late=sock.close)) is not _Wants.NOTHING:
             try:
                 await _ready(sock, write=wants is _Wants.WRITE)
             except asyncio.CancelledError:

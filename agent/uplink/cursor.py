@@ -12,35 +12,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from agent.model import SpooledBatch
+
 T = TypeVar("T")
-
-
-class Record(Protocol):
-    """A stored batch."""
-
-    @property
-    def stream(self) -> str:
-        """The stream that its number belongs to."""
-
-    @property
-    def sequence(self) -> int:
-        """What the queue calls it."""
-
-    @property
-    def number(self) -> int:
-        """Its number in the stream: what the receiver calls it."""
-
-    @property
-    def payload(self) -> bytes:
-        """What is published."""
-
-    @property
-    def catalog(self) -> str:
-        """The catalog that it names, "" for none."""
-
-    @property
-    def vehicle(self) -> str:
-        """The vehicle that it was sealed for, "" for the configured one."""
 
 
 class BatchQueue(Protocol):
@@ -56,7 +30,7 @@ class BatchQueue(Protocol):
 
     def oldest(
         self, after: int = -1, limit: int = 1, held: Collection[str] = (), bytes_max: int | None = None
-    ) -> Sequence[Record]:
+    ) -> Sequence[SpooledBatch]:
         """The oldest stored records with a number above `after`, at most `limit`, none of vehicles that are `held`,
         none with a payload of more than `bytes_max`."""
 
@@ -88,7 +62,7 @@ class QueueCursor:
         self,
         queue: BatchQueue,
         call: Worker,
-        waits: Callable[[Record], bool],
+        waits: Callable[[SpooledBatch], bool],
         held: Callable[[], Collection[str]],
         bytes_max: Callable[[], int | None],
     ) -> None:
@@ -109,11 +83,11 @@ class QueueCursor:
         """Start over with what is still stored; nothing may be in flight."""
         self._live_after = self._live_from - 1
         self._backlog_after = -1
-        self._live: Record | None = None
-        self._backlog: Record | None = None
+        self._live: SpooledBatch | None = None
+        self._backlog: SpooledBatch | None = None
         self._backlog_left = True
 
-    async def live(self) -> Record | None:
+    async def live(self) -> SpooledBatch | None:
         """The next live record, read but not taken."""
         while self._live is None and self.queue.next_sequence > self._live_after + 1:
             top = self.queue.next_sequence
@@ -126,7 +100,7 @@ class QueueCursor:
                 self._live = record
         return self._live
 
-    async def backlog(self) -> Record | None:
+    async def backlog(self) -> SpooledBatch | None:
         """The next record of the backlog, oldest first, read but not taken."""
         while self._backlog is None and self._backlog_left:
             record = await self._after(self._backlog_after)
@@ -138,14 +112,14 @@ class QueueCursor:
                 self._backlog = record
         return self._backlog
 
-    def take(self, record: Record) -> None:
+    def take(self, record: SpooledBatch) -> None:
         """It goes now: move on."""
         if record is self._live:
             self._live, self._live_after = None, record.sequence
         elif record is self._backlog:
             self._backlog, self._backlog_after = None, record.sequence
 
-    def forget(self, unfit: Callable[[Record], bool]) -> None:
+    def forget(self, unfit: Callable[[SpooledBatch], bool]) -> None:
         """What was read ahead and may not go any more is read again after a rewind."""
         if self._live is not None and unfit(self._live):
             self._live = None
@@ -156,6 +130,6 @@ class QueueCursor:
         """Nothing is stored at all."""
         return not await self._call(self.queue.oldest)
 
-    async def _after(self, sequence: int) -> Record | None:
+    async def _after(self, sequence: int) -> SpooledBatch | None:
         found = await self._call(self.queue.oldest, sequence, 1, frozenset(self._held()), self._bytes_max())
         return found[0] if found else None

@@ -18,8 +18,9 @@ import structlog
 from agent.uplink.transport import Answer, Link, Outcome
 
 if TYPE_CHECKING:
+    from agent.model import SpooledBatch
     from agent.spool.catalogs import CatalogStore
-    from agent.uplink.cursor import Record, Worker
+    from agent.uplink.cursor import Worker
     from agent.uplink.options import SenderOptions
     from agent.uplink.pacing import RateLimit
     from agent.uplink.send_policy import SendPolicy
@@ -49,11 +50,11 @@ class CatalogDelivery:
         """A link came up: nothing is known of its broker."""
         self._settled.clear()
 
-    def is_due(self, record: Record) -> bool:
+    def is_due(self, record: SpooledBatch) -> bool:
         """Whether the catalog that it names has to be looked after first."""
         return bool(record.catalog) and (record.vehicle, record.catalog) not in self._settled
 
-    async def deliver(self, link: Link, record: Record, topic: str, options: SenderOptions) -> Answer | None:
+    async def deliver(self, link: Link, record: SpooledBatch, topic: str, options: SenderOptions) -> Answer | None:
         """None where the batch may go; else the answer for which it has to wait."""
         if not self.is_due(record):
             return None

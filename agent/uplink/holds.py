@@ -22,7 +22,7 @@ from agent.uplink.transport import TOO_LARGE, TOPIC_INVALID, Trouble
 from agent.uplink.unheard import Unheard
 
 if TYPE_CHECKING:
-    from agent.uplink.cursor import Record
+    from agent.model import SpooledBatch
     from agent.uplink.options import SenderOptions
     from agent.uplink.owners import Owners
     from agent.uplink.transport import LinkLimits
@@ -63,12 +63,12 @@ class Holds:
         """Those of whom nothing may go."""
         return self.unheard.held | self.owners.held
 
-    def has_to_wait(self, record: Record, now: float) -> bool:
+    def has_to_wait(self, record: SpooledBatch, now: float) -> bool:
         """Whether it is to be passed over."""
         key = key_of(record)
         return self.owners.has_to_stay(record) or self.suspects.waits(key, now) or self.doubts.waits(key, now)
 
-    def is_unfit(self, record: Record) -> bool:
+    def is_unfit(self, record: SpooledBatch) -> bool:
         """Whether it may not go after all, though it was read ahead."""
         most = self.sizes.payload_bytes
         return record.vehicle in self.unheard.held or (most is not None and len(record.payload) > most)
@@ -83,14 +83,14 @@ class Holds:
         waiting = (self.suspects, self.unheard, self.doubts, self.sizes)
         return min((at for each in waiting if (at := each.next_at()) is not None), default=None)
 
-    def taken(self, record: Record) -> bool:
+    def taken(self, record: SpooledBatch) -> bool:
         """The broker has taken it; True where others have waited for that."""
         key, size = key_of(record), len(record.payload)
         self.suspects.clear(key)
         ended = [self.unheard.heard(record.vehicle), self.doubts.taken(key), self.sizes.taken(size)]
         return any(ended)
 
-    def refused(self, record: Record, reason: str, code: int, now: float) -> Verdict:
+    def refused(self, record: SpooledBatch, reason: str, code: int, now: float) -> Verdict:
         """The broker will never take it, it says."""
         if code == TOO_LARGE:
             self.sizes.refused(len(record.payload), now)
@@ -108,6 +108,6 @@ class Holds:
         return (Trouble.NO_SUBSCRIBERS.value, self.unheard.reason) if self.unheard else ("", "")
 
 
-def key_of(record: Record) -> tuple[str, int]:
+def key_of(record: SpooledBatch) -> tuple[str, int]:
     """Stream and sequence."""
     return record.stream, record.sequence

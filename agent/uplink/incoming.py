@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages of one connection on their way to whoever has subscribed, in order.
 
-Limits: how many may come is for the gate to say, before they do.
+Limits: while `WAITING_BYTES_MAX` wait, the connection reads no more from its socket; TCP holds the broker back.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from agent.uplink.transport import Received
 
 
+WAITING_BYTES_MAX = 16 << 20
+
+
 class Incoming:
     """waiting_bytes   of payloads, not yet taken away."""
 
     def __init__(self) -> None:
         self.waiting_bytes = 0
         self._messages: asyncio.Queue[Received | None] = asyncio.Queue()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be read for now."""
+        return self.waiting_bytes > WAITING_BYTES_MAX
 
     def put(self, message: Received) -> None:
         """One has come in."""

@@ -33,11 +33,11 @@ from agent.uplink import connect
 from agent.uplink import properties as labelling
 from agent.uplink.aliases import Aliases
 from agent.uplink.dead_link import DeadLinkDetector
-from agent.uplink.gate import ANSWER_BYTES_MAX, CONNACK, MESSAGE_BYTES_MAX, PUBACK, PUBLISH, Gate
+from agent.uplink.gate import ANSWER_BYTES_MAX, ASKED_BYTES_MAX, CONNACK, CUT_BYTES, PUBACK, PUBLISH, Gate
 from agent.uplink.incoming import Incoming
 from agent.uplink.inflight import InFlight
 from agent.uplink.options import Session
-from agent.uplink.packets import connect_properties, labelled, last_will
+from agent.uplink.packets import connect_properties, labelled, last_will, read_publish
 from agent.uplink.reasons import REFUSALS, broker_words
 from agent.uplink.transport import (
     RECEIVE_MAXIMUM,
@@ -113,7 +113,7 @@ class MqttConnection(aiomqtt.Client):
             keepalive=options.keepalive_s,
             max_inflight_messages=0,
             logger=_SILENT,
-            properties=connect_properties(session, ANSWER_BYTES_MAX if session.clean else MESSAGE_BYTES_MAX)
+            properties=connect_properties(session, ANSWER_BYTES_MAX if session.clean else ASKED_BYTES_MAX)
             if five
             else None,
             will=last_will(options),
@@ -125,12 +125,12 @@ class MqttConnection(aiomqtt.Client):
         self._loss: asyncio.Future[LinkLoss] = self._loop.create_future()
         subscribes = not session.clean
         self._incoming = Incoming()
+        self._paused = False
         self._gate = Gate(subscribes, five)
         self._aliases = Aliases()
         self._watch = DeadLinkDetector()
         self._in_flight = InFlight(self._watch)
         self._io_error: OSError | None = None
-        self._client.manual_ack_set(subscribes)
         self._wire(self._client)
 
     async def open(self, sock: socket.socket) -> Self:
@@ -210,7 +210,10 @@ class MqttConnection(aiomqtt.Client):
 
     async def receive(self) -> Received | None:
         """The next message that came in; None once the link has ended and nothing is left."""
-        return await self._incoming.next()
+        message = await self._incoming.next()
+        if self._paused and not self._incoming.is_full:
+            self._resume()
+        return message
 
     async def subscribe_all(self, filters: Sequence[str], qos: int) -> None:
         """Subscribe; messages then wait for `acknowledge`. Raises RefusedError where one is not granted."""
@@ -246,17 +249,28 @@ class MqttConnection(aiomqtt.Client):
         client._sock_send = connect.noting(send, lambda error: note(connect.last_word(client.socket(), error)))  # type: ignore[assignment,method-assign]  # noqa: SLF001
         client._packet_handle = functools.partial(self._on_packet, client._packet_handle)  # type: ignore[method-assign]  # noqa: SLF001
 
-    def _on_socket_open(self, client: paho.Client, _userdata: Any, sock: Any) -> None:
-        def readable() -> None:
-            try:
-                client.loop_read()
-                while getattr(client.socket(), "pending", int)() > 0:
-                    client.loop_read()
-            except Exception as error:  # noqa: BLE001 - what a peer sends must not end the process
-                self._lose(self._local_loss(f"what the broker sent is not understood ({error})"))
-
-        self._loop.add_reader(sock.fileno(), readable)
+    def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
+        self._loop.add_reader(sock.fileno(), self._read)
         self._misc_task = self._loop.create_task(self._misc_loop(), name="mqtt-watch")
+
+    def _read(self) -> None:
+        """Take in what has come, as far as there is room for it."""
+        try:
+            self._client.loop_read()
+            while not self._incoming.is_full and getattr(self._client.socket(), "pending", int)() > 0:
+                self._client.loop_read()
+        except Exception as error:  # noqa: BLE001 - what a peer sends must not end the process
+            self._lose(self._local_loss(f"what the broker sent is not understood ({error})"))
+        sock = self._client.socket()
+        if sock is not None and self._incoming.is_full:
+            self._paused = self._loop.remove_reader(sock.fileno())
+
+    def _resume(self) -> None:
+        self._paused = False
+        sock = self._client.socket()
+        if sock is not None:
+            self._loop.add_reader(sock.fileno(), self._read)
+            self._loop.call_soon(self._read)  # what TLS has decrypted makes no socket readable
 
     def _on_socket_register_write(self, client: paho.Client, _userdata: Any, sock: Any) -> None:
         def writable() -> None:
@@ -314,32 +328,43 @@ class MqttConnection(aiomqtt.Client):
 
     def _allowed(self, size: int) -> int:
         """How many bytes of a packet to read at once: none of one that nobody can have asked for."""
-        if size > self._gate.packet_bytes_max:
-            text = f"the broker announced a packet of {size} bytes, which nobody asked for"
+        packet = self._client._in_packet  # noqa: SLF001
+        head, whole = packet["command"], packet["remaining_length"]
+        if self._gate.is_too_long(head, whole):
+            text = f"the broker announced a packet of {whole} bytes, which nobody asked for"
             self._lose(self._local_loss(text))
             raise ConnectionAbortedError(text)
+        if self._gate.is_cut(head, whole):
+            del packet["packet"][CUT_BYTES:]
         return min(size, _READ_BYTES)
 
     def _on_packet(self, handle: Callable[[], MQTTErrorCode]) -> MQTTErrorCode:
         """A whole packet, in paho's hands: what is not for us goes no further, what paho would hide is read here."""
         head, packet = self._client._in_packet["command"], self._client._in_packet["packet"]  # noqa: SLF001
-        if refusal := self._gate.refusal(head, len(packet), self._incoming.waiting_bytes):
+        if refusal := self._gate.refusal(head, len(packet)):
             self._lose(self._local_loss(refusal))
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         if head >> 4 == PUBACK:
             return self._on_acknowledgement(bytes(packet))
-        if head >> 4 == PUBLISH and not self._gate.subscribed:
-            return self._drop(head, packet)
+        if head >> 4 == PUBLISH:
+            return self._on_message_packet(head, packet)
         if head >> 4 == CONNACK and self.version is V311 and packet[1:] == b"\x01":
             self._refuse(0x84, "", None)
             return MQTTErrorCode.MQTT_ERR_SUCCESS
         return handle()
 
-    def _drop(self, head: int, packet: bytearray) -> MQTTErrorCode:
-        """A message that nobody subscribed to; with QoS 1 it is acknowledged: topic, then packet id (3.3.2)."""
-        end = 2 + int.from_bytes(packet[:2], "big")
-        if head & 0x06:
-            return self._client._send_puback(int.from_bytes(packet[end : end + 2], "big"))  # noqa: SLF001
+    def _on_message_packet(self, head: int, packet: bytearray) -> MQTTErrorCode:
+        """A message; one that nobody subscribed to is acknowledged, and dropped."""
+        size = self._client._in_packet["remaining_length"]  # noqa: SLF001
+        if self._gate.is_cut(head, size):
+            del packet[CUT_BYTES:]
+        message = read_publish(head, packet, five=self.version is V5)
+        acknowledge = functools.partial(self._acknowledge, message.packet_id)
+        if self._gate.subscribed:
+            omitted = size - len(packet)
+            self._incoming.put(Received(message.topic, message.payload, message.retain, acknowledge, omitted))
+        else:
+            acknowledge()
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _on_acknowledgement(self, packet: bytes) -> MQTTErrorCode:
@@ -355,13 +380,9 @@ class MqttConnection(aiomqtt.Client):
         self._in_flight.answered(packet_id, packet[2] if len(packet) > 2 else 0, packet[3:])
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
-    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
-        done = functools.partial(self._acknowledge, message.mid, message.qos)
-        self._incoming.put(Received(message.topic, bytes(message.payload), bool(message.retain), done))
-
-    def _acknowledge(self, packet_id: int, qos: int) -> None:
-        if qos and not self._loss.done():
-            self._client.ack(packet_id, qos)
+    def _acknowledge(self, packet_id: int) -> None:
+        if packet_id and not self._loss.done():
+            self._client._send_puback(packet_id)  # noqa: SLF001
 
     async def _misc_loop(self) -> None:
         """Keep-alive, and the end of a link on which nothing moves although something should."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
-from agent.system.threads import apart
+from agent.system.process import run_in_daemon_thread
 from agent.uplink import connect as dialing
 from agent.uplink import credentials
 from agent.uplink.brokers import BrokerMemory
@@ -98,7 +98,7 @@ class Dialer:
         address = self._options.address
         if not self._memory.speaks_five(address):
             try:
-                await apart(functools.partial(self._memory.note_five, address), "uplink-brokers")
+                await run_in_daemon_thread(functools.partial(self._memory.note_five, address), "uplink-brokers")
             except BaseException:
                 connection.give_up("given up")
                 raise
@@ -109,7 +109,7 @@ class Dialer:
         try:
             async with asyncio.timeout(options.connect_timeout_s):
                 read = functools.partial(self._read_credentials, options)
-                context, password = await apart(read, "uplink-credentials")
+                context, password = await run_in_daemon_thread(read, "uplink-credentials")
                 connection = MqttConnection(options, version, password=password, session=self._session)
                 sock = await dialing.open_socket(options, context)
                 return await connection.open(sock)

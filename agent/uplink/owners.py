@@ -19,7 +19,8 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.uplink.cursor import BatchQueue, Record, Worker
+    from agent.model import SpooledBatch
+    from agent.uplink.cursor import BatchQueue, Worker
     from agent.uplink.options import SenderOptions
 
 log = structlog.get_logger()
@@ -40,17 +41,17 @@ class Owners:
         self._queues = queues
         self._call = call
 
-    def options_of(self, record: Record) -> SenderOptions:
+    def options_of(self, record: SpooledBatch) -> SenderOptions:
         """The options under which it is published."""
         return replace(self._options, vehicle=record.vehicle) if self.is_foreign(record) else self._options
 
-    def has_to_stay(self, record: Record) -> bool:
+    def has_to_stay(self, record: SpooledBatch) -> bool:
         """Whether it is of a vehicle that is held back."""
         if self._options.closes_over:
             self.hold(record)
         return record.vehicle in self.held
 
-    def hold(self, record: Record) -> bool:
+    def hold(self, record: SpooledBatch) -> bool:
         """Its vehicle's batches are not allowed here; False where that is the configured one, whose are never held."""
         if not self.is_foreign(record):
             return False
@@ -64,6 +65,6 @@ class Owners:
             batches = sum([await self._call(queue.waiting_of, vehicle) for queue in self._queues])
             log.warning("batches_held", vehicle=vehicle, batches=batches, hint=_HINT)
 
-    def is_foreign(self, record: Record) -> bool:
+    def is_foreign(self, record: SpooledBatch) -> bool:
         """Whether it was sealed for another vehicle than the configured one."""
         return record.vehicle not in ("", self._options.vehicle)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiomqtt
@@ -12,6 +13,43 @@ from paho.mqtt.properties import Properties
 if TYPE_CHECKING:
     from agent.uplink.options import MqttOptions, Session
     from agent.uplink.properties import MessageProperties
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """PUBLISH (3.3) as it comes in; `packet_id` 0 with QoS 0."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    packet_id: int
+
+
+def read_publish(head: int, packet: bytes | bytearray, *, five: bool) -> Publish:
+    """A PUBLISH, cut or whole, without its properties; raises ValueError where its head is not whole.
+
+    paho's own reader gives up the connection over a property that it does not know, or a topic that is not UTF-8.
+    """
+    at = 2 + int.from_bytes(packet[:2], "big")
+    topic = packet[2:at].decode("utf-8", "backslashreplace")
+    packet_id = 0
+    if head & 0x06:
+        packet_id, at = int.from_bytes(packet[at : at + 2], "big"), at + 2
+    if at > len(packet) or (head & 0x06 and not packet_id):
+        raise ValueError("a PUBLISH that is cut short")
+    if five:
+        at = _behind_properties(packet, at)
+    return Publish(topic, bytes(packet[at:]), bool(head & 0x01), packet_id)
+
+
+def _behind_properties(packet: bytes | bytearray, at: int) -> int:
+    """Where they end: their length is a variable byte integer (1.5.5)."""
+    length = 0
+    for place, byte in enumerate(packet[at : at + 4]):
+        length |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return at + place + 1 + length
+    raise ValueError("a PUBLISH whose properties have no length")
 
 
 def connect_properties(session: Session, packet_bytes_max: int) -> Properties:

@@ -25,10 +25,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from agent.config.collecting import Priority
+from agent.config.priorities import Priority
 from agent.units import Size
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Profile:
 
 _EVENTS = "devices/{client}/messages/events/kind="
 """The topic ends in a property bag, URL-encoded: what it says becomes application properties of the message."""
-LONGEST_CLASS = max(get_args(Priority), key=len)
+LONGEST_PRIORITY = max(map(str, Priority), key=len)
 
 GENERIC = Profile("generic")
 AZURE_IOT_HUB = Profile(
@@ -244,7 +244,7 @@ def _is_default(mqtt: MqttConfig, key: str) -> bool:
 
 def _broken_topics(profile: Profile, mqtt: MqttConfig, vehicle: str) -> Iterator[tuple[str, str]]:
     for key in _TOPIC_KEYS:
-        topic = getattr(mqtt, key).replace("{vehicle}", vehicle).replace("{class}", LONGEST_CLASS)
+        topic = getattr(mqtt, key).replace("{vehicle}", vehicle).replace("{class}", LONGEST_PRIORITY)
         where = f"mqtt.{key}"
         if profile.topics is not None:
             if topic and not _is_default(mqtt, key):

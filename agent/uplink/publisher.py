@@ -4,7 +4,7 @@
 Promise: a batch leaves the spool only after the broker's successful acknowledgement, or when the broker has refused it
 for good twice and taken others in between (then it is set aside, as a gap). Every other end of a publish keeps it, and
 retries come from the spool only. The catalog that a batch names is acknowledged before the batch is published. The
-queues go in the order of their urgency; of each, what was sealed since the link came up goes first, and its backlog
+queues go in the order of their priority; of each, what was sealed since the link came up goes first, and its backlog
 beside that, oldest first, at `backlog_rate` or what the network allows (`allowance`), whichever is slower. Whatever is
 less urgent leaves room in the window for what is more so. What the network does not allow now stays in the spool, and
 so does what the broker does not take now, or nobody would get (`holds`).
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agent.model import SpooledBatch
 from agent.uplink.backoff import Backoff
 from agent.uplink.cursor import QueueCursor
 from agent.uplink.delivery import CatalogDelivery
@@ -42,9 +43,10 @@ from agent.uplink.transport import Answer, Outcome, Trouble
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from agent.model import SpooledBatch
     from agent.spool.catalogs import CatalogStore
     from agent.system.liveness import LivenessDeadline
-    from agent.uplink.cursor import BatchQueue, Record, Worker
+    from agent.uplink.cursor import BatchQueue, Worker
     from agent.uplink.options import SenderOptions
     from agent.uplink.send_policy import SendPolicy
     from agent.uplink.status import LinkStatus
@@ -73,7 +75,7 @@ class Publisher:
         call: runs what touches the disk.
         options: window, rates, topics.
         standing: is told what was sent and answered.
-        pulse: beats while this makes progress.
+        deadline: beats while this makes progress.
         drain: ends it when nothing is left, or nothing more can be sent in time.
         allowance: what the network allows.
         critical: whether each queue's class is that: the network then allows it more.
@@ -81,6 +83,7 @@ class Publisher:
         proved: is called with each acknowledgement.
         fit: is called, by `call`, with the most bytes of payload that batches are to be sealed to from now on; None: as
             configured.
+        cut: is called, by `call`, to cut one stored batch that is larger than the broker takes; whether there are more.
 
     `batch_available` is to be set after each append: it wakes the loop.
     """
@@ -92,7 +95,7 @@ class Publisher:
         call: Worker,
         options: SenderOptions,
         standing: LinkStatus,
-        pulse: LivenessDeadline,
+        deadline: LivenessDeadline,
         drain: Drain,
         *,
         allowance: SendPolicy,
@@ -100,6 +103,7 @@ class Publisher:
         roll: Callable[[], float],
         proved: Callable[[], None],
         fit: Callable[[int | None], None],
+        cut: Callable[[int], bool],
     ) -> None:
         self.batch_available = asyncio.Event()
         self.window = Window(options.window_batches, options.window_bytes)
@@ -107,7 +111,7 @@ class Publisher:
         self._call = call
         self._options = options
         self._standing = standing
-        self._pulse = pulse
+        self._deadline = deadline
         self._drain = drain
         self._allowance = allowance
         self._critical = critical
@@ -115,6 +119,8 @@ class Publisher:
         self._tell_proved = proved
         self._broker = standing.state.broker
         self._fit = fit
+        self._cut = cut
+        self._cut_due = False
         self._fitted: int | None = -1  # to be told at the first link, whatever it is
         self._owners = Owners(options, queues, call)
         self._holds = holds = Holds(options.probe_s, self._owners)
@@ -129,7 +135,7 @@ class Publisher:
         self._careful = 0
         self._pause_until = self._stopped_until = 0.0
         self._pausing = self._dead = self._tidy = self._catalog_due = self._rewind_due = False
-        self._lost: list[tuple[QueueCursor, Record]] = []
+        self._lost: list[tuple[QueueCursor, SpooledBatch]] = []
 
     def begin(self, link: Link) -> None:
         """A link came up: what is sealed from now on is live."""
@@ -148,9 +154,10 @@ class Publisher:
     async def run(self, link: Link, group: asyncio.TaskGroup) -> None:
         """Publish whatever may go, each in a task of the group; sleep until something changes."""
         while True:
-            self._pulse.beat(self._options.turn_max_s)
+            self._deadline.extend(self._options.turn_max_s)
             self.batch_available.clear()
             await self._tell_size()
+            await self._cut_one()
             found = await self._next()
             await self._owners.tell()
             if isinstance(found, tuple):
@@ -168,7 +175,7 @@ class Publisher:
                 return
             else:
                 wait_s = REST_MAX_S if found is None else min(found, REST_MAX_S)
-                await self._pulse.rest(self.batch_available, wait_s, self._options.turn_max_s)
+                await self._deadline.wait(self.batch_available, wait_s, self._options.turn_max_s)
 
     async def learn(self, loss: LinkLoss) -> None:
         """The other end closed over something in flight: find out over what, one batch at a time."""
@@ -187,7 +194,7 @@ class Publisher:
             hint = "the broker closes the connection whenever it is sent: look at the broker's size limits and log"
             log.warning("batch_suspected", **_names(record), size_bytes=len(record.payload), hint=hint)
 
-    def _is_suspect(self, record: Record, loss: LinkLoss) -> bool:
+    def _is_suspect(self, record: SpooledBatch, loss: LinkLoss) -> bool:
         now = asyncio.get_running_loop().time()
         return loss.trouble is Trouble.DROPPED and self._holds.suspects.strike(key_of(record), now)
 
@@ -197,7 +204,7 @@ class Publisher:
             return False
         return wait_s is None or asyncio.get_running_loop().time() + wait_s > self._drain.by_s
 
-    async def _next(self) -> tuple[QueueCursor, Record] | float | None:
+    async def _next(self) -> tuple[QueueCursor, SpooledBatch] | float | None:
         """What may go now; else seconds after which to ask again, None where only an event can change it."""
         now = asyncio.get_running_loop().time()
         idle = not self.window.batches
@@ -231,7 +238,7 @@ class Publisher:
                 return lane, record
         return paced_s or await self._nothing_to_send(now)
 
-    def _fits(self, record: Record, behind: int) -> bool:
+    def _fits(self, record: SpooledBatch, behind: int) -> bool:
         """May it go now? A catalog that may have to go first goes alone: it can be as large as a window."""
         if self.window.batches and self._catalogs.is_due(record):
             return False
@@ -269,7 +276,15 @@ class Publisher:
             await self._call(self._fit, self._fitted)
             if sizes.named is not None:
                 await self._tell_over(sizes.named)
+                self._cut_due = sizes.named >= SEAL_BYTES_MIN
         self._standing.note(batch_bytes_max=sizes.payload_bytes or 0)
+
+    async def _cut_one(self) -> None:
+        """Cut one batch that is larger than the broker's own limit: none of these is on its way."""
+        named = self._holds.sizes.named
+        if self._cut_due and named is not None:
+            self._cut_due = await self._call(self._cut, named)
+            self.batch_available.set()
 
     async def _tell_over(self, limit_bytes: int) -> None:
         """What the broker's own limit keeps here."""
@@ -279,10 +294,10 @@ class Publisher:
             hint = "no batch is as small as that: all wait in the spool until the broker's limit on packets is raised"
             log.error("batch_over_limit", **told, hint=hint)
         elif waiting:
-            hint = "they wait in the spool until the broker's limit on packets is raised; new ones are sealed to fit"
+            hint = "they are cut anew to fit, and new ones are sealed so"
             log.warning("batch_over_limit", **told, hint=hint)
 
-    async def _send(self, link: Link, lane: QueueCursor, record: Record) -> None:
+    async def _send(self, link: Link, lane: QueueCursor, record: SpooledBatch) -> None:
         """One batch, from its catalog to its answer."""
         size = len(record.payload)
         with contextlib.ExitStack() as leaving:
@@ -305,7 +320,9 @@ class Publisher:
         self.window.remove(size)
         self.batch_available.set()
 
-    async def _deliver_catalog(self, link: Link, lane: QueueCursor, record: Record, options: SenderOptions) -> bool:
+    async def _deliver_catalog(
+        self, link: Link, lane: QueueCursor, record: SpooledBatch, options: SenderOptions
+    ) -> bool:
         """Whether the batch may follow."""
         topic = options.topic(options.catalog)
         answer = await self._catalogs.deliver(link, record, topic, options)
@@ -317,7 +334,9 @@ class Publisher:
             self._lost.append((lane, record))
         return answer is None
 
-    async def _settle(self, lane: QueueCursor, record: Record, topic: str, answer: Answer, latency_s: float) -> None:
+    async def _settle(
+        self, lane: QueueCursor, record: SpooledBatch, topic: str, answer: Answer, latency_s: float
+    ) -> None:
         """What the answer means for the batch."""
         size = len(record.payload)
         if answer.outcome is Outcome.ACCEPTED:
@@ -336,7 +355,7 @@ class Publisher:
         else:
             self._refused(record, topic, answer)
 
-    async def _unacceptable(self, lane: QueueCursor, record: Record, reason: str, code: int) -> None:
+    async def _unacceptable(self, lane: QueueCursor, record: SpooledBatch, reason: str, code: int) -> None:
         """The broker will never take it, it says. Only what it means by itself is given up."""
         name = {**_names(record), "size_bytes": len(record.payload)}
         advice, stopped = UNACCEPTABLE.get(code, "look at its log"), bool(self._holds.doubts.stopped)
@@ -351,7 +370,7 @@ class Publisher:
                 await self._set_aside(lane, record, f"broker {self._broker}: {reason}; {advice}")
         self._forget_unfit()
 
-    async def _set_aside(self, lane: QueueCursor, record: Record, reason: str) -> None:
+    async def _set_aside(self, lane: QueueCursor, record: SpooledBatch, reason: str) -> None:
         if await self._call(lane.queue.set_aside, record.sequence, reason):
             self._holds.suspects.clear(key_of(record))
             self._standing.count(refused_batches=1)
@@ -368,7 +387,7 @@ class Publisher:
         if news:
             log.error("batches_rejected", reason=reason, hint=f"nothing is lost, all of it is kept: {advice}")
 
-    def _proved(self, record: Record) -> None:
+    def _proved(self, record: SpooledBatch) -> None:
         """The broker takes what we send."""
         if self._holds.taken(record):
             self._rewind_due = True
@@ -380,7 +399,7 @@ class Publisher:
         if not self._careful:
             self.window.batches_max = self._window_full
 
-    def _refused(self, record: Record, topic: str, answer: Answer) -> None:
+    def _refused(self, record: SpooledBatch, topic: str, answer: Answer) -> None:
         """Keep it: what is not allowed for another vehicle is held back, so is what nobody hears, all else waits."""
         if answer.outcome is Outcome.NO_SUBSCRIBERS:
             self._hold_unheard(record, topic, answer)
@@ -405,7 +424,7 @@ class Publisher:
         self._careful = max(self._careful, 1)
         self.window.batches_max = 1
 
-    def _hold_unheard(self, record: Record, topic: str, answer: Answer) -> None:
+    def _hold_unheard(self, record: SpooledBatch, topic: str, answer: Answer) -> None:
         """Nobody got it: keep what is for the same vehicle, and ask again once in a while. The link itself is well."""
         reason = f"publish to {topic}: {answer.reason}"
         news = self._holds.unheard.strike(record.vehicle, reason, asyncio.get_running_loop().time())
@@ -422,10 +441,10 @@ class Publisher:
         wait_s = self._options.probe_s if trouble else 0.0
         self._standing.note(trouble=trouble, last_error=reason, next_try_s=wait_s)
 
-    def _has_to_wait(self, record: Record) -> bool:
+    def _has_to_wait(self, record: SpooledBatch) -> bool:
         return self._holds.has_to_wait(record, asyncio.get_running_loop().time())
 
 
-def _names(record: Record) -> dict[str, Any]:
+def _names(record: SpooledBatch) -> dict[str, Any]:
     """What a log line calls a batch: by its id, as the receiver does."""
     return {"stream": record.stream, "sequence": record.number}

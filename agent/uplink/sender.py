@@ -23,7 +23,7 @@ import structlog
 
 from agent.system.liveness import LivenessDeadline
 from agent.uplink.backoff import Backoff
-from agent.uplink.cursor import BatchQueue, Record, Worker
+from agent.uplink.cursor import BatchQueue, Worker
 from agent.uplink.options import SenderOptions
 from agent.uplink.publisher import REST_MAX_S, Drain, Publisher
 from agent.uplink.reasons import ADVICE
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from agent.spool.catalogs import CatalogStore
     from agent.uplink.send_policy import SendPolicy
 
-__all__ = ["BatchQueue", "Record", "Sender", "SenderOptions", "Worker"]
+__all__ = ["BatchQueue", "Sender", "SenderOptions", "Worker"]
 
 log = structlog.get_logger()
 
@@ -51,6 +51,7 @@ class Sender:
 
     critical          whether each queue's class is that: the network then allows it more
     fit               is called in the worker with the most bytes that batches are to be sealed to; None: as configured
+    cut               is called in the worker to cut one larger stored batch anew; whether there may be more
 
     batch_available   to be set after each append: wakes the loop
     presence          to be told how the agent goes: says so on the status topic
@@ -68,8 +69,9 @@ class Sender:
         critical: Sequence[bool] = (),
         roll: Callable[[], float] = random.random,
         fit: Callable[[int | None], None] = lambda size_bytes: None,  # noqa: ARG005
+        cut: Callable[[int], bool] = lambda size_bytes: False,  # noqa: ARG005
     ) -> None:
-        self.pulse = LivenessDeadline("uplink")
+        self.deadline = LivenessDeadline("uplink")
         self._transport = transport
         self._options = options
         self._roll = roll
@@ -81,13 +83,14 @@ class Sender:
             call,
             options,
             self._standing,
-            self.pulse,
+            self.deadline,
             self._drain,
             allowance=allowance,
             critical=critical or [False] * len(queues),
             roll=roll,
             proved=self._proved,
             fit=fit,
+            cut=cut,
         )
         self.batch_available = self._feed.batch_available
         self.presence = Presence(options, queues[0].stream if queues else "", allowance)
@@ -117,7 +120,7 @@ class Sender:
                 links.cancel()
                 stop.cancel()
         finally:
-            self.pulse.end()
+            self.deadline.end()
             self._ended.set()
 
     def resumed(self) -> None:
@@ -141,7 +144,7 @@ class Sender:
         last = False
         while not last:
             last = self._drain.asked.is_set()
-            self.pulse.beat(self._options.turn_max_s)
+            self.deadline.extend(self._options.turn_max_s)
             loss = await self._link_until_resumed()
             self._backoff = self._backoff.failed(loss.trouble, closed=loss.by_peer)
             wait_s = 0.0 if last else self._backoff.wait_s(self._roll())
@@ -229,4 +232,4 @@ class Sender:
         self._backoff = self._backoff.proved()
 
     async def _rest(self, event: asyncio.Event, wait_s: float) -> None:
-        await self.pulse.rest(event, wait_s, self._options.turn_max_s)
+        await self.deadline.wait(event, wait_s, self._options.turn_max_s)

@@ -104,14 +104,16 @@ class LinkLoss:
 class Received:
     """One message that has come in, for whoever subscribes.
 
-    retain       the broker had kept it: it is not fresh
-    acknowledge  to be called once the message is safe; where its link has ended, it comes again
+    retain         the broker had kept it: it is not fresh
+    acknowledge    to be called once the message is safe; where its link has ended, it comes again
+    omitted_bytes  at its end, that were not kept: it is too long
     """
 
     topic: str
     payload: bytes
     retain: bool
     acknowledge: Callable[[], None]
+    omitted_bytes: int = 0
 
 
 class RefusedError(UplinkError):

@@ -29,7 +29,7 @@ import psutil
 from agent.config import demo_car_dbc, load_config
 from agent.daemon.assembly import load_decoding, open_agent
 from agent.sources.demo_car import SECOND_NS, DemoCar
-from agent.system import allocator
+from agent.system import process
 from agent.system.clock import SystemClock
 from agent.system.log import configure_logging
 from tests.benchmarks.whole_agent import broker
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=200_000)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    allocator.settle()
+    process.configure_allocator()
     configure_logging("error")
     with tempfile.TemporaryDirectory() as folder, broker(Path(folder)) as port:
         readings = asyncio.run(endure(Path(folder), port, arguments.batches))

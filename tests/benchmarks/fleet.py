@@ -42,7 +42,7 @@ from agent.batch.frame import compress, decompress
 from agent.config import config_from_arguments
 from agent.daemon.assembly import load_decoding, make_packer
 from agent.daemon.options import mqtt_options, sender_options
-from agent.model import FrameBlock
+from agent.model import FrameBlock, SealedBatch
 from agent.pipeline.storage import Storage
 from agent.receiver.inventory import BATCH_SUFFIX
 from agent.sources.replay import log_channels, read_log
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.daemon.assembly import Decoding
-    from agent.spool.record import Record
+    from agent.model import SpooledBatch
 
 T = TypeVar("T")
 FILES_A_CAR = 12
@@ -105,7 +105,7 @@ def of_car(config: Config, number: int, folder: Path) -> Config:
     return msgspec.structs.replace(config, vehicle=vehicle, mqtt=mqtt, spool=spool)
 
 
-def pack(config: Config, decoding: Decoding, frames: FrameBlock, folder: Path) -> list[Record]:
+def pack(config: Config, decoding: Decoding, frames: FrameBlock, folder: Path) -> list[SpooledBatch]:
     """The batches that the agent makes of the frames."""
     storage = Storage.open(of_car(config, 0, folder))
     packer = make_packer(config, decoding, storage.vaults, LogClock())
@@ -125,7 +125,7 @@ def readdressed(payload: bytes, vehicle: str, stream: str, sequence: int) -> byt
 
 
 def make_car(
-    number: int, config: Config, decoding: Decoding, batches: Sequence[Record], folder: Path, call: Any
+    number: int, config: Config, decoding: Decoding, batches: Sequence[SpooledBatch], folder: Path, call: Any
 ) -> Car:
     """Its spool filled, its sender ready."""
     config = of_car(config, number, folder)
@@ -135,7 +135,7 @@ def make_car(
     for batch in batches:
         payload = readdressed(batch.payload, config.vehicle.id, spool.stream, spool.next_sequence)
         begin_ns, end_ns = batch.begin_ns, batch.end_ns
-        spool.append(payload, catalog=batch.catalog, begin_ns=begin_ns, end_ns=end_ns, frames=batch.frames)
+        spool.append(SealedBatch(payload, catalog=batch.catalog, begin_ns=begin_ns, end_ns=end_ns, frames=batch.frames))
     transport = MqttTransport(mqtt_options(config, spool.stream))
     sender = Sender(transport, storage.spools, storage.shelf, call, sender_options(config))
     return Car(storage, sender, len(batches))

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import zstandard
 
 from agent.batch import batch_pb2
-from agent.receiver.batch_receiver import BatchReceiver, Verdict
+from agent.receiver.batch_receiver import Arrival, BatchReceiver, Verdict
 from agent.receiver.ledger import BLOCK, DIGEST_BYTES, LEDGER, Ledger
 from agent.receiver.rebuilding import opened
 from agent.receiver.receive_loop import GROUP_MAX
@@ -97,14 +97,14 @@ def measure(
         for number in chosen[begin : begin + group]:
             made.vehicle, made.stream, made.sequence = f"car-{number:06d}", STREAM, behind
             made.pool0 = os.urandom(4000)  # a batch of some kilobytes, and none like another
-            payloads.append((compressor.compress(made.SerializeToString()), made.vehicle))
+            payloads.append(Arrival(compressor.compress(made.SerializeToString()), made.vehicle))
         begun, busy = time.perf_counter(), time.process_time()
         accepted = inbox.accept_some(payloads)
         spent += time.perf_counter() - begun
         worked += time.process_time() - busy
         assert all(each.verdict is Verdict.BATCH for each in accepted)
         taken += len(accepted)
-    rate = f"{taken / spent:,.0f} batches/s of {len(payloads[0][0])} bytes"
+    rate = f"{taken / spent:,.0f} batches/s of {payloads[0].size_bytes} bytes"
     print(f"groups of {group}: {rate}, {worked / taken * 1e6:.0f} µs of a processor each", flush=True)
 
 

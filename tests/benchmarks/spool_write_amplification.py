@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from agent.model import SealedBatch
 from agent.spool.store import Spool
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def by_spool(directory: Path, payloads: list[bytes]) -> dict[str, float]:
     spool = Spool.open(directory / "spool", limit_bytes=64 << 20)
 
     def put(_: int, payload: bytes) -> None:
-        spool.append(payload, catalog="", begin_ns=0, end_ns=0, frames=0)
+        spool.append(SealedBatch(payload, catalog="", begin_ns=0, end_ns=0, frames=0))
         spool.acknowledge(spool.next_sequence - 2)
 
     size = len(payloads[0])

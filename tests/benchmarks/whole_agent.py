@@ -64,9 +64,9 @@ def frames_of(log: Path) -> list[bytes]:
 
 def run_ours(descriptor: int, port: int, dbc: Path) -> None:
     """The daemon, its socket replaced."""
-    from agent.system import allocator
+    from agent.system import process
 
-    allocator.settle()  # as `canferry run` does
+    process.configure_allocator()  # as `canferry run` does
     from agent.config import load_config
     from agent.daemon import buses, daemon
     from agent.sources.interfaces import Interface, InterfaceState

@@ -22,14 +22,15 @@ from agent.batch.catalog import Catalog
 from agent.collect.collector import Collector
 from agent.collect.rules.rules import RuleBook
 from agent.config.collecting import CollectConfig
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.model import EXTENDED, FrameBlock, MessageDefinition, SignalDefinition
+from agent.model import EXTENDED, FrameBlock, MessageDefinition, SealedBatch, SignalDefinition
 from agent.pipeline.open_batch import SealLimits
 from agent.pipeline.packer import Packer
-from agent.pipeline.stream import SealedBatch, Stream, StreamSettings
+from agent.pipeline.stream import Stream, StreamSettings
 from agent.pipeline.traffic import TrafficStatistics
-from agent.system import allocator
+from agent.system import process
 from agent.system.clock import LogClock
 from agent.units import Duration
 
@@ -46,7 +47,7 @@ SECOND = Duration.parse("1s")
 RULES = (
     CollectConfig(every=SECOND),
     CollectConfig(every=Duration.parse("10s"), value="mean"),
-    CollectConfig(on_change=True, priority="bulk"),
+    CollectConfig(on_change=True, priority=Priority.BULK),
     CollectConfig(signal="byte?", every=Duration.parse("10s"), value="max", stale_after=SECOND),
 )
 
@@ -131,11 +132,11 @@ def agent(*, with_rules: bool, keep_unknown: bool) -> tuple[Packer, Nowhere]:
     settings = StreamSettings("car", 1_000, 8, SealLimits(10 * 10**9, 48 << 10))
     clock = LogClock()
     streams = {
-        "normal": Stream(Catalog(plan.buses, plan.messages), store, settings, clock),
-        "bulk": Stream(Catalog(plan.buses, plan.messages), store, settings, clock),
+        Priority.NORMAL: Stream(Catalog(plan.buses, plan.messages), store, settings, clock),
+        Priority.BULK: Stream(Catalog(plan.buses, plan.messages), store, settings, clock),
     }
     collector = Collector(plan, RuleBook.of(RULES), decode=decoder.decode_again) if with_rules else None
-    return Packer(decoder, streams, "normal", collector, heard=TrafficStatistics(1)), store  # type: ignore[arg-type]
+    return Packer(decoder, streams, Priority.NORMAL, collector, heard=TrafficStatistics(1)), store
 
 
 def limit_memory() -> None:
@@ -151,7 +152,7 @@ def cost_s(work: Callable[[], object]) -> float:
 
 
 def main(kind: str, rules: str = "") -> None:
-    allocator.settle()
+    process.configure_allocator()
     packer, store = agent(with_rules=bool(rules), keep_unknown=kind.startswith("raw"))
     bus = Bus()
     ordinary = [cost_s(lambda: packer.take(bus.block("ordinary"))) for _ in range(ORDINARY_BLOCKS)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
+from agent.config.priorities import Priority
 from agent.errors import SpoolError
 from agent.receiver.batch_receiver import BatchReceiver, Verdict
 from tests.faults.disks import fill, mounted
@@ -126,7 +127,7 @@ async def test_a_flipped_byte_costs_at_most_one_batch_which_log_and_receiver_nam
                     await car.until(lambda link: link.acknowledged_batches >= before.batches)
                     await all_arrived(car, inbox)
             both = car.counters
-            both.of("normal").batches += before.batches
+            both.of(Priority.NORMAL).batches += before.batches
             both.frames += before.frames
             missing = named(out, inbox, both, "corrupt")
             assert len(missing) <= 1

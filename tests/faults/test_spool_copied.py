@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from agent.model import BatchId, Gap, GapKind
+from agent.model import BatchId, Gap, GapKind, SealedBatch
 from agent.receiver.gaps import EARLIER, MISSING, GapAccount
 from agent.spool.continuity import LINES_MAX, Continuity, Left
 from agent.spool.index import STREAMS_MAX
@@ -55,7 +55,9 @@ class Unit:
             self.count += 1
             gaps = spool.pending_gaps()
             record = spool.append(
-                b"%s %d" % (bytes(self.folder), self.count), catalog="", begin_ns=1, end_ns=2, frames=1, gaps=gaps
+                SealedBatch(
+                    b"%s %d" % (bytes(self.folder), self.count), catalog="", begin_ns=1, end_ns=2, frames=1, gaps=gaps
+                )
             )
             assert record is not None
             self.told += gaps

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.errors import SpoolError
+from agent.model import SealedBatch
 from agent.spool.catalogs import CatalogStore
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from agent.spool.record import Record
+    from agent.model import SpooledBatch
 
 LIMIT = 4 << 20
 
@@ -31,8 +32,8 @@ def opened(folder: Path) -> Spool:
     return Spool.open(folder / "normal", limit_bytes=LIMIT, segment_bytes=64 << 10)
 
 
-def put(spool: Spool, number: int) -> Record:
-    record = spool.append(b"%d" % number + bytes(9_000), catalog="", begin_ns=1, end_ns=2, frames=1)
+def put(spool: Spool, number: int) -> SpooledBatch:
+    record = spool.append(SealedBatch(b"%d" % number + bytes(9_000), catalog="", begin_ns=1, end_ns=2, frames=1))
     assert record is not None
     return record
 

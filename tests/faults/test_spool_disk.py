@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import SpoolError
-from agent.model import GapKind
+from agent.model import GapKind, SealedBatch, SpooledBatch
 from agent.spool.disk import PAGE
 from agent.spool.journal import Journal
-from agent.spool.store import Record, Spool
+from agent.spool.store import Spool
 from tests.support.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ HOME = Path("/spool")
 LIMIT = 2 << 20
 
 
-def put(spool: Spool, size: int = 20_000) -> Record | None:
+def put(spool: Spool, size: int = 20_000) -> SpooledBatch | None:
     payload = random.Random(spool.next_sequence).randbytes(size)
-    return spool.append(payload, catalog="", begin_ns=1, end_ns=2, frames=5)
+    return spool.append(SealedBatch(payload, catalog="", begin_ns=1, end_ns=2, frames=5))
 
 
 def failing(operation: str, suffix: str, times: int, number: int = errno.EIO) -> Callable[[str, str], OSError | None]:
@@ -283,7 +283,7 @@ while True:
         journal.append(sequence, b"%d %d" % (sequence, part) + bytes(3000))
         print("journaled", sequence, part, flush=True)
     payload = random.Random(sequence).randbytes(sequence * 7919 % 40000)
-    spool.append(payload, catalog="", begin_ns=1, end_ns=2, frames=1)
+    spool.append(SealedBatch(payload, catalog="", begin_ns=1, end_ns=2, frames=1))
     print("sealed", sequence, 0, flush=True)
     journal.recycle()
     if sequence % 3 == 0 and sequence > 8:

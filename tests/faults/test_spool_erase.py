@@ -15,8 +15,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from agent.config import load_config
+from agent.config.priorities import Priority
 from agent.errors import ConfigError
-from agent.model import GapKind
+from agent.model import GapKind, SealedBatch
 from agent.pipeline.storage import Storage
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
@@ -50,7 +51,7 @@ def payload(number: int) -> bytes:
 
 
 def put(spool: Spool, number: int) -> None:
-    assert spool.append(payload(number), catalog="", begin_ns=1, end_ns=2, frames=1) is not None
+    assert spool.append(SealedBatch(payload(number), catalog="", begin_ns=1, end_ns=2, frames=1)) is not None
 
 
 def found(folder: Path, numbers: range) -> set[int]:
@@ -178,7 +179,7 @@ def left_behind(folder: Path, erase: str = "never") -> Path:
     file = folder / "agent.toml"
     file.write_text(CONFIG.format(erase=erase))
     storage = Storage.open(load_config(file))
-    vault = storage.vaults["normal"]
+    vault = storage.vaults[Priority.NORMAL]
     vault.journal.recover(0)
     for number in range(9):
         vault.note(payload(number))
@@ -208,7 +209,7 @@ def test_the_command_erases_what_is_sent_and_keeps_what_is_not(tmp_path: Path) -
     assert found(tmp_path, range(10)) == {7, 8, 9}
     assert "0 bytes overwritten; what stays: 2 batches wait" in command("--config", file).stdout
     storage = Storage.open(load_config(file))
-    vault = storage.vaults["normal"]
+    vault = storage.vaults[Priority.NORMAL]
     assert [record.payload for record in vault.spool.oldest(limit=99)] == [payload(7), payload(8)]
     assert vault.journal.recover(vault.spool.unsealed_sequence).payloads == (payload(9),)
     storage.close(clean=False)
@@ -222,7 +223,10 @@ def test_the_command_erases_everything_and_tells_what_is_missing(tmp_path: Path)
     assert found(tmp_path, range(10)) == set()
     assert not (tmp_path / "spool/set-aside-1").exists()
     storage = Storage.open(load_config(file))
-    gaps = {(gap.kind, gap.first_sequence, gap.last_sequence) for gap in storage.vaults["normal"].spool.pending_gaps()}
+    gaps = {
+        (gap.kind, gap.first_sequence, gap.last_sequence)
+        for gap in storage.vaults[Priority.NORMAL].spool.pending_gaps()
+    }
     assert gaps == {(GapKind.REFUSED, 6, 6), (GapKind.EVICTED, 7, 8), (GapKind.INTERRUPTED, -1, -1)}
     storage.close(clean=False)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from agent.model import Gap, GapKind
+from agent.model import Gap, GapKind, SealedBatch
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
 from tests.support.memory_disk import MemoryDisk
@@ -32,7 +32,7 @@ def spooled(*, clean: bool) -> MemoryDisk:
     disk = MemoryDisk()
     spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
     for number, payload in enumerate(PAYLOADS):
-        spool.append(payload, catalog="c" * 32, begin_ns=number, end_ns=number + 1, frames=number)
+        spool.append(SealedBatch(payload, catalog="c" * 32, begin_ns=number, end_ns=number + 1, frames=number))
     spool.acknowledge(2)
     spool.add_gap(GAP)
     if clean:
@@ -183,7 +183,7 @@ def test_a_lost_file_is_reported_and_the_rest_is_delivered(lost: str) -> None:
         assert spool.next_sequence == 6
         assert [gap.kind for gap in spool.pending_gaps()] == [GapKind.CORRUPT]
         assert logs[0]["event"] == "state_unreadable"
-        spool.append(b"new", catalog="", begin_ns=0, end_ns=0, frames=0)
+        spool.append(SealedBatch(b"new", catalog="", begin_ns=0, end_ns=0, frames=0))
         disk.kill()
         again = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
         assert [record.stream for record in again.oldest(limit=9)] == [old] * 6 + [spool.stream]

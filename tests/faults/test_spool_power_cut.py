@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.model import Gap, GapKind
+from agent.model import Gap, GapKind, SealedBatch
 from agent.spool.journal import Journal
 from agent.spool.store import Spool
 from tests.support.memory_disk import MemoryDisk, PowerCutError
@@ -53,7 +53,7 @@ def live_a_day(disk: MemoryDisk, diary: Diary, rounds: int) -> None:
         sequence = spool.next_sequence
         payload = random.Random(sequence).randbytes(turn * 7919 % 30_000)
         diary.carried[sequence] = gaps
-        assert spool.append(payload, catalog="", begin_ns=1, end_ns=2, frames=1, gaps=gaps) is not None
+        assert spool.append(SealedBatch(payload, catalog="", begin_ns=1, end_ns=2, frames=1, gaps=gaps)) is not None
         assert sequence not in diary.sealed
         diary.sealed[sequence] = payload
         journal.recycle()

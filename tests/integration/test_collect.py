@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from agent.model import SealedBatch
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
 from agent.spool.store import Spool
@@ -127,7 +128,7 @@ def an_hour_of_bulk(folder: Path) -> None:
         frames = [samples.modes(begin_ns + 3 * row * MS, 2, dice.randbytes(4)) for row in range(3000)]
         payload = samples.batch(sequence, frames, vehicle=VEHICLE, stream=spool.stream)
         assert len(payload) > 12_000
-        spool.append(payload, catalog="", begin_ns=begin_ns, end_ns=frames[-1][0], frames=len(frames))
+        spool.append(SealedBatch(payload, catalog="", begin_ns=begin_ns, end_ns=frames[-1][0], frames=len(frames)))
     spool.close()
 
 

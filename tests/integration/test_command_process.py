@@ -69,7 +69,7 @@ def test_an_agent_without_a_socket_does_not_import_what_answers_at_it(tmp_path: 
     )
     imported = imported_by_an_agent(tmp_path)
     assert "agent.pipeline.tick" in imported
-    assert not [name for name in imported if name.startswith(("agent.live", "agent.daemon.status"))]
+    assert not [name for name in imported if name.startswith("agent.live") or name == "agent.daemon.status"]
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

@@ -3,27 +3,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.commands import running_command
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+DRIVE = ("demo", "--seconds", "6", "--outage", "2")
 
 LOSING = """
 import sys
 from agent import cli
 from agent.cli.demo_run import cloud
-from agent.receiver.batch_receiver import Accepted, Inbox, Verdict
+from agent.receiver.batch_receiver import Accepted, BatchReceiver, Verdict
 
-class LosingInbox(Inbox):
+class LosingReceiver(BatchReceiver):
     lost = 0
     def accept_some(self, arrived):
         accepted = super().accept_some(arrived)
@@ -33,25 +33,14 @@ class LosingInbox(Inbox):
                 accepted[place] = Accepted(Verdict.REJECTED)
         return accepted
 
-cloud.Inbox = LosingInbox
+cloud.BatchReceiver = LosingReceiver
 sys.exit(cli.main(["demo", "--seconds", "3", "--outage", "0"]))
 """
 
 
-async def start(folder: Path, *command: str) -> asyncio.subprocess.Process:
-    """With `folder` for what is temporary."""
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "TMPDIR": str(folder)},
-    )
-
-
 async def test_a_drive_with_an_outage_arrives_whole(tmp_path: Path) -> None:
-    process = await start(tmp_path, "-m", "agent", "demo", "--seconds", "6", "--outage", "2", "--json")
-    out, err = await process.communicate()
+    async with running_command(*DRIVE, "--json", environment={"TMPDIR": str(tmp_path)}) as process:
+        out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     result = json.loads(out)
     assert result["samples_lost"] == 0
@@ -71,19 +60,20 @@ async def test_a_drive_with_an_outage_arrives_whole(tmp_path: Path) -> None:
 
 
 async def test_the_status_is_1_when_the_receiver_misses_a_batch(tmp_path: Path) -> None:
-    process = await start(tmp_path, "-c", LOSING)
-    out, _ = await process.communicate()
+    async with running_command(program=("-c", LOSING), environment={"TMPDIR": str(tmp_path)}) as process:
+        out, _ = await process.communicate()
     assert process.returncode == 1
     assert "samples are missing" in out.decode()
 
 
 async def test_an_interrupted_demo_ends_quietly_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    process = await start(tmp_path, "-m", "agent", "demo", "--seconds", "30", "--outage", "28")
-    assert process.stderr is not None
-    while b"is cut" not in (line := await process.stderr.readline()):
-        assert line, "ended early"
-    process.send_signal(signal.SIGINT)
-    out, err = await process.communicate()
+    command = ("demo", "--seconds", "30", "--outage", "28")
+    async with running_command(*command, environment={"TMPDIR": str(tmp_path)}) as process:
+        assert process.stderr is not None
+        while b"is cut" not in (line := await process.stderr.readline()):
+            assert line, "ended early"
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
     assert process.returncode == 130
     assert out == b""
     assert b"Traceback" not in err

@@ -8,6 +8,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 import socket
 import sys
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-COMMAND = Path(sys.executable).parent / "canferry"
+COMMAND = (sys.executable, "-P", "-m", "agent")
+FROM_SOURCE = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 SECOND = 10**9
 START = 1_700_000_000 * SECOND
 HOSTILE = "\x1b[2J\x9b31m\r\nfaked: well\x07\x7f\u202egnp\u2028"
@@ -122,7 +124,9 @@ def folder(tmp_path: Path) -> Path:
 async def canferry(folder: Path, *arguments: str) -> tuple[str, str]:
     """What it prints; that is what people and terminals may see, and no line of it is too long to read."""
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(COMMAND, *arguments, cwd=folder, stdout=pipe, stderr=pipe)
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, *arguments), cwd=folder, env=FROM_SOURCE, stdout=pipe, stderr=pipe
+    )
     out, errors = (content.decode() for content in await process.communicate())
     assert process.returncode in (0, 1, 2), errors
     assert "Traceback" not in errors

@@ -4,23 +4,18 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
-import os
-import pty
 import re
 import signal
-import struct
-import sys
-import termios
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.integration.test_uplink import receive, subscriber
+from tests.support.commands import on_terminal, running_command
 from tests.support.mosquitto import running
-from tests.support.processes import ROOT, VEHICLE, Agent
+from tests.support.processes import VEHICLE, Agent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,13 +68,8 @@ class Bench:
 
     async def command(self, *arguments: str) -> tuple[int, str, str]:
         """A command's exit status, stdout and stderr."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "agent", *arguments, "--config", str(self.agent.config)),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
+        async with running_command(*arguments, "--config", str(self.agent.config)) as process:
+            out, err = await process.communicate()
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
 
@@ -123,7 +113,7 @@ async def test_status_tells_figures_and_causes(tmp_path: Path) -> None:
         assert (car["state"], car["known"], car["unknown_ids"]) == ("up", car["frames"], 0)
         assert (body["state"], body["known"], body["unknown_ids"], body["messages"]) == ("up", 0, 4, 2)
         assert told["snapshot"]["link"]["connected"]
-        assert told["snapshot"]["spool"]["classes"][0]["samples"] > 0
+        assert told["snapshot"]["spool"]["priorities"][0]["samples"] > 0
         code, screen, _ = await live.command("status")
         assert code == 1
         assert "error dbc_wrong (body)" in screen
@@ -179,63 +169,43 @@ async def test_tail_tells_the_values_that_the_agent_hears(tmp_path: Path) -> Non
 async def test_tail_goes_on_as_long_as_somebody_reads(tmp_path: Path) -> None:
     async with bench(tmp_path) as live:
         arguments = ("tail", "--json", "--every", "0.1", "--signal", "ENGINE_RPM", "--config", str(live.agent.config))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agent", *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
-        )
-        assert process.stdout is not None
-        counts = [json.loads(await process.stdout.readline())["count"] for _ in range(4)]
-        assert counts == sorted(set(counts))
-        process.send_signal(signal.SIGINT)
-        await process.stdout.read()
-        assert await process.wait() == 0
+        async with running_command(*arguments) as process:
+            assert process.stdout is not None
+            counts = [json.loads(await process.stdout.readline())["count"] for _ in range(4)]
+            assert counts == sorted(set(counts))
+            process.send_signal(signal.SIGINT)
+            await process.communicate()
+            assert process.returncode == 0
         assert await live.agent.stop() == 0
 
 
 async def test_tail_draws_in_place_on_a_terminal(tmp_path: Path) -> None:
     async with bench(tmp_path) as live:
-        ours, theirs = pty.openpty()
-        command = (sys.executable, "-m", "agent", "tail", "--signal", "ENGINE_RPM", "--config", str(live.agent.config))
-        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=theirs, stdout=theirs)
-        os.close(theirs)
-        drawn = b""
-        while drawn.count(b"ENGINE_RPM") < 3:
-            drawn += await asyncio.to_thread(os.read, ours, 65_536)
-        assert drawn.startswith(b"\x1b[?25l")
-        assert drawn.count(b"\x1b[H") >= 3
-        process.send_signal(signal.SIGINT)
-        while b"\x1b[?25h" not in drawn:
-            drawn += await asyncio.to_thread(os.read, ours, 65_536)
-        assert await process.wait() == 0
-        os.close(ours)
+        command = ("tail", "--signal", "ENGINE_RPM", "--config", str(live.agent.config))
+        async with on_terminal(*command) as terminal:
+            await terminal.until(b"ENGINE_RPM", 3)
+            assert terminal.drawn.startswith(b"\x1b[?25l")
+            assert terminal.drawn.count(b"\x1b[H") >= 3
+            terminal.process.send_signal(signal.SIGINT)
+            await terminal.until(b"\x1b[?25h")
+            assert await terminal.process.wait() == 0
 
 
 async def test_curves_are_drawn_on_a_terminal_of_its_size_until_interrupted(tmp_path: Path) -> None:
     async with bench(tmp_path) as live:
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        command = (sys.executable, "-m", "agent", "tail", "--plot", "ENGINE_RPM", "TRANSMISSION.GEAR_ENGAGED")
-        process = await asyncio.create_subprocess_exec(
-            *(*command, "--config", str(live.agent.config)),
-            cwd=ROOT,
-            env=os.environ | {"PYTHONUTF8": "1", "TERM": "xterm"},
-            stdin=theirs,
-            stdout=theirs,
-        )
-        os.close(theirs)
-        drawn = b""
-        while drawn.count(b"TRANSMISSION.GEAR_ENGAGED") < 4 or b"ENGINE_SPEED.ENGINE_RPM" not in drawn:
-            drawn += await asyncio.to_thread(os.read, ours, 65_536)
-        *_, screen, _ = drawn.decode(errors="replace").split("\x1b[H")
-        lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen).splitlines()
-        assert len(lines) <= 23
-        assert max(map(len, lines)) <= 80
-        assert any(0x2800 < ord(character) < 0x2900 for character in screen)
-        assert "-60 s" in screen
-        process.send_signal(signal.SIGINT)
-        while b"\x1b[?25h" not in drawn:
-            drawn += await asyncio.to_thread(os.read, ours, 65_536)
-        assert await process.wait() == 0
-        os.close(ours)
+        command = ("tail", "--plot", "ENGINE_RPM", "TRANSMISSION.GEAR_ENGAGED", "--config", str(live.agent.config))
+        async with on_terminal(*command, environment={"PYTHONUTF8": "1", "TERM": "xterm"}) as terminal:
+            await terminal.until(b"TRANSMISSION.GEAR_ENGAGED", 4)
+            await terminal.until(b"ENGINE_SPEED.ENGINE_RPM")
+            *_, screen, _ = terminal.drawn.decode(errors="replace").split("\x1b[H")
+            lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen).splitlines()
+            assert len(lines) <= 23
+            assert max(map(len, lines)) <= 80
+            assert any(0x2800 < ord(character) < 0x2900 for character in screen)
+            assert "-60 s" in screen
+            terminal.process.send_signal(signal.SIGINT)
+            await terminal.until(b"\x1b[?25h")
+            assert await terminal.process.wait() == 0
         assert (await live.command("tail", "--plot", "ENGINE_RPM"))[0] == 2  # a pipe
         assert (await live.command("tail", "--once", "--signal", "ENGINE_RMP"))[::2] == (
             2,
@@ -257,7 +227,7 @@ async def test_explain_tells_what_the_agent_hears_and_what_the_rules_keep(tmp_pa
         assert item["dbc"]["file"].endswith("demo_car.dbc")
         values = {signal["name"]: signal["value"] for signal in item["signals"]}
         assert 0 <= values["ENGINE_RPM"] < 10_000
-        assert item["kept"] == [{"class": "bulk", "signals": 7, "how": "last of each 1s", "rules": [1]}]
+        assert item["kept"] == [{"priority": "bulk", "signals": 7, "how": "last of each 1s", "rules": [1]}]
         assert (item["verified"]["counter"], item["verified"]["wrong"], item["verified"]["missing"]) == (
             "COUNTER",
             0,

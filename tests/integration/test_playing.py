@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,17 +36,22 @@ def listening(group: str) -> Iterator[Any]:
         yield bus
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+@contextmanager
+def playing(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "agent", *arguments, "--interface", "udp_multicast"]
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_log_is_played_onto_a_bus_frame_by_frame(tmp_path: Path, group: str, listening: Any) -> None:
     log = tmp_path / "drive.log"
     log.write_text("".join(f"(1.{number:06d}) can0 {number:03X}#{number:04X}\n" for number in range(0, 500, 5)))
-    process = start("replay", str(log), "--to", group, "--json")
-    heard = [listening.recv(60) for _ in range(100)]
-    out, _ = process.communicate(timeout=60)
+    with playing("replay", str(log), "--to", group, "--json") as process:
+        heard = [listening.recv(60) for _ in range(100)]
+        out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert [(each.arbitration_id, each.data.hex().upper()) for each in heard] == [
         (number, f"{number:04X}") for number in range(0, 500, 5)
@@ -55,10 +61,10 @@ def test_a_log_is_played_onto_a_bus_frame_by_frame(tmp_path: Path, group: str, l
 
 
 def test_the_simulated_car_drives_until_it_is_stopped(group: str, listening: Any) -> None:
-    process = start("simulate", "--to", group, "--json")
-    ids = {listening.recv(60).arbitration_id for _ in range(51)}
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    with playing("simulate", "--to", group, "--json") as process:
+        ids = {listening.recv(60).arbitration_id for _ in range(51)}
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert len(ids) > 5
     assert json.loads(out)["frames"] >= 50  # the one that the signal comes upon may be sent and not counted

@@ -8,6 +8,7 @@ import json
 import random
 import sys
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiomqtt
@@ -17,11 +18,11 @@ from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
 from tests.support.hostile_batches import BATCHES, CATALOGS, head, packed
 from tests.support.mosquitto import Mosquitto, running
+from tests.support.proxy import TcpProxy
 from tests.support.samples import START, batch, catalog, steer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
-    from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -51,8 +52,11 @@ async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
 
 
 @asynccontextmanager
-async def receiving(broker: Mosquitto, out: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    command = [sys.executable, "-c", RECEIVE, DEADLY.hex(), "--broker", broker.url(), "--out", str(out), *arguments]
+async def receiving(
+    broker: Mosquitto, out: Path, *arguments: str, url: str = ""
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    place = ["--broker", url or broker.url(), "--out", str(out)]
+    command = [sys.executable, "-c", RECEIVE, DEADLY.hex(), *place, *arguments]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
     try:
@@ -67,6 +71,19 @@ async def publish(broker: Mosquitto, payloads: Iterable[tuple[str, bytes]]) -> N
     async with aiomqtt.Client(broker.host, broker.port) as client:
         for kind, payload in payloads:
             await client.publish(f"canferry/car-1/{kind}", payload, qos=1)
+
+
+class OldBroker(TcpProxy):
+    """In front of a broker: it speaks MQTT 3.1.1 alone."""
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connect = await reader.read(1000)
+        if connect[8] == 5:
+            writer.write(b"\x20\x02\x00\x01")
+            await writer.drain()
+            return
+        reader.feed_data(connect)
+        await super()._relay(reader, writer)
 
 
 async def subscribed(broker: Mosquitto, out: Path) -> None:
@@ -153,3 +170,34 @@ async def test_a_restored_spools_other_batches_are_stored_exported_and_told(brok
     assert said.count(b"id_reused") == 10
     result = export(Inventory([out]), "jsonl", tmp_path / "all.jsonl")
     assert (result.batches, result.frames, result.duplicates, result.reused, result.gaps) == (40, 40, 0, 10, ())
+
+
+def peak_bytes(process: asyncio.subprocess.Process) -> int:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_packets_of_34_mb_stop_no_message_behind_them(broker: Mosquitto, tmp_path: Path, version: str) -> None:
+    """MQTT 3.1.1 has no Maximum Packet Size; in MQTT 5 mosquitto keeps to what it was told."""
+    out, size = tmp_path / "out", 34_000_000 if version == "3.1.1" else 20_000_000
+    async with OldBroker(broker.host, broker.port) as old:
+        url = f"mqtt://127.0.0.1:{old.port}" if version == "3.1.1" else broker.url()
+        async with receiving(broker, out, "--for", "20", "--json", url=url) as process:
+            while "Sending SUBACK" not in broker.log and process.returncode is None:
+                await asyncio.sleep(0.02)
+            before = peak_bytes(process)
+            for number in range(6):
+                content = batch(number, [steer(START + number, 1)])
+                await publish(broker, [("batch", bytes(size)), ("batch", content)])
+            while len(stored(out)) < 6 and process.returncode is None:
+                await asyncio.sleep(0.02)
+            grown = peak_bytes(process) - before
+            told, said = await process.communicate()
+
+    summary = json.loads(told)
+    assert (summary["batches"], summary["rejected"], summary["gaps"]) == (6, 6, [])
+    assert said.count(b"payload_rejected") == 6
+    assert str(size).encode() in said
+    assert b"link_lost" not in said
+    assert grown < 100 << 20

@@ -7,12 +7,14 @@ import asyncio
 import json
 import shutil
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from agent.uplink.backoff import Backoff
+from agent.uplink.incoming import WAITING_BYTES_MAX
 from agent.uplink.mqtt_subscriber import CUT_OFF_MAX, MqttSubscriber
 from agent.uplink.mqtt_transport import MqttTransport
 from agent.uplink.transport import RefusedError, Trouble
@@ -291,3 +293,25 @@ async def test_who_is_cut_off_by_another_with_its_id_is_told_and_told_when_it_is
     assert all("hint" not in line for line in losses[: CUT_OFF_MAX - 1])
     assert "another client connects with the same client id" in next(line["hint"] for line in losses if "hint" in line)
     assert {line["log_level"] for line in logs if line["event"] == "link_up"} == {"warning"}
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_messages_that_wait_for_a_slow_consumer_are_bounded_and_all_arrive(
+    tmp_path: Path, certificates: Certificates, tls: bool
+) -> None:
+    config = ["max_inflight_messages 200"]
+    sent = [b"%08d" % number + bytes(1 << 20) for number in range(60)]
+    async with running(tmp_path / "broker", tls=certificates if tls else None, config=config) as broker:
+        link = options(broker.port, tls=tls, ca=certificates.ca) if tls else options(broker.port)
+        slow = replace(link, client_id="receiver", will_topic="", version="3.1.1")
+        source = MqttSubscriber(slow, [BATCHES], backoff=QUICK)
+        async with source:
+            async with MqttTransport(link).connect() as transport:
+                for payload in sent:
+                    await transport.publish("canferry/car-1/batch", payload)
+            await asyncio.sleep(0.5)
+            connection = source._connection
+            assert connection is not None
+            assert WAITING_BYTES_MAX < connection._incoming.waiting_bytes < WAITING_BYTES_MAX + (2 << 20)
+            assert await receive(source, len(sent)) == sent
+            assert source._connection is connection

@@ -15,9 +15,9 @@ from agent.batch.catalog import Catalog
 from agent.batch.codec import decode_batch
 from agent.collect.collector import Collector
 from agent.collect.conditions.names import Directory
-from agent.collect.rules.priorities import classes_in_use, home_class
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
+from agent.config.priorities import Priority, priorities_in_use, reporting_priority
 from agent.decode.decoder import Decoder
 from agent.model import RAW_SIGNALS
 from agent.pipeline.open_batch import SealLimits
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.batch.codec import Batch
-    from agent.config.collecting import CollectConfig, Priority, TriggerConfig
+    from agent.config.collecting import CollectConfig, TriggerConfig
 
 CATALOG = Catalog(BUSES, MESSAGES)
 
@@ -85,15 +85,15 @@ def arrived(
 ) -> Arrived:
     """Of frames by their times since boot."""
     clock, decoder, directory = UnitClock(unit), Decoder(plan()), Directory(MESSAGES)
-    home = home_class(rules, triggers)
+    home = reporting_priority(rules, triggers)
     stores: dict[Priority, ListStore] = {
-        name: ListStore(f"{name}-1", journals=False) for name in classes_in_use(rules, triggers)
+        name: ListStore(f"{name}-1", journals=False) for name in priorities_in_use(rules, triggers)
     }
     streams = {
         name: Stream(
             CATALOG,
             store,
-            StreamSettings("car-1", MS, 1, SealLimits(INTERVAL_NS, 48 << 10), name == "critical"),
+            StreamSettings("car-1", MS, 1, SealLimits(INTERVAL_NS, 48 << 10), name is Priority.CRITICAL),
             clock,
         )
         for name, store in stores.items()
@@ -123,7 +123,7 @@ def _placed(batches: dict[Priority, list[Batch]]) -> Arrived:
         placing.learn("car-1", batch.clock)
     for name, each in batches.items():
         for batch in each:
-            found.take(name, placing.place(batch).batch)
+            found.take(str(name), placing.place(batch).batch)
     return found
 
 

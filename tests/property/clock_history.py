@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.batch.codec import Batch, ClockReading, Group
-from agent.model import BatchId, FrameBlock
-from agent.system.clock import Reading
-from agent.system.clock_steps import by_setting, was_set
+from agent.batch.codec import Batch, Group
+from agent.model import BatchId, ClockReading, FrameBlock
+from agent.pipeline.clock_steps import split_at_step
+from agent.system.clock import was_stepped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,8 +49,8 @@ class Unit:
     def wall(self, at_ns: int) -> int:
         return RIGHT_NS + at_ns + self._latest(at_ns).error_ns
 
-    def read(self, at_ns: int) -> Reading:
-        return Reading(BOOT, self.wall(at_ns), at_ns, self._latest(at_ns).trusted)
+    def read(self, at_ns: int) -> ClockReading:
+        return ClockReading(_BOOT_ID, self.wall(at_ns), at_ns, self._latest(at_ns).trusted)
 
     def _latest(self, at_ns: int) -> Set:
         return [each for each in self.sets if each.at_ns <= at_ns][-1]
@@ -61,7 +61,7 @@ class Taken:
     """Frames that are sealed together, by their numbers, and the reading that they are sealed with."""
 
     numbers: list[int]
-    reading: Reading
+    reading: ClockReading
 
 
 def batches(unit: Unit, received_ns: list[int]) -> list[Taken]:
@@ -70,9 +70,9 @@ def batches(unit: Unit, received_ns: list[int]) -> list[Taken]:
     reading = unit.read(0)
     for begin, end in _blocks(received_ns):
         before, reading = reading, unit.read(received_ns[end - 1] + 10 * MS)
-        for part, read in by_setting(_frames(unit, received_ns, begin, end), before, reading):
+        for part, read in split_at_step(_frames(unit, received_ns, begin, end), before, reading):
             numbers = part.data.view(np.uint64)[:, 0].tolist()
-            if taken and not was_set(taken[-1].reading, read) and _has_room(unit, received_ns, taken[-1], numbers):
+            if taken and not was_stepped(taken[-1].reading, read) and _has_room(unit, received_ns, taken[-1], numbers):
                 taken[-1] = Taken(taken[-1].numbers + numbers, read)
             else:
                 taken.append(Taken(numbers, read))

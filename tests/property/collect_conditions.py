@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hypothesis import strategies as st
 
+from agent.config.priorities import HIGHEST_FIRST, Priority
 from tests.support.collect_car import MESSAGES, MS, S
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ class Written:
     before: str
     after: str
     record: str
-    priority: str
+    priority: Priority
     name: str = field(default="event")
 
 
@@ -264,5 +265,5 @@ def written_triggers(draw: st.DrawFn) -> Written:
             ).filter(lambda window: window != ("0s", "0s"))
         ),
         draw(st.sampled_from(("*", "*", "SPEED", "MODES.*", "can1.*.*", "ENGINE.TORQUE"))),
-        draw(st.sampled_from(("critical", "critical", "normal", "bulk"))),
+        draw(st.sampled_from((Priority.CRITICAL, *HIGHEST_FIRST))),
     )

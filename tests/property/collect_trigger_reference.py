@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.model import RAW_SIGNALS, SignalDefinition, split_group_key
 from agent.units import Duration
 from tests.property.collect_conditions import MESSAGE_OF, SIGNALS, Number, Written, physical
 from tests.support.collect_car import BUSES, MESSAGES, Frame, block, plan
-from tests.support.collect_reference import RANKS, Reference, number, samples
+from tests.support.collect_reference import Reference, number, samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.config.collecting import CollectConfig
+    from agent.config.priorities import Priority
 
 
 @dataclass
@@ -46,8 +48,8 @@ class Running:
     windows: list[tuple[int, int]] = field(default_factory=list)
 
     @property
-    def rank(self) -> int:
-        return RANKS[self.written.priority]
+    def priority(self) -> Priority:
+        return self.written.priority
 
     @property
     def messages(self) -> set[str]:
@@ -158,24 +160,26 @@ class TriggerReference(Reference):
             if not begin <= seen.steady <= end or trigger.covers(seen.steady):
                 continue
             for signal, raw in seen.raws.items():
-                others = (other for other in self.triggers if other is not trigger and other.rank >= trigger.rank)
+                others = (
+                    other for other in self.triggers if other is not trigger and other.priority >= trigger.priority
+                )
                 if (
                     self._may_record(trigger, seen, signal)
-                    and self._always(seen, signal) < trigger.rank
+                    and self._always(seen, signal) < trigger.priority
                     and not any(other.covers(seen.steady) and self._may_record(other, seen, signal) for other in others)
                 ):
                     frame = seen.frame
-                    self.kept[trigger.rank].append((frame.bus, frame.can_id, signal, frame.time_ns, raw))
+                    self.kept[trigger.priority].append((frame.bus, frame.can_id, signal, frame.time_ns, raw))
         trigger.windows.append((begin, end))
 
     def _always(self, seen: Seen, signal: str) -> int:
         keepers = [rule for _, rule in self.keepers(seen.frame.bus, seen.message, signal)]
-        return max((RANKS[rule.priority] for rule in keepers if rule.every is None and not rule.on_change), default=0)
+        return max((rule.priority for rule in keepers if rule.every is None and not rule.on_change), default=0)
 
-    def rank_at_once(self, frame: Frame, signal: str, steady: int) -> int:
+    def priority_at_once(self, frame: Frame, signal: str, steady: int) -> int:
         return max(
             (
-                each.rank
+                each.priority
                 for each in self.triggers
                 if each.covers(steady) and self._may_record(each, self._seen[-1], signal)
             ),

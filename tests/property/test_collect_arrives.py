@@ -14,9 +14,9 @@ from agent.batch.catalog import Catalog
 from agent.batch.codec import decode_batch
 from agent.collect.collector import Collector
 from agent.collect.conditions.names import Directory
-from agent.collect.rules.priorities import CLASSES, classes_in_use, home_class
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
+from agent.config.priorities import Priority, priorities_in_use, reporting_priority
 from agent.decode.decoder import Decoder
 from agent.model import RAW_SIGNALS
 from agent.pipeline.open_batch import SealLimits
@@ -30,7 +30,7 @@ from tests.unit.pipeline.test_packer import ListStore, StoppedClock
 
 if TYPE_CHECKING:
     from agent.batch.codec import Batch
-    from agent.config import CollectConfig, Priority
+    from agent.config import CollectConfig
     from tests.support.collect_reference import Sample
 
 CATALOG = Catalog(BUSES, MESSAGES)
@@ -64,13 +64,15 @@ def test_what_arrives_equals_the_reference(
         return  # no configuration
     triggers = [configured(written) for written in drawn]
     decoder, directory = Decoder(plan()), Directory(MESSAGES)
-    used, home = classes_in_use(configs, triggers), home_class(configs, triggers)
+    used, home = priorities_in_use(configs, triggers), reporting_priority(configs, triggers)
     stores: dict[Priority, ListStore] = {name: ListStore(f"{name}-1") for name in used}
     limits = SealLimits(S, 48 << 10)
     packer = Packer(
         decoder,
         {
-            name: Stream(CATALOG, store, StreamSettings("car", MS, 1, limits, name == "critical"), StoppedClock())
+            name: Stream(
+                CATALOG, store, StreamSettings("car", MS, 1, limits, name is Priority.CRITICAL), StoppedClock()
+            )
             for name, store in stores.items()
         },
         home,
@@ -92,10 +94,10 @@ def test_what_arrives_equals_the_reference(
         packer.seal()
         reference.flush()
     frames = 0
-    for rank, name in enumerate(CLASSES, 1):
-        store = stores.get(name, ListStore())
+    for priority in Priority:
+        store = stores.get(priority, ListStore())
         payloads = [batch.payload for batch in store.batches] + (store.notes if killed else [])
         batches = [decode_batch(payload, CATALOG) for payload in payloads]
-        assert samples_of(batches) == set(reference.kept[rank])
+        assert samples_of(batches) == set(reference.kept[priority])
         frames += sum(batch.frames for batch in batches)
     assert frames == len(stream)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.config.collecting import CollectConfig, TriggerConfig
+from agent.config.priorities import Priority
 from agent.receiver.clock_correction import RESOLUTION_NS
 from agent.units import Duration
 from tests.property.clock_car import arrived
@@ -31,12 +32,12 @@ def d(text: str) -> Duration:
 
 RULES = (
     CollectConfig(signal="SPEED", every=d("10s"), value="max"),
-    CollectConfig(signal="SPEED", every=d("10s"), value="mean", priority="bulk"),
+    CollectConfig(signal="SPEED", every=d("10s"), value="mean", priority=Priority.BULK),
     CollectConfig(signal="GEAR", every=d("1s")),
-    CollectConfig(signal="SLOPE", every=d("10s"), value="first", priority="bulk"),
+    CollectConfig(signal="SLOPE", every=d("10s"), value="first", priority=Priority.BULK),
     CollectConfig(signal="COUNTER", every=d("10s"), value="min", on_change=True, deadband=1.0),
     CollectConfig(message="MODES", every=d("1s"), stale_after=d("2s")),
-    CollectConfig(message="ENGINE", on_change=True, stale_after=d("3s"), priority="bulk"),
+    CollectConfig(message="ENGINE", on_change=True, stale_after=d("3s"), priority=Priority.BULK),
 )
 TRIGGERS = (
     TriggerConfig(name="fast", when="SPEED > 50", before=d("5s"), after=d("3s"), record=("*",)),

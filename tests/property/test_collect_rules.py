@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.collect.collector import Collector
-from agent.collect.rules.priorities import CLASSES
 from agent.collect.rules.rules import RuleBook
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from tests.support.collect_car import Frame, block, pieces, plan, rules, streams
 from tests.support.collect_reference import Reference, samples
@@ -44,9 +44,11 @@ def test_what_is_kept_equals_the_reference_however_the_stream_is_cut(
             reference.flush()
             kept.append(collector.flush())
     events = sorted(
-        (event.kind, event.can_id, event.time_ns) for each in kept for event in each.events.get("normal", [])
+        (event.kind, event.can_id, event.time_ns) for each in kept for event in each.events.get(Priority.NORMAL, [])
     )
     assert events == sorted((kind, can_id, time_ns) for kind, _, can_id, time_ns in reference.events)
-    for rank, name in enumerate(CLASSES, 1):
-        found = Counter(sample for each in kept for signals in each.blocks.get(name, []) for sample in samples(signals))
-        assert found == Counter(reference.kept[rank])
+    for priority in Priority:
+        found = Counter(
+            sample for each in kept for signals in each.blocks.get(priority, []) for sample in samples(signals)
+        )
+        assert found == Counter(reference.kept[priority])

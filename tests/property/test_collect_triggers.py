@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from agent.collect.collector import Collector
 from agent.collect.conditions.names import Directory
-from agent.collect.rules.priorities import CLASSES
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
 from agent.config.collecting import TriggerConfig
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.model import EventKind
 from agent.units import Duration
@@ -44,7 +44,7 @@ def configured(written: Written) -> TriggerConfig:
         before=Duration.parse(written.before),
         after=Duration.parse(written.after),
         record=written.record,
-        priority=written.priority,  # type: ignore[arg-type]
+        priority=written.priority,
     )
 
 
@@ -71,7 +71,7 @@ def test_what_fires_and_what_is_kept_equals_the_reference_however_the_stream_is_
     collector = Collector(
         decoder.plan,
         RuleBook.of(configs),
-        "normal",
+        Priority.NORMAL,
         triggers,
         lambda frames: decoder.decode(frames).signals,
         RING_BYTES,
@@ -83,9 +83,11 @@ def test_what_fires_and_what_is_kept_equals_the_reference_however_the_stream_is_
         (event.time_ns, event.subject, passed_over(event.detail)) for event in told if event.kind == EventKind.TRIGGERED
     ]
     assert sorted(fired) == sorted(reference.fired)
-    for rank, name in enumerate(CLASSES, 1):
-        found = Counter(sample for each in kept for signals in each.blocks.get(name, []) for sample in samples(signals))
-        assert found == Counter(reference.kept[rank])
+    for priority in Priority:
+        found = Counter(
+            sample for each in kept for signals in each.blocks.get(priority, []) for sample in samples(signals)
+        )
+        assert found == Counter(reference.kept[priority])
 
 
 def passed_over(detail: str) -> int:
@@ -114,7 +116,12 @@ def fired(drawn: list[Written], cut: list[list[Frame]], *, always_look: bool) ->
     decoder = Decoder(plan())
     triggers = [Trigger.of(configured(written), Directory(MESSAGES)) for written in drawn]
     collector = Collector(
-        decoder.plan, RuleBook.of([]), "normal", triggers, lambda frames: decoder.decode(frames).signals, RING_BYTES
+        decoder.plan,
+        RuleBook.of([]),
+        Priority.NORMAL,
+        triggers,
+        lambda frames: decoder.decode(frames).signals,
+        RING_BYTES,
     )
     with pytest.MonkeyPatch.context() as patch:
         if always_look:

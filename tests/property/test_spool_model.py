@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agent.model import Gap, GapKind
+from agent.model import Gap, GapKind, SealedBatch
 from agent.spool.journal import Journal
 from agent.spool.retention import layout
 from agent.spool.store import SEGMENT_BYTES, Spool
@@ -66,7 +66,7 @@ class SpoolMachine(RuleBasedStateMachine):
         assert sequence not in self.sealed, "a number was used again"
         self.attempted[sequence], self.telling = payload, told
         record = self.spool.append(
-            payload, catalog="c" * 32, begin_ns=sequence + 1, end_ns=sequence + 2, frames=1, gaps=told
+            SealedBatch(payload, catalog="c" * 32, begin_ns=sequence + 1, end_ns=sequence + 2, frames=1, gaps=told)
         )
         assert record is not None
         self.sealed[sequence] = payload

@@ -16,13 +16,14 @@ import numpy as np
 from hypothesis import strategies as st
 
 from agent.config.collecting import CollectConfig
+from agent.config.priorities import HIGHEST_FIRST, Priority
 from agent.decode.plan import Plan
 from agent.model import EXTENDED, FrameBlock, MessageDefinition, SignalDefinition
 from agent.units import Duration
 
 if TYPE_CHECKING:
     from agent.collect.rules.rules import Value
-    from agent.config.collecting import Priority
+    from agent.config.priorities import Priority
 
 MS, S = 10**6, 10**9
 START = 1_700_000_000 * S
@@ -134,7 +135,7 @@ def pieces(draw: st.DrawFn, frames: list[Frame]) -> list[list[Frame]]:
     return [frames[begin:end] for begin, end in pairwise([0, *sorted(cuts & set(range(1, len(frames)))), len(frames)])]
 
 
-_priorities: st.SearchStrategy[Priority] = st.sampled_from(("critical", "normal", "bulk"))
+_priorities: st.SearchStrategy[Priority] = st.sampled_from(HIGHEST_FIRST)
 _signals: st.SearchStrategy[str | tuple[str, ...]] = st.sampled_from(
     ("*", "*", "SPEED", "S*", ("GEAR", "LEFT", "RIGHT"), "TORQUE", "byte*", "[BK]*", "SLOPE")
 )

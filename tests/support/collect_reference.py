@@ -24,7 +24,6 @@ from tests.support.collect_car import BUSES, MESSAGES, Frame, block, plan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RANKS = {"bulk": 1, "normal": 2, "critical": 3}
 Sample = tuple[int, int, str, int, int]
 """Bus, arbitration id word, signal, time, raw value."""
 Channel = tuple[int, int, str]
@@ -122,7 +121,7 @@ def number(definition: SignalDefinition, raw: int) -> int | float:
 
 @dataclass
 class Taken:
-    """A sample, and the highest rank that it has been kept with."""
+    """A sample, and the highest priority that it has been kept with."""
 
     time_ns: int
     raw: int
@@ -163,7 +162,7 @@ class Open:
 
 
 class Reference:
-    """Rules, one frame at a time. `kept`: for each rank the samples kept; `events`: what was told."""
+    """Rules, one frame at a time. `kept`: for each priority the samples kept; `events`: what was told."""
 
     def __init__(self, rules: Sequence[CollectConfig]) -> None:
         self.rules = list(rules)
@@ -186,7 +185,7 @@ class Reference:
             every = self.rules[rule].every
             assert every is not None
             if channel[0] == frame.bus and steady // every != opened.interval:
-                over.append(((opened.interval + 1) * every, -RANKS[self.rules[rule].priority], channel, rule))
+                over.append(((opened.interval + 1) * every, -self.rules[rule].priority, channel, rule))
         for _, _, channel, rule in sorted(over):
             self.close(channel, rule)
         for lane, (last, last_time) in self._heard.items():
@@ -239,7 +238,7 @@ class Reference:
     def before_samples(self, frame: Frame, steady: int) -> None:
         """What else there is to do with a frame."""
 
-    def rank_at_once(self, frame: Frame, signal: str, steady: int) -> int:
+    def priority_at_once(self, frame: Frame, signal: str, steady: int) -> int:
         """What else than rules keeps a sample at once."""
         return 0
 
@@ -248,15 +247,13 @@ class Reference:
         self._definitions[channel] = definition
         returns = self._returns[channel[:2]]
         keepers = self.keepers(frame.bus, message, definition.name)
-        always = max(
-            (RANKS[rule.priority] for _, rule in keepers if rule.every is None and not rule.on_change), default=0
-        )
-        rank = max(always, self.rank_at_once(frame, definition.name, steady))
+        always = max((rule.priority for _, rule in keepers if rule.every is None and not rule.on_change), default=0)
+        priority = max(always, self.priority_at_once(frame, definition.name, steady))
         opening, alike = [], set()
         for place, rule in keepers:
             if rule.every is None:
                 if rule.on_change and self._differs(channel, place, raw, returns):
-                    rank = max(rank, RANKS[rule.priority])
+                    priority = max(priority, rule.priority)
             elif not _outdone(rule, [other for _, other in keepers], always):
                 says = (rule.every, rule.value, rule.priority, _steps(rule, definition))
                 if says in alike:
@@ -266,10 +263,10 @@ class Reference:
                 if (channel, place) not in self._open:
                     self._open[channel, place] = Open(steady // rule.every)
                     if rule.value == "first" and (not rule.on_change or self._differs(channel, place, raw, returns)):
-                        rank = max(rank, RANKS[rule.priority])
-        if rank:
-            self.kept[rank].append((*channel, frame.time_ns, raw))
-        taken = Taken(frame.time_ns, raw, rank, returns)
+                        priority = max(priority, rule.priority)
+        if priority:
+            self.kept[priority].append((*channel, frame.time_ns, raw))
+        taken = Taken(frame.time_ns, raw, priority, returns)
         for place, _ in opening:
             self._open[channel, place].taken.append(taken)
 
@@ -285,13 +282,13 @@ class Reference:
             return
         if rule.on_change and not self._differs(channel, place, closing.raw, closing.returns):
             return
-        if RANKS[rule.priority] > closing.kept:
-            closing.kept = RANKS[rule.priority]
+        if rule.priority > closing.kept:
+            closing.kept = rule.priority
             self.kept[closing.kept].append((*channel, closing.time_ns, closing.raw))
 
     def flush(self) -> None:
-        """Close all that is open, for the highest class first."""
-        for channel, place in sorted(self._open, key=lambda each: -RANKS[self.rules[each[1]].priority]):
+        """Close all that is open, for the highest priority first."""
+        for channel, place in sorted(self._open, key=lambda each: -self.rules[each[1]].priority):
             self.close(channel, place)
 
 
@@ -310,7 +307,7 @@ def _names(written: str | tuple[str, ...], name: str) -> bool:
 def _outdone(rule: CollectConfig, keepers: list[CollectConfig], always: int) -> bool:
     """All samples are kept at once in as high a class, or a shorter interval's last sample is this one's as well."""
     assert rule.every is not None
-    if rule.value != "mean" and RANKS[rule.priority] <= always:
+    if rule.value != "mean" and rule.priority <= always:
         return True
     return (rule.value == "last" and not rule.on_change) and any(
         other.every is not None
@@ -318,6 +315,6 @@ def _outdone(rule: CollectConfig, keepers: list[CollectConfig], always: int) -> 
         and not other.on_change
         and (other.every, other.priority) != (rule.every, rule.priority)
         and rule.every % other.every == 0
-        and RANKS[other.priority] >= RANKS[rule.priority]
+        and other.priority >= rule.priority
         for other in keepers
     )

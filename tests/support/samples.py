@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.batch.catalog import Catalog, encode_catalog
-from agent.batch.codec import ClockReading, Header, UnknownCount, encode_batch
+from agent.batch.codec import Header, UnknownCount, encode_batch
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.model import EXTENDED, BatchId, Event, FrameBlock, Gap, MessageDefinition, SignalDefinition
+from agent.model import EXTENDED, BatchId, ClockReading, Event, FrameBlock, Gap, MessageDefinition, SignalDefinition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from agent.live.snapshot import BusStatus, ClassStatus, Snapshot, SpoolStatus, UplinkStatus
+from agent.live.snapshot import BusStatus, PriorityStatus, Snapshot, SpoolStatus, UplinkStatus
 
 S = 10**9
 NOW_NS = 1_795_000_000 * S
@@ -28,10 +28,10 @@ BUS = BusStatus(
     dbc=("/etc/canferry/dbc/powertrain.dbc",),
     messages=80,
 )
-NORMAL = ClassStatus(name="normal", batches=2, size_bytes=20_000, oldest_ns=NOW_NS - 90 * S, samples=400_000)
+NORMAL = PriorityStatus(name="normal", batches=2, size_bytes=20_000, oldest_ns=NOW_NS - 90 * S, samples=400_000)
 SPOOL = SpoolStatus(
     path="/var/lib/canferry",
-    classes=(NORMAL,),
+    priorities=(NORMAL,),
     disk_bytes=4 << 20,
     limit_bytes=512 << 20,
     free_bytes=8 << 30,
@@ -62,7 +62,7 @@ def snapshot(**changes: Any) -> Snapshot:
     normal = replace(NORMAL, **parts["normal"])
     whole = {
         "buses": (replace(BUS, **parts["bus"]),),
-        "spool": replace(SPOOL, **({"classes": (normal,)} | parts["spool"])),
+        "spool": replace(SPOOL, **({"priorities": (normal,)} | parts["spool"])),
         "link": replace(LINK, **parts["link"]),
     }
     return replace(WELL, **(whole | parts[""]))

@@ -9,6 +9,7 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agent.model import SealedBatch
 from agent.spool.catalogs import CatalogStore
 from agent.spool.store import Spool
 from agent.uplink.mqtt_transport import MqttTransport
@@ -55,8 +56,7 @@ class Rig:
         return await asyncio.get_running_loop().run_in_executor(self._worker, functools.partial(function, *arguments))
 
     async def append(self, payload: bytes, catalog: str = "") -> None:
-        write = functools.partial(self.spool.append, payload, catalog=catalog, begin_ns=1, end_ns=2, frames=3)
-        await self.call(write)
+        await self.call(self.spool.append, SealedBatch(payload, catalog=catalog, begin_ns=1, end_ns=2, frames=3))
         self.sender.batch_available.set()
 
     async def stored(self) -> list[int]:

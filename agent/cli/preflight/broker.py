@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.cli.preflight.finding import LOGIN, PUBLISH, Finding, Level
-from agent.collect.rules.priorities import classes_in_use
+from agent.config.priorities import priorities_in_use
 from agent.daemon.options import mqtt_options, sender_options
 from agent.errors import AgentError, ConfigError, DatabaseError, UplinkError
 from agent.units import Size
@@ -119,7 +119,9 @@ def _published(config: Config, messages: Sequence[MessageDefinition]) -> list[_M
     """The largest of each kind, a batch for each of its topics first."""
     sending = sender_options(config)
     found = []
-    for topic in dict.fromkeys(map(sending.batch_topic, classes_in_use(config.collect, config.triggers))):
+    for topic in dict.fromkeys(
+        sending.batch_topic(str(each)) for each in priorities_in_use(config.collect, config.triggers)
+    ):
         labels = sending.labels("batch", "critical-0123456789ab/1000000")
         found.append(_Message("mqtt.topic_batch", topic, config.batch.max_bytes, labels))
     try:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli.preflight.finding import Finding, Level, looked_at, user
-from agent.collect.rules.priorities import CLASSES
 from agent.config import inspect_config
+from agent.config.priorities import Priority
 from agent.errors import AgentError, LogFileError, SpoolVersionError
 from agent.sources.canlib import python_can
 from agent.sources.logs.channels import ADVICE, look, wanted_channels
@@ -163,7 +163,7 @@ def _check_spool(config: Config) -> Iterator[Finding]:
             reason = (error.strerror or str(error)).lower()
             yield Finding(Level.ERROR, where, f"{existing} may not be written to by {user()}: {reason}")
             return
-    for each in (*path.glob("journal*"), *(each for name in CLASSES for each in path.glob(f"{name}/*"))):
+    for each in (*path.glob("journal*"), *(each for name in Priority for each in path.glob(f"{name}/*"))):
         if not os.access(each, os.R_OK | os.W_OK):
             text = f"{each} may not be written to by {user()}: an agent of another user has left it (chown -R)"
             yield Finding(Level.ERROR, where, text)
@@ -178,7 +178,7 @@ def _check_versions(path: Path) -> Iterator[Finding]:
     from agent.spool.disk import Disk
     from agent.spool.recovery import refuse_other_versions
 
-    for name in CLASSES:
+    for name in map(str, Priority):
         if (path / name).is_dir():
             try:
                 refuse_other_versions(Disk(), path / name)

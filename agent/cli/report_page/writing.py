@@ -7,7 +7,7 @@ import math
 from datetime import UTC, datetime
 from html import escape
 
-from agent.system.text import LIMIT, printable
+from agent.system.printable import LIMIT, printable
 
 _NS = 10**9
 _MINUTE_S, _HOUR_S = 60, 3600

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class LastGates:
     """A gate is a channel and a rule; the gates of one bus whose intervals are of one length go by one *beat*.
 
-    channel int64 (gates,) · rank uint8 (gates,) · beat int64 (gates,)
+    channel int64 (gates,) · priority uint8 (gates,) · beat int64 (gates,)
     bus, every, until   int64 (beats,): until is the steady time at which its interval is over
     """
 
@@ -40,7 +40,7 @@ class LastGates:
         self._treatment_of = treatment_of
         self._beats: dict[tuple[int, int], int] = {}
         self._channel = np.empty(0, np.int64)
-        self._rank = np.empty(0, np.uint8)
+        self._priority = np.empty(0, np.uint8)
         self._beat = np.empty(0, np.int64)
         self._bus = np.empty(0, np.int64)
         self._every = np.empty(0, np.int64)
@@ -49,7 +49,7 @@ class LastGates:
 
     def _grow(self, lanes: range) -> None:
         gates = [
-            (channel, rule.rank, (int(self._roster.bus[lane]), rule.every_ns))
+            (channel, rule.priority, (int(self._roster.bus[lane]), rule.every_ns))
             for lane in lanes
             for channel in self._roster.channels(range(lane, lane + 1))
             for rule in self._treatment_of(channel).intervals
@@ -57,7 +57,7 @@ class LastGates:
         ]
         beats = [self._beats.setdefault(beat, len(self._beats)) for _, _, beat in gates]
         self._channel = np.concatenate([self._channel, np.array([channel for channel, _, _ in gates], np.int64)])
-        self._rank = np.concatenate([self._rank, np.array([rank for _, rank, _ in gates], np.uint8)])
+        self._priority = np.concatenate([self._priority, np.array([priority for _, priority, _ in gates], np.uint8)])
         self._beat = np.concatenate([self._beat, np.array(beats, np.int64)])
         self._bus = np.array([bus for bus, _ in self._beats], np.int64)
         self._every = np.array([every_ns for _, every_ns in self._beats], np.int64)
@@ -66,12 +66,12 @@ class LastGates:
     def _shrink(self, staying: Staying) -> None:
         stays = (staying.channel_of.take(self._channel) >= 0).nonzero()[0]
         self._channel = staying.channel_of.take(self._channel.take(stays))
-        self._rank, self._beat = self._rank.take(stays), self._beat.take(stays)
+        self._priority, self._beat = self._priority.take(stays), self._beat.take(stays)
 
     def finish(self, view: BlockView, kept: NDArray[np.uint8], now: NDArray[np.int64]) -> list[IntervalResults]:
         """What intervals that are over after a block are closed with.
 
-        kept   uint8 (V,): the ranks that its values are kept with at once, all told
+        kept   uint8 (V,): the priorities that its values are kept with at once, all told
         now    int64 (buses,): steady time after it
         """
         now = now.take(self._bus)
@@ -100,7 +100,7 @@ class LastGates:
             place,
             none,
             none.view(np.uint64),
-            self._rank.take(due.take(came)).take(of),
+            self._priority.take(due.take(came)).take(of),
             kept.take(place),
             (interval.take(at) + 1) * every.take(of),
         )
@@ -134,7 +134,7 @@ class LastGates:
             np.full(len(gate), -1),
             latest.time_ns.take(channel),
             latest.raw.take(channel),
-            self._rank.take(gate),
+            self._priority.take(gate),
             latest.kept.take(channel),
             self._until.take(self._beat.take(gate)),
         )

@@ -14,9 +14,9 @@ from agent.collect.rules.cycles import stopped_after_ns
 from agent.collect.rules.interval_results import IntervalResults
 from agent.collect.rules.intervals import IntervalStates
 from agent.collect.rules.on_change import ChangeStates
-from agent.collect.rules.priorities import CLASSES
 from agent.collect.rules.scan import ChangeScan
 from agent.collect.signal_index import LastSamples
+from agent.config.priorities import Priority
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,14 +27,11 @@ if TYPE_CHECKING:
     from agent.model import Event
 
 
-_RANKS = range(1, len(CLASSES) + 1)
-
-
 @dataclass(slots=True)
 class KeepMask:
     """What is kept of a block, or told.
 
-    kept       uint8 (V,): the rank that each value is kept with at once, by what does not keep all of its channel
+    kept       uint8 (V,): the priority that each value is kept with at once, by what does not keep all of its channel
     scan       what has changed
     returns    int64 (R,): how often the row's lane has returned, None where none ever has
     now        int64 (buses,): steady time after the block
@@ -51,7 +48,7 @@ class KeepMask:
 class RuleStates:
     """The rules of all channels, and their state between blocks. For each block first `begin`, then `finish`.
 
-    always   uint8 (channels,): the rank that all samples of a channel are kept with, 0 where not all are
+    always   uint8 (channels,): the priority that all samples of a channel are kept with, 0 where not all are
     watched  bool (channels,): what is scanned for changes; conditions add theirs
     """
 
@@ -82,7 +79,7 @@ class RuleStates:
         treated = [self.roster.of_signals(lane, self._of_message, self.book.treatment) for lane in lanes]
         fresh = [treatment for signals in treated for treatment in signals]
         self._treatments += fresh
-        self.always = np.concatenate([self.always, np.array([each.rank for each in fresh], np.uint8)])
+        self.always = np.concatenate([self.always, np.array([each.priority for each in fresh], np.uint8)])
         self._always_channels = self.always.nonzero()[0]
         self._shared = np.concatenate([self._shared, np.array([len(each.intervals) > 1 for each in fresh], np.bool_)])
 
@@ -133,26 +130,26 @@ class RuleStates:
 
     def _once(self, closing: IntervalResults) -> IntervalResults:
         """Each sample once in a class; what it is kept with is remembered where it may be chosen again."""
-        keeps = closing.of_higher_rank(self.always)
+        keeps = closing.of_higher_priority(self.always)
         again = (keeps & self._shared.take(closing.channel) & (closing.serial >= 0)).nonzero()[0]
         if len(again):
             once = closing.once(again)
             keeps[again] = False
             keeps[once] = True
-            serial, rank = closing.serial.take(once), closing.rank.take(once)
-            self.latest.mark(closing.channel.take(once), serial, rank)
-            self._intervals.mark(serial, rank)
+            serial, priority = closing.serial.take(once), closing.priority.take(once)
+            self.latest.mark(closing.channel.take(once), serial, priority)
+            self._intervals.mark(serial, priority)
         return closing.at(keeps.nonzero()[0])
 
     def picks(self, view: BlockView, choice: KeepMask) -> dict[int, NDArray[np.bool_]]:
-        """Which values of a block are kept at once, by rank: bool (V,) each. Takes over `choice.kept`."""
+        """Which values of a block are kept at once, by priority: bool (V,) each. Takes over `choice.kept`."""
         kept = choice.kept
         always = self._always_channels
         if len(always):
             gathered = view.gather(view.present(always))
-            ranks = self.always.take(view.channel.take(gathered.columns)).repeat(gathered.counts)
-            kept[gathered.place] = np.maximum(kept.take(gathered.place), ranks)
-        return {rank: chosen for rank in _RANKS if (chosen := kept == rank).any()}
+            priorities = self.always.take(view.channel.take(gathered.columns)).repeat(gathered.counts)
+            kept[gathered.place] = np.maximum(kept.take(gathered.place), priorities)
+        return {priority: chosen for priority in Priority if (chosen := kept == priority).any()}
 
     def set_clock(self, step_ns: int) -> None:
         """The wall clock was set forward by so much: so are the times of what is held back."""

@@ -13,9 +13,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.collect.rules.priorities import CLASSES
 from agent.collect.rules.rules import RuleBook
-from agent.system.text import LINE_LIMIT, printable
+from agent.config.priorities import HIGHEST_FIRST, Priority
+from agent.system.printable import LINE_LIMIT, printable
 from agent.units import Duration
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from agent.collect.conditions.names import Directory
     from agent.collect.rules.rules import EffectiveRule
-    from agent.config import CollectConfig, Priority
+    from agent.config import CollectConfig
     from agent.model import MessageDefinition
 
 ROW_BYTES, VALUE_BYTES = 0.4, 0.1
@@ -58,13 +58,15 @@ def forecast(configs: Sequence[CollectConfig], directory: Directory) -> Iterator
     for index in directory.decoded:
         message = directory.messages[index]
         treatments = [book.treatment(message.bus, message.name, signal) for signal in message.signals]
-        for rank in range(len(CLASSES), 0, -1):
-            found = _of_rank(message, treatments, rank)
+        for priority in HIGHEST_FIRST:
+            found = _of_priority(message, treatments, priority)
             if found is not None:
                 yield found
 
 
-def _of_rank(message: MessageDefinition, treatments: Sequence[EffectiveRule], rank: int) -> Forecast | None:
+def _of_priority(
+    message: MessageDefinition, treatments: Sequence[EffectiveRule], priority: Priority
+) -> Forecast | None:
     """What a class keeps of a message."""
     signals: dict[str, int] = defaultdict(int)
     rates: dict[str, float] = {}
@@ -72,7 +74,7 @@ def _of_rank(message: MessageDefinition, treatments: Sequence[EffectiveRule], ra
     at_most = False
     cycle_rate = HOUR_MS / message.cycle_ms if message.cycle_ms else None
     for treatment in treatments:
-        ways = dict(_ways(treatment, rank))
+        ways = dict(_ways(treatment, priority))
         kept += bool(ways)
         for how, rate in ways.items():
             signals[how] += 1
@@ -87,18 +89,18 @@ def _of_rank(message: MessageDefinition, treatments: Sequence[EffectiveRule], ra
         values = sum(signals[how] * rate for how, rate in rates.items())
         bytes_hour = frames * ROW_BYTES + values * VALUE_BYTES
     name = f"{message.bus}.{message.name}"
-    return Forecast(name, CLASSES[rank - 1], kept, len(treatments), ", ".join(signals), frames, bytes_hour, at_most)
+    return Forecast(name, priority, kept, len(treatments), ", ".join(signals), frames, bytes_hour, at_most)
 
 
-def _ways(treatment: EffectiveRule, rank: int) -> Iterator[tuple[str, float | None]]:
+def _ways(treatment: EffectiveRule, priority: Priority) -> Iterator[tuple[str, float | None]]:
     """How a class keeps a signal, and how many samples that are in an hour, at most; None: as many as there are."""
-    if treatment.rank == rank:
+    if treatment.priority == priority:
         yield "all", None
     for change in treatment.changes:
-        if change.rank == rank:
+        if change.priority == priority:
             yield _on_change(change.deadband), None
     for interval in treatment.intervals:
-        if interval.rank == rank:
+        if interval.priority == priority:
             every = Duration(interval.every_ns)
             how = f"{interval.value} of each {every}"
             rate = HOUR_MS / (interval.every_ns / 1e6) * (2 if interval.value == "first" else 1)
@@ -124,7 +126,7 @@ def table(forecasts: Sequence[Forecast], messages: int, width: int | None = None
         signals = f"{each.kept} of {each.signals}"
         numbers = [_number(each.frames_hour, at_most=each.at_most), _number(each.bytes_hour, at_most=each.at_most)]
         name, how = printable(each.message), printable(each.how, LINE_LIMIT)
-        rows.append((name, each.priority, signals, how, numbers[0], numbers[1]))
+        rows.append((name, str(each.priority), signals, how, numbers[0], numbers[1]))
     lines = _aligned(rows, texts=4)
     if width is not None and max(map(len, lines)) > width:
         lines = list(_folded(rows, width))

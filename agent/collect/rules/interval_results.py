@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.rules.priorities import CLASSES
 from agent.collect.select_rows import Samples
+from agent.config.priorities import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class IntervalResults:
 
     channel   int64 · serial: int64, the sample's number among all that have come, or `SUMMARY`
     place     int64, in the block at hand, -1 of what is no value of it · time_ns int64, raw uint64: of the latter
-    rank      uint8, that the rule keeps it with · kept: uint8, that it has been kept with so far
+    priority      uint8, that the rule keeps it with · kept: uint8, that it has been kept with so far
     end       int64, steady time at which the interval is over
     """
 
@@ -44,7 +44,7 @@ class IntervalResults:
     place: NDArray[np.int64]
     time_ns: NDArray[np.int64]
     raw: NDArray[np.uint64]
-    rank: NDArray[np.uint8]
+    priority: NDArray[np.uint8]
     kept: NDArray[np.uint8]
     end: NDArray[np.int64]
 
@@ -57,36 +57,39 @@ class IntervalResults:
         """Some of them."""
         return IntervalResults(*[each.take(places) for each in _arrays(self)])
 
-    def of_higher_rank(self, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which are of a higher rank than they have been kept with so far.
+    def of_higher_priority(self, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which are of a higher priority than they have been kept with so far.
 
-        always   uint8 (channels,), the rank that all samples of a channel are kept with
+        always   uint8 (channels,), the priority that all samples of a channel are kept with
         """
-        return (self.rank > self.kept) & ((self.serial < 0) | (self.rank > always.take(self.channel)))
+        return (self.priority > self.kept) & ((self.serial < 0) | (self.priority > always.take(self.channel)))
 
     def once(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which of these are kept beside one another, by sample and then by rank: of each sample that of the interval
-        that is over first, and those of higher ranks after it.
+        """Which of these are kept beside one another, by sample and then by priority.
+
+        Of each sample that of the interval that is over first, and those of higher priorities after it.
         """
         serial = self.serial.take(places)
-        places = places.take(np.lexsort((~self.rank.take(places), self.end.take(places), serial)))
+        places = places.take(np.lexsort((~self.priority.take(places), self.end.take(places), serial)))
         serial = self.serial.take(places)
-        level = serial * (len(CLASSES) + 1) + self.rank.take(places)
+        level = serial * (len(Priority) + 1) + self.priority.take(places)
         stays = np.ones(len(places), np.bool_)
         np.greater(level[1:], np.maximum.accumulate(level)[:-1], out=stays[1:])
         return places.compress(stays)
 
     def places(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """The values of the block at hand, rank by rank."""
+        """The values of the block at hand, priority by priority."""
         here = self.place >= 0
-        rank, place = self.rank.compress(here), self.place.compress(here)
-        for each in set(rank.tolist()):
-            yield each, place.compress(rank == each)
+        priority, place = self.priority.compress(here), self.place.compress(here)
+        for each in set(priority.tolist()):
+            yield each, place.compress(priority == each)
 
     def samples(self) -> Samples:
         """Those that are no values of the block at hand."""
         there = (self.place < 0).nonzero()[0]
-        return Samples(self.channel.take(there), self.time_ns.take(there), self.raw.take(there), self.rank.take(there))
+        return Samples(
+            self.channel.take(there), self.time_ns.take(there), self.raw.take(there), self.priority.take(there)
+        )
 
 
 _arrays = attrgetter(*(each.name for each in fields(IntervalResults)))

@@ -94,7 +94,7 @@ class IntervalStates:
     def begin(
         self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None, now: NDArray[np.int64]
     ) -> None:
-        """Find what intervals end in a block; raise the ranks of what is kept at once, the first ones of intervals.
+        """Find what intervals end in a block; raise priorities of what is kept at once, the first of intervals.
 
         kept: uint8 (V,) · returns: as of `AbsenceMonitor.observe` · now: int64 (buses,), steady time after the block
         """
@@ -150,7 +150,7 @@ class IntervalStates:
         for piece in range(last, len(leads)):
             if leads[piece]:
                 place = pieces.gathered.place[pieces.begin[piece]]
-                kept[place] = max(kept[place], gates.rank[pieces.gate[piece]])
+                kept[place] = max(kept[place], gates.priority[pieces.gate[piece]])
 
     # What pieces close with ----------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class IntervalStates:
     def finish(
         self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None
     ) -> list[IntervalResults]:
-        """What intervals are closed with. `kept`: the ranks that the values are kept with at once, all told."""
+        """What intervals are closed with. `kept`: the priorities that the values are kept with at once, all told."""
         closings = [] if self._lapsed is None else [self._lapsed]
         pieces = self._pieces
         if self._less:
@@ -274,7 +274,7 @@ class IntervalStates:
         serial[summary], place[summary], so_far[summary] = SUMMARY, -1, 0
         end = (pieces.interval.take(telling) + 1) * gates.every.take(gate)
         closings.append(
-            IntervalResults(gates.channel.take(gate), serial, place, time, raw, gates.rank.take(gate), so_far, end)
+            IntervalResults(gates.channel.take(gate), serial, place, time, raw, gates.priority.take(gate), so_far, end)
         )
 
     def _remember(
@@ -309,13 +309,13 @@ class IntervalStates:
         gates.returns[gate] = 0 if returns is None else returns.take(row)
         gates.serial[gate] = place + self._latest.values
 
-    def mark(self, serial: NDArray[np.int64], rank: NDArray[np.uint8]) -> None:
-        """Samples have been kept with these ranks now, higher ones than before; in order, of one the last counts."""
+    def mark(self, serial: NDArray[np.int64], priority: NDArray[np.uint8]) -> None:
+        """Samples have been kept with these priorities now, higher than before; in order, of one the last counts."""
         gates = self._gates
         carried = gates.serial[: int(gates.kind.searchsorted(MEAN))]
         at = serial.searchsorted(carried, side="right") - 1
         found = (serial.take(at, mode="clip") == carried).nonzero()[0]
-        gates.kept[found] = rank.take(at.take(found))
+        gates.kept[found] = priority.take(at.take(found))
 
     def set_clock(self, step_ns: int) -> None:
         """As of `gates.Gates`."""
@@ -352,7 +352,7 @@ class IntervalStates:
         for index in (gates.banded.take(lapsed) & tells).nonzero()[0].tolist():
             tells[index] = self._differs(int(lapsed[index]), int(raw[index]), int(returns[index]))
         none = np.full(len(lapsed), -1)
-        return IntervalResults(channel, serial, none, time, raw, gates.rank.take(lapsed), kept, end).at(
+        return IntervalResults(channel, serial, none, time, raw, gates.priority.take(lapsed), kept, end).at(
             tells.nonzero()[0]
         )
 

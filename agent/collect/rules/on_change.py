@@ -34,7 +34,7 @@ class _Band:
     """A dead band at work on one channel: `kept` is the raw value kept last, of the lane's return `returns`."""
 
     channel: int
-    rank: int
+    priority: int
     width: int | float
     definition: SignalDefinition
     kept: int | None = None
@@ -47,30 +47,30 @@ class ChangeStates:
     def __init__(self, roster: SignalIndex, treatment_of: Callable[[int], EffectiveRule]) -> None:
         self._roster = roster
         self._treatment_of = treatment_of
-        self._rank = np.empty(0, np.uint8)  # of the rule without a dead band, by channel
+        self._priority = np.empty(0, np.uint8)  # of the rule without a dead band, by channel
         self._bands: list[_Band] = []
         self._banded = np.empty(0, np.int64)
         self._low, self._high = np.empty(0, np.uint64), np.empty(0, np.uint64)  # keys that are within each band
         roster.on_change(self._grow, self._shrink)
 
     def _grow(self, lanes: range) -> None:
-        rank = np.zeros(len(self._roster.lane), np.uint8)
-        rank[: len(self._rank)] = self._rank
+        priority = np.zeros(len(self._roster.lane), np.uint8)
+        priority[: len(self._priority)] = self._priority
         fresh = []
         for channel in self._roster.channels(lanes):
             for rule in self._treatment_of(channel).changes:
                 if rule.band == 0:
-                    rank[channel] = rule.rank
+                    priority[channel] = rule.priority
                 else:
-                    fresh.append(_Band(channel, rule.rank, rule.band, self._roster.definition(channel)))
-        self._rank = rank
+                    fresh.append(_Band(channel, rule.priority, rule.band, self._roster.definition(channel)))
+        self._priority = priority
         self._bands += fresh
         self._banded = np.array([band.channel for band in self._bands], np.int64)
         self._low = np.concatenate([self._low, np.ones(len(fresh), np.uint64)])
         self._high = np.concatenate([self._high, np.zeros(len(fresh), np.uint64)])
 
     def _shrink(self, staying: Staying) -> None:
-        self._rank = self._rank.take(staying.channels)
+        self._priority = self._priority.take(staying.channels)
         stays = (staying.channel_of.take(self._banded) >= 0).nonzero()[0]
         self._bands = [self._bands[gate] for gate in stays.tolist()]
         for band in self._bands:
@@ -80,14 +80,14 @@ class ChangeStates:
 
     def watched(self) -> NDArray[np.int64]:
         """The channels that are to be scanned."""
-        return np.concatenate([self._rank.nonzero()[0], self._banded])
+        return np.concatenate([self._priority.nonzero()[0], self._banded])
 
     def keep(self, scan: ChangeScan, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
-        """Raise the ranks of what is kept of a block. `returns` is what `AbsenceMonitor.observe` gives."""
-        ranks = self._rank.take(scan.channel).repeat(scan.gathered.counts)
-        ranks *= scan.changed
-        chosen = ranks.nonzero()[0]
-        kept[scan.gathered.place.take(chosen)] = ranks.take(chosen)
+        """Raise the priorities of what is kept of a block. `returns` is what `AbsenceMonitor.observe` gives."""
+        priorities = self._priority.take(scan.channel).repeat(scan.gathered.counts)
+        priorities *= scan.changed
+        chosen = priorities.nonzero()[0]
+        kept[scan.gathered.place.take(chosen)] = priorities.take(chosen)
         if len(self._banded):
             self._keep_beyond(scan, kept, returns)
 
@@ -115,7 +115,7 @@ class ChangeStates:
             chosen = beyond(band.definition, raw, counts, told, band.width)
             if chosen:
                 places = scan.gathered.place[begin:end][chosen]
-                kept[places] = np.maximum(kept[places], np.uint8(band.rank))
+                kept[places] = np.maximum(kept[places], np.uint8(band.priority))
                 band.kept, band.returns = int(raw[chosen[-1]]), counts[chosen[-1]] if counts else 0
                 self._set_bounds(gate, band)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agent.collect.conditions.binding import exact, is_counted
 from agent.collect.patterns import Patterns, SignalPatterns
-from agent.collect.rules.priorities import NORMAL, rank_of
+from agent.config.priorities import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,9 +47,9 @@ class Rule:
         return cls(number, config, Patterns(config.bus), Patterns(config.message), SignalPatterns(config.signal))
 
     @property
-    def rank(self) -> int:
-        """The rank of its class."""
-        return rank_of(self.config.priority)
+    def priority(self) -> Priority:
+        """What it keeps samples with."""
+        return self.config.priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ChangeRule:
     deadband  as a person has written it, in the signal's unit
     """
 
-    rank: int
+    priority: int
     band: int | float
     deadband: float = field(default=0.0, compare=False, repr=False)
 
@@ -69,7 +69,7 @@ class ChangeRule:
 class IntervalRule:
     """Keep `value` of each interval; with a `band`, only if it differs by more from the one kept before."""
 
-    rank: int
+    priority: int
     every_ns: int
     value: Value
     band: int | float | None = None
@@ -80,11 +80,11 @@ class IntervalRule:
 class EffectiveRule:
     """What is done with the samples of one signal.
 
-    rank       the class that every sample of it goes to, 0 where not every one is kept
+    priority       the class that every sample of it goes to, 0 where not every one is kept
     stale_ns   after this silence of its message it is marked as absent; 0: never
     """
 
-    rank: int = 0
+    priority: int = 0
     changes: tuple[ChangeRule, ...] = ()
     intervals: tuple[IntervalRule, ...] = ()
     stale_ns: int = 0
@@ -92,10 +92,10 @@ class EffectiveRule:
     @property
     def is_dropped(self) -> bool:
         """Whether no sample of it is ever kept."""
-        return not (self.rank or self.changes or self.intervals)
+        return not (self.priority or self.changes or self.intervals)
 
 
-KEEP_ALL = EffectiveRule(NORMAL)
+KEEP_ALL = EffectiveRule(Priority.NORMAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,22 +154,22 @@ class RuleBook:
 def combined(rules: Iterable[Rule], definition: SignalDefinition) -> EffectiveRule:
     """The sum of rules that all keep one signal."""
     rules = list(rules)
-    always = max((rule.rank for rule in rules if _keeps_all(rule)), default=0)
+    always = max((rule.priority for rule in rules if _keeps_all(rule)), default=0)
     changes = {
-        ChangeRule(rule.rank, band_of(rule, definition), rule.config.deadband or 0.0)
+        ChangeRule(rule.priority, band_of(rule, definition), rule.config.deadband or 0.0)
         for rule in rules
-        if rule.config.on_change and rule.config.every is None and rule.rank > always
+        if rule.config.on_change and rule.config.every is None and rule.priority > always
     }
     intervals = {
         IntervalRule(
-            rule.rank,
+            rule.priority,
             rule.config.every,
             rule.config.value,
             band_of(rule, definition) if rule.config.on_change else None,
             rule.config.deadband or 0.0,
         )
         for rule in rules
-        if rule.config.every is not None and (rule.rank > always or rule.config.value == "mean")
+        if rule.config.every is not None and (rule.priority > always or rule.config.value == "mean")
     }
     stale = [int(rule.config.stale_after) for rule in rules if rule.config.stale_after is not None]
     return EffectiveRule(
@@ -185,7 +185,7 @@ def _keeps_all(rule: Rule) -> bool:
 
 
 def _outdone_change(one: ChangeRule, all_of_them: set[ChangeRule]) -> bool:
-    return any(other != one and other.band == 0 and other.rank >= one.rank for other in all_of_them)
+    return any(other != one and other.band == 0 and other.priority >= one.priority for other in all_of_them)
 
 
 def _outdone_interval(one: IntervalRule, all_of_them: set[IntervalRule]) -> bool:
@@ -193,7 +193,7 @@ def _outdone_interval(one: IntervalRule, all_of_them: set[IntervalRule]) -> bool
     return (one.value, one.band) == ("last", None) and any(
         (other.value, other.band) == ("last", None)
         and other != one
-        and other.rank >= one.rank
+        and other.priority >= one.priority
         and one.every_ns % other.every_ns == 0
         for other in all_of_them
     )

@@ -35,7 +35,7 @@ def is_plain_last(rule: IntervalRule) -> bool:
 class RuleStateTable:
     """The gates; arrays by gate.
 
-    number int64, its place when it was made · channel int64 · bus int64 · every int64 · rank uint8 · kind uint8
+    number int64, its place when it was made · channel int64 · bus int64 · every int64 · priority uint8 · kind uint8
     flip        uint64, turns a raw value into what is least for the one looked for; of floats 0, or all ones
     busy        bool, to be looked at in each block: all but last and first
     banded      bool, what differs enough from what it kept before is kept · floating: bool, the least float
@@ -48,7 +48,7 @@ class RuleStateTable:
     channel: NDArray[np.int64]
     bus: NDArray[np.int64]
     every: NDArray[np.int64]
-    rank: NDArray[np.uint8]
+    priority: NDArray[np.uint8]
     kind: NDArray[np.uint8]
     flip: NDArray[np.uint64]
     busy: NDArray[np.bool_]
@@ -76,7 +76,7 @@ class RuleStateTable:
             channel,
             roster.bus.take(roster.lane.take(channel)),
             np.array([rule.every_ns for _, rule in rules], np.int64),
-            np.array([rule.rank for _, rule in rules], np.uint8),
+            np.array([rule.priority for _, rule in rules], np.uint8),
             kind,
             np.where(upside_down, ~flip, flip),
             kind < LAST,

@@ -19,7 +19,7 @@ from agent.collect.conditions.evaluate import Evaluator
 from agent.collect.conditions.parser import parse_condition
 from agent.collect.conditions.screen import ALWAYS_TRUE, NEVER_TRUE, UNCERTAIN
 from agent.collect.patterns import SignalPatterns
-from agent.collect.rules.priorities import rank_of
+from agent.config.priorities import Priority
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agent.collect.conditions.names import Directory
     from agent.collect.conditions.syntax import Outlook, SignalRef
     from agent.config.collecting import TriggerConfig
+    from agent.config.priorities import Priority
 
 
 @dataclass(slots=True)
@@ -60,9 +61,9 @@ class Trigger:
         return cls(config, when, until, SignalPatterns(config.record), armed)
 
     @property
-    def rank(self) -> int:
-        """The rank of its class."""
-        return rank_of(self.config.priority)
+    def priority(self) -> Priority:
+        """What it records samples with."""
+        return self.config.priority
 
     @property
     def evaluators(self) -> list[Evaluator]:

@@ -137,7 +137,7 @@ class Triggers:
     ) -> Iterator[tuple[Trigger, Event, list[SignalBlock]]]:
         """For each event what is told of it and what is recorded of the time before it; its window opens with it.
 
-        always   uint8 (channels,), the rank that rules keep all of each channel with
+        always   uint8 (channels,), the priority that rules keep all of each channel with
         """
         for arrival, number, passed_over in events:
             trigger, event = self._triggers[number], int(view.steady[arrival])

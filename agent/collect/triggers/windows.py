@@ -106,25 +106,25 @@ class Recorder:
     def chosen(self, number: int, view: BlockView, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """bool (V,): the values that are recorded, of a block before an event.
 
-        always   uint8 (channels,), the rank that rules keep all of each channel with
+        always   uint8 (channels,), the priority that rules keep all of each channel with
         """
         recording = self._recordings[number]
-        own = recording.trigger.rank
+        own = recording.trigger.priority
         chosen = (recording.records & (always < own)).take(view.channel).take(view.value_column)
         for other, each in enumerate(self._recordings):
-            if other != number and each.trigger.rank >= own and each.windows:
+            if other != number and each.trigger.priority >= own and each.windows:
                 covered = each.covers(view.row_steady).take(view.value_row)
                 chosen &= ~(covered & each.records.take(view.channel).take(view.value_column))
         return chosen
 
     def keep(self, view: BlockView, kept: NDArray[np.uint8], always: NDArray[np.uint8]) -> None:
-        """Raise the ranks of the values of a block that lie in windows. `always`: as of `chosen`."""
+        """Raise the priorities of the values of a block that lie in windows. `always`: as of `chosen`."""
         for recording in self._recordings:
             if recording.windows:
-                rank = recording.trigger.rank
+                priority = recording.trigger.priority
                 covered = recording.covers(view.row_steady, view.arrival).take(view.value_row)
-                covered &= (recording.records & (always < rank)).take(view.channel).take(view.value_column)
-                np.maximum(kept, rank, out=kept, where=covered, dtype=np.uint8)
+                covered &= (recording.records & (always < priority)).take(view.channel).take(view.value_column)
+                np.maximum(kept, np.uint8(priority), out=kept, where=covered, dtype=np.uint8)
 
     def settle(self) -> None:
         """At the end of a block: join windows that overlap."""

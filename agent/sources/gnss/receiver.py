@@ -5,7 +5,7 @@ Promise: what the receiver says becomes frames of ``dbc/gnss.dbc`` (see `fix`), 
 its sentence was read. They are signals like any other from there on. Nothing is repeated: when the fix is lost, what
 needs one is not told any more. Checksums are verified; what is no sound sentence is counted and otherwise nothing.
 
-The receiver's own time is a signal too, and is told to whoever wants a witness for the clock (`told`), while satellites
+The receiver's own time is a signal too, and goes to a clock sync source (`report_time`), while satellites
 tell it. A sentence is read some time after the moment that it is about: between none and `LATE_NS_MAX`, receivers need
 a tenth of a second to compute and the line a few hundredths to carry it.
 
@@ -28,8 +28,7 @@ import structlog
 from agent.model import FrameBlock, SourceCounters
 from agent.sources.gnss import gpsd, nmea
 from agent.sources.gnss.fix import TIME, Epochs, Frame
-from agent.system.lines import LineSplitter
-from agent.system.serial_port import RETRY_FIRST_S, Port, open_gpsd, open_serial
+from agent.system.serial_port import RETRY_FIRST_S, LineSplitter, Port, open_gpsd, open_serial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,8 +54,8 @@ class GnssSource:
         channel: a serial device, or an address of gpsd's: ``gpsd://host[:port]``, ``gpsd:///path``.
         baud: of the serial device.
         clock: stamps the frames.
-        told: called with the receiver's time: UTC in ns since 1970, the monotonic clock at that moment, and by how
-            many ns it may be off.
+        report_time: called with the receiver's time: UTC in ns since 1970, the monotonic clock at that moment, and
+            by how many ns it may be off.
 
     """
 
@@ -68,14 +67,14 @@ class GnssSource:
         *,
         clock: Clock,
         baud: int | None = None,
-        told: Callable[[int, int, int], None] | None = None,
+        report_time: Callable[[int, int, int], None] | None = None,
         retry_first_s: float = RETRY_FIRST_S,
     ) -> None:
         self._index = index
         self._name = name
         self._channel = channel
         self._clock = clock
-        self._told = told
+        self._report_time = report_time
         by_gpsd = channel.startswith("gpsd://")
         self._parse = gpsd.parse if by_gpsd else nmea.parse
         self._greeting = gpsd.WATCH if by_gpsd else b""
@@ -181,9 +180,9 @@ class GnssSource:
             fixed = self._epochs.fixed
             for frame in self._epochs.frames(report):
                 self._put(time_ns, frame)
-                if frame.can_id == TIME and self._told is not None and self._epochs.measured:
+                if frame.can_id == TIME and self._report_time is not None and self._epochs.measured:
                     utc_ns = int.from_bytes(frame.data, "little") * 1_000_000
-                    self._told(utc_ns + LATE_NS_MAX // 2, monotonic_ns, LATE_NS_MAX // 2)
+                    self._report_time(utc_ns + LATE_NS_MAX // 2, monotonic_ns, LATE_NS_MAX // 2)
             if fixed is not self._epochs.fixed:
                 log.info("fix_lost" if fixed else "fix_found", bus=self._name)
 

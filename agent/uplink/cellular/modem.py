@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.system.lines import LineSplitter
-from agent.system.serial_port import RETRY_FIRST_S, Port, open_serial
+from agent.system.serial_port import RETRY_FIRST_S, LineSplitter, Port, open_serial
 from agent.uplink.cellular.network import ModemState, heard
 from agent.uplink.cellular.network_log import NetworkLog
 

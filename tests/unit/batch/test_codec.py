@@ -13,7 +13,7 @@ import zstandard
 
 from agent.batch import batch_pb2
 from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
-from agent.batch.codec import Batch, ClockReading, Header, UnknownCount, decode_batch, encode_batch
+from agent.batch.codec import Batch, Header, UnknownCount, decode_batch, encode_batch
 from agent.batch.frame import compress, decompress
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
@@ -21,6 +21,7 @@ from agent.errors import BatchError, DatabaseError
 from agent.model import (
     EXTENDED,
     BatchId,
+    ClockReading,
     Event,
     EventKind,
     FrameBlock,

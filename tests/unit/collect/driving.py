@@ -45,8 +45,8 @@ class Car:
 
 def told(kept: Kept) -> list[tuple[str, int, int]]:
     return sorted(
-        (name, (time_ns - START) // MS, raw)
-        for name, blocks in kept.blocks.items()
+        (str(priority), (time_ns - START) // MS, raw)
+        for priority, blocks in kept.blocks.items()
         for each in blocks
         for _, _, _, time_ns, raw in samples(each)
     )

@@ -19,8 +19,7 @@ from agent.config.collecting import CollectConfig, TriggerConfig
 from agent.config.integrity import IntegrityConfig
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.model import Event, EventKind, FrameBlock, MessageDefinition, SignalDefinition
-from agent.system.clock import Reading
+from agent.model import ClockReading, Event, EventKind, FrameBlock, MessageDefinition, SignalDefinition
 from agent.units import Duration
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class Car:
     def decode(self, frames: FrameBlock) -> SignalBlock:
         return self.decoder.decode(frames).signals
 
-    def take(self, *frames: tuple[int, bytes], can_id: int = 0x100, reading: Reading | None = None) -> Kept:
+    def take(self, *frames: tuple[int, bytes], can_id: int = 0x100, reading: ClockReading | None = None) -> Kept:
         data = np.zeros((len(frames), 8), np.uint8)
         for row, (_, payload) in enumerate(frames):
             data[row, : len(payload)] = np.frombuffer(payload, np.uint8)
@@ -150,7 +149,7 @@ def test_where_frames_are_dropped_the_others_are_of_the_interval_that_they_are_o
 def test_what_was_found_before_the_clock_was_set_is_told_with_the_time_that_it_would_have_said() -> None:
     car, hour = Car(COUNTED), 3_600_000
     readings = [
-        Reading("boot", (at_ms + wrong_by) * MS, at_ms * MS, trusted=not wrong_by)
+        ClockReading(b"boot", (at_ms + wrong_by) * MS, at_ms * MS, trusted=not wrong_by)
         for at_ms, wrong_by in ((1100, -1000), (1350, -1000), (2000, hour))
     ]
     car.take((100, brake(0, off=1)), reading=readings[0])

@@ -30,9 +30,9 @@ def roster() -> SignalIndex:
 
 
 def put_by(*listed: tuple[int, int, int, int]) -> Samples:
-    """Channel, time, raw value, rank of each."""
-    channel, time_ns, raw, rank = np.array(listed, np.int64).T
-    return Samples(channel, time_ns, raw.astype(np.uint64), rank.astype(np.uint8))
+    """Channel, time, raw value, priority of each."""
+    channel, time_ns, raw, priority = np.array(listed, np.int64).T
+    return Samples(channel, time_ns, raw.astype(np.uint64), priority.astype(np.uint8))
 
 
 def test_samples_of_one_time_are_one_row_and_each_class_has_a_block() -> None:

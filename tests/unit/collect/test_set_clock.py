@@ -12,8 +12,9 @@ from agent.collect.conditions.names import Directory
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
 from agent.config.collecting import CollectConfig, TriggerConfig
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
-from agent.system.clock import Reading
+from agent.model import ClockReading
 from agent.units import Duration
 from tests.support.collect_car import MESSAGES, MS, START, Frame, S, block, drive, plan
 from tests.support.collect_reference import samples
@@ -35,7 +36,12 @@ def driven(error_ns: int, *triggers: TriggerConfig) -> tuple[list[Event], int]:
     decoder = Decoder(plan())
     made = [Trigger.of(each, Directory(MESSAGES)) for each in triggers]
     collector = Collector(
-        decoder.plan, RuleBook.of([STALE]), "normal", made, lambda frames: decoder.decode(frames).signals, 1 << 20
+        decoder.plan,
+        RuleBook.of([STALE]),
+        Priority.NORMAL,
+        made,
+        lambda frames: decoder.decode(frames).signals,
+        1 << 20,
     )
     events: list[Event] = []
     critical = 0
@@ -43,10 +49,10 @@ def driven(error_ns: int, *triggers: TriggerConfig) -> tuple[list[Event], int]:
         error = error_ns if second < SET_AT else 0
         payload = drive(200 if second >= SET_AT else 0, gear=second // 3)
         frames = block([Frame(START + error + second * S + place * 100 * MS, 0, 0x100, payload) for place in range(10)])
-        reading = Reading("boot", START + (second + 1) * S + error, 60 * S + second * S, trusted=not error)
+        reading = ClockReading(b"boot", START + (second + 1) * S + error, 60 * S + second * S, trusted=not error)
         kept = collector.take(frames, decoder.decode(frames).signals, reading)
         events += [event for told in kept.events.values() for event in told]
-        found = [each for signals in kept.blocks.get("critical", []) for each in samples(signals)]
+        found = [each for signals in kept.blocks.get(Priority.CRITICAL, []) for each in samples(signals)]
         critical += sum(signal == "SPEED" for _, _, signal, _, _ in found)
     return events, critical
 

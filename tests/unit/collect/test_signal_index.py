@@ -15,6 +15,7 @@ from agent.collect.conditions.names import Directory
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
 from agent.config.collecting import CollectConfig, TriggerConfig
+from agent.config.priorities import Priority
 from agent.decode import ids
 from agent.decode.decoder import Decoder
 from agent.model import EXTENDED, EventKind, split_group_key
@@ -47,7 +48,7 @@ class Bench:
         trigger = TriggerConfig(name="event", when=when, after=SECOND) if when else None
         triggers = [Trigger.of(trigger, Directory(MESSAGES))] if trigger else []
         decode = self.decoder.decode_again
-        self.collector = Collector(self.decoder.plan, RuleBook.of(rules), "normal", triggers, decode, 1 << 16)
+        self.collector = Collector(self.decoder.plan, RuleBook.of(rules), Priority.NORMAL, triggers, decode, 1 << 16)
         self.events: list[str] = []
         self.samples: Counter[tuple[int, str, int, int]] = Counter()
 
@@ -88,12 +89,12 @@ def genuine(number: int) -> list[Frame]:
 
 
 RULES = [
-    CollectConfig(every=SECOND, priority="bulk"),
+    CollectConfig(every=SECOND, priority=Priority.BULK),
     CollectConfig(every=SECOND, value="mean"),
-    CollectConfig(every=SECOND, value="max", priority="critical"),
+    CollectConfig(every=SECOND, value="max", priority=Priority.CRITICAL),
     CollectConfig(every=SECOND, value="first"),
     CollectConfig(on_change=True),
-    CollectConfig(on_change=True, deadband=2.0, priority="critical"),
+    CollectConfig(on_change=True, deadband=2.0, priority=Priority.CRITICAL),
     CollectConfig(every=SECOND, on_change=True, deadband=1.0),
     CollectConfig(every=SECOND, value="min", stale_after=Duration.parse("300ms")),
 ]

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from agent.collect.steady_clock import AHEAD_NS_MAX, SteadyClock
-from agent.model import FrameBlock
-from agent.system.clock import Reading
-from agent.system.clock_steps import WAITED_NS_MAX
+from agent.model import ClockReading, FrameBlock
+from agent.system.clock import WAITED_NS_MAX
 
 MS, S = 10**6, 10**9
 NOW = 1_800_000_000 * S
@@ -39,7 +38,7 @@ class Live:
         """Frames that a bus's adapter stamps so many seconds after the reading before."""
         now_ns = NOW + self.seconds * S
         self.seconds += 1
-        self.clock.hear(Reading("boot", now_ns + S + self.error_ns, now_ns + S - BOOTED, trusted=False))
+        self.clock.hear(ClockReading(b"boot", now_ns + S + self.error_ns, now_ns + S - BOOTED, trusted=False))
         stamped = [(bus, now_ns + self.error_ns + round(after * S)) for bus, after in frames]
         steady, ahead = self.clock.advance(block(*stamped))
         if ahead is not None:
@@ -64,7 +63,7 @@ def test_a_clock_that_is_set_does_nothing_to_it(first: int, then: int) -> None:
 
 def test_by_how_much_the_clock_was_set_is_told_once() -> None:
     clock = SteadyClock(1)
-    readings = [Reading("boot", NOW + error, NOW - BOOTED, trusted=False) for error in (0, 9 * MS, HOUR, HOUR, 0)]
+    readings = [ClockReading(b"boot", NOW + error, NOW - BOOTED, trusted=False) for error in (0, 9 * MS, HOUR, HOUR, 0)]
     assert [clock.hear(reading) for reading in readings] == [0, 0, HOUR, 0, -HOUR]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.config import inspect_config
+from agent.config.priorities import Priority
 from agent.daemon import status
 from agent.daemon.assembly import Worker, load_decoding, make_packer
 from agent.daemon.status import StatusWriter
@@ -100,7 +101,7 @@ class Run:
         self.heard = TrafficStatistics(2)
         self.packer = make_packer(config, self.decoding, self.storage.vaults, self.clock, heard=self.heard)
         self.source = SimulatorSource(0, "car", clock=self.clock)
-        self.pulse = LivenessDeadline("uplink")
+        self.deadline = LivenessDeadline("uplink")
         self.logging = Logging(stream=io.StringIO())
         self.figures = StatusWriter(
             self.config,
@@ -113,7 +114,7 @@ class Run:
             self.storage,
             self.worker.call,
             lambda: LinkState(broker="localhost:1883", last_error="no route", trouble="unreachable"),
-            [self.pulse],
+            [self.deadline],
             self.clock,
             self.logging,
             time.monotonic() - 60,
@@ -140,7 +141,7 @@ async def test_a_snapshot_gathers_buses_spool_link_and_rules(running: Run) -> No
     assert (car.state, car.frames, car.known, car.messages) == ("up", len(frames), len(frames), 24)
     assert (body.state, body.frames, body.bitrate, body.dropped, body.error_frames) == ("down", 0, 250_000, 7, 3)
     assert (car.filtered, body.filtered, body.keep_unknown, body.remote_frames) == (False, True, True, 2)
-    (normal,) = told.spool.classes
+    (normal,) = told.spool.priorities
     assert (normal.name, normal.batches, normal.samples) == ("normal", 1, running.packer.counters.samples)
     assert normal.size_bytes == normal.sealed_bytes == running.packer.counters.batch_bytes > 0
     assert (normal.acknowledged, normal.acknowledged_ns, normal.acknowledged_end_ns) == (0, 0, 0)
@@ -162,11 +163,11 @@ async def test_when_a_class_was_last_acknowledged_is_told(running: Run) -> None:
         running.clock.ahead_ns += 3 * 10**9
         await running.worker.call(running.packer.take, running.source.drain())
         await running.worker.call(running.packer.seal)
-    spool = running.storage.vaults["normal"].spool
+    spool = running.storage.vaults[Priority.NORMAL].spool
     (record,) = spool.oldest()
     await running.worker.call(spool.acknowledge, record.sequence)
     before_ns = running.clock.wall_ns()
-    (normal,) = (await running.figures.status()).spool.classes
+    (normal,) = (await running.figures.status()).spool.priorities
     assert (normal.batches, normal.acknowledged, normal.acknowledged_end_ns) == (0, 1, record.end_ns)
     assert 0 <= running.clock.wall_ns() - normal.acknowledged_ns < 60 * 10**9
     assert normal.acknowledged_ns <= before_ns + 10**8
@@ -205,7 +206,7 @@ async def until_answered(running: Run) -> Any:
 
 
 async def test_a_stage_that_is_late_is_named(running: Run) -> None:
-    running.pulse.beat(-5.0)
+    running.deadline.extend(-5.0)
     late = (await running.figures.status()).late
     assert late["uplink"] >= 5
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.config.priorities import Priority
 from agent.daemon.status_line import status_line
 from agent.model import FrameBlock, SourceCounters
 from agent.pipeline.packer import PackerCounters
@@ -44,18 +45,20 @@ class Wires:
 )
 def test_it_says_how_buses_frames_spool_and_link_are(link: LinkState, said: str) -> None:
     counters = PackerCounters(frames=1234, decode_errors=2)
-    line = status_line([Wires()], counters, {"normal": STORED}, link)
+    line = status_line([Wires()], counters, {Priority.NORMAL: STORED}, link)
     assert line == (
         f"powertrain up, body missing; 1234 frames, 7 dropped, 2 decoded in part; spool 12 batches 340KiB; {said}"
     )
 
 
 def test_a_modem_comes_last() -> None:
-    line = status_line([Wires()], PackerCounters(), {"normal": STORED}, LinkState(True, "host:8883"), "modem searching")
+    line = status_line(
+        [Wires()], PackerCounters(), {Priority.NORMAL: STORED}, LinkState(True, "host:8883"), "modem searching"
+    )
     assert line.endswith("; link up to host:8883; modem searching")
 
 
 def test_several_classes_are_told_one_by_one() -> None:
-    stored = {"critical": replace(STORED, records=0, payload_bytes=0), "bulk": STORED}
-    line = status_line([Wires()], PackerCounters(), stored, LinkState(True, "host:8883"))  # type: ignore[arg-type]
+    stored = {Priority.CRITICAL: replace(STORED, records=0, payload_bytes=0), Priority.BULK: STORED}
+    line = status_line([Wires()], PackerCounters(), stored, LinkState(True, "host:8883"))
     assert "; spool 12 batches 340KiB (critical 0, bulk 12 340KiB); " in line

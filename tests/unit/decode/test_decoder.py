@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -126,6 +127,37 @@ def test_values_learned_in_one_block_mean_the_same_in_the_next() -> None:
     second = decoder.decode(block([(0x20, bytes([2, 0, 1, 0, 0, 0, 0, 0])), (0x20, bytes([1, 0, 2, 0, 0, 0, 0, 0]))]))
     assert first.signals.shape[0] == second.signals.shape[1]
     assert second.signals.shapes[second.signals.shape[0]] == (0, 1, 3)
+
+
+def test_block_decodes_alike_when_its_values_are_learned_and_when_they_are_known() -> None:
+    deep = MessageDefinition(
+        "can0",
+        0x30,
+        "DEEP",
+        8,
+        (
+            SignalDefinition("A", 7, 4, little_endian=False, multiplexor=True),
+            SignalDefinition("B", 8, 16, multiplexor=True, selected_by="A", selected_when=((1, 3),)),
+            SignalDefinition("C", 24, 2, multiplexor=True, selected_by="B", selected_when=((0, 40_000),)),
+            SignalDefinition("D", 32, 8, selected_by="C", selected_when=((1, 2),)),
+        ),
+    )
+    dice = np.random.default_rng(3)
+    frames = [
+        (int(dice.choice([0x10, 0x20, 0x30, 0x40])), dice.integers(0, 4, dice.choice([2, 4, 8, 8, 8])).astype("u1"))
+        for _ in range(400)
+    ]
+    mixed = block([(can_id, data.tobytes()) for can_id, data in frames])
+    for messages, keep in (((PLAIN, MODES), ()), ((PLAIN, MODES, deep), ()), ((PLAIN, MODES, deep), ("can0",))):
+        plan = Plan(("can0",), messages, keep_unknown=frozenset(keep))
+        decoder = Decoder(plan)
+        learned, known = decoder.decode(mixed), decoder.decode(mixed)
+        assert table(learned, plan) == table(known, plan)
+        assert learned.signals.shape.tolist() == known.signals.shape.tolist()
+        assert learned.partial == known.partial
+        one_by_one = [Decoder(plan).decode(mixed.slice(n, n + 1)) for n in range(len(mixed))]
+        assert sum(len(each.signals.values) for each in one_by_one) == len(known.signals.values)
+        assert sum((Counter(each.partial) for each in one_by_one), Counter[tuple[int, int]]()) == known.partial
 
 
 def test_j1939_messages_are_found_by_parameter_group() -> None:

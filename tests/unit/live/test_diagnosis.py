@@ -160,7 +160,7 @@ def test_rules_are_not_blamed_while_no_bus_says_anything() -> None:
 
 
 def test_a_worker_that_has_told_nothing_yet_has_no_full_disk() -> None:
-    assert diagnose(snapshot(spool_classes=(), spool_free_bytes=0)) == []
+    assert diagnose(snapshot(spool_priorities=(), spool_free_bytes=0)) == []
 
 
 def test_a_data_plan_that_nothing_waits_for_is_no_matter() -> None:

@@ -13,13 +13,14 @@ import pytest
 
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.config import CollectConfig, TriggerConfig
+from agent.config.priorities import Priority
 from agent.errors import DatabaseError
 from agent.live import explain_text
 from agent.live.client import NoAgentError
 from agent.live.explain import ITEMS_MAX, Explanation, explain
 from agent.live.explain_input import gather
 from agent.live.protocol import BusDefinition, Definitions, ProtectionDefinition
-from agent.live.snapshot import ClassStatus, IntegrityStatus
+from agent.live.snapshot import IntegrityStatus, PriorityStatus
 from agent.model import EXTENDED, MessageDefinition, SignalDefinition
 from agent.units import Duration
 
@@ -130,20 +131,22 @@ def test_a_frame_on_the_wrong_bus_is_told() -> None:
 
 def test_without_rules_everything_is_kept() -> None:
     (item,) = of("DRIVE").items
-    assert [(kept.priority, kept.signals, kept.how, kept.rules) for kept in item.kept] == [("normal", 3, "all", ())]
+    assert [(kept.priority, kept.signals, kept.how, kept.rules) for kept in item.kept] == [
+        (Priority.NORMAL, 3, "all", ())
+    ]
     assert "no [[collect]]: everything is kept" in "\n".join(explain_text.text(of("DRIVE"), NOW_NS))
 
 
 def test_rules_are_told_by_class_and_number_as_check_plans_them() -> None:
     rules = [
-        CollectConfig(every=Duration.parse("10s"), priority="bulk"),
+        CollectConfig(every=Duration.parse("10s"), priority=Priority.BULK),
         CollectConfig(signal="SPEED", on_change=True),
         CollectConfig(signal="PARK", keep=False),
     ]
     (item,) = of("DRIVE", definitions(collect=rules)).items
     assert [(kept.priority, kept.signals, kept.how, kept.rules) for kept in item.kept] == [
-        ("normal", 1, "on change", (2,)),
-        ("bulk", 2, "last of each 10s", (1,)),
+        (Priority.NORMAL, 1, "on change", (2,)),
+        (Priority.BULK, 2, "last of each 10s", (1,)),
     ]
 
 
@@ -258,14 +261,16 @@ def test_it_is_told_by_what_a_message_is_verified_and_what_came_of_it() -> None:
 
 def test_it_is_told_when_its_class_was_last_acknowledged_and_what_waits() -> None:
     known = definitions(
-        collect=[CollectConfig(message="DRIVE", priority="bulk"), CollectConfig(message="0x7E0")],
+        collect=[CollectConfig(message="DRIVE", priority=Priority.BULK), CollectConfig(message="0x7E0")],
         triggers=[TriggerConfig(name="fast", when="SPEED > 1", record="DRIVE.*")],
         keep_unknown=True,
     )
     classes = [
-        ClassStatus(name="critical"),
-        ClassStatus(name="normal", acknowledged=3, acknowledged_ns=NOW_NS - 2 * S, acknowledged_end_ns=NOW_NS - 9 * S),
-        ClassStatus(name="bulk", batches=1, oldest_ns=NOW_NS - 60 * S),
+        PriorityStatus(name="critical"),
+        PriorityStatus(
+            name="normal", acknowledged=3, acknowledged_ns=NOW_NS - 2 * S, acknowledged_end_ns=NOW_NS - 9 * S
+        ),
+        PriorityStatus(name="bulk", batches=1, oldest_ns=NOW_NS - 60 * S),
     ]
 
     def sent(question: str) -> list[str]:
@@ -282,7 +287,7 @@ def test_it_is_told_when_its_class_was_last_acknowledged_and_what_waits() -> Non
     (item,) = explain_text.plain(explain(known, [STRANGE], "0x7E0", [], classes))["items"]
     until_s = NOW_NS / 1e9 - 9
     assert item["sent"] == [
-        {"class": "normal", "acknowledged": 3, "acknowledged_t": until_s + 7, "until_t": until_s, "waiting": 0}
+        {"priority": "normal", "acknowledged": 3, "acknowledged_t": until_s + 7, "until_t": until_s, "waiting": 0}
     ]
 
 

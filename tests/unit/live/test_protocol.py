@@ -73,9 +73,9 @@ def test_a_question_fits_its_line() -> None:
         (b"", "not a line"),
         (b"GET / HTTP/1.1", "not a line"),
         (b'{"ask": "status"}', "not a line"),
-        (b'{"version": 2, "ask": "status"}', "version 2 is not known here; accepted: 1"),
-        (b'{"version": 1, "ask": "secrets"}', '"secrets" cannot be asked; accepted: status, definitions, frames'),
-        (b'{"version": 1, "ask": "frames", "every_ms": 1}', "every_ms 1; accepted: 0, or 50 to 60000"),
+        (b'{"version": 1, "ask": "status"}', "version 1 is not known here; accepted: 2"),
+        (b'{"version": 2, "ask": "secrets"}', '"secrets" cannot be asked; accepted: status, definitions, frames'),
+        (b'{"version": 2, "ask": "frames", "every_ms": 1}', "every_ms 1; accepted: 0, or 50 to 60000"),
         (b"\xff\xfe", "not a line"),
     ],
 )
@@ -92,5 +92,5 @@ def test_a_refusal_and_another_version_are_told() -> None:
 
 
 def test_a_key_of_a_later_agent_is_no_harm() -> None:
-    line = encode(Answer(version=VERSION, snapshot=snapshot())).replace(b'"version":1', b'"version":1,"news":[1]')
+    line = encode(Answer(version=VERSION, snapshot=snapshot())).replace(b'"version":2', b'"version":2,"news":[1]')
     assert decode_answer(line).snapshot == snapshot()

@@ -11,6 +11,7 @@ import pytest
 
 from agent.batch.catalog import Catalog
 from agent.batch.codec import Batch, decode_batch
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
@@ -22,7 +23,7 @@ from agent.system.clock import LogClock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent.pipeline.stream import SealedBatch
+    from agent.model import SealedBatch
 
 S = 1_000_000_000
 T0_NS = 1_700_000_000 * S
@@ -76,7 +77,7 @@ class ListStore:
 def packer(store: ListStore, *, interval_s: float = 10, payload_bytes: int = 48 << 10) -> Packer:
     settings = StreamSettings("car-1", 1_000_000, 3, SealLimits(int(interval_s * S), payload_bytes))
     stream = Stream(CATALOG, store, settings, StoppedClock())
-    return Packer(Decoder(Plan(CATALOG.buses, CATALOG.messages)), {"normal": stream})
+    return Packer(Decoder(Plan(CATALOG.buses, CATALOG.messages)), {Priority.NORMAL: stream})
 
 
 def frames(begin_s: float, rows: int, *, every_s: float = 0.01, seed: int = 0) -> FrameBlock:
@@ -233,7 +234,7 @@ def test_noted_parts_become_the_batch_that_was_open() -> None:
         dying.take(frames(second, 50, seed=second))
     reborn = packer(after)
     reborn.lose(Gap(GapKind.INTERRUPTED, 1, 2))
-    reborn.recover("normal", [decode_batch(note, CATALOG) for note in before.notes], CATALOG)
+    reborn.recover(Priority.NORMAL, [decode_batch(note, CATALOG) for note in before.notes], CATALOG)
     (recovered,) = stored(after)
     dying.seal()
     (whole,) = stored(before)

@@ -15,10 +15,10 @@ from agent.batch.catalog import Catalog
 from agent.batch.codec import decode_batch
 from agent.collect.collector import Collector
 from agent.collect.conditions.names import Directory
-from agent.collect.rules.priorities import classes_in_use, home_class
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
 from agent.config import CollectConfig, TriggerConfig
+from agent.config.priorities import Priority, priorities_in_use, reporting_priority
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
@@ -32,14 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.batch.codec import Batch
-    from agent.config import Priority
-    from agent.pipeline.stream import SealedBatch
+    from agent.model import SealedBatch
 
 DRIVE = MessageDefinition("can0", 0x100, "DRIVE", 2, (SignalDefinition("SPEED", 0, 8), SignalDefinition("GEAR", 8, 8)))
 CATALOG = Catalog(("can0",), (DRIVE,))
-SLOW = CollectConfig(signal="SPEED", every=Duration.parse("1s"), priority="bulk")
+SLOW = CollectConfig(signal="SPEED", every=Duration.parse("1s"), priority=Priority.BULK)
 FAST = CollectConfig(signal="GEAR")
-NORMAL_AND_BULK: tuple[tuple[Priority, int], ...] = (("normal", 30), ("bulk", 3))
+NORMAL_AND_BULK: tuple[tuple[Priority, int], ...] = ((Priority.NORMAL, 30), (Priority.BULK, 3))
 HARD = TriggerConfig(name="hard", when="SPEED > 200", before=Duration.parse("2s"), after=Duration.parse("1s"))
 
 
@@ -48,14 +47,14 @@ class Car:
 
     def __init__(self, rules: Sequence[CollectConfig], triggers: Sequence[TriggerConfig] = ()) -> None:
         self.rules, self.triggers = rules, triggers
-        used = classes_in_use(rules, triggers)
+        used = priorities_in_use(rules, triggers)
         self.stores: dict[Priority, ListStore] = {name: ListStore(f"{name}-1") for name in used}
         self.wire()
 
     def wire(self, collector: Collector | None = None) -> None:
         """To the stores as they are."""
         rules, triggers = self.rules, self.triggers
-        home = home_class(rules, triggers)
+        home = reporting_priority(rules, triggers)
         streams = {name: Stream(CATALOG, store, settings(name), StoppedClock()) for name, store in self.stores.items()}
         decoder, directory = Decoder(Plan(CATALOG.buses, CATALOG.messages)), Directory(CATALOG.messages)
         self.collector = collector or Collector(
@@ -77,7 +76,9 @@ class Car:
 
 
 def settings(name: Priority) -> StreamSettings:
-    return StreamSettings("car-1", 1_000_000, 3, SealLimits(10 * S, 48 << 10), urgent=name == "critical")
+    return StreamSettings(
+        "car-1", 1_000_000, 3, SealLimits(10 * S, 48 << 10), seals_each_block=name is Priority.CRITICAL
+    )
 
 
 def frames(begin_s: float, speeds: Sequence[int], *, every_s: float = 0.1, can_id: int = 0x100) -> FrameBlock:
@@ -111,7 +112,7 @@ class LastStore(ListStore):
         return super().note(part)
 
 
-@pytest.mark.parametrize("name", ["normal", "bulk"])
+@pytest.mark.parametrize("name", [Priority.NORMAL, Priority.BULK])
 def test_what_home_has_noted_is_noted_of_every_class(name: Priority) -> None:
     car = Car([replace(SLOW, every=None), FAST])
     car.stores[name] = LastStore(f"{name}-1", left=3)
@@ -120,8 +121,8 @@ def test_what_home_has_noted_is_noted_of_every_class(name: Priority) -> None:
         for second in range(9):
             car.packer.take(frames(second, range(10)))
     noted = {each: [decode_batch(note, CATALOG) for note in store.notes] for each, store in car.stores.items()}
-    home_ns = max(batch.sealed_ns for batch in noted["normal"])
-    assert home_ns <= max(batch.sealed_ns for batch in noted["bulk"])
+    home_ns = max(batch.sealed_ns for batch in noted[Priority.NORMAL])
+    assert home_ns <= max(batch.sealed_ns for batch in noted[Priority.BULK])
     assert len(noted[name]) == 3
 
 
@@ -131,12 +132,12 @@ def test_each_class_gets_what_its_rules_keep_and_home_counts_the_frames() -> Non
         car.packer.take(frames(second, range(10 * second, 10 * second + 10)))
         car.packer.take(frames(second + 0.95, [0], can_id=0x7FF))
     car.packer.seal()
-    assert car.values("bulk", 0) == [9, 19, 29]
-    assert car.values("normal", 1) == list(range(10)) * 3
-    assert [batch.frames for batch in car.batches("normal")] == [33]
-    assert [count.frames for batch in car.batches("normal") for count in batch.unknown] == [3]
-    assert [batch.frames for batch in car.batches("bulk")] == [0]
-    assert car.stores["bulk"].batches[0].frames == 3
+    assert car.values(Priority.BULK, 0) == [9, 19, 29]
+    assert car.values(Priority.NORMAL, 1) == list(range(10)) * 3
+    assert [batch.frames for batch in car.batches(Priority.NORMAL)] == [33]
+    assert [count.frames for batch in car.batches(Priority.NORMAL) for count in batch.unknown] == [3]
+    assert [batch.frames for batch in car.batches(Priority.BULK)] == [0]
+    assert car.stores[Priority.BULK].batches[0].frames == 3
     assert car.packer.counters.as_dict() == {
         "frames": 33,
         "frames_decoded": 30,
@@ -146,9 +147,14 @@ def test_each_class_gets_what_its_rules_keep_and_home_counts_the_frames() -> Non
         "batches": 2,
         "batch_bytes": sum(len(store.batches[0].payload) for store in car.stores.values()),
         "gaps": 0,
-        "classes": {
-            name: {"samples": n, "events": 0, "batches": 1, "batch_bytes": len(car.stores[name].batches[0].payload)}
-            for name, n in NORMAL_AND_BULK
+        "priorities": {
+            str(each): {
+                "samples": n,
+                "events": 0,
+                "batches": 1,
+                "batch_bytes": len(car.stores[each].batches[0].payload),
+            }
+            for each, n in NORMAL_AND_BULK
         },
     }
 
@@ -156,19 +162,19 @@ def test_each_class_gets_what_its_rules_keep_and_home_counts_the_frames() -> Non
 def test_what_a_trigger_records_is_stored_with_its_event_before_the_next_block() -> None:
     car = Car([SLOW, FAST], [HARD])
     car.packer.take(frames(0, range(30)))
-    assert not car.stores["critical"].batches
+    assert not car.stores[Priority.CRITICAL].batches
     car.packer.take(frames(3, [250, *range(9)]))
-    (batch,) = car.batches("critical")
+    (batch,) = car.batches(Priority.CRITICAL)
     assert [(event.kind, event.subject, event.time_ns) for event in batch.events] == [
         ("triggered", "hard", T0_NS + 3 * S)
     ]
-    assert sorted(car.values("critical", 0)) == sorted([*range(10, 30), 250, *range(9)])
+    assert sorted(car.values(Priority.CRITICAL, 0)) == sorted([*range(10, 30), 250, *range(9)])
     assert batch.opened_ns == T0_NS + S
     assert batch.sealed_ns == T0_NS + int(3.9 * S)
     car.packer.take(frames(4, [5, 6]))
     car.packer.take(frames(6, [7]))
-    assert sorted(car.values("critical", 0))[-1] == 250
-    assert len(car.batches("critical")) == 2
+    assert sorted(car.values(Priority.CRITICAL, 0))[-1] == 250
+    assert len(car.batches(Priority.CRITICAL)) == 2
 
 
 def test_samples_that_were_put_by_do_not_end_the_batch_that_they_come_into() -> None:
@@ -176,18 +182,18 @@ def test_samples_that_were_put_by_do_not_end_the_batch_that_they_come_into() -> 
     car = Car([least, FAST])
     for second in range(9):
         car.packer.take(frames(second, [second] * 10))
-    assert not car.stores["normal"].batches
+    assert not car.stores[Priority.NORMAL].batches
     car.packer.seal()
-    assert len(car.batches("normal")) == 1
-    assert car.values("normal", 0) == [0, 5]
+    assert len(car.batches(Priority.NORMAL)) == 1
+    assert car.values(Priority.NORMAL, 0) == [0, 5]
 
 
 def test_a_class_that_hears_nothing_more_is_sealed_when_its_interval_is_over() -> None:
-    car = Car([CollectConfig(signal="SPEED", on_change=True, priority="bulk"), FAST])
+    car = Car([CollectConfig(signal="SPEED", on_change=True, priority=Priority.BULK), FAST])
     car.packer.take(frames(0, [1] * 10))
     for second in range(1, 12):
         car.packer.take(frames(second, [1] * 10))
-    assert car.values("bulk", 0) == [1]
+    assert car.values(Priority.BULK, 0) == [1]
 
 
 def test_what_is_noted_in_each_class_becomes_its_open_batch_again() -> None:
@@ -197,16 +203,16 @@ def test_what_is_noted_in_each_class_becomes_its_open_batch_again() -> None:
     for name, store in car.stores.items():
         assert store.notes
         reborn.packer.recover(name, [decode_batch(note, CATALOG) for note in store.notes], CATALOG)
-    assert reborn.values("normal", 1) == list(range(10)) * 3
-    assert reborn.values("bulk", 0) == [9, 9]
-    assert [batch.frames for batch in reborn.batches("normal")] == [30]
+    assert reborn.values(Priority.NORMAL, 1) == list(range(10)) * 3
+    assert reborn.values(Priority.BULK, 0) == [9, 9]
+    assert [batch.frames for batch in reborn.batches(Priority.NORMAL)] == [30]
 
 
 def test_the_last_of_an_open_interval_arrives_when_the_buses_fall_silent() -> None:
     car = Car([CollectConfig(signal="SPEED", every=Duration.parse("1h"))])
     car.packer.take(frames(0, [1, 2, 3]))
     car.packer.seal()
-    assert car.values("normal", 0) == [3]
+    assert car.values(Priority.NORMAL, 0) == [3]
     assert not car.packer.has_open_batch
     car.packer.take(frames(1, [4]))
     assert car.packer.has_open_batch
@@ -219,28 +225,28 @@ def test_what_is_held_back_is_left_to_the_packer_that_goes_on_with_the_same_coll
     first.hand_over()
     first.seal()
     assert not first.has_open_batch
-    assert car.values("normal", 0) == []
+    assert car.values(Priority.NORMAL, 0) == []
     car.wire(collector)
     assert car.packer.has_open_batch, "it is sealed even if nothing comes any more"
     car.packer.take(frames(1, [4]))
     car.packer.seal()
-    assert car.values("normal", 0) == [9]
+    assert car.values(Priority.NORMAL, 0) == [9]
 
 
 def test_gaps_of_a_class_without_frames_are_told_with_the_next_batch_of_home() -> None:
     car = Car([SLOW, FAST], [HARD])
-    car.stores["critical"].add_gap(Gap(GapKind.EVICTED, 1, 2, 3, "critical-1", 0, 4))
+    car.stores[Priority.CRITICAL].add_gap(Gap(GapKind.EVICTED, 1, 2, 3, "critical-1", 0, 4))
     car.packer.take(frames(0, [1] * 10))
-    assert not car.stores["critical"].batches
+    assert not car.stores[Priority.CRITICAL].batches
     car.packer.take(frames(11, [1] * 10))
-    (batch,) = car.batches("critical")
+    (batch,) = car.batches(Priority.CRITICAL)
     assert (batch.frames, batch.groups) == (0, ())
     assert [gap.kind for gap in batch.gaps] == [GapKind.EVICTED]
 
 
 def test_gaps_of_a_class_that_is_used_no_more_are_told_without_rules_too() -> None:
     store, leftover = ListStore("normal-1"), ListStore("bulk-1")
-    stores: dict[Priority, ListStore] = {"normal": store, "bulk": leftover}
+    stores: dict[Priority, ListStore] = {Priority.NORMAL: store, Priority.BULK: leftover}
     streams = {name: Stream(CATALOG, each, settings(name), StoppedClock()) for name, each in stores.items()}
     packer = Packer(Decoder(Plan(CATALOG.buses, CATALOG.messages)), streams)
     for each in stores.values():
@@ -260,11 +266,11 @@ def test_a_gap_of_home_waits_for_its_next_batch() -> None:
 
     for rules in ([], [FAST]):
         car = Car(rules)
-        car.stores["normal"] = Evicting("normal-1")
+        car.stores[Priority.NORMAL] = Evicting("normal-1")
         car.wire()
         for second in range(31):
             car.packer.take(frames(second, [1] * 10))
-        assert [len(batch.gaps) for batch in car.batches("normal")] == [0, 1, 1]
+        assert [len(batch.gaps) for batch in car.batches(Priority.NORMAL)] == [0, 1, 1]
 
 
 @pytest.mark.parametrize("cuts", [(30,), (7, 23, 30), tuple(range(1, 31))])
@@ -274,8 +280,8 @@ def test_what_is_kept_does_not_depend_on_how_the_frames_come(cuts: tuple[int, ..
     for begin, end in zip((0, *cuts), cuts, strict=False):
         car.packer.take(drive.slice(begin, end))
     car.packer.seal()
-    assert car.values("bulk", 0) == [9, 16]  # the last of the second between is critical already
-    assert sorted(car.values("critical", 0)) == sorted([*range(12), 250, *range(10)])
+    assert car.values(Priority.BULK, 0) == [9, 16]  # the last of the second between is critical already
+    assert sorted(car.values(Priority.CRITICAL, 0)) == sorted([*range(12), 250, *range(10)])
 
 
 def test_a_block_of_unknown_frames_alone_is_counted_without_rules_as_with_them() -> None:
@@ -284,6 +290,6 @@ def test_a_block_of_unknown_frames_alone_is_counted_without_rules_as_with_them()
         car.packer.take(frames(0, range(10), can_id=0x555))
         car.packer.take(frames(1, range(10)))
         car.packer.seal()
-        (batch,) = car.batches("normal")
+        (batch,) = car.batches(Priority.NORMAL)
         assert batch.frames == 20
-        assert car.values("normal", 1) == list(range(10))
+        assert car.values(Priority.NORMAL, 1) == list(range(10))

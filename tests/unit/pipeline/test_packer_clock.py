@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.pipeline.open_batch import SealLimits
@@ -52,7 +53,7 @@ class Unit:
         self.clock, self.store = SetClock(5 * S), ListStore()
         settings = StreamSettings("car-1", 1_000_000, 3, SealLimits(60 * S, 48 << 10))
         stream = Stream(CATALOG, self.store, settings, self.clock)
-        self.packer = Packer(Decoder(Plan(CATALOG.buses, CATALOG.messages)), {"normal": stream})
+        self.packer = Packer(Decoder(Plan(CATALOG.buses, CATALOG.messages)), {Priority.NORMAL: stream})
         self.seconds = 0
 
     def drive(self, seconds: int) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
 from agent.config import BusConfig, CollectConfig, Config, SpoolConfig, VehicleConfig, load_config
+from agent.config.priorities import Priority
+from agent.model import SealedBatch
 from agent.pipeline.storage import Storage, batch_bytes_max, bytes_at_once
 from agent.spool.disk import PAGE
 from agent.spool.journal import JOURNAL_BYTES
@@ -60,7 +62,7 @@ def fill(storage: Storage, batches: int) -> None:
         for number in range(batches):
             payload = os.urandom(40_000)
             vault.note(payload)
-            record = vault.spool.append(payload, catalog="", begin_ns=1, end_ns=2, frames=1)
+            record = vault.spool.append(SealedBatch(payload, catalog="", begin_ns=1, end_ns=2, frames=1))
             vault.journal.recycle()
             if record and number % 10 == 0:
                 vault.spool.set_aside(record.sequence, "refused")
@@ -85,7 +87,7 @@ def test_a_smaller_limit_is_kept_to_with_classes_that_are_used_no_more(tmp_path:
         assert (tmp_path / "spool/journal-bulk").stat().st_size > 2 << 20
         assert (tmp_path / "spool/journal-bulk").stat().st_size <= JOURNAL_BYTES
     with opened(tmp_path, 4) as storage:
-        assert list(storage.vaults) == ["critical", "normal", "bulk"]
+        assert list(storage.vaults) == [Priority.CRITICAL, Priority.NORMAL, Priority.BULK]
         assert disk_bytes(tmp_path) <= 4 << 20
         fill(storage, 50)
         assert disk_bytes(tmp_path) <= 4 << 20
@@ -107,11 +109,11 @@ def test_a_flipped_bit_in_a_catalog_is_found(tmp_path: Path) -> None:
             content[place] ^= 1
 
 
-def config(path: Path, *, min_free: str = "0B", classes: tuple[str, ...] = ("normal",)) -> Config:
+def config(path: Path, *, min_free: str = "0B", priorities: tuple[Priority, ...] = (Priority.NORMAL,)) -> Config:
     return Config(
         vehicle=VehicleConfig(id="car-1"),
         buses=(BusConfig(name="car", interface="simulator"),),
-        collect=tuple(CollectConfig(priority=name) for name in classes),  # type: ignore[arg-type]
+        collect=tuple(CollectConfig(priority=each) for each in priorities),
         spool=SpoolConfig(
             path=path, limit=Size.parse("16MiB"), segment=Size.parse("1MiB"), min_free=Size.parse(min_free)
         ),
@@ -128,9 +130,9 @@ def started(config: Config) -> int:
 
 
 @pytest.mark.parametrize("min_free", ["0B", "1024GiB"])
-@pytest.mark.parametrize("classes", [("normal",), ("critical", "bulk")])
-def test_what_it_takes_at_once_is_known_before(tmp_path: Path, min_free: str, classes: tuple[str, ...]) -> None:
-    asked = config(tmp_path, min_free=min_free, classes=classes)
+@pytest.mark.parametrize("priorities", [(Priority.NORMAL,), (Priority.CRITICAL, Priority.BULK)])
+def test_what_it_takes_at_once_is_known_before(tmp_path: Path, min_free: str, priorities: tuple[Priority, ...]) -> None:
+    asked = config(tmp_path, min_free=min_free, priorities=priorities)
     expected = bytes_at_once(asked, PLENTY)
     assert started(asked) == expected
     assert bytes_at_once(asked, 0) == 0, "what is there is not needed again"
@@ -155,9 +157,9 @@ def test_the_largest_batch_that_is_taken_is_known_before(tmp_path: Path, limit: 
     )
     most = batch_bytes_max(asked)
     storage = Storage.open(asked)
-    with contextlib.closing(storage.vaults["normal"].spool) as spool:
+    with contextlib.closing(storage.vaults[Priority.NORMAL].spool) as spool:
         taken = [
-            spool.append(bytes(size), catalog="c", begin_ns=0, end_ns=1, frames=1) is not None
+            spool.append(SealedBatch(bytes(size), catalog="c", begin_ns=0, end_ns=1, frames=1)) is not None
             for size in (most, most + PAGE)
         ]
     assert taken == [True, False]

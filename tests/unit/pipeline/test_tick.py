@@ -339,10 +339,10 @@ async def test_a_pipeline_that_is_kept_from_its_tick_is_late(monkeypatch: pytest
     while source.drains < 2:
         await asyncio.sleep(0)
     time.sleep(0.01)  # the loop hangs
-    assert pipeline.pulse.late_s() > 0
+    assert pipeline.deadline.late_s() > 0
     pipeline.stop()
     await running
-    assert pipeline.pulse.late_s() == 0
+    assert pipeline.deadline.late_s() == 0
 
 
 async def test_what_came_before_the_last_drain_is_said_to_be_drained() -> None:

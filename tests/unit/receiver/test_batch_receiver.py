@@ -10,13 +10,14 @@ import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from agent.batch.batch_pb2 import Batch as BatchMessage
 from agent.errors import BatchError, SpoolError
 from agent.model import Gap, GapKind
 from agent.receiver import batch_receiver as module
 from agent.receiver import ledger as ledger_module
-from agent.receiver.batch_receiver import PAYLOAD_MAX, BatchReceiver, Verdict
+from agent.receiver.batch_receiver import PAYLOAD_MAX, Arrival, BatchReceiver, Verdict
 from agent.receiver.layout import safe_name
 from agent.receiver.ledger import LEDGER
 from tests.support.samples import CATALOG, START, batch, catalog, steer
@@ -213,7 +214,7 @@ def test_whatever_is_stored_is_on_the_disk_before_it_is_entered(
     monkeypatch.setattr(os, "fsync", lambda number: steps.append(Path(f"/proc/self/fd/{number}").readlink().name))
     inbox._ledger._db.set_trace_callback(lambda sql: steps.append(sql) if sql == "COMMIT" else None)
 
-    inbox.accept_some([(payload, "car-1") for payload in (batch(0, FRAMES), b"neither", batch(1, FRAMES))])
+    inbox.accept_some([Arrival(payload, "car-1") for payload in (batch(0, FRAMES), b"neither", batch(1, FRAMES))])
 
     drafts = {"000000000000.batch.zst.part", "000000000001.batch.zst.part", "000000.payload.part"}
     end = steps.index("COMMIT")
@@ -235,7 +236,7 @@ def test_a_disk_that_refuses_raises_and_stores_nothing(tmp_path: Path) -> None:
 
 def test_where_reading_takes_long_what_was_read_is_stored_first(tmp_path: Path) -> None:
     clock = iter(range(100))
-    arrived = [(batch(number, FRAMES), "car-1") for number in range(5)]
+    arrived = [Arrival(batch(number, FRAMES), "car-1") for number in range(5)]
 
     assert len(BatchReceiver(tmp_path, clock=lambda: next(clock) * module.READING_S / 3).accept_some(arrived)) == 3
     assert len(list(tmp_path.rglob("*.batch.zst"))) == 3
@@ -244,10 +245,37 @@ def test_where_reading_takes_long_what_was_read_is_stored_first(tmp_path: Path) 
 def test_a_disk_that_refuses_one_of_a_group_takes_the_first_of_it(tmp_path: Path) -> None:
     in_the_way = tmp_path / "car-1/normal-1/000000000001.batch.zst.part"
     in_the_way.mkdir(parents=True)
-    inbox, arrived = BatchReceiver(tmp_path), [(batch(number, FRAMES), "car-1") for number in range(3)]
+    inbox, arrived = BatchReceiver(tmp_path), [Arrival(batch(number, FRAMES), "car-1") for number in range(3)]
     assert [each.verdict for each in inbox.accept_some(arrived)] == [Verdict.BATCH]
     with pytest.raises(SpoolError, match="cannot store"):
         inbox.accept_some(arrived[1:2])
     in_the_way.rmdir()
     verdicts = [each.verdict for each in inbox.accept_some(arrived)]
     assert verdicts == [Verdict.DUPLICATE, Verdict.BATCH, Verdict.BATCH]
+
+
+def test_rejected_payload_of_a_refused_group_is_counted_logged_and_stored_once(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "car-1/normal-1/000000000001.batch.zst.part"
+    in_the_way.mkdir(parents=True)
+    receiver = BatchReceiver(tmp_path)
+    arrived = [Arrival(each, "car-1") for each in (b"neither", batch(1, FRAMES), b"nor")]
+
+    with capture_logs() as logs:
+        assert [each.verdict for each in receiver.accept_some(arrived)] == [Verdict.REJECTED]
+        with pytest.raises(SpoolError, match="cannot store"):
+            receiver.accept_some(arrived[1:2])
+        in_the_way.rmdir()
+        assert [each.verdict for each in receiver.accept_some(arrived[1:])] == [Verdict.BATCH, Verdict.REJECTED]
+
+    assert [each["event"] for each in logs] == ["payload_rejected"] * 2
+    assert receiver.counts[Verdict.REJECTED] == receiver._rejected == 2
+    assert sorted(path.read_bytes() for path in (tmp_path / "rejected").iterdir()) == [b"neither", b"nor"]
+
+
+def test_payload_that_was_cut_is_rejected_by_its_whole_length(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        accepted = BatchReceiver(tmp_path).accept_some([Arrival(batch(0, FRAMES), "car-1", omitted_bytes=34_000_000)])
+
+    assert accepted[0].verdict is Verdict.REJECTED
+    assert "at most 4194304 are accepted" in accepted[0].reason
+    assert logs[0]["size_bytes"] == 34_000_000 + len(batch(0, FRAMES))

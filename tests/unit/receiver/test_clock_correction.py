@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.batch.codec import ClockReading, decode_batch
+from agent.batch.codec import decode_batch
 from agent.cli import main
-from agent.model import Event, EventKind
+from agent.model import ClockReading, Event, EventKind
 from agent.receiver.clock_correction import DRIFT, RESOLUTION_NS, ClockCorrection
 from agent.receiver.export import ExportSummary, export
 from agent.receiver.inventory import Inventory

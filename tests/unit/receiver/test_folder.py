@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.config.priorities import Priority
 from agent.errors import ConfigError
 from agent.receiver.folder import open_folder
 from agent.spool.store import Spool
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def test_batches_and_their_catalog_go_into_a_new_folder(tmp_path: Path) -> None:
-    stores = open_folder(tmp_path / "out", "car-1", catalog(), ["normal"])
-    assert list(stores) == ["normal"]
+    stores = open_folder(tmp_path / "out", "car-1", catalog(), [Priority.NORMAL])
+    assert list(stores) == [Priority.NORMAL]
     assert [path.suffixes for path in tmp_path.rglob("*.zst")] == [[".catalog", ".zst"]]
 
 
 def test_a_folder_that_holds_batches_is_refused(tmp_path: Path) -> None:
     store(tmp_path, 0, batch(0, [steer(START, 1)]))
     with pytest.raises(ConfigError, match="holds batches already"):
-        open_folder(tmp_path, "car-1", catalog(), ["normal"])
+        open_folder(tmp_path, "car-1", catalog(), [Priority.NORMAL])
 
 
 @pytest.mark.parametrize("place", ["", "normal"])
@@ -33,5 +34,5 @@ def test_an_agents_spool_is_refused_and_left_as_it_is(tmp_path: Path, place: str
     Spool.open(tmp_path / "normal", limit_bytes=16 << 20).close()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ConfigError, match="is a spool"):
-        open_folder(tmp_path / place, "car-1", catalog(), ["normal"])
+        open_folder(tmp_path / place, "car-1", catalog(), [Priority.NORMAL])
     assert sorted(tmp_path.rglob("*")) == before

@@ -11,7 +11,7 @@ import pytest
 from agent.batch.codec import decode_batch
 from agent.receiver import batch_receiver as module
 from agent.receiver import decoded as decoded_module
-from agent.receiver.batch_receiver import BatchReceiver, Verdict
+from agent.receiver.batch_receiver import Arrival, BatchReceiver, Verdict
 from agent.receiver.decoded import DecodedOutput
 from tests.support.samples import START, batch, catalog, steer
 from tests.unit.receiver.killing import KILLED, killed_at
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 DEADLY = batch(6, [steer(START, 6)])
 
 
-def arriving() -> list[tuple[bytes, str | None]]:
-    return [(batch(number, [steer(START, number)]), "car-1") for number in range(10)]
+def arriving() -> list[Arrival]:
+    return [Arrival(batch(number, [steer(START, number)]), "car-1") for number in range(10)]
 
 
 def die_of(payload: bytes, out: Path) -> None:

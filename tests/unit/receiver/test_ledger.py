@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agent.errors import SpoolError
 from agent.model import Gap, GapKind
-from agent.receiver.batch_receiver import BatchReceiver, Verdict
+from agent.receiver.batch_receiver import Arrival, BatchReceiver, Verdict
 from agent.receiver.gaps import RECORDS_MAX
 from agent.receiver.ledger import LEDGER, Ledger
 from agent.receiver.rebuilding import opened
@@ -31,7 +31,7 @@ def received(out: Path) -> BatchReceiver:
     """A folder with forty batches of two streams, a gap told, half of the files moved away."""
     inbox, gap = BatchReceiver(out), Gap(GapKind.DROPPED, 1, 2, 3, detail="can0")
     payloads = [numbered(number, gaps=(gap,), stream=stream) for number in range(20) for stream in ("a", "b")]
-    inbox.accept_some([(payload, "car-1") for payload in payloads])
+    inbox.accept_some([Arrival(payload, "car-1") for payload in payloads])
     for number in range(10):
         for stream in ("a", "b"):
             (out / f"car-1/{stream}/{number:012d}.batch.zst").unlink()
@@ -39,7 +39,7 @@ def received(out: Path) -> BatchReceiver:
 
 
 def verdicts(inbox: BatchReceiver, *payloads: bytes) -> list[str]:
-    return [each.verdict.value for each in inbox.accept_some([(payload, None) for payload in payloads])]
+    return [each.verdict.value for each in inbox.accept_some([Arrival(payload) for payload in payloads])]
 
 
 @settings(max_examples=50, deadline=None)
@@ -159,7 +159,7 @@ def test_another_content_under_one_id_is_stored_beside_the_first_once_and_told(t
 def test_two_contents_of_one_id_that_arrive_together_are_both_stored(tmp_path: Path) -> None:
     payloads = [numbered(7, angle=angle) for angle in (1, 2, 1, 2)]
 
-    accepted = BatchReceiver(tmp_path).accept_some([(payload, "car-1") for payload in payloads])
+    accepted = BatchReceiver(tmp_path).accept_some([Arrival(payload, "car-1") for payload in payloads])
 
     assert [each.verdict for each in accepted] == [Verdict.BATCH, Verdict.REUSED, Verdict.DUPLICATE, Verdict.DUPLICATE]
     assert sorted(path.read_bytes() for path in tmp_path.rglob("*.batch.zst")) == sorted(payloads[:2])

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from agent.batch.catalog import encode_catalog
 from agent.errors import ConfigError, SpoolError
-from agent.receiver.batch_receiver import Accepted, BatchReceiver, Verdict
+from agent.receiver.batch_receiver import Accepted, Arrival, BatchReceiver, Verdict
 from agent.receiver.decoded import DecodedOutput
 from agent.receiver.receive_loop import GROUP_MAX, ReceiveLoop, check_topics, expanded, filters, vehicle_of
 from agent.uplink.trial import empty_message
@@ -35,6 +35,7 @@ class FakeMessage:
     topic: str
     payload: bytes
     out: Path
+    omitted_bytes: int = 0
     stored: list[str] = field(default_factory=list)
     acknowledged: bool = False
 
@@ -89,7 +90,7 @@ async def test_a_message_at_hand_is_finished_when_the_end_comes(
     begun, go_on = asyncio.Event(), threading.Event()
     loop, accept = asyncio.get_running_loop(), inbox.accept_some
 
-    def slow(arrived: Sequence[tuple[bytes, str | None]]) -> list[Accepted]:
+    def slow(arrived: Sequence[Arrival]) -> list[Accepted]:
         loop.call_soon_threadsafe(begun.set)
         go_on.wait(10)
         return accept(arrived)
@@ -203,7 +204,7 @@ async def test_what_has_arrived_together_is_stored_at_the_price_of_one(
     inbox, groups = BatchReceiver(tmp_path), list[int]()
     accept = inbox.accept_some
 
-    def counted(arrived: Sequence[tuple[bytes, str | None]]) -> list[Accepted]:
+    def counted(arrived: Sequence[Arrival]) -> list[Accepted]:
         groups.append(len(arrived))
         return accept(arrived)
 

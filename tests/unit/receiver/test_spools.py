@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import AgentError
+from agent.model import SealedBatch
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
 from agent.spool.store import Spool
@@ -25,7 +26,7 @@ def test_records_of_an_open_spool_are_exported_and_left_alone(tmp_path: Path) ->
     spool = Spool.open(folder, limit_bytes=64 << 20, segment_bytes=1 << 20)
     for number in range(3):
         payload = batch(spool.next_sequence, [steer(START + number, 2 * number)], stream=spool.stream)
-        spool.append(payload, catalog=CATALOG.hash, begin_ns=START, end_ns=START, frames=1)
+        spool.append(SealedBatch(payload, catalog=CATALOG.hash, begin_ns=START, end_ns=START, frames=1))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     summary = export(Inventory([tmp_path / "spool"]), "jsonl", tmp_path / "out.jsonl")
@@ -69,7 +70,7 @@ def filled(folder: Path, batches: int) -> Spool:
     spool = Spool.open(folder / "spool/normal", limit_bytes=64 << 20, segment_bytes=1 << 20)
     for number in range(batches):
         payload = batch(number, [steer(START + number, 2 * number)], stream=spool.stream)
-        spool.append(payload, catalog=CATALOG.hash, begin_ns=START, end_ns=START, frames=1)
+        spool.append(SealedBatch(payload, catalog=CATALOG.hash, begin_ns=START, end_ns=START, frames=1))
     return spool
 
 
@@ -79,7 +80,7 @@ def test_a_damaged_record_costs_itself(tmp_path: Path) -> None:
     spool = Spool.open(tmp_path / "spool", limit_bytes=64 << 20, segment_bytes=1 << 20)
     for number in range(3):
         payload = batch(number, [steer(START + number, 2 * number)], stream=spool.stream)
-        spool.append(payload, catalog=CATALOG.hash, begin_ns=START, end_ns=START, frames=1)
+        spool.append(SealedBatch(payload, catalog=CATALOG.hash, begin_ns=START, end_ns=START, frames=1))
     spool.close()
     (segment,) = (tmp_path / "spool").glob("*.segment")
     data = bytearray(segment.read_bytes())

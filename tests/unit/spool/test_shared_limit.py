@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 
-from agent.model import GapKind
+from agent.model import GapKind, SealedBatch
 from agent.spool import retention
 from agent.spool.segment_set import SegmentSet
 from agent.spool.shared_limit import SharedLimit
@@ -34,8 +34,8 @@ class Unit:
     def open(self, limit_bytes: int) -> None:
         self.room = SharedLimit(retention.layout(limit_bytes, 64 << 10, len(CLASSES)))
         self.bulk, self.normal, self.critical = (
-            Spool.open(Path("/") / name, limit_bytes=limit_bytes, room=self.room, urgency=urgency, disk=self.disk)
-            for urgency, name in enumerate(CLASSES)
+            Spool.open(Path("/") / name, limit_bytes=limit_bytes, room=self.room, priority=priority, disk=self.disk)
+            for priority, name in enumerate(CLASSES)
         )
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class Unit:
 
 def fill(spool: Spool, batches: int, *, end_ns: int = 0) -> list[bool]:
     return [
-        spool.append(bytes(20_000), catalog="", begin_ns=end_ns, end_ns=end_ns, frames=1) is not None
+        spool.append(SealedBatch(bytes(20_000), catalog="", begin_ns=end_ns, end_ns=end_ns, frames=1)) is not None
         for _ in range(batches)
     ]
 
@@ -63,7 +63,7 @@ def test_what_is_evicted_or_too_large_is_logged_with_the_name_of_its_stream() ->
     unit = Unit()
     with capture_logs() as lines:
         fill(unit.bulk, 200)
-        assert unit.bulk.append(bytes(1 << 20), catalog="", begin_ns=0, end_ns=0, frames=1) is None
+        assert unit.bulk.append(SealedBatch(bytes(1 << 20), catalog="", begin_ns=0, end_ns=0, frames=1)) is None
     streams = {line["event"]: line["stream"] for line in lines if line["event"].startswith("batch")}
     assert streams == dict.fromkeys(("batches_evicted", "batch_too_large", "batch_dropped"), unit.bulk.stream)
     unit.close()

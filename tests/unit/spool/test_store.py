@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from agent.errors import SpoolError
-from agent.model import Gap, GapKind
+from agent.model import Gap, GapKind, SealedBatch, SpooledBatch
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.state import RANGES_MAX
-from agent.spool.store import ACKS_MAX, Record, Spool
+from agent.spool.store import ACKS_MAX, Spool
 from tests.support.memory_disk import MemoryDisk
 
 HOME = Path("/spool/normal")
@@ -29,15 +29,17 @@ def opened(disk: MemoryDisk, limit: int = LIMIT, clock: Clock | None = None) -> 
     return Spool.open(HOME, limit_bytes=limit, disk=disk, clock=clock or Clock())
 
 
-def put(spool: Spool, size: int = 100, gaps: tuple[Gap, ...] = ()) -> Record:
+def put(spool: Spool, size: int = 100, gaps: tuple[Gap, ...] = ()) -> SpooledBatch:
     number = spool.next_sequence
     record = spool.append(
-        number.to_bytes(4, "big") * (size // 4),
-        catalog="c" * 32,
-        begin_ns=number,
-        end_ns=number + 1,
-        frames=7,
-        gaps=gaps,
+        SealedBatch(
+            number.to_bytes(4, "big") * (size // 4),
+            catalog="c" * 32,
+            begin_ns=number,
+            end_ns=number + 1,
+            frames=7,
+            gaps=gaps,
+        )
     )
     assert record is not None
     return record
@@ -256,7 +258,7 @@ def test_records_too_large_are_passed_over_and_counted() -> None:
 
 def test_a_batch_larger_than_a_segment_is_dropped_with_a_gap() -> None:
     spool = opened(MemoryDisk())
-    assert spool.append(bytes(300_000), catalog="", begin_ns=5, end_ns=6, frames=7) is None
+    assert spool.append(SealedBatch(bytes(300_000), catalog="", begin_ns=5, end_ns=6, frames=7)) is None
     assert [(gap.begin_ns, gap.frames, gap.first_sequence) for gap in spool.pending_gaps()] == [(5, 7, 0)]
     assert put(spool).sequence == 1
 
@@ -264,7 +266,7 @@ def test_a_batch_larger_than_a_segment_is_dropped_with_a_gap() -> None:
 def test_a_catalog_name_that_does_not_fit_is_refused_before_anything_is_written() -> None:
     spool = opened(MemoryDisk())
     with pytest.raises(ValueError, match="catalog"):
-        spool.append(b"", catalog="c" * (NAME_BYTES_MAX + 1), begin_ns=0, end_ns=0, frames=0)
+        spool.append(SealedBatch(b"", catalog="c" * (NAME_BYTES_MAX + 1), begin_ns=0, end_ns=0, frames=0))
     assert put(spool).sequence == 0
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from agent.system.clock import (
-    SET_NS_MIN,
+    STEP_NS_MIN,
     TIMESYNCD_SILENT_MAX_NS,
+    GnssSyncSource,
     KernelSyncSource,
     LogClock,
     SystemClock,
     TimesyncdSyncSource,
-    TimeTold,
     read,
 )
 
@@ -75,7 +75,7 @@ class TurnedClock(SystemClock):
 
 
 class Answers:
-    """A witness with its answers prepared."""
+    """A sync source with its answers prepared."""
 
     def __init__(self, *answers: bool) -> None:
         self.left = list(answers)
@@ -85,43 +85,43 @@ class Answers:
 
 
 def test_a_synchronised_clock_is_trusted_and_asked_once_a_second() -> None:
-    witness = Answers(False, True)
-    clock = TurnedClock(witnesses=[witness])
+    source = Answers(False, True)
+    clock = TurnedClock(sync_sources=[source])
     assert not clock.wall_trusted()
     clock.run(999_999_999)
     assert not clock.wall_trusted()
     clock.run(1)
     assert clock.wall_trusted()
-    assert not witness.left
+    assert not source.left
 
 
 def test_a_clock_that_has_been_set_is_asked_about_at_once() -> None:
-    clock = TurnedClock(witnesses=[Answers(True, False)])
+    clock = TurnedClock(sync_sources=[Answers(True, False)])
     assert clock.wall_trusted()
-    clock.wall += SET_NS_MIN
+    clock.wall += STEP_NS_MIN
     assert clock.wall_trusted()
     clock.wall += 1
     assert not clock.wall_trusted()
 
 
-def test_one_witness_is_enough_and_none_is_not() -> None:
-    assert TurnedClock(witnesses=[Answers(False), Answers(True)]).wall_trusted()
-    assert not TurnedClock(witnesses=[Answers(False), Answers(False)]).wall_trusted()
-    assert not TurnedClock(witnesses=[]).wall_trusted()
+def test_one_sync_source_is_enough_and_none_is_not() -> None:
+    assert TurnedClock(sync_sources=[Answers(False), Answers(True)]).wall_trusted()
+    assert not TurnedClock(sync_sources=[Answers(False), Answers(False)]).wall_trusted()
+    assert not TurnedClock(sync_sources=[]).wall_trusted()
 
 
 def test_a_clock_before_2020_is_never_trusted() -> None:
-    clock = TurnedClock(witnesses=[Answers(True)])
+    clock = TurnedClock(sync_sources=[Answers(True)])
     clock.wall = 1_000_000_000
     assert not clock.wall_trusted()
 
 
 def test_timesyncd_vouches_from_its_touch_until_somebody_else_sets_the_clock(tmp_path: Path) -> None:
     file, clock = tmp_path / "synchronized", TurnedClock()
-    witness = TimesyncdSyncSource(file)
+    source = TimesyncdSyncSource(file)
 
     def vouches() -> bool:
-        return witness.vouches(clock.wall, clock.monotonic)
+        return source.vouches(clock.wall, clock.monotonic)
 
     def touch() -> None:
         file.touch()
@@ -147,16 +147,16 @@ def test_timesyncd_does_not_vouch_for_a_clock_that_is_behind_its_touch(tmp_path:
     assert not TimesyncdSyncSource(file).vouches(clock.wall, clock.monotonic)
 
 
-def test_a_time_that_was_told_vouches_for_a_clock_that_agrees_until_it_is_too_old() -> None:
-    clock, told = TurnedClock(), TimeTold()
-    assert not told.vouches(clock.wall, clock.monotonic)
-    told.tell(clock.wall - 300_000_000, clock.monotonic, error_ns=400_000_000)
-    assert told.vouches(clock.wall, clock.monotonic)
-    assert not told.vouches(clock.wall + 100_000_001, clock.monotonic)
+def test_gnss_time_vouches_for_an_agreeing_clock_until_it_is_too_old() -> None:
+    clock, gnss = TurnedClock(), GnssSyncSource()
+    assert not gnss.vouches(clock.wall, clock.monotonic)
+    gnss.report(clock.wall - 300_000_000, clock.monotonic, error_ns=400_000_000)
+    assert gnss.vouches(clock.wall, clock.monotonic)
+    assert not gnss.vouches(clock.wall + 100_000_001, clock.monotonic)
     clock.run(6_000_000_000_000)
-    assert told.vouches(clock.wall, clock.monotonic)
+    assert gnss.vouches(clock.wall, clock.monotonic)
     clock.run(1_000_000_000)
-    assert not told.vouches(clock.wall, clock.monotonic)
+    assert not gnss.vouches(clock.wall, clock.monotonic)
 
 
 def test_a_logs_clock_is_of_a_boot_of_its_own_and_nobody_vouches_for_it() -> None:
@@ -169,7 +169,7 @@ class SlowClock(TurnedClock):
     """A clock whose reading is interrupted for some nanoseconds, each time for others."""
 
     def __init__(self, interruptions_ns: list[int]) -> None:
-        super().__init__(witnesses=[])
+        super().__init__(sync_sources=[])
         self.interruptions_ns = interruptions_ns
 
     def wall_ns(self) -> int:
@@ -182,7 +182,7 @@ def test_all_clocks_are_read_together_with_the_least_delay_between_them() -> Non
     clock = SlowClock([5_000_000, 80_000, 40_000, 7_000_000])
     reading = read(clock)
     assert abs(reading.offset_ns - (TurnedClock.wall - TurnedClock.monotonic)) <= 20_000
-    assert (reading.boot_id, reading.trusted) == (clock.boot_id(), False)
+    assert (reading.boot_id, reading.trusted) == (uuid.UUID(clock.boot_id()).bytes, False)
 
 
 def test_a_reading_without_delay_is_taken_at_once() -> None:

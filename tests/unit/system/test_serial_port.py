@@ -9,9 +9,11 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.system import serial_port
-from agent.system.serial_port import Port
+from agent.system.serial_port import LineSplitter, Port
 from tests.support.terminal import PATIENCE_S, Terminal, until
 
 if TYPE_CHECKING:
@@ -89,3 +91,31 @@ async def test_a_line_that_opens_when_nobody_waits_any_more_is_closed_again(tmp_
     driver.go_on.set()
     await until(driver.closed.is_set)
     terminal.unplug()
+
+
+PIECES = st.lists(st.binary(max_size=30).map(lambda data: data.replace(b"\0", b"\n")), max_size=30)
+
+
+@given(PIECES)
+def test_lines_come_whole_however_they_are_cut(pieces: list[bytes]) -> None:
+    splitter = LineSplitter(10_000)
+    lines = [line for piece in pieces for line in splitter.feed(piece)]
+    *whole, _ = b"".join(pieces).split(b"\n")
+    assert lines == [line for line in (each.rstrip(b"\r") for each in whole) if line]
+    assert splitter.overlong == 0
+
+
+@given(PIECES)
+def test_no_line_is_longer_than_the_limit_and_the_others_are_not_touched(pieces: list[bytes]) -> None:
+    splitter = LineSplitter(8)
+    lines = [line for piece in pieces for line in splitter.feed(piece)]
+    *whole, rest = b"".join(pieces).split(b"\n")
+    assert lines == [line for line in (each.rstrip(b"\r") for each in whole if len(each) <= 9) if line]
+    assert splitter.overlong == sum(len(each) > 9 for each in [*whole, rest])
+
+
+def test_a_new_beginning_has_nothing_of_the_old() -> None:
+    splitter = LineSplitter(80)
+    splitter.feed(b"$GPRMC,12")
+    splitter.reset()
+    assert splitter.feed(b"$GPGGA\r\n") == [b"$GPGGA"]

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agent.model import SpooledBatch
 from agent.uplink.properties import NONE, MessageProperties
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, Trouble
 
@@ -20,28 +21,12 @@ ACCEPTED = Answer(Outcome.ACCEPTED, 0)
 CLOSED_BY_PEER = LinkLoss(Trouble.DROPPED, "the other end closed the connection", by_peer=True)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBatch:
-    """One record."""
-
-    stream: str
-    sequence: int
-    payload: bytes
-    catalog: str = ""
-    vehicle: str = ""
-    base: int = 0
-
-    @property
-    def number(self) -> int:
-        return self.sequence - self.base
-
-
 class MemoryQueue:
     """A spool without a disk. `base`: how many batches it has held before the stream began."""
 
     def __init__(self, stream: str = "normal-1", base: int = 0) -> None:
         self._stream, self._base = stream, base
-        self.records: dict[int, StoredBatch] = {}
+        self.records: dict[int, SpooledBatch] = {}
         self.acknowledged: list[int] = []
         self.set_aside_reasons: dict[int, str] = {}
         self.aside_max = 1000
@@ -57,12 +42,22 @@ class MemoryQueue:
 
     def append(self, payload: bytes = b"payload", catalog: str = "", vehicle: str = "") -> int:
         sequence, self._next = self._next, self._next + 1
-        self.records[sequence] = StoredBatch(self._stream, sequence, payload, catalog, vehicle, self._base)
+        self.records[sequence] = SpooledBatch(
+            payload=payload,
+            catalog=catalog,
+            begin_ns=0,
+            end_ns=0,
+            frames=0,
+            vehicle=vehicle,
+            stream=self._stream,
+            number=sequence - self._base,
+            sequence=sequence,
+        )
         return sequence
 
     def oldest(
         self, after: int = -1, limit: int = 1, held: Collection[str] = (), bytes_max: int | None = None
-    ) -> Sequence[StoredBatch]:
+    ) -> Sequence[SpooledBatch]:
         found = [self.records[sequence] for sequence in sorted(self.records) if sequence > after]
         found = [record for record in found if bytes_max is None or len(record.payload) <= bytes_max]
         return [record for record in found if record.vehicle not in held][:limit]

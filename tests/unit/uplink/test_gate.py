@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.uplink.gate import LEAST_BYTES, UNASKED_BYTES_MAX, WAITING_BYTES_MAX, Gate
+from agent.receiver.batch_receiver import PAYLOAD_MAX
+from agent.uplink.gate import ANSWER_BYTES_MAX, LEAST_BYTES, MESSAGE_BYTES_MAX, UNASKED_BYTES_MAX, Gate
 
 CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK = 0x20, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0
 PINGREQ, PINGRESP, DISCONNECT, AUTH, CONNECT, SUBSCRIBE = 0xC0, 0xD0, 0xE0, 0xF0, 0x10, 0x82
@@ -46,10 +47,13 @@ def test_unasked_messages_pass_up_to_a_limit_however_small(size: int, counted: i
     assert "though nobody has subscribed" in gate.refusal(QOS_1, size)
 
 
-def test_what_waits_for_a_subscriber_is_bounded() -> None:
-    gate = greeted(subscribed=True, five=False)
-    assert {gate.refusal(QOS_1, 9, WAITING_BYTES_MAX) for _ in range(100)} == {""}
-    assert "more messages than can wait here" in gate.refusal(QOS_1, 9, WAITING_BYTES_MAX + 1)
+@pytest.mark.parametrize("head", [PUBACK, SUBACK, QOS_0, QOS_1])
+def test_only_a_subscriber_takes_long_messages_and_cuts_longer_ones(head: int) -> None:
+    subscriber, is_publish = greeted(subscribed=True, five=False), head in (QOS_0, QOS_1)
+    assert greeted().is_too_long(head, ANSWER_BYTES_MAX + 1)
+    assert subscriber.is_too_long(head, ANSWER_BYTES_MAX + 1) is not is_publish
+    assert not subscriber.is_cut(head, MESSAGE_BYTES_MAX)
+    assert subscriber.is_cut(head, MESSAGE_BYTES_MAX + 1) is is_publish
 
 
 def test_receipt_of_a_trial_passes_once() -> None:
@@ -57,3 +61,7 @@ def test_receipt_of_a_trial_passes_once() -> None:
     gate.awaits_receipt = True
     assert gate.refusal(PUBREC, 4) == ""
     assert "PUBREC" in gate.refusal(PUBREC, 4)
+
+
+def test_no_message_that_the_receiver_would_take_is_cut() -> None:
+    assert MESSAGE_BYTES_MAX >= PAYLOAD_MAX + (64 << 10), "payload and topic"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
     from pathlib import Path
 
-    from tests.unit.uplink.fakes import StoredBatch
+    from agent.model import SpooledBatch
 
 BUSY = Answer(Outcome.BUSY, 0x97, "quota exceeded (0x97)")
 UNAUTHORIZED = Answer(Outcome.UNAUTHORIZED, 0x87, "not authorized (0x87)")
@@ -667,7 +667,7 @@ def test_a_batch_that_is_stored_while_the_sender_looks_is_drained_too(shelf: Cat
 
         def oldest(
             self, after: int = -1, limit: int = 1, held: Collection[str] = (), bytes_max: int | None = None
-        ) -> Sequence[StoredBatch]:
+        ) -> Sequence[SpooledBatch]:
             found = super().oldest(after, limit, held, bytes_max)
             if not found and after == -1 and self.late:
                 self.late = False
@@ -784,16 +784,16 @@ def test_the_sender_is_late_when_a_step_of_it_hangs_and_never_while_it_waits(
         queue.append()
         async with running(sender):
             while broker.refusals:
-                assert not sender.pulse.late_s()
+                assert not sender.deadline.late_s()
                 await asyncio.sleep(1)
             await until(lambda: sender.state().connected)
             await asyncio.sleep(130)
-            assert sender.pulse.late_s() > 0
+            assert sender.deadline.late_s() > 0
             free.set()
             await until(lambda: not queue.records)
             for _ in range(3000):
                 await asyncio.sleep(1)
-                assert not sender.pulse.late_s()
+                assert not sender.deadline.late_s()
 
     run_virtual(main())
 

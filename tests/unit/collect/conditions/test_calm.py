@@ -12,6 +12,7 @@ from agent.collect.conditions.names import Directory
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
 from agent.config.collecting import TriggerConfig
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import EXTENDED, MessageDefinition, SignalDefinition
@@ -36,7 +37,7 @@ def asked(
 
     config = TriggerConfig(name="t", when=when, stale_after=Duration.parse(stale) if stale else None)
     trigger = Trigger.of(config, Directory(MESSAGES))
-    collector = Collector(decoder.plan, RuleBook.of([]), "normal", [trigger], decode, 1 << 20)
+    collector = Collector(decoder.plan, RuleBook.of([]), Priority.NORMAL, [trigger], decode, 1 << 20)
     with pytest.MonkeyPatch.context() as patch:
         for number, speed in enumerate(speeds):
 
@@ -91,7 +92,7 @@ def test_a_trigger_is_asked_again_when_another_sender_carries_its_signal() -> No
         return decoder.decode(frames).signals
 
     trigger = Trigger.of(TriggerConfig(name="t", when="SPEED > 50"), Directory((engine,)))
-    collector = Collector(decoder.plan, RuleBook.of([]), "normal", [trigger], decode, 1 << 20)
+    collector = Collector(decoder.plan, RuleBook.of([]), Priority.NORMAL, [trigger], decode, 1 << 20)
     fired = []
     for number, (sender, speed) in enumerate([(0, 1), (0, 1), (0, 1), (1, 60), (1, 60), (0, 1), (1, 60)]):
         frames = block([Frame(START + number * MS, 0, senders[sender], bytes([speed]))])

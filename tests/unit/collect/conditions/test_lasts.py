@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from agent.config.collecting import CollectConfig
+from agent.config.priorities import Priority
 from tests.unit.collect.driving import SECOND, Car
 
 SPEED = CollectConfig(message="DRIVE", signal="SPEED", every=SECOND)
@@ -44,12 +45,14 @@ def test_after_a_silence_an_interval_begins_anew_and_nothing_comes_twice() -> No
     assert car.take((2000, 5)) == [("normal", 1200, 4)]
 
 
-@pytest.mark.parametrize(("priority", "expected"), [("bulk", []), ("normal", []), ("critical", [("critical", 100, 2)])])
+@pytest.mark.parametrize(
+    ("priority", "expected"), [(Priority.BULK, []), (Priority.NORMAL, []), (Priority.CRITICAL, [("critical", 100, 2)])]
+)
 @pytest.mark.parametrize("apart", [False, True])
 def test_what_was_kept_at_once_in_as_high_a_class_is_not_kept_again(
-    priority: str, expected: list[tuple[str, int, int]], apart: bool
+    priority: Priority, expected: list[tuple[str, int, int]], apart: bool
 ) -> None:
-    car = Car(CHANGES, CollectConfig(message="DRIVE", signal="SPEED", every=SECOND, priority=priority))  # type: ignore[arg-type]
+    car = Car(CHANGES, CollectConfig(message="DRIVE", signal="SPEED", every=SECOND, priority=priority))
     frames = [(0, 1), (100, 2), (1100, 2)]
     found = car.take(*frames[:2]) + car.take(*frames[2:]) if apart else car.take(*frames)
     assert sorted(found) == sorted([("normal", 0, 1), ("normal", 100, 2), *expected])

@@ -13,6 +13,7 @@ from agent.collect.conditions.screen import ALWAYS_TRUE, NEVER_TRUE, UNCERTAIN
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
 from agent.config.collecting import TriggerConfig
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.units import Duration
 from tests.support.collect_car import ENGINES, MESSAGES, START, Frame, S, block, drive, plan
@@ -49,7 +50,7 @@ def outlook(
     def decode(frames: FrameBlock) -> SignalBlock:
         return decoder.decode(frames).signals
 
-    collector = Collector(decoder.plan, RuleBook.of([]), "normal", [trigger], decode, 1 << 20)
+    collector = Collector(decoder.plan, RuleBook.of([]), Priority.NORMAL, [trigger], decode, 1 << 20)
     before = [Frame(START, 0, 0x100, drive(**held))] if held is not None else [Frame(START, 1, ENGINES[0], bytes(4))]
     now = [Frame(START + later_ns + place * apart_ns, 0, 0x100, drive(**each)) for place, each in enumerate(came)]
     now += [last] if last else []

@@ -13,13 +13,14 @@ from agent.collect.conditions.names import Directory
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
 from agent.config.collecting import CollectConfig, TriggerConfig
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.units import Duration
 from tests.support.collect_car import ENGINES, MESSAGES, MS, START, Frame, block, drive, plan
 from tests.support.collect_reference import samples
 
 SECOND = Duration.parse("1s")
-EVERYTHING = CollectConfig(every=SECOND, value="mean", priority="bulk")
+EVERYTHING = CollectConfig(every=SECOND, value="mean", priority=Priority.BULK)
 NEVER_SPEED = CollectConfig(signal="SPEED", keep=False)
 
 
@@ -69,7 +70,7 @@ def test_forbidden_signal_that_a_trigger_names_is_recorded(record: str | tuple[s
 
 
 def test_rule_below_takes_a_forbidden_signal_up_again() -> None:
-    again = CollectConfig(signal="SPEED", every=Duration.parse("24h"), priority="bulk")
+    again = CollectConfig(signal="SPEED", every=Duration.parse("24h"), priority=Priority.BULK)
     assert sent(EVERYTHING, NEVER_SPEED, again, record="SPEED*")["SPEED"] >= 82
 
 

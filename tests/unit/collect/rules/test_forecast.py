@@ -11,6 +11,7 @@ import pytest
 from agent.collect.conditions.names import Directory
 from agent.collect.rules.forecast import ROW_BYTES, VALUE_BYTES, forecast, table, total
 from agent.config import CollectConfig
+from agent.config.priorities import Priority
 from agent.model import MessageDefinition, SignalDefinition
 from agent.units import Duration
 
@@ -24,15 +25,19 @@ DIRECTORY = Directory(
 )
 RULES = [
     CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse("1s")),
-    CollectConfig(message="DRIVE", signal=("SPEED", "TORQUE"), priority="bulk"),
-    CollectConfig(message="DOORS", on_change=True, priority="critical"),
+    CollectConfig(message="DRIVE", signal=("SPEED", "TORQUE"), priority=Priority.BULK),
+    CollectConfig(message="DOORS", on_change=True, priority=Priority.CRITICAL),
 ]
 
 
 def test_each_message_is_told_once_for_each_class_that_keeps_any_of_it() -> None:
     found = {(each.message, each.priority): each for each in forecast(RULES, DIRECTORY)}
-    assert list(found) == [("can0.DRIVE", "normal"), ("can0.DRIVE", "bulk"), ("can0.DOORS", "critical")]
-    normal, bulk = found["can0.DRIVE", "normal"], found["can0.DRIVE", "bulk"]
+    assert list(found) == [
+        ("can0.DRIVE", Priority.NORMAL),
+        ("can0.DRIVE", Priority.BULK),
+        ("can0.DOORS", Priority.CRITICAL),
+    ]
+    normal, bulk = found["can0.DRIVE", Priority.NORMAL], found["can0.DRIVE", Priority.BULK]
     assert (normal.kept, normal.signals, normal.how, normal.frames_hour) == (1, 3, "last of each 1s", 3600)
     assert normal.bytes_hour == 3600 * (ROW_BYTES + VALUE_BYTES)
     assert (bulk.kept, bulk.how, bulk.frames_hour) == (2, "all", 360_000)

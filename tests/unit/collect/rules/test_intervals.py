@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from agent.config.collecting import CollectConfig
+from agent.config.priorities import Priority
 from agent.units import Duration
 from tests.unit.collect.driving import SECOND, Car
-
-if TYPE_CHECKING:
-    from agent.config.collecting import Priority
 
 SPEEDS = [5, 3, 9, 3, 7]
 VALUES = {"min": (100, 3), "max": (200, 9), "mean": (400, 5)}
@@ -61,8 +57,8 @@ def test_a_sample_that_several_intervals_choose_comes_once_in_a_class(size: int)
 @pytest.mark.parametrize(
     ("each", "every_other", "expected"),
     [
-        ("bulk", "critical", [("bulk", 900, 9), ("bulk", 1900, 5), ("critical", 900, 9)]),
-        ("critical", "bulk", [("critical", 900, 9), ("critical", 1900, 5)]),
+        (Priority.BULK, Priority.CRITICAL, [("bulk", 900, 9), ("bulk", 1900, 5), ("critical", 900, 9)]),
+        (Priority.CRITICAL, Priority.BULK, [("critical", 900, 9), ("critical", 1900, 5)]),
     ],
 )
 def test_what_an_interval_chooses_later_goes_to_its_class_as_well_if_that_is_higher(
@@ -87,9 +83,11 @@ def test_the_latest_sample_is_not_kept_again_by_an_interval_that_is_over_later()
 
 def test_of_intervals_that_are_over_together_the_highest_class_has_the_sample() -> None:
     rules = [
-        CollectConfig(message="DRIVE", signal="SPEED", every=SECOND, value="max", priority="bulk"),
-        CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse("2s"), priority="normal"),
-        CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse("5s"), value="max", priority="critical"),
+        CollectConfig(message="DRIVE", signal="SPEED", every=SECOND, value="max", priority=Priority.BULK),
+        CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse("2s"), priority=Priority.NORMAL),
+        CollectConfig(
+            message="DRIVE", signal="SPEED", every=Duration.parse("5s"), value="max", priority=Priority.CRITICAL
+        ),
     ]
     assert kept(rules, [0, 1, 2], 1) == [("critical", 200, 2)]
 

@@ -12,6 +12,7 @@ from agent.collect.conditions.names import Directory
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
 from agent.config.collecting import TriggerConfig
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.units import Duration
 from tests.support.collect_car import ENGINES, MESSAGES, MS, START, Frame, S, block, drive, plan
@@ -26,7 +27,12 @@ def recorded(ahead_ns: int) -> Counter[str]:
     config = TriggerConfig(name="hot", when="TORQUE > 100", record="*.[TS]*", before=SECOND, after=SECOND)
     trigger = Trigger.of(config, Directory(MESSAGES))
     collector = Collector(
-        decoder.plan, RuleBook.of([]), "normal", [trigger], lambda frames: decoder.decode(frames).signals, 1 << 20
+        decoder.plan,
+        RuleBook.of([]),
+        Priority.NORMAL,
+        [trigger],
+        lambda frames: decoder.decode(frames).signals,
+        1 << 20,
     )
     torque = {place: np.float32(200 if place in (50, 80) else 0).tobytes() for place in range(120)}
     frames = [
@@ -41,7 +47,7 @@ def recorded(ahead_ns: int) -> Counter[str]:
         collector.take(each, decoder.decode(each).signals)
         for each in (block(frames[begin : begin + 20]) for begin in range(0, len(frames), 20))
     ]
-    blocks = [each for taken in kept for each in taken.blocks.get("critical", [])]
+    blocks = [each for taken in kept for each in taken.blocks.get(Priority.CRITICAL, [])]
     return Counter(signal for each in blocks for _, _, signal, _, _ in samples(each))
 
 

@@ -13,6 +13,7 @@ from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.trigger import Trigger
 from agent.collect.triggers.windows import WINDOWS_MAX
 from agent.config.collecting import TriggerConfig
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.units import Duration
 from tests.support.collect_car import MESSAGES, MS, START, Frame, block, drive, plan
@@ -46,7 +47,7 @@ def test_a_sample_in_a_window_of_another_trigger_is_not_recorded_again_as_far_as
     for at_ms, speed in [*speeds, (1000 * shorts, FASTEST)]:
         frames = block([Frame(START + at_ms * MS, 0, 0x100, drive(speed))])
         kept = collector.take(frames, decoder.decode(frames).signals)
-        for each in kept.blocks.get("critical", []):
+        for each in kept.blocks.get(Priority.CRITICAL, []):
             recorded.update((time_ns - START) // MS for *_, time_ns, _ in samples(each))
     assert sorted(recorded) == [at_ms for at_ms, _ in speeds] + [1000 * shorts]
     assert [at_ms for at_ms, count in sorted(recorded.items()) if count > 1] == [1000 * n for n in range(twice)]

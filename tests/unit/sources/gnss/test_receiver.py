@@ -18,7 +18,7 @@ from agent.model import FrameBlock
 from agent.sources.gnss import gpsd
 from agent.sources.gnss import receiver as gnss
 from agent.sources.gnss.receiver import FRAMES_WAITING_MAX, LATE_NS_MAX, GnssSource
-from agent.system.clock import SystemClock, TimeTold
+from agent.system.clock import GnssSyncSource, SystemClock
 from tests.support.terminal import PATIENCE_S, Terminal, until
 from tests.unit.sources.gnss.test_nmea import sentence
 
@@ -173,7 +173,7 @@ async def test_a_receiver_that_says_nothing_sound_is_told_once(receiver: Termina
 
 async def test_the_clock_hears_the_time_while_there_is_a_fix(receiver: Terminal) -> None:
     clock, told = SystemClock(), list[tuple[int, int, int]]()
-    async with opened_source(receiver, clock=clock, told=lambda *time: told.append(time)) as opened:
+    async with opened_source(receiver, clock=clock, report_time=lambda *time: told.append(time)) as opened:
         before_ns = clock.monotonic_ns()
         await receiver.say(NO_FIX + FIX + NO_FIX + RECKONED)
         await drained(opened, 12)
@@ -183,10 +183,10 @@ async def test_the_clock_hears_the_time_while_there_is_a_fix(receiver: Terminal)
 
 
 async def test_a_receiver_vouches_for_a_clock_that_is_right(receiver: Terminal) -> None:
-    told = TimeTold()
-    clock = SystemClock(witnesses=[told])
+    source = GnssSyncSource()
+    clock = SystemClock(sync_sources=[source])
     assert not clock.wall_trusted()
-    async with opened_source(receiver, clock=clock, told=told.tell) as opened:
+    async with opened_source(receiver, clock=clock, report_time=source.report) as opened:
         async with asyncio.timeout(PATIENCE_S):
             while not clock.wall_trusted():  # this machine may pause between the two
                 now = dt.datetime.now(dt.UTC)

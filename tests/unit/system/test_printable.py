@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from agent.system.text import printable, printable_json
+from agent.system.printable import printable, printable_json
 
 BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 

@@ -8,14 +8,14 @@ import sys
 
 PROGRAM = """
 import psutil
-from agent.system import allocator
+from agent.system import process
 
-allocator.settle()
+process.configure_allocator()
 before = psutil.Process().memory_info().rss
 held = [bytes(2000) for _ in range(10_000)]
 del held[:-1]
 kept = psutil.Process().memory_info().rss - before
-allocator.hand_back()
+process.release_memory()
 print(kept, psutil.Process().memory_info().rss - before)
 """
 

@@ -6,20 +6,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent.model import FrameBlock
-from agent.system.clock import SET_NS_MIN, Reading
-from agent.system.clock_steps import WAITED_NS_MAX, ClockSteps, by_setting, was_set
+from agent.model import ClockReading, FrameBlock
+from agent.pipeline.clock_steps import ClockSteps, split_at_step
+from agent.system.clock import STEP_NS_MIN, WAITED_NS_MAX, was_stepped
 
 MS = 10**6
 SECOND = 10**9
 HOUR = 3600 * SECOND
 YEARS = 50 * 365 * 24 * HOUR
 NOW = 1_800_000_000 * SECOND
-BEFORE = Reading("boot", NOW, 100 * SECOND, trusted=False)
+BEFORE = ClockReading(b"boot", NOW, 100 * SECOND, trusted=False)
 
 
-def after(step_ns: int, passed_ns: int = 700 * MS) -> Reading:
-    return Reading("boot", NOW + passed_ns + step_ns, BEFORE.monotonic_ns + passed_ns, trusted=True)
+def after(step_ns: int, passed_ns: int = 700 * MS) -> ClockReading:
+    return ClockReading(b"boot", NOW + passed_ns + step_ns, BEFORE.monotonic_ns + passed_ns, trusted=True)
 
 
 def block(times_ns: list[int]) -> FrameBlock:
@@ -36,47 +36,47 @@ def numbers(frames: FrameBlock) -> list[int]:
 
 def test_a_clock_that_was_not_set_leaves_the_block_whole() -> None:
     frames = block([NOW + 10 * MS, NOW + HOUR])
-    assert not was_set(BEFORE, after(SET_NS_MIN))
-    assert by_setting(frames, BEFORE, after(SET_NS_MIN)) == [(frames, after(SET_NS_MIN))]
+    assert not was_stepped(BEFORE, after(STEP_NS_MIN))
+    assert split_at_step(frames, BEFORE, after(STEP_NS_MIN)) == [(frames, after(STEP_NS_MIN))]
 
 
 @pytest.mark.parametrize("step_ns", [HOUR, -HOUR, 1500 * MS, -1500 * MS, YEARS, -YEARS])
 def test_frames_before_and_after_the_step_go_with_the_reading_of_their_time(step_ns: int) -> None:
     frames = block([NOW + 100 * MS, NOW + 200 * MS, NOW + 300 * MS + step_ns, NOW + 400 * MS + step_ns])
 
-    (old, old_reading), (new, new_reading) = by_setting(frames, BEFORE, after(step_ns))
+    (old, old_reading), (new, new_reading) = split_at_step(frames, BEFORE, after(step_ns))
 
     assert (numbers(old), numbers(new)) == ([0, 1], [2, 3])
-    assert old_reading == Reading("boot", NOW + 200 * MS, BEFORE.monotonic_ns + 200 * MS, trusted=False)
+    assert old_reading == ClockReading(b"boot", NOW + 200 * MS, BEFORE.monotonic_ns + 200 * MS, trusted=False)
     assert new_reading == after(step_ns)
 
 
 def test_buses_that_were_read_one_after_the_other_are_each_told_apart() -> None:
     frames = block([NOW + 100 * MS, NOW + 300 * MS + HOUR, NOW + 150 * MS, NOW + 350 * MS + HOUR])
-    (old, _), (new, _) = by_setting(frames, BEFORE, after(HOUR))
+    (old, _), (new, _) = split_at_step(frames, BEFORE, after(HOUR))
     assert (numbers(old), numbers(new)) == ([0, 2], [1, 3])
 
 
 @pytest.mark.parametrize("step_ns", [HOUR, -HOUR])
 def test_a_block_of_one_side_stays_whole_and_goes_with_that_sides_reading(step_ns: int) -> None:
     old, new = block([NOW + 600 * MS]), block([NOW + 600 * MS + step_ns])
-    assert by_setting(old, BEFORE, after(step_ns)) == [
-        (old, Reading("boot", NOW + 600 * MS, BEFORE.monotonic_ns + 600 * MS, trusted=False))
+    assert split_at_step(old, BEFORE, after(step_ns)) == [
+        (old, ClockReading(b"boot", NOW + 600 * MS, BEFORE.monotonic_ns + 600 * MS, trusted=False))
     ]
-    assert by_setting(new, BEFORE, after(step_ns)) == [(new, after(step_ns))]
+    assert split_at_step(new, BEFORE, after(step_ns)) == [(new, after(step_ns))]
 
 
 def test_a_bus_that_was_silent_for_long_before_the_step_is_told_apart_as_well() -> None:
     passed = 8 * HOUR
     frames = block([NOW + passed - 300 * MS, NOW + passed - 100 * MS + HOUR])
-    (old, reading), (new, _) = by_setting(frames, BEFORE, after(HOUR, passed))
+    (old, reading), (new, _) = split_at_step(frames, BEFORE, after(HOUR, passed))
     assert (numbers(old), numbers(new)) == ([0], [1])
     assert reading.monotonic_ns == BEFORE.monotonic_ns + passed - 300 * MS
 
 
 def test_the_old_frames_reading_is_before_the_new_ones_whatever_an_adapter_stamps() -> None:
     frames = block([NOW + 800 * MS, NOW + 600 * MS + HOUR])
-    (_, old_reading), (_, new_reading) = by_setting(frames, BEFORE, after(HOUR))
+    (_, old_reading), (_, new_reading) = split_at_step(frames, BEFORE, after(HOUR))
     assert BEFORE.monotonic_ns <= old_reading.monotonic_ns < new_reading.monotonic_ns
     assert old_reading.offset_ns == BEFORE.offset_ns
 

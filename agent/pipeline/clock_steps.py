@@ -17,56 +17,50 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.system.clock import SET_NS_MIN
+from agent.system.clock import WAITED_NS_MAX, was_stepped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.model import FrameBlock
-    from agent.system.clock import Reading
+    from agent.model import ClockReading, FrameBlock
 
-WAITED_NS_MAX = 10_000_000_000
-"""No frame waits longer to be read, if nothing is amiss."""
 FUTURE_WEIGHT = 10
 """A frame is so much less likely to come from the future than from as far in the past."""
-
-
-def was_set(before: Reading, after: Reading) -> bool:
-    """Whether the wall clock was set between two readings of one boot."""
-    return abs(after.offset_ns - before.offset_ns) > SET_NS_MIN
 
 
 class ClockSteps:
     """The clock as it is set, and for a while as it was before. `reading`: from before the first frame came."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: ClockReading) -> None:
         self._latest = reading
-        self._before: Reading | None = None
+        self._before: ClockReading | None = None
         self._set_ns = 0
 
-    def divide(self, frames: FrameBlock, reading: Reading) -> list[tuple[FrameBlock, Reading]]:
-        """As `by_setting`. `reading`: taken when the last of the frames was there."""
+    def divide(self, frames: FrameBlock, reading: ClockReading) -> list[tuple[FrameBlock, ClockReading]]:
+        """As `split_at_step`. `reading`: taken when the last of the frames was there."""
         latest, self._latest = self._latest, reading
-        if was_set(latest, reading):
+        if was_stepped(latest, reading):
             self._before, self._set_ns = latest, reading.monotonic_ns
         elif self._before is not None and not self._may_have_waited(self._before, reading):
             self._before = None
-        return by_setting(frames, self._before or reading, reading)
+        return split_at_step(frames, self._before or reading, reading)
 
-    def _may_have_waited(self, before: Reading, reading: Reading) -> bool:
+    def _may_have_waited(self, before: ClockReading, reading: ClockReading) -> bool:
         """Whether a frame may still come of before, and cannot be taken for one of now."""
         is_long = abs(reading.offset_ns - before.offset_ns) > WAITED_NS_MAX
         return is_long and reading.monotonic_ns - self._set_ns < WAITED_NS_MAX
 
 
-def by_setting(frames: FrameBlock, before: Reading, after: Reading) -> list[tuple[FrameBlock, Reading]]:
+def split_at_step(
+    frames: FrameBlock, before: ClockReading, after: ClockReading
+) -> list[tuple[FrameBlock, ClockReading]]:
     """The frames with the reading that holds for them; in two parts, where the clock was set while they came.
 
     frames   some; each part has them in the order received
     before   taken with the block before
     after    taken when the last of the frames was there
     """
-    if not was_set(before, after):
+    if not was_stepped(before, after):
         return [(frames, after)]
     old_age_ns = after.monotonic_ns + before.offset_ns - frames.time_ns
     earlier = _unlikely(old_age_ns) < _unlikely(after.wall_ns - frames.time_ns)
@@ -78,7 +72,7 @@ def by_setting(frames: FrameBlock, before: Reading, after: Reading) -> list[tupl
     return [(frames.chosen(earlier), last), (frames.chosen(~earlier), after)]
 
 
-def _later(reading: Reading, monotonic_ns: int) -> Reading:
+def _later(reading: ClockReading, monotonic_ns: int) -> ClockReading:
     """What the clocks would have read then, had nobody set them; not before they were read."""
     passed_ns = max(monotonic_ns - reading.monotonic_ns, 0)
     return replace(reading, wall_ns=reading.wall_ns + passed_ns, monotonic_ns=reading.monotonic_ns + passed_ns)

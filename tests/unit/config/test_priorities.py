@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which classes a configuration uses, which of them is home, and how long each may wait."""
+
+from __future__ import annotations
+
+from agent.config import CollectConfig, TriggerConfig
+from agent.config.priorities import Priority, priorities_in_use, reporting_priority, ttls_ns
+from agent.units import Duration
+
+TRIGGER = TriggerConfig(name="event", when="A > 1")
+HOUR = Duration.parse("1h")
+
+
+def test_without_rules_everything_is_normal_and_triggers_add_their_class() -> None:
+    assert priorities_in_use([], []) == (Priority.NORMAL,)
+    assert priorities_in_use([], [TRIGGER]) == (Priority.CRITICAL, Priority.NORMAL)
+    assert reporting_priority([], [TRIGGER]) == Priority.NORMAL
+
+
+def test_home_is_normal_where_a_rule_uses_it_and_else_the_least_urgent() -> None:
+    bulk, critical = CollectConfig(priority=Priority.BULK), CollectConfig(priority=Priority.CRITICAL)
+    assert reporting_priority([bulk, CollectConfig()], []) == Priority.NORMAL
+    assert reporting_priority([bulk, critical], []) == Priority.BULK
+    assert reporting_priority([critical], [TRIGGER]) == Priority.CRITICAL
+    assert priorities_in_use([CollectConfig(keep=False), critical], []) == (Priority.CRITICAL,)
+
+
+def test_the_longest_life_of_a_class_counts_and_one_without_end_for_all_of_it() -> None:
+    two = Duration.parse("2h")
+    rules = [
+        CollectConfig(priority=Priority.BULK, ttl=HOUR),
+        CollectConfig(priority=Priority.BULK, ttl=two),
+        CollectConfig(ttl=HOUR),
+    ]
+    assert ttls_ns(rules, [TRIGGER]) == {Priority.BULK: two, Priority.NORMAL: HOUR}
+    assert ttls_ns([*rules, CollectConfig(priority=Priority.BULK)], []) == {Priority.NORMAL: HOUR}
+    assert ttls_ns([], [TriggerConfig(name="event", when="A > 1", ttl=HOUR)]) == {Priority.CRITICAL: HOUR}
