@@ -31,6 +31,7 @@ from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.ring_buffer import Ring
 from agent.collect.triggers.trigger import Trigger
 from agent.config import load_config
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_databases
 from agent.decode.plan import Plan
@@ -84,7 +85,12 @@ def main() -> None:
     def fresh() -> Collector:
         made = [Trigger.of(trigger, directory) for trigger in config.triggers]
         return Collector(
-            plan, RuleBook.of(config.collect), "normal", made, lambda frames: decoder.decode(frames).signals, ring_bytes
+            plan,
+            RuleBook.of(config.collect),
+            Priority.NORMAL,
+            made,
+            lambda frames: decoder.decode(frames).signals,
+            ring_bytes,
         )
 
     def collect(collector: Collector) -> Iterator[None]:
