@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from agent.system.clock import YEAR_2020_NS
+from agent.system.former_codes import FINDINGS
 from agent.units import Size
 from agent.uplink.transport import UNTOLD
 
@@ -55,6 +56,11 @@ class Finding:
     about: str
     cause: str
     move: str
+
+    @property
+    def was(self) -> str:
+        """The code before it was renamed; "" where it was not."""
+        return FINDINGS.get(self.code, "")
 
 
 ERROR, WARNING, NOTE = Level.ERROR, Level.WARNING, Level.NOTE
@@ -262,7 +268,7 @@ def _of_trouble(link: UplinkStatus, snapshot: Snapshot) -> Finding:
         return Finding("broker_quota", ERROR, broker, why, move)
     if link.trouble == "unacceptable":
         move = "see what the broker's log says of them: its rules for topics and payloads; nothing is lost meanwhile"
-        return Finding("broker_rejects", ERROR, broker, why, move)
+        return Finding("batches_rejected", ERROR, broker, why, move)
     if link.trouble == "busy":
         move = "nothing now: it is tried again; look at the broker's limits and log if it lasts"
         return Finding("broker_busy", WARNING, broker, why, move)
@@ -303,7 +309,7 @@ def _of_spool(spool: SpoolStatus) -> Iterator[Finding]:
             move = (
                 f"the broker's rules for topics and payloads, and its log; they lie in {spool.path}/{each.name}/refused"
             )
-            yield Finding("batches_refused", ERROR, each.name, cause, move)
+            yield Finding("batch_refused", ERROR, each.name, cause, move)
         if each.corrupt:
             cause = f"{each.corrupt} batches were damaged on disk and set aside"
             yield Finding("spool_damaged", WARNING, each.name, cause, "look at the disk: smartctl, dmesg")
@@ -322,13 +328,13 @@ def _of_sizes(snapshot: Snapshot) -> Iterator[Finding]:
             )
             cause += "the broker takes; new ones are sealed to fit, stored ones cut anew where they can be"
             move = "raise the broker's limit on packets: they go then; nothing is lost while the spool has room"
-            yield Finding("batches_too_large", ERROR, each.name, cause, move)
+            yield Finding("batch_over_limit", ERROR, each.name, cause, move)
 
 
 def _said_of(bus: BusStatus, said: tuple[LogLine, ...]) -> LogLine | None:
     """What was last said of an interface, or of a receiver's port."""
     name = f"bus={bus.name}"
-    about = [each for each in said if each.event.startswith(("interface_", "port_")) and name in each.about.split()]
+    about = [each for each in said if each.event.startswith(("bus_", "port_")) and name in each.about.split()]
     return about[-1] if about else None
 
 

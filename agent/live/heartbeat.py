@@ -55,9 +55,15 @@ def heartbeat(snapshot: Snapshot) -> dict[str, object]:
         "refused": sum(each.refused for each in priorities),
         "corrupt": sum(each.corrupt for each in priorities),
         "acknowledged": snapshot.link.acknowledged,
-        "findings": [finding.code for finding in diagnose(snapshot) if finding.level is not Level.NOTE][:FINDINGS_MAX],
+        "findings": _codes(snapshot),
     }
     return counted | {key: value for key, value in optional.items() if value}
+
+
+def _codes(snapshot: Snapshot) -> list[str]:
+    """A renamed code is followed by the old one, for whoever filters by that."""
+    grave = [finding for finding in diagnose(snapshot) if finding.level is not Level.NOTE][:FINDINGS_MAX]
+    return [code for finding in grave for code in (finding.code, finding.was) if code]
 
 
 def _dropped(buses: Sequence[BusStatus]) -> int:

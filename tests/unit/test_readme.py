@@ -169,7 +169,7 @@ def pattern(argument: ast.expr) -> str:
 def test_every_warning_and_error_has_a_meaning_and_a_next_move() -> None:
     told = rows(OPERATION, "| event |")
     expected = {event for event, _ in logged_events() if ".+" not in event}
-    expected |= {f"interface_{state}" for state in InterfaceState if state is not InterfaceState.UP}
+    expected |= {f"bus_{state.removeprefix('bus_')}" for state in InterfaceState if state is not InterfaceState.UP}
     expected |= {"library_logged", "lines_dropped", "repeats_left_out"}
     assert set(told) == expected
     assert all(len(cells) == 3 and all(cells) for cells in told.values())

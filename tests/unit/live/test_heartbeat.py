@@ -43,6 +43,10 @@ def test_who_is_behind_dropping_evicting_and_failing_can_be_seen() -> None:
     assert len(findings) <= FINDINGS_MAX
 
 
+def test_a_renamed_finding_is_followed_by_its_former_code() -> None:
+    assert heartbeat(snapshot(normal_refused=1))["findings"] == ["batch_refused", "batches_refused"]
+
+
 def test_buses_that_share_a_queue_share_what_was_lost_there() -> None:
     replace = msgspec.structs.replace
     shared = [replace(BUS, name=name, dropped=5) for name in ("a", "b")]

@@ -80,13 +80,13 @@ def test_what_is_wrong_stands_there_with_its_next_move() -> None:
 def test_what_a_finding_has_told_is_not_told_again_by_the_log() -> None:
     reason = "[Errno 2] could not open port /dev/ttyUSB0"
     said = [
-        LogLine(time_ns=NOW_NS - S, level="warning", event="interface_down", about="bus=powertrain", reason=reason),
+        LogLine(time_ns=NOW_NS - S, level="warning", event="bus_down", about="bus=powertrain", reason=reason),
         LogLine(time_ns=NOW_NS - S, level="warning", event="status_refused", reason="not authorized"),
     ]
     wrong = snapshot(bus_state="down", bus_interface="slcan", said=tuple(said))
     text = " ".join(" ".join(screen(wrong, diagnose(wrong))).split())
     assert text.count(reason) == 1
-    assert "interface_down" not in text
+    assert "warning bus_down" not in text
     assert "status_refused not authorized" in text
 
 
