@@ -33,7 +33,7 @@ from agent.collect.collector import Collector
 from agent.collect.conditions.names import Directory
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.ring_buffer import Ring
-from agent.collect.triggers.trigger import Trigger
+from agent.collect.triggers.triggers import Trigger
 from agent.config import CollectConfig, TriggerConfig
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_databases
