@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.demo_run import cloud
+from agent.receiver.lines import json_lines
 from tests.support.samples import MS, START, batch, steer, store
 
 if TYPE_CHECKING:
@@ -18,11 +19,10 @@ def test_whoever_waits_for_samples_finds_their_frames_counted(tmp_path: Path, mo
     path = store(tmp_path, 0, batch(0, [steer(START + row * MS, row) for row in range(5)]))
     watched = cloud.Cloud(tmp_path, 1)
     seen: list[tuple[int, int]] = []
-    lines = cloud.json_lines
 
     def while_counting(part: Any) -> Any:
         seen.append((watched.tally.samples, watched.tally.frames))
-        return lines(part)
+        return json_lines(part)
 
     monkeypatch.setattr(cloud, "json_lines", while_counting)
     watched._count(path)
