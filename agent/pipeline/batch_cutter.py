@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cuts stored batches anew that are larger than the broker takes.
 
-Promise: each row, event and count of the batch arrives once, in batches of new numbers; its former number is reported as
-a gap of kind `CUT`, which is no loss. The pieces stand in the journal before the batch leaves the spool, so a power cut
-leaves the batch or its pieces, never both and never neither.
+Promise: each row, event and count of the batch arrives once, in batches of new numbers; its former number is a gap of
+kind `CUT`, which is no loss. The pieces stand in the journal before the batch leaves the spool, so a power cut leaves
+the batch or its pieces, never both and never neither.
 
 Limits: rows of one time are not divided. A batch that cannot be made to fit, was sealed for another vehicle, or whose
 catalog is gone stays as it is.
