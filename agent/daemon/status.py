@@ -31,7 +31,7 @@ from agent.live.snapshot import (
     UplinkStatus,
 )
 from agent.pipeline.traffic import BusTraffic
-from agent.uplink.certificate import expiry_s
+from agent.uplink.credentials import expiry_s
 from agent.uplink.profiles import GENERIC, PROFILES
 from agent.uplink.send_policy import UNLIMITED
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from agent.pipeline.storage import Storage
     from agent.pipeline.tick import Source
     from agent.pipeline.traffic import LastFrame, TrafficStatistics
-    from agent.spool.record import SpoolStats
+    from agent.spool.index import SpoolStats
     from agent.system.clock import Clock
     from agent.system.liveness import LivenessDeadline
     from agent.system.log import Logging

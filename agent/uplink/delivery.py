@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from agent.spool.catalogs import CatalogStore
     from agent.uplink.cursor import Worker
     from agent.uplink.options import SenderOptions
-    from agent.uplink.pacing import RateLimit
-    from agent.uplink.send_policy import SendPolicy
+    from agent.uplink.send_policy import RateLimit, SendPolicy
 
 log = structlog.get_logger()
 

@@ -31,13 +31,10 @@ from paho.mqtt.properties import Properties
 
 from agent.uplink import connect
 from agent.uplink import properties as labelling
-from agent.uplink.aliases import Aliases
-from agent.uplink.dead_link import DeadLinkDetector
-from agent.uplink.gate import ANSWER_BYTES_MAX, ASKED_BYTES_MAX, CONNACK, CUT_BYTES, PUBACK, PUBLISH, Gate
-from agent.uplink.incoming import Incoming
-from agent.uplink.inflight import InFlight
+from agent.uplink.in_flight import DeadLinkDetector, InFlight
+from agent.uplink.incoming import ANSWER_BYTES_MAX, ASKED_BYTES_MAX, CONNACK, CUT_BYTES, PUBACK, PUBLISH, Gate, Incoming
 from agent.uplink.options import Session
-from agent.uplink.packets import connect_properties, labelled, last_will, read_publish
+from agent.uplink.packets import Aliases, connect_properties, labelled, last_will, read_publish
 from agent.uplink.reasons import REFUSALS, broker_words
 from agent.uplink.transport import (
     RECEIVE_MAXIMUM,
@@ -63,7 +60,7 @@ if TYPE_CHECKING:
     import paho.mqtt.client as paho
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from agent.uplink.dead_link import Traffic
+    from agent.uplink.in_flight import Traffic
     from agent.uplink.options import MqttOptions
     from agent.uplink.properties import MessageProperties
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of MQTT packets in the library's own types."""
+"""Parts of MQTT packets in the library's own types, and the numbers that stand for topics on a connection."""
 
 from __future__ import annotations
 
@@ -76,3 +76,18 @@ def labelled(properties: Properties, labels: MessageProperties) -> Properties:
     if labels.properties:
         properties.UserProperty = list(labels.properties)
     return properties
+
+
+class Aliases:
+    """Numbers that stand for topics on one connection, `maximum` of them (MQTT 5.0, 3.3.2.3.4)."""
+
+    def __init__(self, maximum: int = 0) -> None:
+        self._maximum = maximum
+        self._numbers: dict[str, int] = {}
+
+    def shorten(self, topic: str) -> tuple[str, int | None]:
+        """The topic with its alias at first use, the alias alone afterwards; no alias where there are too many."""
+        known = topic in self._numbers
+        if not known and len(self._numbers) >= self._maximum:
+            return topic, None
+        return "" if known else topic, self._numbers.setdefault(topic, len(self._numbers) + 1)

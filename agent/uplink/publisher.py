@@ -34,10 +34,10 @@ from agent.uplink.cursor import QueueCursor
 from agent.uplink.delivery import CatalogDelivery
 from agent.uplink.holds import Holds, Verdict, key_of
 from agent.uplink.owners import Owners
-from agent.uplink.pacing import RateLimit, Window
 from agent.uplink.reasons import ADVICE, UNACCEPTABLE
+from agent.uplink.send_policy import RateLimit, Window
 from agent.uplink.sizes import SEAL_BYTES_MIN
-from agent.uplink.tally import Tally
+from agent.uplink.status import Tally
 from agent.uplink.transport import Answer, Outcome, Trouble
 
 if TYPE_CHECKING:

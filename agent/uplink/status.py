@@ -7,12 +7,15 @@ The message is one JSON object, version 1 of its kind:
 
 with the figures that the sender was told last (`live.heartbeat` says which) while online; the last will says online
 false, and nothing more. Retained, so that whoever asks is told the latest of each vehicle.
+
+What the broker has acknowledged is logged at the first batch, then once in `LOGGED_EVERY_S`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from agent.uplink.options import SenderOptions
     from agent.uplink.send_policy import SendPolicy
+
 
 log = structlog.get_logger()
 
@@ -131,3 +135,24 @@ class Presence:
         if answer.outcome not in (Outcome.ACCEPTED, Outcome.NO_SUBSCRIBERS, Outcome.LOST):
             hint = "allow this client to publish there in the broker's access rules; batches are not held up"
             log.warning("status_refused", topic=topic, reason=answer.reason, hint=hint)
+
+
+TOLD_EVERY_S = 60.0
+
+
+class Tally:
+    """Of acknowledged batches; times are those of any clock that does not step."""
+
+    def __init__(self) -> None:
+        self._told_s = -math.inf
+        self._batches = self._size_bytes = 0
+
+    def add(self, size_bytes: int, now_s: float) -> dict[str, int] | None:
+        """One more; what there is to tell now, since it was told last."""
+        self._batches += 1
+        self._size_bytes += size_bytes
+        if now_s - self._told_s < TOLD_EVERY_S:
+            return None
+        told = {"batches": self._batches, "size_bytes": self._size_bytes}
+        self._told_s, self._batches, self._size_bytes = now_s, 0, 0
+        return told

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from agent.errors import ConfigError
 from agent.uplink.backoff import Backoff
-from agent.uplink.dead_link import DeadLinkDetector, Traffic
+from agent.uplink.in_flight import DeadLinkDetector, Traffic
 from agent.uplink.options import MqttOptions, parse_broker
-from agent.uplink.pacing import RateLimit, Window
 from agent.uplink.reasons import acknowledgement_text
+from agent.uplink.send_policy import RateLimit, Window
 from agent.uplink.suspects import FIRST_WAIT_S, LONGEST_WAIT_S, SUSPECTS_MAX, Suspects
 from agent.uplink.transport import (
     Outcome,

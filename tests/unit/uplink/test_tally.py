@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from agent.uplink.tally import TOLD_EVERY_S, Tally
+from agent.uplink.status import TOLD_EVERY_S, Tally
 
 
 def test_the_first_batch_is_told_at_once_and_then_what_came_in_a_minute() -> None:
