@@ -24,11 +24,11 @@ IN_FLIGHT = 256
 
 
 class InFlight:
-    """By packet id. The watch is told when what is waited for moves."""
+    """By packet id. The detector learns when what is waited for moves."""
 
-    def __init__(self, watch: DeadLinkDetector) -> None:
+    def __init__(self, dead_link: DeadLinkDetector) -> None:
         self._loop = asyncio.get_running_loop()
-        self._watch = watch
+        self._dead_link = dead_link
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._places = asyncio.Semaphore(IN_FLIGHT)
 
@@ -43,7 +43,7 @@ class InFlight:
         """Wait until one more may go."""
         await self._places.acquire()
         if not self._answers:
-            self._watch.published_at = self._loop.time()
+            self._dead_link.published_at = self._loop.time()
 
     def sent(self, packet_id: int) -> asyncio.Future[Answer]:
         """It has gone: the answer to come."""
@@ -56,17 +56,17 @@ class InFlight:
         answer = self._answers.pop(packet_id, None)
         if answer is None:
             return
-        self._watch.published_at = self._loop.time()
+        self._dead_link.published_at = self._loop.time()
         self._places.release()
         if not answer.done():
             text = acknowledgement_text(code, properties)
             answer.set_result(Answer(outcome_of_acknowledgement(code), code, text))
 
-    def lose(self, end: Answer) -> None:
+    def end(self, answer_of_end: Answer) -> None:
         """The link has ended: this is the answer to all, and nobody waits for a place any more."""
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_result(end)
+                answer.set_result(answer_of_end)
         self._answers.clear()
         for _ in range(IN_FLIGHT):
             self._places.release()
@@ -105,7 +105,7 @@ class DeadLinkDetector:
     published_at: float = 0.0
     traffic: Traffic = NO_TRAFFIC
 
-    def look(self, now: float, traffic: Traffic) -> None:
+    def update(self, now: float, traffic: Traffic) -> None:
         """Take in the counters of this moment."""
         before, self.traffic = self.traffic, traffic
         if (traffic.delivered, traffic.received) != (before.delivered, before.received):

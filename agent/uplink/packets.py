@@ -69,16 +69,21 @@ def last_will(options: MqttOptions) -> aiomqtt.Will | None:
     return aiomqtt.Will(options.will_topic, options.will_payload, qos=1, retain=options.retain)
 
 
-def labelled(properties: Properties, labels: MessageProperties) -> Properties:
-    """The same of a PUBLISH, with its labels."""
-    if labels.content_type:
-        properties.ContentType = labels.content_type
-    if labels.properties:
-        properties.UserProperty = list(labels.properties)
+def publish_properties(alias: int | None, message: MessageProperties) -> Properties | None:
+    """Of PUBLISH (3.3.2.3): the topic's alias, and the message's own; None where there are neither."""
+    if alias is None and not message:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    if alias is not None:
+        properties.TopicAlias = alias
+    if message.content_type:
+        properties.ContentType = message.content_type
+    if message.properties:
+        properties.UserProperty = list(message.properties)
     return properties
 
 
-class Aliases:
+class TopicAliases:
     """Numbers that stand for topics on one connection, `maximum` of them (MQTT 5.0, 3.3.2.3.4)."""
 
     def __init__(self, maximum: int = 0) -> None:

@@ -20,7 +20,7 @@ from agent.uplink.cellular.budget import DAY_NS, Plan, Spent, on_wire_bytes
 from agent.uplink.cellular.data_plan import DataPlan, Entry, LedgerError, read_ledger, write_ledger
 from agent.uplink.cellular.send_policy import CellularSendPolicy
 from agent.uplink.options import SenderOptions
-from agent.uplink.sender import Sender
+from agent.uplink.sender import Sender, SpoolAccess
 from agent.uplink.transport import LinkLoss, Trouble
 from tests.unit.uplink.fakes import FakeBroker, MemoryQueue, call_inline, run_virtual
 
@@ -226,7 +226,7 @@ async def a_month(tmp_path: Path, plan: Plan, roaming_days: range = range(0)) ->
     shelf = CatalogStore(tmp_path / "catalogs")
     options = SenderOptions("car-1", backoff_max_s=5.0)
     queues = [critical, normal]
-    sender = Sender(broker, queues, shelf, call_inline, options, allowance=allowance, critical=[True, False])
+    sender = Sender(broker, SpoolAccess(queues, shelf, call_inline, critical=[True, False]), options, policy=allowance)
     running = asyncio.create_task(sender.run())
     latencies, days = [], []
     for number in range(30 * 144 - 1):
