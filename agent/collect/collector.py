@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agent.collect.integrity.verify import IntegrityCounters
     from agent.collect.rules.engine import KeepMask
     from agent.collect.rules.rules import RuleBook
-    from agent.collect.triggers.trigger import Trigger
+    from agent.collect.triggers.triggers import Trigger
     from agent.decode.plan import Plan
     from agent.model import ClockReading, Event, FrameBlock, SignalBlock
 
@@ -158,9 +158,7 @@ class Collector:
         return BlockView(self._roster, frames, self._decode(frames), view.steady[stays], view.ahead)
 
     def _trigger(self, triggers: Triggers, view: BlockView, choice: KeepMask, kept: Kept) -> None:
-        for trigger, event, blocks in triggers.record(
-            view, triggers.fire(view, choice.scan), self._gates.always, self._shapes
-        ):
+        for trigger, event, blocks in triggers.record(view, triggers.fire(view), self._gates.always, self._shapes):
             kept.tell(trigger.config.priority, [event])
             for block in blocks:
                 kept.add(trigger.config.priority, block)

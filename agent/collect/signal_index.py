@@ -249,7 +249,6 @@ class LastSamples:
     kept      uint8, the highest priority that it was kept with so far, by a rule that does not keep all of the channel
     serial    int64, its number among all values that have come, of all channels
     returns   int64, how often its lane had returned (`silence`)
-    fresh     bool, it has come since all intervals were closed
     """
 
     def __init__(self, roster: SignalIndex) -> None:
@@ -260,7 +259,6 @@ class LastSamples:
         self.serial = np.empty(0, np.int64)
         self.values = 0
         self.returns = np.empty(0, np.int64)
-        self.fresh = np.empty(0, np.bool_)
         self._roster = roster
         roster.on_change(self._grow, self._shrink)
 
@@ -269,7 +267,7 @@ class LastSamples:
         self.raw = self.raw.take(channels)
         self.time_ns, self.steady = self.time_ns.take(channels), self.steady.take(channels)
         self.kept, self.serial = self.kept.take(channels), self.serial.take(channels)
-        self.returns, self.fresh = self.returns.take(channels), self.fresh.take(channels)
+        self.returns = self.returns.take(channels)
 
     def _grow(self, lanes: range) -> None:
         more = len(self._roster.channels(lanes))
@@ -279,7 +277,6 @@ class LastSamples:
         self.kept = np.concatenate([self.kept, np.zeros(more, np.uint8)])
         self.serial = np.concatenate([self.serial, np.full(more, -1)])
         self.returns = np.concatenate([self.returns, np.zeros(more, np.int64)])
-        self.fresh = np.concatenate([self.fresh, np.zeros(more, np.bool_)])
 
     def remember(self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
         """Take in a block. kept: uint8 (V,), as above · returns: int64 (R,), None where no lane has ever returned."""
@@ -290,7 +287,6 @@ class LastSamples:
         self.steady[channel] = view.row_steady.take(row)
         self.kept[channel] = kept.take(place)
         self.serial[channel] = place + self.values
-        self.fresh[channel] = True
         if returns is not None:
             self.returns[channel] = returns.take(row)
         self.values += len(view.block.values)

@@ -184,7 +184,7 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
     from agent.collect.collector import Collector
     from agent.collect.conditions.names import Directory
     from agent.collect.rules.rules import RuleBook
-    from agent.collect.triggers.trigger import Trigger
+    from agent.collect.triggers.triggers import Trigger
 
     directory = Directory(messages)
     decoder = decoding.decoder

@@ -15,7 +15,7 @@ from agent.batch.codec import decode_batch
 from agent.collect.collector import Collector
 from agent.collect.conditions.names import Directory
 from agent.collect.rules.rules import RuleBook
-from agent.collect.triggers.trigger import Trigger
+from agent.collect.triggers.triggers import Trigger
 from agent.config.priorities import Priority, priorities_in_use, reporting_priority
 from agent.decode.decoder import Decoder
 from agent.model import RAW_SIGNALS

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from agent.collect.conditions.names import nearest
@@ -36,12 +35,13 @@ from agent.collect.conditions.syntax import (
     Text,
     is_momentary,
 )
-from agent.physical import reads_as_float
+from agent.physical import exact, is_counted, key_offset
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from agent.collect.conditions.names import Directory
     from agent.collect.conditions.syntax import Condition, Operator, Quantity
-    from agent.model import SignalDefinition
 
 
 def bind(condition: Condition, directory: Directory) -> Condition:
@@ -194,26 +194,6 @@ def _unit(quantity: Quantity) -> tuple[str | None, str]:
 def _close(unit: str) -> str:
     """Without spaces; in its own case, for mW is not MW."""
     return unit.replace(" ", "")
-
-
-def exact(number: float) -> Fraction:
-    """What the digits of a DBC file's number say."""
-    return Fraction(repr(number))
-
-
-def is_counted(definition: SignalDefinition) -> bool:
-    """Whether its values are whole steps of a scale, and not floating point."""
-    return not reads_as_float(definition) and definition.scale != 0 and math.isfinite(definition.scale)
-
-
-def key_offset(definition: SignalDefinition) -> int:
-    """What is added to the number that a raw value stands for to make it a key."""
-    return 1 << definition.length - 1 if definition.signed else 0
-
-
-def physical_of_key(definition: SignalDefinition, key: int) -> Fraction:
-    """The physical value of a key."""
-    return (key - key_offset(definition)) * exact(definition.scale) + exact(definition.offset)
 
 
 def _in_range(signal: Signal, operator: Operator, constant: Fraction, written: Comparison) -> InRange:

@@ -27,7 +27,7 @@ import numpy as np
 from agent.collect.rules.interval_results import SUMMARY, IntervalResults
 from agent.collect.rules.on_change import beyond
 from agent.collect.rules.summaries import NOTHING, Sum, float_keys, mean, sum_of
-from agent.collect.rules.tables import CLOSED, FIRST, LAST, LEAST, MEAN, Pieces, RuleStateTable, is_plain_last
+from agent.collect.rules.tables import CLOSED, FIRST, LAST, LEAST, MEAN, Pieces, RuleStateTable
 from agent.physical import reads_as_float
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _SUMMED_BITS, _SUMMED_MAX = 44, 1 << 20
 
 
 class IntervalStates:
-    """All rules with an interval but those of `lasts`, by channel. For each block first `begin`, then `finish`."""
+    """All rules with an interval, by channel. For each block first `begin`, then `finish`."""
 
     def __init__(self, roster: SignalIndex, latest: LastSamples, treatment_of: Callable[[int], EffectiveRule]) -> None:
         self._roster = roster
@@ -66,12 +66,7 @@ class IntervalStates:
 
     def _grow(self, lanes: range) -> None:
         channels = self._roster.channels(lanes)
-        rules = [
-            (channel, rule)
-            for channel in channels
-            for rule in self._treatment_of(channel).intervals
-            if not is_plain_last(rule)
-        ]
+        rules = [(channel, rule) for channel in channels for rule in self._treatment_of(channel).intervals]
         for gate, (channel, rule) in enumerate(rules, self._made):
             if rule.value == "mean":
                 definition = self._roster.definition(channel)

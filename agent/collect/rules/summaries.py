@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.conditions.binding import key_offset
-from agent.physical import numeric, reads_as_float
+from agent.physical import key_offset, numeric, reads_as_float
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

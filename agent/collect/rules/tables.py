@@ -26,11 +26,6 @@ CLOSED = -(1 << 62)
 """The end of the interval of a gate that has none open."""
 
 
-def is_plain_last(rule: IntervalRule) -> bool:
-    """Whether a rule keeps the last sample of an interval, whatever it is: `lasts` does."""
-    return rule.value == "last" and rule.band is None
-
-
 @dataclass(slots=True)
 class RuleStateTable:
     """The gates; arrays by gate.

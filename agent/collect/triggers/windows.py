@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agent.collect.patterns import SignalPatterns
     from agent.collect.rules.rules import RuleBook
     from agent.collect.signal_index import SignalIndex, Staying
-    from agent.collect.triggers.trigger import Trigger
+    from agent.collect.triggers.triggers import Trigger
     from agent.model import SignalDefinition
 
 WINDOWS_MAX = 64
