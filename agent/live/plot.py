@@ -22,7 +22,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.collect.patterns import SignalPatterns
+from agent.config.patterns import SignalPatterns
 from agent.live.canvas import BRAILLE, Canvas, Dots
 from agent.live.status_screen import duration
 from agent.live.table import CLEAR_LINE, CLEAR_REST, HOME, STALE_S, shown
