@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.config.priorities import Priority
-from agent.live.defining import define
+from agent.live.protocol import define
 from agent.live.snapshot import (
     BusStatus,
     IntegrityStatus,
@@ -148,7 +148,7 @@ class StatusWriter:
             late=late,
             integrity=tuple(self._stored.integrity),
             log_level="" if self.logging is None else self.logging.level,
-            said=() if self.logging is None else tuple(LogLine(**said) for said in self.logging.recent.lines()),
+            log_lines=() if self.logging is None else tuple(LogLine(**line) for line in self.logging.recent.lines()),
         )
 
     def _ask_worker(self) -> _Stored:
@@ -273,9 +273,9 @@ class StatusWriter:
             return ()
         if self._kept is None:
             self._kept = await asyncio.to_thread(_kept_by_rule, self.config, self.catalog)
-        heard = frozenset(self._stored.heard)
+        seen = frozenset(self._stored.heard)
         return tuple(
-            RuleStatus(number=number, messages=len(kept), heard=len(kept & heard)) for number, kept in self._kept
+            RuleStatus(number=number, messages=len(kept), seen=len(kept & seen)) for number, kept in self._kept
         )
 
 
