@@ -41,7 +41,7 @@ from agent.uplink import brokers
 from agent.uplink.brokers import BrokerMemory
 from agent.uplink.mqtt_transport import MqttTransport
 from agent.uplink.send_policy import UNLIMITED
-from agent.uplink.sender import Sender
+from agent.uplink.sender import Sender, SpoolAccess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -288,7 +288,7 @@ def make_data_plan(config: Config, modem: Modem | ModemManager | None, clock: Cl
     )
 
 
-def make_allowance(config: Config, modem: Modem | ModemManager | None, plan: DataPlan | None) -> SendPolicy:
+def make_send_policy(config: Config, modem: Modem | ModemManager | None, plan: DataPlan | None) -> SendPolicy:
     """What the cellular network lets the uplink do, where something is known of it."""
     if modem is None and plan is None:
         return UNLIMITED
@@ -337,7 +337,7 @@ async def open_agent(
     counters: PackerCounters | None = None,
     rotation: CertificateRotation | None = None,
     heard: TrafficStatistics | None = None,
-    allowance: SendPolicy = UNLIMITED,
+    policy: SendPolicy = UNLIMITED,
     collector: Collector | None = None,
 ) -> AsyncIterator[Agent]:
     """Storage, packer and sender, built and opened; closed cleanly where nothing failed.
@@ -360,17 +360,15 @@ async def open_agent(
                 packer.fit(payload_bytes)
                 memory.note_payload_bytes(transport.address, payload_bytes)
 
-            sender = Sender(
-                transport,
+            spools = SpoolAccess(
                 storage.spools,
                 storage.shelf,
                 worker.call,
-                sender_options(config),
-                allowance=allowance,
                 critical=[priority is Priority.CRITICAL for priority in storage.vaults],
                 fit=fit,
                 cut=cutter.cut_next,
             )
+            sender = Sender(transport, spools, sender_options(config), policy=policy)
             yield Agent(worker, storage, packer, sender)
             clean = not packer.has_open_batch
         finally:
