@@ -79,7 +79,7 @@ class Car:
     random: random.Random = field(default_factory=lambda: random.Random(7))
     payload_bytes: int = PAYLOAD_BYTES
     fed: int = 0
-    vaults: dict[Priority, ClassStore] = field(default_factory=dict)
+    stores: dict[Priority, ClassStore] = field(default_factory=dict)
     stored: set[int] = field(default_factory=set)
 
     def start(self, catalog: Catalog = CATALOG, *, unsealed_since_ns: int = 0) -> None:
@@ -349,9 +349,9 @@ def test_a_batch_that_cannot_be_cut_stays_as_it_is(shelf: CatalogStore, tmp_path
     car.feed()
     car.packer.seal()
     (before,) = car.spool.oldest()
-    cutter = BatchCutter(car.vaults, car.shelf, car.packer, "car-1")
+    cutter = BatchCutter(car.stores, car.shelf, car.packer, "car-1")
     assert not cutter.cut_next(60)  # a batch of one row is larger
-    assert not BatchCutter(car.vaults, CatalogStore(tmp_path / "other"), car.packer, "car-1").cut_next(CUT_BYTES)
+    assert not BatchCutter(car.stores, CatalogStore(tmp_path / "other"), car.packer, "car-1").cut_next(CUT_BYTES)
     assert car.spool.oldest(-1, 10) == [before]
     assert not car.spool.pending_gaps()
 
