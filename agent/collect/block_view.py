@@ -223,7 +223,7 @@ class LastSamples:
         self.returns = np.concatenate([self.returns, np.zeros(more, np.int64)])
 
     def remember(self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
-        """Update with a block. kept: uint8 (V,), as above · returns: int64 (R,), None where nothing has ever returned."""
+        """Update with a block. kept: uint8 (V,), as above · returns: int64 (R,), None where none has ever returned."""
         slot, place = view.slot, view.block.column_start[1:] - 1
         row = view.row_of(place, view.columns)
         self.raw[slot] = view.block.values.take(place)

@@ -113,7 +113,7 @@ class AbsenceMonitor:
         self._last_time += step_ns
 
     def _overdue(self, view: BlockView, now: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the tracked stream keys have reached their timeout, in the block or before, and are not reported yet."""
+        """Which of the tracked stream keys have reached their timeout, in the block or before; not those reported."""
         last = self._last.take(self._tracked)
         overdue = now.take(self._bus) - last > self._stale.take(self._tracked)
         resting = self._silent.take(self._tracked) | (last == NEVER)
