@@ -34,7 +34,7 @@ from agent.spool.quarantine import set_aside, tell_set_aside
 from agent.spool.retention import SharedLimit
 from agent.spool.segment import SUFFIX, extent
 from agent.spool.state import STATE_BYTES
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from agent.system.clock import YEAR_2020_NS
 
 if TYPE_CHECKING:
@@ -193,12 +193,14 @@ def _opened_spool(config: Config, priority: Priority, room: SharedLimit, boot_id
     def opened() -> Spool:
         return Spool.open(
             folder,
-            limit_bytes=config.spool.limit,
-            room=room,
-            priority=priority,
-            vehicle=config.vehicle.id,
+            SpoolOptions(
+                config.spool.limit,
+                priority=priority,
+                vehicle=config.vehicle.id,
+                erase=config.spool.erase == "acknowledged",
+            ),
+            shared=room,
             continuity=None if boot_id is None else Continuity.of(folder, boot_id),
-            erase=config.spool.erase == "acknowledged",
         )
 
     return _kept_apart(path, [folder, _journal(path, priority)], opened)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+SEGMENT_BYTES = 4 << 20
 SEGMENTS_MIN = 8
 SEGMENTS_MAX = 256
 SEGMENT_BYTES_MIN = 2 * PAGE
@@ -36,6 +37,30 @@ JOURNALS_SHARE = 8
 JOURNAL_BYTES_MIN = 48 << 10
 ASIDE_SHARE = 64
 ASIDE_BYTES_MAX = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolOptions:
+    """How one spool is kept.
+
+    limit_bytes      of all its files, or of all files of those that share a limit
+    segment_bytes, min_free_bytes   of a segment, and what is left free on the disk; where no limit is shared
+    priority         the lowest gives way first
+    ack_delay_s      acknowledgements last after so long
+    name             the stream's names begin with it; "": with the directory's
+    vehicle          what is appended is of it
+    erase            what is acknowledged, evicted or set aside is overwritten as soon as that lasts; so is, at the
+                     start, what earlier processes have left of it: for that all segments are read
+    """
+
+    limit_bytes: int
+    segment_bytes: int = SEGMENT_BYTES
+    min_free_bytes: int = 0
+    priority: int = 0
+    ack_delay_s: float = 60.0
+    name: str = ""
+    vehicle: str = ""
+    erase: bool = False
 
 
 class Step(enum.Enum):
@@ -131,7 +156,7 @@ class SharedLimit:
         self.min_free_bytes = min_free_bytes
         self._tenants: list[tuple[int, LimitedSpool]] = []
 
-    def let(self, tenant: LimitedSpool, priority: int) -> None:
+    def register(self, tenant: LimitedSpool, priority: int) -> None:
         """Take in a tenant; the lowest priority gives way first."""
         self._tenants.append((priority, tenant))
         self._tenants.sort(key=lambda entry: entry[0])

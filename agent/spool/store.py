@@ -45,7 +45,7 @@ from agent.spool.index import SpoolIndex, SpoolStats
 from agent.spool.placement import Placement
 from agent.spool.quarantine import Quarantine
 from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt, stream_name
-from agent.spool.retention import SharedLimit
+from agent.spool.retention import SharedLimit, SpoolOptions
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.segment_set import SegmentSet
 
@@ -56,12 +56,10 @@ if TYPE_CHECKING:
     from agent.model import SealedBatch
     from agent.spool.continuity import Continuity
 
-__all__ = ["Spool", "SpoolStats"]
+__all__ = ["Spool", "SpoolOptions", "SpoolStats"]
 
 log = structlog.get_logger()
 
-SEGMENT_BYTES = 4 << 20
-ACK_DELAY_S = 60.0
 ACKS_MAX = 64
 
 
@@ -71,22 +69,16 @@ class Spool:
     def __init__(
         self,
         directory: Path,
+        options: SpoolOptions,
         *,
-        limit_bytes: int,
-        room: SharedLimit,
-        priority: int,
-        ack_delay_s: float,
-        name: str,
-        vehicle: str,
+        shared: SharedLimit,
         clock: Callable[[], float],
         disk: Disk,
         continuity: Continuity | None,
-        erase: bool,
     ) -> None:
-        layout = room.layout
+        layout = shared.layout
         self.directory = directory
-        self._limit_bytes = limit_bytes
-        self._ack_delay_s = ack_delay_s
+        self._options = options
         self._clock = clock
         self._disk = disk
         self._continuity = continuity
@@ -103,15 +95,17 @@ class Spool:
             refuse_other_versions(disk, directory)
             self._shelf = SegmentSet(disk, directory, layout.segment_bytes)
             files.callback(self._shelf.close)
-            self._account = SpoolIndex.open(disk, directory / "state", self._shelf, erases=erase)
+            self._account = SpoolIndex.open(disk, directory / "state", self._shelf, erases=options.erase)
             files.callback(self._account.file.close)
-            self._placement = Placement(disk, directory, self._shelf, self._account, room)
-            recover(self._account, self._corrupt, stream_name(name), vehicle, continuity)
+            self._placement = Placement(disk, directory, self._shelf, self._account, shared)
+            recover(
+                self._account, self._corrupt, stream_name(options.name or directory.name), options.vehicle, continuity
+            )
             self._record_continuity()
             for aside in (self._corrupt, self._refused):
                 aside.trim()
-            room.let(self._placement, priority)
-            room.trim()
+            shared.register(self._placement, options.priority)
+            shared.trim()
             self._placement.reserve()
             self._files = files.pop_all()
 
@@ -119,47 +113,35 @@ class Spool:
     def open(
         cls,
         directory: Path,
+        options: SpoolOptions,
         *,
-        limit_bytes: int,
-        segment_bytes: int = SEGMENT_BYTES,
-        min_free_bytes: int = 0,
-        room: SharedLimit | None = None,
-        priority: int = 0,
-        ack_delay_s: float = ACK_DELAY_S,
-        name: str | None = None,
-        vehicle: str = "",
+        shared: SharedLimit | None = None,
         clock: Callable[[], float] = time.monotonic,
         disk: Disk | None = None,
         continuity: Continuity | None = None,
-        erase: bool = False,
     ) -> Self:
-        """Open or make the spool in `directory`; `name` (else the directory's) begins the stream's, and what is
-        appended is of `vehicle`. The stream goes on where `continuity` proves that it may; without one the caller
-        vouches for that. With `erase` what is acknowledged, evicted or set aside is overwritten as soon as that lasts,
-        and what earlier processes have left of it now: for that all segments are read.
+        """Open or make the spool in `directory`.
 
-        Raises SpoolVersionError where another version has written it; nothing is changed then.
+        Args:
+            directory: the spool's own.
+            options: its limits, whose batches it takes, whether it erases.
+            shared: the limit over several spools, which are opened in the order of their priority; segments and free
+                bytes are its.
+            clock: seconds, monotonic.
+            disk: all access to the file system.
+            continuity: proves that the last stream may go on; without one the caller vouches for that.
 
-        `room` is shared with other spools, opened in the order of their `priority`; segments and free bytes are its.
+        Raises:
+            SpoolVersionError: another version has written it; nothing is changed then.
+
         """
         disk = disk or Disk()
-        room = room or SharedLimit(retention.layout(limit_bytes, segment_bytes), min_free_bytes)
+        if shared is None:
+            shared = SharedLimit(retention.layout(options.limit_bytes, options.segment_bytes), options.min_free_bytes)
         with naming("open the spool", directory):
             disk.make_directory(directory)
             disk.sync_directory(directory.parent)
-            return cls(
-                directory,
-                limit_bytes=limit_bytes,
-                room=room,
-                priority=priority,
-                ack_delay_s=ack_delay_s,
-                name=name or directory.name,
-                vehicle=vehicle,
-                clock=clock,
-                disk=disk,
-                continuity=continuity,
-                erase=erase,
-            )
+            return cls(directory, options, shared=shared, clock=clock, disk=disk, continuity=continuity)
 
     @property
     def stream(self) -> str:
@@ -375,7 +357,7 @@ class Spool:
             payload_bytes=self._account.payload_bytes,
             oldest_begin_ns=0 if found is None else found[0].begins[found[1]],
             disk_bytes=self._shelf.used_bytes,
-            limit_bytes=self._limit_bytes,
+            limit_bytes=self._options.limit_bytes,
             gaps=len(self._account.ledger.entries),
             bytes_written=self._disk.bytes_written,
             syncs=self._disk.syncs,
@@ -417,7 +399,7 @@ class Spool:
 
     def _save_if_due(self) -> None:
         unsaved = self._account.unsaved
-        if unsaved and (unsaved >= ACKS_MAX or self._clock() - self._unsaved_since >= self._ack_delay_s):
+        if unsaved and (unsaved >= ACKS_MAX or self._clock() - self._unsaved_since >= self._options.ack_delay_s):
             self._account.save()
 
     @contextlib.contextmanager

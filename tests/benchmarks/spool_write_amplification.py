@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from agent.model import SealedBatch
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def measured(directory: Path, payloads: list[bytes], store: Callable[[int, bytes
 
 
 def by_spool(directory: Path, payloads: list[bytes]) -> dict[str, float]:
-    spool = Spool.open(directory / "spool", limit_bytes=64 << 20)
+    spool = Spool.open(directory / "spool", SpoolOptions(64 << 20))
 
     def put(_: int, payload: bytes) -> None:
         spool.append(SealedBatch(payload, catalog="", begin_ns=0, end_ns=0, frames=0))

@@ -13,7 +13,7 @@ from agent.errors import SpoolError
 from agent.model import SealedBatch
 from agent.spool.catalogs import CatalogStore
 from agent.spool.journal import Journal
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from agent.system.systemd_notify import LOOK_S
 from tests.faults.whole import agent, arrived, cloud
 from tests.support.mosquitto import free_port, running
@@ -29,7 +29,7 @@ LIMIT = 4 << 20
 
 
 def opened(folder: Path) -> Spool:
-    return Spool.open(folder / "normal", limit_bytes=LIMIT, segment_bytes=64 << 10)
+    return Spool.open(folder / "normal", SpoolOptions(LIMIT, segment_bytes=64 << 10))
 
 
 def put(spool: Spool, number: int) -> SpooledBatch:
@@ -41,7 +41,7 @@ def put(spool: Spool, number: int) -> SpooledBatch:
 def replaced(folder: Path) -> None:
     """By another spool, which nobody has open."""
     shutil.rmtree(folder)
-    Spool.open(folder, limit_bytes=LIMIT, segment_bytes=64 << 10).close()
+    Spool.open(folder, SpoolOptions(LIMIT, segment_bytes=64 << 10)).close()
 
 
 WAYS: dict[str, Callable[[Path], object]] = {

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agent.model import Gap, GapKind, SealedBatch
 from agent.spool.journal import Journal
-from agent.spool.retention import layout
-from agent.spool.store import SEGMENT_BYTES, Spool
+from agent.spool.retention import SEGMENT_BYTES, layout
+from agent.spool.store import Spool, SpoolOptions
 from tests.support.memory_disk import MemoryDisk, PowerCutError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.stream = self.spool.stream
 
     def open(self) -> None:
-        self.spool = Spool.open(HOME, limit_bytes=LIMIT, disk=self.disk, clock=lambda: self.now)
+        self.spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=self.disk, clock=lambda: self.now)
         self.journal = Journal.open(HOME / "journal", JOURNAL_BYTES, disk=self.disk)
         recovery = self.journal.recover(self.spool.unsealed_sequence)
         assert recovery.lost == 0

@@ -12,7 +12,7 @@ from agent.model import GapKind, SealedBatch
 from agent.spool import retention
 from agent.spool.retention import SharedLimit
 from agent.spool.segment_set import SegmentSet
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from tests.support.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Unit:
     def open(self, limit_bytes: int) -> None:
         self.room = SharedLimit(retention.layout(limit_bytes, 64 << 10, len(CLASSES)))
         self.bulk, self.normal, self.critical = (
-            Spool.open(Path("/") / name, limit_bytes=limit_bytes, room=self.room, priority=priority, disk=self.disk)
+            Spool.open(Path("/") / name, SpoolOptions(limit_bytes, priority=priority), shared=self.room, disk=self.disk)
             for priority, name in enumerate(CLASSES)
         )
 

@@ -11,7 +11,7 @@ from agent.errors import SpoolError
 from agent.model import Gap, GapKind, SealedBatch, SpooledBatch
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.state import RANGES_MAX
-from agent.spool.store import ACKS_MAX, Spool
+from agent.spool.store import ACKS_MAX, Spool, SpoolOptions
 from tests.support.memory_disk import MemoryDisk
 
 HOME = Path("/spool/normal")
@@ -26,7 +26,7 @@ class Clock:
 
 
 def opened(disk: MemoryDisk, limit: int = LIMIT, clock: Clock | None = None) -> Spool:
-    return Spool.open(HOME, limit_bytes=limit, disk=disk, clock=clock or Clock())
+    return Spool.open(HOME, SpoolOptions(limit), disk=disk, clock=clock or Clock())
 
 
 def put(spool: Spool, size: int = 100, gaps: tuple[Gap, ...] = ()) -> SpooledBatch:
@@ -298,7 +298,7 @@ def test_more_runs_of_acknowledgements_than_can_be_saved_are_sent_again_but_neve
 
 def of_vehicle(disk: MemoryDisk, vehicle: str) -> Spool:
     disk.kill()
-    return Spool.open(HOME, limit_bytes=LIMIT, disk=disk, vehicle=vehicle)
+    return Spool.open(HOME, SpoolOptions(LIMIT, vehicle=vehicle), disk=disk)
 
 
 def test_records_keep_the_vehicle_that_they_were_sealed_for_under_a_stream_of_its_own() -> None:
