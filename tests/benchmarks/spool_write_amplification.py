@@ -74,9 +74,9 @@ def by_spool(directory: Path, payloads: list[bytes]) -> dict[str, float]:
     size = len(payloads[0])
     for _ in range(2 * (4 << 20) // max(4096, size) + 8):
         put(0, bytes(size))
-    before = spool.stats()
+    before = spool.status()
     result = measured(directory, payloads, put)
-    after = spool.stats()
+    after = spool.status()
     total = sum(map(len, payloads))
     result["asked"] = round((after.bytes_written - before.bytes_written) / total, 2)
     result["syncs_per_batch"] = round((after.syncs - before.syncs) / len(payloads), 3)

@@ -212,7 +212,7 @@ def test_a_boot_that_sealed_nothing_leaves_no_stream(tmp_path: Path) -> None:
         car.open().close()
     car.boot += 1
     spool = car.open()
-    assert len(spool._account.streams) == 1
+    assert len(spool._index.streams) == 1
     assert len(spool.pending_gaps()) == 1
     spool.close()
 

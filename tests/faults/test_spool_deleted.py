@@ -64,7 +64,7 @@ def test_nothing_that_waits_goes_with_a_folder_that_is_gone(tmp_path: Path, way:
     with capture_logs() as logs:
         records.append(put(spool, 12))
     assert [line["event"] for line in logs] == ["spool_deleted"]
-    assert spool.stats().put_back_files == logs[0]["files"] > 0
+    assert spool.status().put_back_files == logs[0]["files"] > 0
     for number in (2, 3):
         spool.acknowledge(number)
     stream = spool.stream
@@ -98,7 +98,7 @@ def test_another_process_that_has_made_a_spool_there_keeps_it(tmp_path: Path) ->
     with pytest.raises(SpoolError, match="another process has made a spool of its own here"):
         put(spool, 2)
     assert other.oldest(limit=9) == [record]
-    assert other.stats().put_back_files == 0
+    assert other.status().put_back_files == 0
 
 
 def test_a_journal_that_is_gone_is_written_anew_with_what_it_held(tmp_path: Path) -> None:

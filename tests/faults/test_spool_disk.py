@@ -70,7 +70,7 @@ def test_a_full_file_system_evicts_the_oldest_and_goes_on(tiny: Path) -> None:
     spool = Spool.open(tiny / "normal", SpoolOptions(64 << 20, segment_bytes=512 * 1024))
     for _ in range(300):
         assert put(spool) is not None
-    stats = spool.stats()
+    stats = spool.status()
     assert stats.records + stats.evicted_records == 300
     assert stats.records >= 75
     (gap,) = spool.pending_gaps()
@@ -88,11 +88,11 @@ def test_a_file_system_that_others_fill_leaves_the_spool_its_segment(tiny: Path)
         assert put(spool) is not None
         (record,) = spool.oldest(limit=1)
         spool.acknowledge(record.sequence)
-    assert spool.stats().evicted_records == 0
+    assert spool.status().evicted_records == 0
     for _ in range(100):
         assert put(spool) is not None
-    assert spool.stats().records + spool.stats().evicted_records == 100
-    assert spool.stats().records > 0
+    assert spool.status().records + spool.status().evicted_records == 100
+    assert spool.status().records > 0
     spool.close()
 
 
@@ -102,7 +102,7 @@ def test_a_file_system_that_is_full_already_drops_new_batches_with_a_gap_until_t
     spool = Spool.open(tiny / "normal", SpoolOptions(64 << 20, segment_bytes=512 * 1024))
     assert put(spool) is None
     assert put(spool) is None
-    assert spool.stats().dropped_records == 2
+    assert spool.status().dropped_records == 2
     (tiny / "hog").unlink()
     record = put(spool)
     assert record is not None
@@ -142,7 +142,7 @@ def test_a_full_disk_in_place_evicts_and_goes_on() -> None:
         put(spool)
     disk.fail = failing("write", ".segment", 1, errno.ENOSPC)
     assert put(spool) is not None
-    assert spool.stats().evicted_records > 0
+    assert spool.status().evicted_records > 0
 
 
 @pytest.mark.parametrize("operation", ["write", "sync"])

@@ -91,7 +91,7 @@ def test_what_is_acknowledged_is_found_no_more_and_what_waits_is_whole(tmp_path:
 def test_by_default_it_stays_until_its_place_is_written_again(tmp_path: Path) -> None:
     spool = opened(tmp_path, erase=False)
     put(spool, 0)
-    written = spool.stats().bytes_written
+    written = spool.status().bytes_written
     spool.acknowledge(0)
     spool.close()
     assert found(tmp_path, range(1)) == {0}

@@ -72,8 +72,8 @@ def live_a_day(disk: MemoryDisk, diary: Diary, rounds: int) -> None:
 
 def check(disk: MemoryDisk, diary: Diary) -> None:
     spool, _, recovered = opened(disk)
-    gaps = [*diary.known, *(entry.gap for entry in spool._account.ledger.entries)]
-    for entry in spool._account.ledger.entries:
+    gaps = [*diary.known, *(entry.gap for entry in spool._index.ledger.entries)]
+    for entry in spool._index.ledger.entries:
         assert entry.carrier == -1 or spool.read(entry.carrier) is not None, "carried by nothing"
     newest = max(diary.sealed, default=-1)
     assert spool.next_sequence > newest
