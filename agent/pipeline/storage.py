@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.batch.catalog import is_catalog
-from agent.config.priorities import Priority, priorities_in_use, ttls_ns
+from agent.config.collecting import priorities_in_use, ttls_ns
+from agent.config.priorities import Priority
 from agent.errors import SpoolVersionError
 from agent.spool import retention
 from agent.spool.catalogs import CatalogStore

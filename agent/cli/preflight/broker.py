@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.cli.preflight.finding import LOGIN, PUBLISH, Finding, Level
-from agent.config.priorities import priorities_in_use
+from agent.config.collecting import priorities_in_use
 from agent.daemon.options import mqtt_options, sender_options
 from agent.errors import AgentError, ConfigError, DatabaseError, UplinkError
 from agent.units import Size
