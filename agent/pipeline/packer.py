@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.blocks import pieces
+from agent.blocks import split_frames
 from agent.config.priorities import Priority
 from agent.decode.plan import Defect
 from agent.model import SignalBlock
@@ -165,7 +165,7 @@ class Packer:
         for part, its_reading in self._clock_steps.split(frames, read(self._clock)):
             for stream in self._streams.values():
                 stored |= stream.update_clock(its_reading)
-            for begin, end in pieces(part, self._reporting.settings.limits.payload_bytes):
+            for begin, end in split_frames(part, self._reporting.settings.limits.payload_bytes):
                 stored |= self._process(part if end - begin == len(part) else part.slice(begin, end), its_reading)
         return stored
 
@@ -179,7 +179,7 @@ class Packer:
         counted = Part(begin_ns, end_ns, len(frames), replace(decoded, signals=SignalBlock.empty()))
         if self._collector is not None:
             self._collector.held_ns = end_ns
-            kept = self._collector.take(frames, decoded.signals, reading if self._times_frames else None)
+            kept = self._collector.process(frames, decoded.signals, reading if self._times_frames else None)
             return self._keep(kept, spans, end_ns, counted)
         if len(decoded.signals.column_group) > PART_COLUMNS_MAX:
             parts = [*Part.all_kept(decoded.signals), counted]
