@@ -85,7 +85,7 @@ def run(args: Namespace) -> int:
 
 
 def _show(snapshot: Snapshot, args: Namespace) -> int:
-    from agent.live.bitrates import read_bitrates, with_bitrates
+    from agent.live.client import read_bitrates, with_bitrates
     from agent.live.diagnosis import diagnose, exit_status
     from agent.live.snapshot import printable_snapshot
     from agent.live.status_screen import screen

@@ -26,7 +26,7 @@ from agent.batch.catalog import Catalog, encode_catalog
 from agent.batch.codec import Header, encode_batch
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.live.protocol import Answer, BusDefinition, Definitions, Frames, encode
+from agent.live.protocol import VERSION, Answer, BusDefinition, Definitions, Frames, encode
 from agent.live.snapshot import LogLine
 from agent.model import BatchId, Event, FrameBlock, Gap, MessageDefinition, SignalDefinition
 from tests.support.mosquitto import running
@@ -240,14 +240,14 @@ def hostile_agent() -> tuple[Answer, ...]:
         bus_state="down",
         link_connected=False,
         link_last_error=HOSTILE + ENDLESS,
-        said=(said,),
+        log_lines=(said,),
         network=(HOSTILE,),
     )
     rows = ((0, 0x100, 0, 1, START, "0102030405060708"),)
     return (
-        Answer(version=1, snapshot=status),
-        Answer(version=1, definitions=definitions),
-        Answer(version=1, frames=Frames(time_ns=START, rows=rows)),
+        Answer(version=VERSION, snapshot=status),
+        Answer(version=VERSION, definitions=definitions),
+        Answer(version=VERSION, frames=Frames(time_ns=START, rows=rows)),
     )
 
 
@@ -281,7 +281,7 @@ def _texts(value: Any) -> set[str]:
 
 
 async def test_hostile_agent_refuses_in_words(tmp_path: Path) -> None:
-    with answering(tmp_path / "s", Answer(version=1, error=HOSTILE + ENDLESS)):
+    with answering(tmp_path / "s", Answer(version=VERSION, error=HOSTILE + ENDLESS)):
         _, errors = await canferry(tmp_path, "tail", "--once", "--socket", "s")
     assert errors.startswith(r"canferry: the agent refuses: \x1b[2J")
 

@@ -28,7 +28,7 @@ DENIED = LogLine(
     reason="SerialException: [Errno 13] Permission denied: '/dev/ttyUSB0'",
 )
 OLDER = f"broker b:1883: {REFUSALS[0x84]} (0x84)"
-IDLE = (RuleStatus(number=1, messages=4, heard=0), RuleStatus(number=3, messages=2, heard=1))
+IDLE = (RuleStatus(number=1, messages=4, seen=0), RuleStatus(number=3, messages=2, seen=1))
 
 
 def verification(code: int, message: str) -> str:
@@ -51,7 +51,7 @@ CAUSES: list[tuple[str, Level, dict[str, Any]]] = [
     ("bus_off", Level.ERROR, {"bus_state": "bus_off"}),
     ("bus_not_can", Level.ERROR, {"bus_state": "not_can"}),
     ("bus_ended", Level.NOTE, {"bus_state": "ended"}),
-    ("bus_no_permission", Level.ERROR, {"bus_state": "down", "said": (DENIED,)}),
+    ("bus_no_permission", Level.ERROR, {"bus_state": "down", "log_lines": (DENIED,)}),
     ("frames_dropped", Level.WARNING, {"bus_dropped": 5}),
     ("rule_keeps_nothing", Level.WARNING, {"rules": IDLE}),
     ("rule_keeps_nothing", Level.ERROR, {"rules": IDLE[:1]}),
@@ -143,7 +143,7 @@ def test_candump_is_for_socketcan_alone() -> None:
 
 
 def test_a_rule_for_raw_frames_alone_is_not_missed() -> None:
-    assert diagnose(snapshot(rules=(RuleStatus(number=1, messages=0, heard=0),))) == []
+    assert diagnose(snapshot(rules=(RuleStatus(number=1, messages=0, seen=0),))) == []
 
 
 @pytest.mark.parametrize("state", ["up", "ended"])
@@ -172,7 +172,7 @@ def test_a_data_plan_that_nothing_waits_for_is_no_matter() -> None:
 def test_a_receivers_port_that_may_not_be_opened_is_told_as_that() -> None:
     reason = "[Errno 13] could not open port /dev/ttyUSB1: [Errno 13] Permission denied: '/dev/ttyUSB1'"
     said = LogLine(time_ns=NOW_NS, level="warning", event="port_down", about="bus=powertrain port=can0", reason=reason)
-    (finding,) = diagnose(snapshot(bus_state="down", bus_interface="gnss", said=(said,)))
+    (finding,) = diagnose(snapshot(bus_state="down", bus_interface="gnss", log_lines=(said,)))
     assert (finding.code, finding.about) == ("bus_no_permission", "powertrain")
 
 
