@@ -16,7 +16,7 @@ import pytest
 from tests.support.documents import documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PROJECT = Path(__file__).parents[2]
 TABLE: dict[str, Any] = tomllib.loads((PROJECT / "tests/words.toml").read_text())
@@ -34,12 +34,12 @@ class Rule:
     name: bool = False
     exceptions: dict[str, str] = field(default_factory=dict)
 
-    def broken_by(self, name: str, room: str) -> bool:
-        """Whether a name in a room uses one of the old words."""
+    def broken_by(self, name: str, room: str) -> set[str]:
+        """Those of the old words that a name in a room uses."""
         if name in self.exceptions or (self.rooms and room not in self.rooms):
-            return False
+            return set()
         words = [name.strip("_").lower()] if self.name else [word.lower() for word in WORD.findall(name)]
-        return not set(self.old).isdisjoint(words)
+        return set(self.old).intersection(words)
 
 
 RULES = [Rule(**{"exceptions" if key == "except" else key: row[key] for key in row}) for row in TABLE["word"]]
@@ -68,29 +68,31 @@ def names_of_document(text: str) -> Iterator[str]:
     yield from re.findall(r"`([A-Za-z_][A-Za-z0-9_]*)`", text)
 
 
-def found() -> dict[str, set[str]]:
-    """By room: old words in the names of its modules, `folder/module: name`."""
-    by_room: dict[str, set[str]] = defaultdict(set)
+def old_words(names: Iterable[str], room: str, left: Iterable[str]) -> dict[str, set[str]]:
+    """The names with an old word that is not one of those that are left, each with its words."""
+    used = {name: set().union(*(rule.broken_by(name, room) for rule in RULES)) - set(left) for name in names}
+    return {name: words for name, words in used.items() if words}
+
+
+def code() -> dict[str, set[str]]:
+    """By room: all names in its modules."""
+    names: dict[str, set[str]] = defaultdict(set)
     for path in sorted((PROJECT / "agent").rglob("*.py")):
-        if path.stem.endswith("_pb2"):
-            continue
-        room = path.relative_to(PROJECT / "agent").parts[0].removesuffix(".py")
-        for name in {path.stem, *names_in(path.read_text())}:
-            if any(rule.broken_by(name, room) for rule in RULES):
-                by_room[room].add(name)
-    return by_room
+        if not path.stem.endswith("_pb2"):
+            room = path.relative_to(PROJECT / "agent").parts[0].removesuffix(".py")
+            names[room] |= {path.stem, *names_in(path.read_text())}
+    return names
 
 
 def test_no_name_in_the_code_uses_a_word_that_another_has_replaced() -> None:
-    left = {room: names - set(TABLE["left"].get(room, ())) for room, names in found().items()}
-    assert {room: sorted(names) for room, names in left.items() if names} == {}, "see tests/words.toml"
+    used = {room: old_words(names, room, TABLE["left"].get(room, ())) for room, names in code().items()}
+    assert {room: names for room, names in used.items() if names} == {}, "see tests/words.toml"
 
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(PROJECT)))
 def test_no_document_uses_a_word_that_another_has_replaced(document: Path) -> None:
-    room = document.parent.name
-    old = {name for name in names_of_document(document.read_text()) for rule in RULES if rule.broken_by(name, room)}
-    assert old - set(TABLE["left"].get("documents", ())) == set(), "see tests/words.toml"
+    names = names_of_document(document.read_text())
+    assert old_words(names, document.parent.name, TABLE["left"].get("documents", ())) == {}, "see tests/words.toml"
 
 
 def test_a_word_is_found_as_a_part_of_a_name_or_as_the_whole() -> None:
