@@ -6,9 +6,9 @@
 Blocks are of 2,800 frames, as the daemon has them of buses with 4,000 frames/s: 0.7 s. The bound is 2 µs a frame.
 
 Measured: the time of each `Collector.process` of a decoded block, and of the `Decoder.decode` that makes it; rounds of
-the two alternate, so that whatever else the machine does meets both. Of each block the median of the rounds counts, so that
-a pause of the machine, which is longer than many blocks, does not; printed is their sum, by frame. The ring's memory is
-what its arrays take when it is full, against its setting.
+the two alternate, so that whatever else the machine does meets both. Of each block the median of the rounds counts, so
+that a pause of the machine does not; printed is their sum, by frame. The ring's memory is what its arrays take when it
+is full, against its setting.
 
 Rules and triggers are those of `rav4.toml`; what triggers record is decoded and cut within the time that is measured.
 """
