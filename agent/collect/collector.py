@@ -10,10 +10,10 @@ import numpy as np
 
 from agent.collect.block_view import BlockView
 from agent.collect.integrity.verify import Findings, Integrity
+from agent.collect.rebased_time import SteadyClock
 from agent.collect.rules.engine import RuleStates
 from agent.collect.select_rows import Samples, Shapes, chosen_block, samples_at, samples_blocks
 from agent.collect.signal_index import SignalIndex
-from agent.collect.steady_clock import SteadyClock
 from agent.collect.triggers.triggers import Triggers
 from agent.config.priorities import Priority
 
@@ -90,7 +90,15 @@ class Collector:
         self._triggers = None
         if triggers:
             assert decode is not None
-            self._triggers = Triggers(self._roster, self._gates, triggers, decode, ring_bytes, payload_bytes)
+            self._triggers = Triggers(
+                self._roster,
+                self._gates.latest,
+                book,
+                triggers,
+                decode,
+                ring_bytes=ring_bytes,
+                payload_bytes=payload_bytes,
+            )
         self._roster.enter(plan.plain_keys)
 
     def take(self, frames: FrameBlock, block: SignalBlock, reading: ClockReading | None = None) -> Kept:

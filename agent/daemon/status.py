@@ -31,7 +31,7 @@ from agent.live.snapshot import (
     UplinkStatus,
 )
 from agent.pipeline.traffic import BusTraffic
-from agent.uplink.certificate import expiry_s
+from agent.uplink.credentials import expiry_s
 from agent.uplink.profiles import GENERIC, PROFILES
 from agent.uplink.send_policy import UNLIMITED
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from agent.pipeline.storage import Storage
     from agent.pipeline.tick import Source
     from agent.pipeline.traffic import LastFrame, TrafficStatistics
-    from agent.spool.record import SpoolStats
+    from agent.spool.index import SpoolStats
     from agent.system.clock import Clock
     from agent.system.liveness import LivenessDeadline
     from agent.system.log import Logging
@@ -81,7 +81,7 @@ class StatusWriter:
     verified         asks the worker's packer for what counters and checksums have told
     started_s        of the monotonic clock: the process
     network          modem and data plan, where there are any: each says in words how it goes
-    allowance        what these let the uplink do
+    policy           what these let the uplink do
     """
 
     config: Config
@@ -100,7 +100,7 @@ class StatusWriter:
     started_s: float
     verified: Callable[[], Mapping[str, IntegrityCounters]] = dict
     network: Sequence[object] = ()
-    allowance: SendPolicy = UNLIMITED
+    policy: SendPolicy = UNLIMITED
     _loaded_s: float = field(default_factory=time.monotonic)
     _stored: _Stored = field(default_factory=_Stored)
     _kept: list[tuple[int, frozenset[int]]] | None = None
@@ -265,7 +265,7 @@ class StatusWriter:
             version=link.version,
             version_asked=profile.version_of(mqtt) if mqtt is not None else "",
             refusals_silent=profile.hides_refusals(link.version),
-            held_s=round(self.allowance.wait_s(critical=False), 1),
+            held_s=round(self.policy.wait_s(critical=False), 1),
         )
 
     async def _rules(self) -> tuple[RuleStatus, ...]:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.collect.split_blocks import pieces
+from agent.blocks import pieces
 from agent.config.priorities import Priority
 from agent.decode.plan import Defect
 from agent.model import SignalBlock

@@ -24,15 +24,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.batch.catalog import is_catalog
-from agent.config.priorities import Priority, priorities_in_use, ttls_ns
+from agent.config.collecting import priorities_in_use, ttls_ns
+from agent.config.priorities import Priority
 from agent.errors import SpoolVersionError
 from agent.spool import retention
 from agent.spool.catalogs import CatalogStore
 from agent.spool.continuity import Continuity
 from agent.spool.journal import Journal
+from agent.spool.quarantine import set_aside, tell_set_aside
+from agent.spool.retention import SharedLimit
 from agent.spool.segment import SUFFIX, extent
-from agent.spool.set_aside import set_aside, tell_set_aside
-from agent.spool.shared_limit import SharedLimit
 from agent.spool.state import STATE_BYTES
 from agent.spool.store import Spool
 from agent.system.clock import YEAR_2020_NS
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.model import Gap, SealedBatch
-    from agent.spool.record import SpoolStats
+    from agent.spool.index import SpoolStats
     from agent.spool.retention import Layout
     from agent.system.clock import Clock
 

@@ -95,7 +95,8 @@ class DecodedOutput:
         batch = decode_batch(payload, catalog)
         parts = whole(batch, catalog)
         if text_bytes(parts) > min(TEXT_BYTES_MIN + GROWTH_MAX * len(payload), TEXT_BYTES_MAX):
-            raise BatchError(f"it has {len(payload)} bytes, and would become some {text_bytes(parts)}")
+            size = text_bytes(parts) >> 20
+            raise BatchError(f"it has {len(payload)} bytes, and would become some {size} MiB of text")
         try:
             self._put(batch, parts, path)
         except (AgentError, OSError, MemoryError):

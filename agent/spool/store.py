@@ -40,17 +40,14 @@ import structlog
 from agent.errors import SpoolError
 from agent.model import Gap, GapKind, SpooledBatch
 from agent.spool import retention
-from agent.spool.blank import blank_folder
-from agent.spool.disk import Disk, naming
-from agent.spool.in_place import locked, put_back
-from agent.spool.index import SpoolIndex
+from agent.spool.disk import Disk, blank_folder, locked, naming, put_back
+from agent.spool.index import SpoolIndex, SpoolStats
 from agent.spool.placement import Placement
 from agent.spool.quarantine import Quarantine
-from agent.spool.record import SpoolStats
 from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt, stream_name
+from agent.spool.retention import SharedLimit
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.segment_set import SegmentSet
-from agent.spool.shared_limit import SharedLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.collect.collector import Collector
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.triggers import Trigger
 from agent.config.collecting import TriggerConfig

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from agent.cli.preflight.result import ERROR, OK, WARNING, CheckResult, readable, user
 from agent.errors import ConfigError, DatabaseError
-from agent.uplink.certificate import expiry_s
 from agent.uplink.connect import control_congestion
+from agent.uplink.credentials import expiry_s
 from agent.uplink.transport import UNTOLD
 
 if TYPE_CHECKING:

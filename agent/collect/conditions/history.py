@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.collect.conditions.syntax import SignalRef
-from agent.collect.steady_clock import NEVER
+from agent.collect.rebased_time import NEVER
 from agent.physical import is_counted, key_offset, numeric
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import BlockView
+    from agent.collect.block_view import BlockView, LastSamples
     from agent.collect.conditions.evaluate import CompiledCondition
     from agent.collect.conditions.syntax import Count, Over
-    from agent.collect.signal_index import LastSamples, SignalIndex, Staying
+    from agent.collect.signal_index import SignalIndex, Staying
 
 SAMPLES_MAX = 100_000
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.rules.absence import AbsenceMonitor, AbsenceTimeout
-from agent.collect.rules.cycles import stopped_after_ns
-from agent.collect.rules.interval_results import IntervalResults
+from agent.collect.block_view import LastSamples
+from agent.collect.rules.absence import AbsenceMonitor, AbsenceTimeout, stopped_after_ns
+from agent.collect.rules.interval_table import IntervalResults
 from agent.collect.rules.intervals import IntervalStates
 from agent.collect.rules.on_change import ChangeStates
-from agent.collect.signal_index import LastSamples
 from agent.config.priorities import Priority
 
 if TYPE_CHECKING:

@@ -24,10 +24,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.rules.interval_results import SUMMARY, IntervalResults
+from agent.collect.rules.interval_table import (
+    CLOSED,
+    FIRST,
+    LAST,
+    LEAST,
+    MEAN,
+    NOTHING,
+    SUMMARY,
+    IntervalResults,
+    Pieces,
+    RuleStateTable,
+    Sum,
+    float_keys,
+    mean,
+    sum_of,
+)
 from agent.collect.rules.on_change import beyond
-from agent.collect.rules.summaries import NOTHING, Sum, float_keys, mean, sum_of
-from agent.collect.rules.tables import CLOSED, FIRST, LAST, LEAST, MEAN, Pieces, RuleStateTable
 from agent.physical import reads_as_float
 
 if TYPE_CHECKING:
@@ -35,9 +48,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import BlockView
+    from agent.collect.block_view import BlockView, LastSamples
     from agent.collect.rules.rules import EffectiveRule
-    from agent.collect.signal_index import LastSamples, SignalIndex, Staying
+    from agent.collect.signal_index import SignalIndex, Staying
     from agent.model import SignalDefinition
 
 _SUMMED_BITS, _SUMMED_MAX = 44, 1 << 20

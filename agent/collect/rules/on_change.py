@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.steady_clock import NEVER
+from agent.collect.rebased_time import NEVER
 from agent.physical import key_offset, numeric, reads_as_float
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import BlockView
+    from agent.collect.block_view import BlockView, LastSamples
     from agent.collect.rules.rules import EffectiveRule
-    from agent.collect.signal_index import LastSamples, SignalIndex, Staying
+    from agent.collect.signal_index import SignalIndex, Staying
     from agent.model import SignalDefinition
 
 

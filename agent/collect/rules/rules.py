@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
-from agent.collect.patterns import Patterns, SignalPatterns
+from agent.config.patterns import Patterns, SignalPatterns
 from agent.config.priorities import Priority
 from agent.physical import exact, is_counted
 

@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from agent.blocks import pieces
 from agent.collect.block_view import BlockView
 from agent.collect.conditions.binding import bind
 from agent.collect.conditions.evaluate import CompiledCondition
 from agent.collect.conditions.history import Inputs
 from agent.collect.conditions.parser import parse_condition
-from agent.collect.patterns import SignalPatterns
 from agent.collect.select_rows import chosen_block
-from agent.collect.split_blocks import pieces
-from agent.collect.triggers.ring_buffer import Ring
-from agent.collect.triggers.windows import Recorder
+from agent.collect.triggers.windows import Recorder, Ring
 from agent.model import Event, EventKind, FrameBlock
 
 if TYPE_CHECKING:
@@ -33,13 +31,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from agent.collect.block_view import LastSamples
+    from agent.collect.conditions.binding import Directory
     from agent.collect.conditions.history import BlockInstants
-    from agent.collect.conditions.names import Directory
-    from agent.collect.rules.engine import RuleStates
+    from agent.collect.rules.rules import RuleBook
     from agent.collect.select_rows import Shapes
     from agent.collect.signal_index import SignalIndex
     from agent.config.collecting import TriggerConfig
-    from agent.config.priorities import Priority
     from agent.model import SignalBlock
 
 
@@ -57,7 +55,6 @@ class Trigger:
     config: TriggerConfig
     when: CompiledCondition
     until: CompiledCondition | None
-    record: SignalPatterns
     armed: bool = True
     on: bool = False
     level: bool = False
@@ -70,12 +67,7 @@ class Trigger:
         """The trigger that a section says; raises ExpressionError."""
         until = CompiledCondition(bind(parse_condition(config.until), directory)) if config.until is not None else None
         when = CompiledCondition(bind(parse_condition(config.when), directory))
-        return cls(config, when, until, SignalPatterns(config.record), armed)
-
-    @property
-    def priority(self) -> Priority:
-        """What it records samples with."""
-        return self.config.priority
+        return cls(config, when, until, armed)
 
     @property
     def conditions(self) -> list[CompiledCondition]:
@@ -154,7 +146,8 @@ class Triggers:
 
     Args:
         roster: knows the lanes.
-        gates: know the latest samples of all channels.
+        latest: sample of each channel, before the block at hand.
+        book: the rules; what they forbid is recorded only where it is named.
         triggers: in the order of the configuration.
         decode: what frames of the ring are decoded with, the way blocks are.
         ring_bytes: the size of the ring.
@@ -165,7 +158,8 @@ class Triggers:
     def __init__(
         self,
         roster: SignalIndex,
-        gates: RuleStates,
+        latest: LastSamples,
+        book: RuleBook,
         triggers: Sequence[Trigger],
         decode: Callable[[FrameBlock], SignalBlock],
         ring_bytes: int,
@@ -176,8 +170,8 @@ class Triggers:
         self._decode = decode
         self._ring = Ring(ring_bytes)
         self._payload_bytes = payload_bytes
-        self._inputs = Inputs(roster, gates.latest)
-        self.recorder = Recorder(roster, gates.book, triggers)
+        self._inputs = Inputs(roster, latest)
+        self.recorder = Recorder(roster, book, [trigger.config for trigger in triggers])
         bus_of = {message: roster.buses.index(definition.bus) for message, definition in enumerate(roster.messages)}
         for trigger in triggers:
             for condition in trigger.conditions:

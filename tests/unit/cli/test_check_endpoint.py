@@ -15,7 +15,7 @@ import pytest
 from agent.cli.preflight import check_catalog, endpoint
 from agent.config import BusConfig, Config, MqttConfig, VehicleConfig
 from agent.model import MessageDefinition, SignalDefinition
-from agent.uplink.certificate import expiry_s
+from agent.uplink.credentials import expiry_s
 from tests.support.checking import Checked, offline
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from agent.collect.collector import Collector, Kept
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory
 from agent.collect.integrity.protection import protections_of
 from agent.collect.integrity.verify import TOLD_EVERY_NS
 from agent.collect.rules.rules import RuleBook

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.collect.collector import Collector
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.triggers import Trigger
 from agent.config.collecting import CollectConfig, TriggerConfig

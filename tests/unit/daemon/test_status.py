@@ -177,7 +177,7 @@ async def test_what_the_network_says_and_holds_back_is_told(running: Run) -> Non
         def wait_s(self, *, critical: bool) -> float:
             return 0.0 if critical else 900.0
 
-    running.figures.network, running.figures.allowance = ["modem home", "data plan"], Spent()
+    running.figures.network, running.figures.policy = ["modem home", "data plan"], Spent()
     told = await running.figures.status()
     assert (told.network, told.link.held_s) == (("modem home", "data plan"), 900.0)
 

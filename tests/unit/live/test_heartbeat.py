@@ -24,7 +24,7 @@ def test_a_vehicle_that_is_well_is_told_in_few_bytes() -> None:
         "unknown": 1000,
         "acknowledged": 7,
     }
-    assert len(status_payload(online=True, stream="normal-3f2a9c01", figures=told)) < 200
+    assert len(status_payload(online=True, stream="normal-3f2a9c01", counters=told)) < 200
 
 
 def test_who_is_behind_dropping_evicting_and_failing_can_be_seen() -> None:

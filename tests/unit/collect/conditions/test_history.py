@@ -8,11 +8,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from agent.collect.block_view import BlockView
+from agent.collect.block_view import BlockView, LastSamples
 from agent.collect.conditions.evaluate import CompiledCondition
 from agent.collect.conditions.history import SAMPLES_MAX, BlockInstants, Held, History, Inputs
 from agent.collect.conditions.syntax import Changed, Comparison, Number, Over, Signal, SignalRef
-from agent.collect.signal_index import LastSamples, SignalIndex
+from agent.collect.signal_index import SignalIndex
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import MessageDefinition, SignalDefinition
