@@ -111,7 +111,7 @@ def test_a_journal_of_another_version_is_set_aside_and_the_spool_goes_on(tmp_pat
     of_version(tmp_path, 2, ("journal",))
     before = (tmp_path / "journal").read_bytes()
     storage = Storage.open(config(tmp_path))
-    assert storage.vaults[Priority.NORMAL].spool.stats().records == 4
+    assert storage.vaults[Priority.NORMAL].spool.status().records == 4
     assert (tmp_path / "set-aside-1/journal").read_bytes() == before
     storage.close(clean=True)
 
@@ -169,7 +169,7 @@ def test_a_flipped_byte_in_what_is_declared_is_damage_and_no_other_version(tmp_p
         data[begin + place] ^= 2
         file.write_bytes(data)
     storage = Storage.open(config(tmp_path))
-    assert storage.vaults[Priority.NORMAL].spool.stats().records == 4
+    assert storage.vaults[Priority.NORMAL].spool.status().records == 4
     assert not list(tmp_path.glob("set-aside*"))
     storage.close(clean=False)
 
