@@ -10,7 +10,7 @@ from zlib import crc32
 import pytest
 from structlog.testing import capture_logs
 
-from agent.cli.preflight.finding import Level
+from agent.cli.preflight.result import CheckLevel
 from agent.cli.preflight.unit import check_spool
 from agent.config import BusConfig, Config, SpoolConfig, VehicleConfig
 from agent.config.priorities import Priority
@@ -178,6 +178,6 @@ def test_check_tells_of_a_spool_of_another_version_before_it_is_set_aside(tmp_pa
     filled(tmp_path)
     of_version(tmp_path, 2)
     before = contents(tmp_path)
-    warnings = [finding.text for finding in check_spool(config(tmp_path)) if finding.level is Level.WARNING]
+    warnings = [finding.text for finding in check_spool(config(tmp_path)) if finding.level is CheckLevel.WARNING]
     assert [text.rpartition("; run ")[2] for text in warnings] == ["sets it aside unsent, for that version to send"]
     assert contents(tmp_path) == before
