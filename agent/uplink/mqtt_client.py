@@ -317,7 +317,7 @@ class MqttConnection(aiomqtt.Client):
         """How many bytes of a packet to read at once: none of one that nobody can have asked for."""
         packet = self._client._in_packet  # noqa: SLF001
         head, whole = packet["command"], packet["remaining_length"]
-        if self._gate.is_too_long(head, whole):
+        if packet["have_remaining"] and self._gate.is_too_long(head, whole):
             text = f"the broker announced a packet of {whole} bytes, which nobody asked for"
             self._lose(self._local_loss(text))
             raise ConnectionAbortedError(text)
