@@ -135,7 +135,7 @@ class MqttConnection(aiomqtt.Client):
             self._client_connect()
             await self._connected
         except BaseException:
-            self._lose(LinkLoss(Trouble.CLOSED, "given up"))
+            self._end(LinkLoss(Trouble.CLOSED, "given up"))
             raise
         return self
 
@@ -151,7 +151,7 @@ class MqttConnection(aiomqtt.Client):
             if not self._loss.done() and self._client.disconnect() == MQTT_ERR_SUCCESS:
                 await asyncio.wait([self._loss], timeout=_GOODBYE_S)
         finally:
-            self._lose(LinkLoss(Trouble.CLOSED, "closed"))
+            self._end(LinkLoss(Trouble.CLOSED, "closed"))
             await asyncio.sleep(0)
             if self._misc_task is not None:
                 self._misc_task.cancel()
@@ -177,7 +177,7 @@ class MqttConnection(aiomqtt.Client):
 
     def give_up(self, reason: str) -> None:
         """End the link now; what is in flight is lost."""
-        self._lose(LinkLoss(Trouble.DROPPED, reason))
+        self._end(LinkLoss(Trouble.DROPPED, reason))
 
     async def send(
         self, topic: str, payload: bytes, *, retain: bool = False, properties: MessageProperties = NONE
@@ -199,7 +199,7 @@ class MqttConnection(aiomqtt.Client):
         retain = retain and self.limits.retain and size <= (self.options.retained_bytes_max or size)
         info = self._client.publish(name, payload, 1, retain, publish_properties(alias, properties))
         if info.rc != MQTT_ERR_SUCCESS:
-            self._lose(self._local_loss("it cannot be sent"))
+            self._end(self._local_loss("it cannot be sent"))
             return self._lost_answer()
         return await self._in_flight.sent(info.mid)
 
@@ -229,11 +229,14 @@ class MqttConnection(aiomqtt.Client):
     def _wire(self, client: paho.Client) -> None:
         """Put our own handling where paho would hide something, or aiomqtt would be a step late."""
         client.disable_logger()
-        receive, send = client._sock_recv, client._sock_send  # noqa: SLF001
-        note = functools.partial(setattr, self, "_io_error")
-        told = connect.noting(receive, note)
-        client._sock_recv = lambda size: told(self._allowed(size))  # type: ignore[assignment,method-assign]  # noqa: SLF001
-        client._sock_send = connect.noting(send, lambda error: note(connect.last_word(client.socket(), error)))  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        record = functools.partial(setattr, self, "_io_error")
+        receive = connect.reporting_errors(client._sock_recv, record)  # noqa: SLF001
+        send = connect.reporting_errors(
+            client._sock_send,  # noqa: SLF001
+            lambda error: record(connect.last_alert(client.socket(), error)),
+        )
+        client._sock_recv = lambda size: receive(self._allowed(size))  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        client._sock_send = send  # type: ignore[assignment,method-assign]  # noqa: SLF001
         client._packet_handle = functools.partial(self._on_packet, client._packet_handle)  # type: ignore[method-assign]  # noqa: SLF001
 
     def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
@@ -247,7 +250,7 @@ class MqttConnection(aiomqtt.Client):
             while not self._incoming.is_full and getattr(self._client.socket(), "pending", int)() > 0:
                 self._client.loop_read()
         except Exception as error:  # noqa: BLE001 - what a peer sends must not end the process
-            self._lose(self._local_loss(f"what the broker sent is not understood ({error})"))
+            self._end(self._local_loss(f"what the broker sent is not understood ({error})"))
         sock = self._client.socket()
         if sock is not None and self._incoming.is_full:
             self._paused = self._loop.remove_reader(sock.fileno())
@@ -264,7 +267,7 @@ class MqttConnection(aiomqtt.Client):
             try:
                 client.loop_write()
             except Exception as error:  # noqa: BLE001 - as above
-                self._lose(self._local_loss(f"it cannot be sent ({error})"))
+                self._end(self._local_loss(f"it cannot be sent ({error})"))
 
         self._loop.add_writer(sock.fileno(), writable)
 
@@ -278,7 +281,7 @@ class MqttConnection(aiomqtt.Client):
             code = 0x9B
         if code == 0:
             self.session_present = bool(flags.session_present)
-            self._take_limits(properties)
+            self._set_limits(properties)
             self._connected.set_result(None)
             return
         self._refuse(code, str(reason_code).lower(), properties)
@@ -288,7 +291,7 @@ class MqttConnection(aiomqtt.Client):
         text = f"broker {self.options.address}: {REFUSALS.get(code, words)} (0x{code:02X}){broker_words(properties)}"
         self._connected.set_exception(kind(text, trouble_of_refusal(code), code))
 
-    def _take_limits(self, properties: Any) -> None:
+    def _set_limits(self, properties: Any) -> None:
         sizes = (self.options.message_bytes_max, getattr(properties, "MaximumPacketSize", None))
         self.limits = LinkLimits(
             receive_maximum=getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM),
@@ -311,7 +314,7 @@ class MqttConnection(aiomqtt.Client):
             loss = self._local_loss("no answer to a ping")
         else:
             loss = self._local_loss("the other end closed the connection", by_peer=True)
-        self._lose(loss)
+        self._end(loss)
 
     def _allowed(self, size: int) -> int:
         """How many bytes of a packet to read at once: none of one that nobody can have asked for."""
@@ -319,7 +322,7 @@ class MqttConnection(aiomqtt.Client):
         head, whole = packet["command"], packet["remaining_length"]
         if packet["have_remaining"] and self._gate.is_too_long(head, whole):
             text = f"the broker announced a packet of {whole} bytes, which nobody asked for"
-            self._lose(self._local_loss(text))
+            self._end(self._local_loss(text))
             raise ConnectionAbortedError(text)
         if self._gate.is_cut(head, whole):
             del packet["packet"][CUT_BYTES:]
@@ -329,7 +332,7 @@ class MqttConnection(aiomqtt.Client):
         """A whole packet, in paho's hands: what is not for us goes no further, what paho would hide is read here."""
         head, packet = self._client._in_packet["command"], self._client._in_packet["packet"]  # noqa: SLF001
         if refusal := self._gate.refusal(head, len(packet)):
-            self._lose(self._local_loss(refusal))
+            self._end(self._local_loss(refusal))
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         if head >> 4 == PUBACK:
             return self._on_acknowledgement(bytes(packet))
@@ -386,16 +389,16 @@ class MqttConnection(aiomqtt.Client):
         dead_link.update(now, traffic)
         pinged_at = self._client._ping_t  # noqa: SLF001 - in the same clock, time.monotonic
         if self._in_flight and dead_link.unacknowledged_s(now) > options.acknowledge_timeout_s:
-            self._lose(self._local_loss(f"no acknowledgement for {options.acknowledge_timeout_s:g} s"))
+            self._end(self._local_loss(f"no acknowledgement for {options.acknowledge_timeout_s:g} s"))
         elif dead_link.unanswered_s(time.monotonic(), pinged_at) > options.answer_timeout_s:
-            self._lose(self._local_loss(f"no answer to a ping for {options.answer_timeout_s:g} s"))
+            self._end(self._local_loss(f"no answer to a ping for {options.answer_timeout_s:g} s"))
 
     def _local_loss(self, reason: str, *, by_peer: bool = False) -> LinkLoss:
         if self._io_error is not None:
             reason, by_peer = connect.explain(self._io_error), isinstance(self._io_error, ConnectionError)
         return LinkLoss(Trouble.DROPPED, reason, by_peer=by_peer)
 
-    def _lose(self, loss: LinkLoss) -> None:
+    def _end(self, loss: LinkLoss) -> None:
         """The one end of the link: said once, to everyone who waits; the socket closed."""
         if self._loss.done():
             return

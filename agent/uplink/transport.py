@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from agent.uplink.properties import MessageProperties
 
-UNTOLD = (
+SILENT_REFUSALS = (
     "in MQTT 3.1.1 a broker acknowledges what its access rules forbid, and what nobody subscribes to, like all else, "
     "and what is acknowledged is deleted"
 )

@@ -12,7 +12,7 @@ from agent.cli.preflight.finding import Finding, Level, looked_at, user
 from agent.errors import ConfigError, DatabaseError
 from agent.uplink.connect import control_congestion
 from agent.uplink.credentials import expiry_s
-from agent.uplink.transport import UNTOLD
+from agent.uplink.transport import SILENT_REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,10 +43,10 @@ def check_endpoint(config: Config) -> Iterator[Finding]:
     """Whether the kind of endpoint that is configured takes what it would get."""
     from agent.uplink import profiles
 
-    errors = [Finding(Level.ERROR, key, text) for key, text in profiles.broken(config)]
+    errors = [Finding(Level.ERROR, key, text) for key, text in profiles.violations(config)]
     yield from errors
     if config.mqtt is not None and profiles.PROFILES[config.mqtt.profile].hides_refusals(config.mqtt.version):
-        yield Finding(Level.WARNING, "mqtt.version", f'"3.1.1" is asked for: {UNTOLD}')
+        yield Finding(Level.WARNING, "mqtt.version", f'"3.1.1" is asked for: {SILENT_REFUSALS}')
     if config.mqtt is not None and config.mqtt.profile != profiles.GENERIC.name and not errors:
         profile = profiles.PROFILES[config.mqtt.profile]
         topics = profile.topics_of(config.mqtt)
