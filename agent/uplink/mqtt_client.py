@@ -24,26 +24,27 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
-from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
+from paho.mqtt.client import MQTT_ERR_SUCCESS
 from paho.mqtt.enums import MQTTErrorCode
 
 from agent.uplink import connect
 from agent.uplink.in_flight import DeadLinkDetector, InFlight
-from agent.uplink.incoming import ANSWER_BYTES_MAX, ASKED_BYTES_MAX, CONNACK, CUT_BYTES, PUBACK, PUBLISH, Gate, Incoming
+from agent.uplink.incoming import CONNACK, CUT_BYTES, PUBACK, PUBLISH, Gate, Incoming
 from agent.uplink.options import Session
-from agent.uplink.packets import TopicAliases, connect_properties, last_will, publish_properties, read_publish
+from agent.uplink.packets import TopicAliases, client_arguments, limits_of_connack, publish_properties, read_publish
 from agent.uplink.properties import NONE
 from agent.uplink.reasons import REFUSALS, broker_words
 from agent.uplink.transport import (
-    RECEIVE_MAXIMUM,
     TOO_LARGE,
     Answer,
+    ClosedEarlyError,
     LinkLimits,
     LinkLoss,
     Outcome,
     Received,
     RefusedError,
     Trouble,
+    VersionRefusedError,
     packet_bytes,
     trouble_of_disconnect,
     trouble_of_refusal,
@@ -72,16 +73,6 @@ _READ_BYTES = 64 << 10
 _SILENT = logging.Logger("canferry.mqtt", logging.CRITICAL + 1)
 
 
-class VersionRefusedError(RefusedError):
-    """The broker does not speak this MQTT version."""
-
-
-class ClosedEarlyError(VersionRefusedError):
-    """The other end closed before CONNACK, as some brokers do that do not speak the version, and broken networks."""
-
-    silent = True
-
-
 class MqttConnection(aiomqtt.Client):
     """One connection, once: `open` it, then `async with` to have it ended in good order."""
 
@@ -95,33 +86,16 @@ class MqttConnection(aiomqtt.Client):
     ) -> None:
         session = session or Session()
         five = version is V5
-        super().__init__(
-            options.host,
-            options.port,
-            username=options.username,
-            password=password,
-            identifier=options.client_id,
-            protocol=version,
-            clean_session=None if five else session.clean,
-            clean_start=session.clean if five else MQTT_CLEAN_START_FIRST_ONLY,
-            timeout=options.connect_timeout_s,
-            keepalive=options.keepalive_s,
-            max_inflight_messages=0,
-            logger=_SILENT,
-            properties=connect_properties(session, ANSWER_BYTES_MAX if session.clean else ASKED_BYTES_MAX)
-            if five
-            else None,
-            will=last_will(options),
-        )
+        arguments = client_arguments(options, session, five=five)
+        super().__init__(options.host, options.port, password=password, protocol=version, logger=_SILENT, **arguments)
         self.options = options
         self.version = version
         self.limits = LinkLimits()
         self.session_present = False
         self._loss: asyncio.Future[LinkLoss] = self._loop.create_future()
-        subscribes = not session.clean
         self._incoming = Incoming()
         self._paused = False
-        self._gate = Gate(subscribes, five)
+        self._gate = Gate(subscribed=not session.clean, five=five)
         self._aliases = TopicAliases()
         self._dead_link = DeadLinkDetector()
         self._in_flight = InFlight(self._dead_link)
@@ -292,12 +266,7 @@ class MqttConnection(aiomqtt.Client):
         self._connected.set_exception(kind(text, trouble_of_refusal(code), code))
 
     def _set_limits(self, properties: Any) -> None:
-        sizes = (self.options.message_bytes_max, getattr(properties, "MaximumPacketSize", None))
-        self.limits = LinkLimits(
-            receive_maximum=getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM),
-            maximum_packet_bytes=min(filter(None, sizes), default=None),
-            retain=self.options.retain and bool(getattr(properties, "RetainAvailable", 1)),
-        )
+        self.limits = limits_of_connack(properties, self.options)
         self._in_flight.allow(self.limits.receive_maximum)
         self._aliases = TopicAliases(min(getattr(properties, "TopicAliasMaximum", 0), _ALIASES))
 

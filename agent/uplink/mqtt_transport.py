@@ -20,9 +20,9 @@ from agent.system.process import run_in_daemon_thread
 from agent.uplink import connect, credentials
 from agent.uplink.brokers import BrokerMemory
 from agent.uplink.certificate_rotation import CertificateRotation
-from agent.uplink.mqtt_client import V5, V311, MqttConnection, VersionRefusedError
+from agent.uplink.mqtt_client import V5, V311, MqttConnection
 from agent.uplink.properties import NONE
-from agent.uplink.transport import Answer, Outcome, RefusedError, Trouble
+from agent.uplink.transport import Answer, Outcome, RefusedError, Trouble, VersionRefusedError
 
 if TYPE_CHECKING:
     import ssl

@@ -131,6 +131,16 @@ class RefusedError(UplinkError):
         self.code = code
 
 
+class VersionRefusedError(RefusedError):
+    """The broker does not speak this MQTT version."""
+
+
+class ClosedEarlyError(VersionRefusedError):
+    """The other end closed before CONNACK, as some brokers do that do not speak the version, and broken networks."""
+
+    silent = True
+
+
 def packet_bytes(payload_bytes: int, topic: str, properties: MessageProperties) -> int:
     """A whole PUBLISH, at most."""
     return payload_bytes + len(topic.encode()) + properties.size_bytes + PUBLISH_OVERHEAD

@@ -33,7 +33,7 @@ class Links:
     def __init__(self, losses: list[LinkLoss]) -> None:
         self._losses = losses
 
-    async def dial(self) -> Self:
+    async def connect(self) -> Self:
         return self
 
     async def __aenter__(self) -> Self:
