@@ -134,7 +134,7 @@ async def test_stopping_drains_once_more_and_seals() -> None:
     assert (packer.frames, packer.seals) == (7, 1)
 
 
-async def test_at_the_end_a_source_that_never_falls_silent_is_drained_so_often_and_no_more() -> None:
+async def test_source_that_never_falls_silent_is_drained_a_limited_number_of_times() -> None:
     class Busy(Script):
         def drain(self) -> FrameBlock:
             assert len(self.blocks) < 100, "it goes on for ever"
