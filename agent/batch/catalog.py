@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from agent.batch import batch_pb2
 from agent.batch.frame import compress, decompress
-from agent.batch.screening import Limit, numbers, screen
+from agent.batch.wire import Limit, numbers, screen
 from agent.errors import BatchError, DatabaseError
 from agent.model import MessageDefinition, SignalDefinition
 

@@ -18,12 +18,11 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from agent.batch import batch_pb2
-from agent.batch.column_reader import ColumnReader, constant
-from agent.batch.columns import EncodedColumns
+from agent.batch.columns import ColumnReader, EncodedColumns, constant
 from agent.batch.content import Batch, Group, UnknownCount
 from agent.batch.encoder import PERIOD_FRACTION, VERSION
 from agent.batch.frame import decompress
-from agent.batch.screening import Limit, numbers, screen
+from agent.batch.wire import Limit, numbers, screen
 from agent.errors import BatchError
 from agent.model import RAW_SIGNALS, BatchId, ClockReading, Event, Gap, group_key
 

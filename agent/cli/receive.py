@@ -80,7 +80,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 def run(args: Namespace) -> int:
     """Receive until SIGINT, SIGTERM or the time is over."""
     from agent.errors import ConfigError
-    from agent.receiver.folder_lock import claimed
+    from agent.receiver.folder import claimed
     from agent.receiver.receive_loop import check_topics
     from agent.receiver.writers import check_output
 

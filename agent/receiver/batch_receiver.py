@@ -29,14 +29,13 @@ import structlog
 from agent.batch.catalog import Catalog, decode_catalog
 from agent.batch.codec import Batch, decode_batch
 from agent.errors import BatchError, SpoolError
-from agent.receiver.catalogs import CATALOG_SUFFIX, FOLDER
+from agent.receiver.atomic_output import Together
 from agent.receiver.gaps import GapAccount, NamedGap
 from agent.receiver.handling import DEADLY, Handling
 from agent.receiver.inventory import read_limited
-from agent.receiver.layout import OTHER_BYTES, REJECTED, SEQUENCE_MAX, batch_path, safe_name
+from agent.receiver.layout import CATALOG_SUFFIX, FOLDER, OTHER_BYTES, REJECTED, SEQUENCE_MAX, batch_path, safe_name
 from agent.receiver.ledger import DIGEST_BYTES, LedgerDamagedError
 from agent.receiver.rebuilding import enter, enter_file, opened, rebuilt
-from agent.receiver.together import Together
 from agent.system.durable import is_there, make_folder
 from agent.system.printable import printable
 

@@ -19,10 +19,10 @@ import structlog
 
 from agent.batch.codec import decode_batch
 from agent.errors import AgentError, BatchError
-from agent.receiver.catalogs import CatalogFolders
 from agent.receiver.export import opened
 from agent.receiver.handling import DEADLY
-from agent.receiver.inventory import BATCH_SUFFIX, read_limited
+from agent.receiver.inventory import read_limited
+from agent.receiver.layout import BATCH_SUFFIX, CatalogFolders
 from agent.receiver.windows import whole
 from agent.receiver.writers import text_bytes, text_writer
 from agent.system.printable import printable

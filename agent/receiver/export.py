@@ -19,7 +19,7 @@ from agent.errors import AgentError, ConfigError
 from agent.receiver.atomic_output import whole
 from agent.receiver.clock_correction import RESOLUTION_NS
 from agent.receiver.gaps import GapAccount, NamedGap
-from agent.receiver.merge import windows
+from agent.receiver.windows import windows
 from agent.receiver.writers import (
     TEXT_BYTES_MAX,
     TEXT_FORMATS,
@@ -135,7 +135,7 @@ def _folder_written(
     inventory: Inventory, vehicles: Sequence[str], out: Path, arrangement: Arrangement
 ) -> tuple[int, int]:
     """Frames and events of the vehicles, written one after the other."""
-    from agent.receiver.folders import folder_writer
+    from agent.receiver.wide import folder_writer
 
     frames = events = 0
     with whole(out) as folder:

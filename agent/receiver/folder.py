@@ -10,21 +10,24 @@ SpoolError where the disk refuses.
 
 from __future__ import annotations
 
+import os
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agent.config.priorities import Priority
 from agent.errors import ConfigError, SpoolError
 from agent.receiver.batch_receiver import BatchReceiver, Verdict
-from agent.receiver.inventory import BATCH_SUFFIX
-from agent.receiver.spools import refuse_spool
+from agent.receiver.inventory import refuse_spool
+from agent.receiver.layout import BATCH_SUFFIX
+from agent.spool.disk import Disk
+from agent.system.durable import make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from agent.model import Gap, SealedBatch
-
 
 _STREAMS = {Priority.CRITICAL: "replay-critical", Priority.NORMAL: "replay", Priority.BULK: "replay-bulk"}
 
@@ -75,3 +78,23 @@ def _put(inbox: BatchReceiver, vehicle: str, payload: bytes) -> None:
     accepted = inbox.accept(payload, vehicle=vehicle)
     if accepted.verdict not in (Verdict.BATCH, Verdict.CATALOG):
         raise SpoolError(f"cannot store what was just made: {accepted.reason or accepted.verdict}")
+
+
+LOCK = ".lock"
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Have the folder, made where it is missing, to oneself."""
+    refuse_spool(out)
+    try:
+        make_folder(out)
+        lock = Disk().lock(out / LOCK)
+    except BlockingIOError:
+        raise SpoolError(f"{out}: another process receives into this folder: end it first, or name another") from None
+    except OSError as error:
+        raise SpoolError(f"cannot use {out}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        os.close(lock)

@@ -18,18 +18,23 @@ Failure: a path that does not exist raises `ConfigError`; all else is a `Problem
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from agent.batch.codec import decode_batch
 from agent.errors import AgentError, BatchError, ConfigError
 from agent.model import BatchId
-from agent.receiver.catalogs import CATALOG_SUFFIX, CatalogFolders
 from agent.receiver.clock_correction import ClockCorrection
-from agent.receiver.merge import Stretch, stretches
-from agent.receiver.spools import SEGMENT_SUFFIX, records
-from agent.receiver.windows import Part, whole
+from agent.receiver.layout import BATCH_SUFFIX, CATALOG_SUFFIX, CatalogFolders
+from agent.receiver.windows import Part, Stretch, stretches, whole
+from agent.spool.disk import Disk
+from agent.spool.index import SequenceSet
+from agent.spool.segment import HEAD_BYTES, SUFFIX, Head, scan
+from agent.spool.state import read_state, stream_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -38,8 +43,8 @@ if TYPE_CHECKING:
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
     from agent.model import Event, Gap
+    from agent.spool.state import State
 
-BATCH_SUFFIX = ".batch.zst"
 PAYLOAD_MAX = 64 << 20
 CONTENT_BYTES = 8
 
@@ -266,3 +271,70 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield from _walk(path)
         elif path.is_file():
             yield path
+
+
+SEGMENT_SUFFIX = SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """Where a record lies. `waits`: it has still to be sent."""
+
+    path: Path
+    head: Head
+    waits: bool = True
+
+    @property
+    def place(self) -> str:
+        """For a person."""
+        return f"{self.path} at byte {self.head.offset}"
+
+    def read(self) -> bytes:
+        """The payload."""
+        with _opened(self.path) as file:
+            payload = Disk().read(file, self.head.offset + HEAD_BYTES, self.head.length)
+        if len(payload) != self.head.length or crc32(payload) != self.head.checksum:
+            raise BatchError("the record is damaged, or the running daemon has overwritten it")
+        return payload
+
+
+def refuse_spool(out: Path) -> None:
+    """Raise `ConfigError` where a folder to write into is a spool, whole or of one class: it is the agent's own."""
+    if any(next(out.glob(pattern), None) for pattern in (f"*{SUFFIX}", f"*/*{SUFFIX}")):
+        raise ConfigError(f"--out: {out} is a spool, and its agent's alone; accepted: another folder")
+
+
+def records(path: Path) -> Iterator[StoredRecord]:
+    """Records of a segment file in the order they lie in; none where its name is no segment's."""
+    number = path.name.removesuffix(SUFFIX)
+    if not number.isdecimal():
+        return
+    waits = _waiting(_state_beside(path))
+    with _opened(path) as file:
+        for head in scan(Disk(), file, int(number)):
+            yield StoredRecord(path, head, waits(head))
+
+
+def _state_beside(segment: Path) -> State | None:
+    try:
+        with _opened(segment.with_name("state")) as file:
+            return read_state(Disk(), file)
+    except FileNotFoundError:
+        return None
+
+
+def _waiting(state: State | None) -> Callable[[Head], bool]:
+    """Whether a record waits, as the daemon decides when it starts."""
+    if state is None:
+        return lambda _: True
+    done, streams = SequenceSet(state.low, state.ranges), state.streams
+    return lambda head: head.sequence not in done and head.stream == stream_at(streams, head.sequence).name
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield file
+    finally:
+        os.close(file)

@@ -30,8 +30,7 @@ import msgspec
 
 from agent.errors import SpoolError
 from agent.model import Gap
-from agent.receiver.gaps import RECORDS_MAX
-from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
+from agent.receiver.gaps import RECORDS_MAX, SequenceRange, SequenceRanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -24,10 +24,10 @@ import structlog
 from agent.batch.codec import decode_batch
 from agent.errors import BatchError
 from agent.model import BatchId, Gap
-from agent.receiver.inventory import BATCH_SUFFIX, read_limited
-from agent.receiver.layout import OTHER_BYTES, SEQUENCE_MAX, batch_path, folders, sequence_of
+from agent.receiver.gaps import SequenceRange, SequenceRanges
+from agent.receiver.inventory import read_limited
+from agent.receiver.layout import BATCH_SUFFIX, OTHER_BYTES, SEQUENCE_MAX, batch_path, folders, sequence_of
 from agent.receiver.ledger import LEDGER, Ledger, LedgerDamagedError
-from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

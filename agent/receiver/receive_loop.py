@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from agent.config.priorities import HIGHEST_FIRST
 from agent.errors import ConfigError
 from agent.receiver.batch_receiver import Accepted, Arrival, BatchReceiver, Verdict
-from agent.receiver.catalogs import MissingCatalogs
+from agent.receiver.layout import MissingCatalogs
 from agent.uplink.trial import is_empty_message
 
 if TYPE_CHECKING:

@@ -1,19 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals as Parquet tables, one table a message and one row a frame, in time order.
+"""Parquet in a folder: a file for each message, or partitions by vehicle and day as Hive and Arrow have them.
 
-    time      timestamp[ns, UTC]
-    id        uint32, the 11- or 29-bit identifier
-    extended  bool, whether it has 29 bits
-    <signal>  double, the physical value; null where the frame did not carry it; whole ones beyond 2**53 are rounded.
-              The field's metadata has its `unit`, and its value table as JSON under `values`
+    long, partitioned   DIR/vehicle=car-1/day=2026-03-02/part-0.parquet
+    wide                DIR/can0.STEER.parquet                             one table a message, see wide.py
+    wide, partitioned   DIR/can0.STEER/vehicle=car-1/day=2026-03-02/part-0.parquet
 
-A table is named ``bus.message``; raw frames of an unknown id are ``bus.unknown``, with their payload in `data`. A
-message that was redefined on the way is a second table, ``bus.message.2``; a signal that is called like a column
-before it gets a number, too. Signs that a file name should not have are written as in URLs; of a name that is too long
-for a file's the end gives way to a hash. The schema's metadata has `bus` and `message` in full.
-
-Limits: `VALUES` wait in memory, and `FILES_MAX` files are open: past that, the one written to longest ago is closed,
-and further rows of its message go into another file: ``can0.STEER+1.parquet``, or ``part-1.parquet``.
+Days are UTC. Windows ascend in time, so that one day is open at a time.
 """
 
 from __future__ import annotations
@@ -23,6 +15,7 @@ import json
 import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -33,6 +26,8 @@ from pyarrow import parquet
 
 from agent.physical import physical
 from agent.receiver.lines import payloads
+from agent.receiver.parquet import ParquetWriter
+from agent.receiver.windows import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -40,9 +35,60 @@ if TYPE_CHECKING:
 
     from agent.model import Event, MessageDefinition
     from agent.receiver.windows import Part
+    from agent.receiver.writers import Writer
 
     Place = Callable[[str, int], Path]
     """Where a table's file is: by its name and the number of the file, from 0 on."""
+
+_DAY_NS = 86_400 * 10**9
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def folder_writer(folder: Path, vehicle: str, *, wide: bool, partition: bool) -> Writer:
+    """A writer of one vehicle's windows into a folder, as one of the three above."""
+    if not partition:
+        return WideWriter(lambda name, number: folder / f"{_numbered(name, number)}.parquet")
+
+    def of_day(day: str) -> Writer:
+        inner = f"vehicle={file_name(vehicle)}/day={day}"
+        if wide:
+            return WideWriter(lambda name, number: folder / name / inner / f"part-{number}.parquet")
+        (folder / inner).mkdir(parents=True, exist_ok=True)
+        return ParquetWriter(folder / inner / "part-0.parquet")
+
+    return ByDay(of_day)
+
+
+class ByDay:
+    """Gives each day's rows to a writer of its own."""
+
+    def __init__(self, make: Callable[[str], Writer]) -> None:
+        self._make = make
+        self._day: int | None = None
+        self._writer: Writer | None = None
+
+    def write(self, window: list[Part], events: Sequence[Event] = ()) -> None:
+        """Take a window's rows; events go with its first day."""
+        days = np.unique(np.concatenate([np.empty(0, np.int64), *(part.time_ns // _DAY_NS for part in window)]))
+        for day in days.tolist():
+            self._writer_of(day).write(cut(window, day * _DAY_NS, (day + 1) * _DAY_NS), events)
+            events = ()
+
+    def close(self) -> None:
+        """Complete the last day's file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _writer_of(self, day: int) -> Writer:
+        if self._writer is None or day != self._day:
+            self.close()
+            self._day, self._writer = day, self._make(f"{_EPOCH + timedelta(days=day):%Y-%m-%d}")
+        return self._writer
+
+
+def _numbered(name: str, number: int) -> str:
+    return f"{name}+{number}" if number else name
+
 
 VALUES = 4_000_000
 FILES_MAX = 400

@@ -25,10 +25,10 @@ import zstandard
 
 from agent.batch import batch_pb2
 from agent.receiver.batch_receiver import Arrival, BatchReceiver, Verdict
+from agent.receiver.gaps import SequenceRange
 from agent.receiver.ledger import BLOCK, DIGEST_BYTES, LEDGER, Ledger
 from agent.receiver.rebuilding import opened
 from agent.receiver.receive_loop import GROUP_MAX
-from agent.receiver.sequence_ranges import SequenceRange
 from tests.support.samples import MS, START, batch, steer
 
 AT_ONCE = 1000

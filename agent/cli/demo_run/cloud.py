@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from agent.batch.codec import decode_batch
 from agent.receiver.batch_receiver import BatchReceiver, Verdict
-from agent.receiver.catalogs import CatalogFolders
 from agent.receiver.inventory import read_limited
+from agent.receiver.layout import CatalogFolders
 from agent.receiver.lines import json_lines
 from agent.receiver.receive_loop import ReceiveLoop, filters
 from agent.receiver.windows import whole

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import ConfigError, SpoolError
-from agent.receiver.folder_lock import claimed
+from agent.receiver.folder import claimed
 from agent.spool.store import Spool
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model import BatchId, Gap, GapKind
-from agent.receiver.gaps import RECORDS_MAX, GapAccount, NamedGap
-from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
+from agent.receiver.gaps import RECORDS_MAX, GapAccount, NamedGap, SequenceRange, SequenceRanges
 
 numbers = st.lists(st.integers(0, 30))
 ranges = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)))

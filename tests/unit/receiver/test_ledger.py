@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from agent.errors import SpoolError
 from agent.model import Gap, GapKind
 from agent.receiver.batch_receiver import Arrival, BatchReceiver, Verdict
-from agent.receiver.gaps import RECORDS_MAX
+from agent.receiver.gaps import RECORDS_MAX, SequenceRange
 from agent.receiver.ledger import LEDGER, Ledger
 from agent.receiver.rebuilding import opened
-from agent.receiver.sequence_ranges import SequenceRange
 from tests.support.samples import START, batch, steer
 
 DAMAGED = f"{LEDGER}.damaged"

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from agent.batch.codec import Group
 from agent.model import BatchId
-from agent.receiver.merge import JUMP_NS, KEPT_ROWS, stretches, windows
-from agent.receiver.windows import Part
+from agent.receiver.windows import JUMP_NS, KEPT_ROWS, Part, stretches, windows
 
 times_ns = st.lists(
     st.integers(0, 50) | st.integers(JUMP_NS * 2, JUMP_NS * 2 + 50) | st.integers(0, JUMP_NS * 3), max_size=8
