@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing columns, each in the way that is likely to be the shortest; the ways are told in `columns.py`.
+"""Writes columns, each in the way that is likely to be the shortest; `columns.py` describes the ways.
 
-Everything runs over all columns at once, in chunks that bound the temporary memory.
+A column that seldom changes is judged by its number of changes. Of the others each way is tried, on a sample of long
+ones: runs of neighbouring rows, spread evenly. The estimate is the order-0 entropy of the numbers' magnitudes, plus the
+bits within the magnitude.
+
+Limits: all columns are processed at once, in chunks that bound the temporary memory.
 """
 
 from __future__ import annotations

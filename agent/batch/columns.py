@@ -24,8 +24,8 @@ Kinds 3 to 7 take their numbers from one of five pools, each column the next n -
 likely to need (up to 3.5, 5, and more: three do), for no other reason than that each pool is a zstd block of its own
 and so has an entropy code of its own: 1 to 2 % of the whole batch.
 
-Columns are written by `column_writer.py`, each in the way that is likely to be the shortest (`choosing.py`), and read
-by `column_reader.py`.
+Columns are written by `column_writer.py`, each in the way that is likely to be the shortest, and read here, in
+the order in which they were written. A long constant column takes no memory: its rows are one number, and read-only.
 """
 
 from __future__ import annotations

@@ -214,15 +214,15 @@ def _lay_columns(
     block: SignalBlock, late: NDArray[np.int64], shapes: _Shapes
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint8]]:
     """Values, starts and bits of all columns: the groups' times, the shapes of those that tell them, the signals."""
-    told = [shapes.local[group].astype(np.uint64) for group in sorted(shapes.local)]
+    listed = [shapes.local[group].astype(np.uint64) for group in sorted(shapes.local)]
     counts = [
         np.diff(block.row_start),
-        np.array([len(column) for column in told], np.int64),
+        np.array([len(column) for column in listed], np.int64),
         np.diff(block.column_start),
     ]
-    bits = [np.full(len(counts[0]), 64, np.uint8), np.full(len(told), 32, np.uint8), block.bits]
+    bits = [np.full(len(counts[0]), 64, np.uint8), np.full(len(listed), 32, np.uint8), block.bits]
     return (
-        np.concatenate([late.view(np.uint64), *told, block.values]),
+        np.concatenate([late.view(np.uint64), *listed, block.values]),
         starts(np.concatenate(counts)),
         np.concatenate(bits),
     )

@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Protocol Buffers' wire format for whole arrays: packed repeated fields made and read by numpy.
+"""Protocol Buffers' wire format: packed arrays, and limits that hold before parsing.
 
-The protobuf library builds a packed field one Python number at a time; a batch has tens of thousands. What is
-produced here is the same bytes (https://protobuf.dev/programming-guides/encoding): base-128 varints, least
-significant group first, and ZigZag for signed numbers.
+Source: https://protobuf.dev/programming-guides/encoding
+
+The protobuf library builds a packed field one Python number at a time; a batch has tens of thousands. `varints` and
+`delimited_field` produce the same bytes by numpy: base-128 varints, least significant group first, ZigZag for signed
+numbers.
+
+The library also makes an object of some hundred bytes of two bytes that say "an empty gap". `screen` therefore walks
+through a message first. A tag is number << 3 | type; types are varint 0, 64 bits 1, length-delimited 2, 32 bits 5.
+Groups (3, 4) have never been part of the format.
+
+Promise: a message that passes `screen` has no more fields, and none longer, than its limits say. A packed field counts
+with its bytes.
+Failure: `BatchError` names what is too many or too long, or says that the bytes are no message.
 """
 
 from __future__ import annotations
@@ -54,9 +64,9 @@ def _varints(numbers: NDArray[np.uint64], sevens: NDArray[np.uint64]) -> bytes:
     rest = numbers[:, None] >> sevens
     out = rest.astype(np.uint8) & np.uint8(0x7F)
     out |= (rest > np.uint64(0x7F)).view(np.uint8) << 7
-    said = rest != 0
-    said[:, 0] = True
-    written: bytes = out[said].tobytes()
+    used = rest != 0
+    used[:, 0] = True
+    written: bytes = out[used].tobytes()
     return written
 
 

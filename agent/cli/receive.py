@@ -80,7 +80,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 def run(args: Namespace) -> int:
     """Receive until SIGINT, SIGTERM or the time is over."""
     from agent.errors import ConfigError
-    from agent.receiver.folder import claimed
+    from agent.receiver.folder import folder_lock
     from agent.receiver.receive_loop import check_topics
     from agent.receiver.writers import check_output
 
@@ -92,7 +92,7 @@ def run(args: Namespace) -> int:
     check_topics(topics)
     options = _options(args, topics)
     place = nullcontext(str(args.out)) if args.out else TemporaryDirectory(prefix="canferry-")
-    with place as folder, claimed(Path(folder)):
+    with place as folder, folder_lock(Path(folder)):
         _receive(args, options, topics, Path(folder))
     return 0
 
@@ -103,25 +103,25 @@ def _receive(args: Namespace, options: MqttOptions, topics: tuple[str, ...], fol
     from agent.receiver.receive_loop import ReceiveLoop
 
     lines = sys.stdout.buffer if args.out is None else None
-    inbox = BatchReceiver(folder)
+    receiver = BatchReceiver(folder)
     decoded = None
     if args.format:
-        decoded = DecodedOutput(args.format, choices=args.choices, lines=lines, handling=inbox.handling)
+        decoded = DecodedOutput(args.format, choices=args.choices, lines=lines, handling=receiver.handling)
     totals = {"batches": 0, "frames": 0, "events": 0, "bytes": 0}
 
-    def tell(accepted: Accepted, size: int) -> None:
+    def report(accepted: Accepted, size: int) -> None:
         totals["bytes"] += size
         if accepted.batch is not None:
             _count(accepted, totals)
             if not (args.json or lines):
                 _print_batch(accepted, size)
 
-    reception = ReceiveLoop(inbox, topics, tell, decoded)
-    asyncio.run(_listen(args, options, topics, reception))
-    _print_summary(args, inbox, totals, reception.waiting)
+    receive_loop = ReceiveLoop(receiver, topics, report, decoded)
+    asyncio.run(_listen(args, options, topics, receive_loop))
+    _print_summary(args, receiver, totals, receive_loop.waiting)
 
 
-async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], reception: ReceiveLoop) -> None:
+async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], receive_loop: ReceiveLoop) -> None:
     from agent.receiver.receive_loop import filters
     from agent.uplink.mqtt_subscriber import MqttSubscriber
 
@@ -130,16 +130,16 @@ async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...]
         options, filters(topics), shared_group=args.shared, session_expiry_s=expiry_s, window=_WINDOW
     )
 
-    async def take() -> None:
+    async def receive() -> None:
         async with subscriber:
-            await reception.take(subscriber)
+            await receive_loop.run(subscriber)
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
-        work = group.create_task(take(), name="receive")
+        work = group.create_task(receive(), name="receive")
         try:
             async with asyncio.timeout(args.seconds):
                 await stop.wait()
@@ -218,18 +218,18 @@ def _listed(texts: list[str]) -> str:
     return listed
 
 
-def _print_summary(args: Namespace, inbox: BatchReceiver, totals: dict[str, int], waiting: int) -> None:
+def _print_summary(args: Namespace, receiver: BatchReceiver, totals: dict[str, int], waiting: int) -> None:
     from agent.receiver.batch_receiver import Verdict
 
-    gaps = inbox.report()
+    gaps = receiver.report()
     out = sys.stdout if args.out else sys.stderr
     if args.json:
         summary: dict[str, Any] = {
             **totals,
-            "duplicates_dropped": inbox.counts[Verdict.DUPLICATE],
-            "ids_reused": inbox.counts[Verdict.REUSED],
-            "catalogs": inbox.counts[Verdict.CATALOG],
-            "rejected": inbox.counts[Verdict.REJECTED],
+            "duplicates_dropped": receiver.counts[Verdict.DUPLICATE],
+            "ids_reused": receiver.counts[Verdict.REUSED],
+            "catalogs": receiver.counts[Verdict.CATALOG],
+            "rejected": receiver.counts[Verdict.REJECTED],
             "waiting_for_catalog": waiting,
             "gaps": [gap.as_dict() for gap in gaps],
         }
@@ -239,10 +239,10 @@ def _print_summary(args: Namespace, inbox: BatchReceiver, totals: dict[str, int]
         print(f"gap: {gap}", file=out)
     if len(gaps) > _GAP_LINES:
         print(f"gap: and {len(gaps) - _GAP_LINES} more; --json lists them all", file=out)
-    reused = inbox.counts[Verdict.REUSED]
+    reused = receiver.counts[Verdict.REUSED]
     print(
         f"{totals['batches']} batches, {totals['frames']} frames, {totals['events']} events, {totals['bytes']} bytes, "
-        f"{inbox.counts[Verdict.DUPLICATE]} duplicates dropped, {inbox.counts[Verdict.REJECTED]} rejected, "
+        f"{receiver.counts[Verdict.DUPLICATE]} duplicates dropped, {receiver.counts[Verdict.REJECTED]} rejected, "
         f"{waiting} waiting for their catalog, {len(gaps)} gaps"
         + (f", {reused} of them under ids that others had: both are kept" if reused else ""),
         file=out,

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders for people and their tools, which appear whole, under their name, or not at all.
+"""Files and folders that appear whole under their name, or not at all.
 
-Of a symbolic link its target is replaced. What is there and is no regular file, a device or a FIFO, stays what it is:
-it gets everything once that is complete.
+    atomic_output   one file or folder for a person; a symbolic link's target is replaced, and a device or a FIFO
+                    gets everything once it is complete
+    FileGroup       many files at once: all are on the disk, under their names, when `write` returns
+
+Limits: `FileGroup` syncs `THREADS` files at a time. A power cut may leave a file that ends in ``.part``.
+Failure: `atomic_output` raises `AgentError` with the path. `FileGroup` raises `OSError`; some files may be there then,
+and no draft is.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def whole(out: Path) -> Iterator[Path]:
+def atomic_output(out: Path) -> Iterator[Path]:
     """Where to make a file or a folder that `out` names, or gets, when the context ends well.
 
     Nothing is left of it otherwise. What the disk refuses raises AgentError with the path.
@@ -71,7 +76,7 @@ def _remove(path: Path) -> None:
 THREADS = 16
 
 
-class Together:
+class FileGroup:
     """What waits to be written, by path."""
 
     def __init__(self) -> None:

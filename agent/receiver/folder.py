@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder as the end of the pipeline: batches go to files at once, in the layout that `receive` writes, too.
+"""A folder of batch files: the end of a replay, and the lock of the process that writes there.
 
-Each priority is a stream of its own, in a folder of its own.
+A replay writes batches in the layout of `receive`, each priority as a stream with a folder of its own. The lock is the
+kernel's, on ``OUT/.lock``; it ends with the process.
 
-Failure: ConfigError where the folder holds batches already: two recordings in one folder would become one export; or
-where it is a spool.
-SpoolError where the disk refuses.
+Failure: `ConfigError` where the folder is a spool, or where a replay finds batches in it: two recordings in one folder
+would become one export. `SpoolError` where another process has the lock, or the disk refuses.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def open_folder(out: Path, vehicle: str, catalog: bytes, priorities: Iterable[Pr
     refuse_spool(out)
     if out.is_dir() and next(out.rglob(f"*{BATCH_SUFFIX}"), None):
         raise ConfigError(f"--out: {out} holds batches already; accepted: a folder that is new or empty")
-    inbox = BatchReceiver(out)
-    _put(inbox, vehicle, catalog)
-    return {priority: FolderStore(inbox, vehicle, _STREAMS[priority]) for priority in priorities}
+    receiver = BatchReceiver(out)
+    _put(receiver, vehicle, catalog)
+    return {priority: FolderStore(receiver, vehicle, _STREAMS[priority]) for priority in priorities}
 
 
 class FolderStore:
@@ -47,10 +47,10 @@ class FolderStore:
 
     journals = False
 
-    def __init__(self, inbox: BatchReceiver, vehicle: str, stream: str) -> None:
+    def __init__(self, receiver: BatchReceiver, vehicle: str, stream: str) -> None:
         self.stream = f"{stream}-{secrets.token_hex(6)}"
         self.next_sequence = 0
-        self._inbox = inbox
+        self._receiver = receiver
         self._gaps: list[Gap] = []
         self._vehicle = vehicle
 
@@ -69,13 +69,13 @@ class FolderStore:
     def append(self, batches: Sequence[SealedBatch]) -> None:
         """Write a file each."""
         for batch in batches:
-            _put(self._inbox, self._vehicle, batch.payload)
+            _put(self._receiver, self._vehicle, batch.payload)
             self.next_sequence += 1
         self._gaps.clear()
 
 
-def _put(inbox: BatchReceiver, vehicle: str, payload: bytes) -> None:
-    accepted = inbox.accept(payload, vehicle=vehicle)
+def _put(receiver: BatchReceiver, vehicle: str, payload: bytes) -> None:
+    accepted = receiver.accept(payload, vehicle=vehicle)
     if accepted.verdict not in (Verdict.BATCH, Verdict.CATALOG):
         raise SpoolError(f"cannot store what was just made: {accepted.reason or accepted.verdict}")
 
@@ -84,7 +84,7 @@ LOCK = ".lock"
 
 
 @contextmanager
-def claimed(out: Path) -> Iterator[None]:
+def folder_lock(out: Path) -> Iterator[None]:
     """Have the folder, made where it is missing, to oneself."""
     refuse_spool(out)
     try:

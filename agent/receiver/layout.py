@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the folder is laid out that batches are received into: names of vehicles, streams and files.
+"""Names in the folder that batches are received into, and the catalogs found there by their hash.
 
     OUT/<vehicle>/<stream>/<sequence, 12 digits>.batch.zst
-    OUT/<vehicle>/<stream>/<sequence>-<hash>.batch.zst     another content that came under the same id
-    OUT/<vehicle>/catalogs/<hash>.catalog.zst    OUT/catalogs/… where the topic does not tell the vehicle
+    OUT/<vehicle>/<stream>/<sequence>-<hash>.batch.zst     another content under the same id
+    OUT/<vehicle>/catalogs/<hash>.catalog.zst              OUT/catalogs/… where the topic names no vehicle
     OUT/rejected/<number>.payload
 
-Promise: names that came over the wire become safe file names, another one for every other name.
+Promise: every name from the wire becomes a safe file name of its own. A catalog is used only if its content has the
+hash of its name.
+Limits: `KEPT` decoded catalogs in memory; a file longer than `CATALOG_MAX` is not read. `MISSING_MAX` missing catalogs
+are known by name; what other batches need counts as missing to the end.
+Failure: a catalog that cannot be read raises `BatchError` with its file when it is asked for.
 """
 
 from __future__ import annotations

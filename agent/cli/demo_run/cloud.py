@@ -25,7 +25,7 @@ from agent.receiver.inventory import read_limited
 from agent.receiver.layout import CatalogFolders
 from agent.receiver.lines import json_lines
 from agent.receiver.receive_loop import ReceiveLoop, filters
-from agent.receiver.windows import whole
+from agent.receiver.windows import batch_parts
 from agent.uplink.mqtt_subscriber import MqttSubscriber
 from agent.uplink.options import MqttOptions
 
@@ -70,7 +70,7 @@ class Cloud:
     def __init__(self, folder: Path, port: int) -> None:
         options = MqttOptions(host="127.0.0.1", port=port, tls=False, client_id="demo-cloud", version="3.1.1")
         self.tally = Tally()
-        self._inbox = BatchReceiver(folder)
+        self._receiver = BatchReceiver(folder)
         self._catalogs = CatalogFolders()
         self._subscriber = MqttSubscriber(options, filters(TOPICS), session_expiry_s=0)
         self._stored: asyncio.Queue[Path] = asyncio.Queue()
@@ -90,7 +90,7 @@ class Cloud:
         """Receive and count until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._count_stored(), name="tally")
-            await ReceiveLoop(self._inbox, TOPICS, self._tell).take(self._subscriber)
+            await ReceiveLoop(self._receiver, TOPICS, self._tell).run(self._subscriber)
 
     async def caught_up(self, samples: int, patience_s: float) -> bool:
         """Wait for so many samples; False where nothing more has come for so long."""
@@ -105,7 +105,7 @@ class Cloud:
 
     def gaps(self) -> list[str]:
         """What the receiver knows to be missing."""
-        return [str(gap) for gap in self._inbox.report()]
+        return [str(gap) for gap in self._receiver.report()]
 
     def _tell(self, accepted: Accepted, _size: int) -> None:
         tally = self.tally
@@ -127,7 +127,7 @@ class Cloud:
             self._catalogs.add_above(path.parent)
         catalog = self._catalogs.get(name)
         batch = decode_batch(payload, catalog)
-        parts = list(whole(batch, catalog))
+        parts = list(batch_parts(batch, catalog))
         samples = sum(len(column) for part in parts for column in part.group.columns.values())
         tally = self.tally
         tally.json_bytes += sum(len("".join(json_lines(part).tolist()).encode()) for part in parts)

@@ -19,7 +19,7 @@ def account_of(sequences: list[int], gaps: list[Gap]) -> list[NamedGap]:
     account = GapAccount()
     for sequence in sequences:
         account.receive(BatchId("car", "s", sequence), sequence * 10, sequence * 10 + 9, ())
-    account.tell("car", gaps)
+    account.add_records("car", gaps)
     return account.report()
 
 
@@ -95,7 +95,7 @@ def test_a_record_with_absurd_numbers_is_told_and_harms_nothing() -> None:
 def test_remembered_records_are_bounded() -> None:
     account = GapAccount()
 
-    account.tell("car", [Gap(GapKind.DROPPED, n, n + 1, 1) for n in range(1, RECORDS_MAX + 10)])
+    account.add_records("car", [Gap(GapKind.DROPPED, n, n + 1, 1) for n in range(1, RECORDS_MAX + 10)])
 
     assert len(account.records["car"]) == RECORDS_MAX
 
