@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 _TOPICS = ("canferry/{vehicle}/batch", "canferry/{vehicle}/catalog")
 _GAP_LINES = 20
-_SHOWN_MAX, _LISTED_LENGTH = 10, 500
+_LISTED_MAX, _LISTED_LENGTH = 10, 500
 _WINDOW = 64
 """Messages that may wait for their acknowledgement: some are stored together while the next ones come."""
-_NOTES = {"duplicate": " (duplicate, dropped)", "reused": " (another content under a known id, kept beside the first)"}
+_SUFFIXES = {
+    "duplicate": " (duplicate, dropped)",
+    "reused": " (another content under a known id, kept beside the first)",
+}
 _EPILOG = """\
 examples:
   canferry receive --broker mqtts://telemetry.example.com:8883 --out received
@@ -116,12 +119,12 @@ def _receive(args: Namespace, options: MqttOptions, topics: tuple[str, ...], fol
             if not (args.json or lines):
                 _print_batch(accepted, size)
 
-    receive_loop = ReceiveLoop(receiver, topics, report, decoded)
-    asyncio.run(_listen(args, options, topics, receive_loop))
-    _print_summary(args, receiver, totals, receive_loop.waiting)
+    receiving = ReceiveLoop(receiver, topics, report, decoded)
+    asyncio.run(_listen(args, options, topics, receiving))
+    _print_summary(args, receiver, totals, receiving.waiting)
 
 
-async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], receive_loop: ReceiveLoop) -> None:
+async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], receiving: ReceiveLoop) -> None:
     from agent.receiver.receive_loop import filters
     from agent.uplink.mqtt_subscriber import MqttSubscriber
 
@@ -132,7 +135,7 @@ async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...]
 
     async def receive() -> None:
         async with subscriber:
-            await receive_loop.run(subscriber)
+            await receiving.run(subscriber)
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -200,11 +203,11 @@ def _print_batch(accepted: Accepted, size: int) -> None:
 
     batch = accepted.batch
     if batch is not None:
-        note = _NOTES.get(accepted.verdict.value, "")
+        suffix = _SUFFIXES.get(accepted.verdict.value, "")
         gaps = _listed([f"gap:{gap.kind}" for gap in batch.gaps if gap.kind != GapKind.ENDED])
         events = _listed([f"event:{each.kind}:{each.subject}" for each in batch.events])
         name = f"{printable(batch.id.vehicle)} {printable(batch.id.stream)} {batch.id.sequence}"
-        print(f"{name}: {batch.frames} frames, {size} bytes{gaps}{events}{note}", flush=True)
+        print(f"{name}: {batch.frames} frames, {size} bytes{gaps}{events}{suffix}", flush=True)
 
 
 def _listed(texts: list[str]) -> str:
@@ -212,7 +215,7 @@ def _listed(texts: list[str]) -> str:
 
     listed = ""
     for number, text in enumerate(texts):
-        if number == _SHOWN_MAX or len(listed) > _LISTED_LENGTH:
+        if number == _LISTED_MAX or len(listed) > _LISTED_LENGTH:
             return f"{listed} and {len(texts) - number} more"
         listed += f" {printable(text)}"
     return listed

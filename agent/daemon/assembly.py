@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from agent.batch.catalog import Catalog, encode_catalog
-from agent.config.priorities import Priority, reporting_priority
+from agent.config.collecting import reporting_priority
+from agent.config.priorities import Priority
 from agent.daemon.options import data_plan, mqtt_options, sender_options, stream_settings
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_buses
@@ -117,7 +118,7 @@ def _load_decoding(config: Config) -> Decoding:
             **({"hint": "canferry check names them"} if report.problems else {}),
         )
     if config.collect or config.triggers or config.integrity:
-        from agent.collect.conditions.names import Directory
+        from agent.collect.conditions.binding import Directory
         from agent.collect.config_check import broken
 
         for key, text in broken(config, Directory(loaded.messages)):
@@ -175,14 +176,14 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
     None where there is nothing of these, nor a message that is missed when it stops: modules are not paid for then.
     """
     from agent.collect.integrity.protection import protections_of
-    from agent.collect.rules.cycles import stopped_after_ns
+    from agent.collect.rules.absence import stopped_after_ns
 
     messages = decoding.catalog.messages
     guards = protections_of(messages, config.integrity)
     if not (config.collect or config.triggers or guards or any(map(stopped_after_ns, messages))):
         return None
     from agent.collect.collector import Collector
-    from agent.collect.conditions.names import Directory
+    from agent.collect.conditions.binding import Directory
     from agent.collect.rules.rules import RuleBook
     from agent.collect.triggers.triggers import Trigger
 
@@ -325,7 +326,7 @@ class Agent:
             unsealed_since_ns=0 if listening is None else listening.since_ns,
         )
         if listening is not None:
-            await self.worker.call(listening.taken_over, listening_ns)
+            await self.worker.call(listening.recovered, listening_ns)
 
 
 @contextlib.asynccontextmanager

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.batch.catalog import decode_catalog
-from agent.collect.conditions.names import Directory, nearest
-from agent.collect.patterns import SignalPatterns
+from agent.collect.conditions.binding import Directory, nearest
 from agent.collect.rules.forecast import forecast
 from agent.collect.rules.rules import RuleBook
+from agent.config.patterns import SignalPatterns
 from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.files import read_text

@@ -28,7 +28,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.collect.patterns import SignalPatterns
+from agent.config.patterns import SignalPatterns
 from agent.live.status_screen import duration
 from agent.live.table import CLEAR_LINE, CLEAR_REST, HOME, STALE_S, value_text
 from agent.system.printable import printable

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from agent.blocks import starts
-from agent.collect.merge_blocks import merge_blocks
+from agent.blocks import merge_blocks, starts
 from agent.collect.select_rows import cut_by_groups
 from agent.decode.decoder import Decoded
 from agent.model import RAW_SIGNALS, SignalBlock, group_key

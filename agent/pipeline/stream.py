@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from agent.batch.codec import Header, UnknownCount, encode_batch
-from agent.collect.merge_blocks import merge_blocks
+from agent.blocks import merge_blocks
 from agent.model import BatchId, SealedBatch, SignalBlock
 from agent.pipeline.cut import divided
 from agent.pipeline.open_batch import (

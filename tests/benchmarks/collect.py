@@ -26,10 +26,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from agent.collect.collector import Collector
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory
 from agent.collect.rules.rules import RuleBook
-from agent.collect.triggers.ring_buffer import Ring
 from agent.collect.triggers.triggers import Trigger
+from agent.collect.triggers.windows import Ring
 from agent.config import load_config
 from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
@@ -95,7 +95,7 @@ def main() -> None:
 
     def collect(collector: Collector) -> Iterator[None]:
         for block, signals in zip(blocks, decoded, strict=True):
-            kept = collector.take(block, signals)
+            kept = collector.process(block, signals)
             events.append(sum(map(len, kept.events.values())))
             yield
 

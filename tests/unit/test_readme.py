@@ -21,8 +21,7 @@ from agent import cli
 from agent.batch import batch_pb2, columns
 from agent.batch.codec import decode_batch
 from agent.batch.frame import decompress
-from agent.collect.conditions.binding import bind
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory, bind
 from agent.collect.conditions.parser import parse_condition
 from agent.collect.config_check import broken
 from agent.config import Config, demo_car_dbc, inspect_config, load_config, sections

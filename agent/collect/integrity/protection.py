@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.patterns import Patterns
+from agent.collect.conditions.binding import nearest
 from agent.config.integrity import E2E_1_COUNTER_MAX, IntegrityConfig
+from agent.config.patterns import Patterns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from agent.model import MessageDefinition, SignalDefinition
+
 
 COUNTER_BITS_MAX = 32
 PAYLOAD_MAX = 64
@@ -48,23 +50,25 @@ class MessageProtection:
 def protections_of(
     messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]
 ) -> dict[int, MessageProtection]:
-    """The guard of each message that has one, by its index; of configurations in which nothing is broken."""
-    guards = {index: guard for index, each in enumerate(messages) if (guard := _declared(each)) is not None}
+    """The protection of each message that has one, by its index; of configurations in which nothing is broken."""
+    protections = {
+        index: protection for index, each in enumerate(messages) if (protection := _declared(each)) is not None
+    }
     for config in configs:
         for index in covered(messages, config):
             message = messages[index]
             counter = place_of(message, config.counter)
             checksum = place_of(message, config.checksum)
             if counter >= 0 or checksum >= 0:
-                guards[index] = _guard(message, config, counter, checksum)
-    return guards
+                protections[index] = _protection(message, config, counter, checksum)
+    return protections
 
 
 def _declared(message: MessageDefinition) -> MessageProtection | None:
-    """The guard of a message that its DBC file is enough for."""
+    """The protection of a message that its DBC file is enough for."""
     for index, signal in enumerate(message.signals):
         if signal.counter and not signal.is_float and signal.length <= COUNTER_BITS_MAX:
-            return _guard(message, IntegrityConfig(message=message.name, counter=signal.name), index, -1)
+            return _protection(message, IntegrityConfig(message=message.name, counter=signal.name), index, -1)
     return None
 
 
@@ -82,7 +86,7 @@ def place_of(message: MessageDefinition, pattern: str | None) -> int:
     return next((index for index, signal in enumerate(message.signals) if match(signal.name)), -1)
 
 
-def _guard(message: MessageDefinition, config: IntegrityConfig, counter: int, checksum: int) -> MessageProtection:
+def _protection(message: MessageDefinition, config: IntegrityConfig, counter: int, checksum: int) -> MessageProtection:
     mask = np.full(PAYLOAD_MAX, 0xFF, np.uint8)
     counter_max, bits, byte = 0, 0, -1
     if counter >= 0:
@@ -111,3 +115,50 @@ def field_bits(signal: SignalDefinition) -> list[int]:
         bits.append(bit)
         bit += 15 if bit % 8 == 0 else -1
     return bits
+
+
+SUM_BITS_MAX = 16
+
+
+def broken_protections(
+    messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]
+) -> Iterator[tuple[str, str]]:
+    """Key and text for each section that the DBC files do not bear out."""
+    for number, config in enumerate(configs, 1):
+        where = f"integrity[#{number}]"
+        meant = covered(messages, config)
+        if not meant:
+            written = Patterns(config.message).written
+            advice = nearest(written[0], [message.name for message in messages]) if len(written) == 1 else ""
+            yield f"{where}.message", f"the DBC files have no such message{advice}"
+            continue
+        for key, name in (("counter", config.counter), ("checksum", config.checksum)):
+            if name is None:
+                continue
+            having = [messages[index] for index in meant if place_of(messages[index], name) >= 0]
+            if not having:
+                names = [signal.name for index in meant for signal in messages[index].signals]
+                yield f"{where}.{key}", f'no message that it names has a signal "{name}"{nearest(name, names)}'
+            for message in having:
+                signal = message.signals[place_of(message, name)]
+                text = _unfit_counter(signal, config) if key == "counter" else _unfit_checksum(signal, config)
+                if text:
+                    yield f"{where}.{key}", f"{message.bus}.{message.name}.{signal.name} {text}"
+
+
+def _unfit_counter(signal: SignalDefinition, config: IntegrityConfig) -> str:
+    if signal.is_float or signal.length > COUNTER_BITS_MAX:
+        return f"cannot count; accepted: a whole number of at most {COUNTER_BITS_MAX} bits"
+    if config.counter_max is not None and config.counter_max >> signal.length:
+        return f"has {signal.length} bits, too few for counter_max = {config.counter_max}"
+    if config.kind == "e2e-2" and signal.length > 4:
+        return f'has {signal.length} bits; accepted for "e2e-2": 4, for sixteen data ids'
+    return ""
+
+
+def _unfit_checksum(signal: SignalDefinition, config: IntegrityConfig) -> str:
+    if signal.is_float:
+        return "is a float; accepted: a whole number"
+    if config.kind == "sum":
+        return "" if signal.length <= SUM_BITS_MAX else f"has {signal.length} bits; accepted: at most {SUM_BITS_MAX}"
+    return "" if whole_byte(signal) >= 0 else f'is not one whole byte, as "{config.kind}" is'
