@@ -83,7 +83,7 @@ def test_a_new_pair_is_used_and_kept_when_it_has_proved_itself(unit: Unit) -> No
     assert unit.connect() == "second"
 
 
-def test_a_pair_that_is_refused_leaves_the_field_to_the_one_before_and_gets_another_chance_later(unit: Unit) -> None:
+def test_refused_certificate_falls_back_to_the_previous_and_is_retried_later(unit: Unit) -> None:
     unit.prove("first")
     unit.put("second")
     unit.connect()
