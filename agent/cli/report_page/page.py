@@ -124,6 +124,6 @@ def _of_messages(survey: Survey, hours: float) -> str:
         "<p>The period is the median distance of the frames that were kept: rules that keep fewer make it longer. "
         "A batch is compressed as a whole: its bytes are shared out by how long each message's columns are by "
         f"themselves, measured in {survey.measured_batches:,} of {survey.batches:,} batches. A month is "
-        f"{tables.DAYS} days of {number(hours)} h like these; with about {size(added)} that MQTT, TLS and TCP add to these "
-        f"{size(survey.size_bytes)}.</p>\n"
+        f"{tables.DAYS} days of {number(hours)} h like these; with about {size(added)} that MQTT, TLS and TCP add "
+        f"to these {size(survey.size_bytes)}.</p>\n"
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from agent.receiver.export import Correction
     from agent.receiver.gaps import NamedGap
     from agent.receiver.inventory import Inventory, Opened, Problem
-    from agent.receiver.windows import Part
+    from agent.receiver.windows import WindowPart
 
 TOPIC_BYTES = len("canferry//batch")
 """Of the default topic, without the vehicle's id."""
@@ -66,7 +66,7 @@ class MessageSummary:
         """The batches' medians, each as heavy as its frames."""
         return self._periods_ns / self._distances if self._distances else 0.0
 
-    def add(self, part: Part, stream: str, columns: NDArray[np.int64], width: int) -> None:
+    def add(self, part: WindowPart, stream: str, columns: NDArray[np.int64], width: int) -> None:
         """Add a batch's frames; `columns` are theirs of the `width` that there are."""
         self.frames += len(part.rows)
         self._add_times(part.time_ns, stream)
@@ -143,7 +143,7 @@ def survey(
     """
     vehicle = chosen(inventory, vehicle)
     found = sorted(inventory.exportable(vehicle), key=lambda each: each.id)
-    axis = Axis((stretch.begin_ns, stretch.end_ns) for each in found for stretch in each.stretches)
+    axis = Axis((stretch.begin_ns, stretch.end_ns) for each in found for stretch in each.time_ranges)
     if not axis.drives:
         reasons = "; ".join(map(str, inventory.problems[:3])) or "the batches hold no frame"
         raise AgentError(f"nothing to report of {vehicle}: {reasons}")
