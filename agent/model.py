@@ -227,6 +227,7 @@ class GapKind(enum.StrEnum):
     CORRUPT = "corrupt"  # a stored record failed its checksum
     REFUSED = "refused"  # the broker will never take this batch: set aside
     INTERRUPTED = "interrupted"  # the agent ended without sealing: power cut, kill, crash
+    CUT = "cut"  # no loss: larger than the broker takes, so it came in later batches
     ENDED = "ended"  # no loss: these are all batches that a stream has, for another one has begun
 
 

@@ -10,6 +10,8 @@ Failure: no raw value raises; what overflows a float becomes infinite, as it doe
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +74,24 @@ def names(signal: SignalDefinition, raw: NDArray[np.uint64]) -> list[str | None]
 def reads_as_float(signal: SignalDefinition) -> bool:
     """Whether the raw value is a float."""
     return signal.is_float and signal.length in _FLOATS
+
+
+def exact(number: float) -> Fraction:
+    """What the digits of a DBC file's number say."""
+    return Fraction(repr(number))
+
+
+def is_counted(signal: SignalDefinition) -> bool:
+    """Whether its values are whole steps of a scale, and not floating point."""
+    return not reads_as_float(signal) and signal.scale != 0 and math.isfinite(signal.scale)
+
+
+def key_offset(signal: SignalDefinition) -> int:
+    """What is added to the number that a raw value stands for to make it a key.
+
+    The key of a raw value is unsigned, and in the order of the numbers: 2 ** (length - 1) is added where it is signed.
+    """
+    return 1 << signal.length - 1 if signal.signed else 0
 
 
 def _linear(signal: SignalDefinition, values: NDArray[Any], scale: int, offset: int) -> NDArray[Any]:

@@ -32,8 +32,8 @@ VERSION = 1
 HASH_BYTES = 16
 CATALOG_BYTES_MAX = 16 << 20
 """A catalog that claims to be longer, uncompressed, is refused."""
-FIELDS_MAX = 1 << 20
 BUSES_MAX, MESSAGES_MAX, SIGNALS_MAX, CHOICES_MAX, RANGES_MAX = 256, 1 << 16, 1 << 16, 1 << 18, 1 << 18
+FIELDS_MAX = 12 * SIGNALS_MAX
 TEXT_BYTES_MAX = 4096
 _SIGNAL = {
     1: Limit("name of a signal", FIELDS_MAX, TEXT_BYTES_MAX),

@@ -40,7 +40,7 @@ BATCH_BYTES_MAX = 8 << 20
 ROWS_MAX = 4 << 20
 VALUES_MAX = 64 << 20
 """A batch that claims to have more rows or values is refused: a few bytes can claim a lot."""
-COLUMNS_MAX = 1 << 17
+GROUPS_MAX, COLUMNS_MAX = 1 << 14, 1 << 16
 SHAPES_MAX, SHAPE_SIGNALS_MAX = 1 << 17, 1 << 20
 FIELDS_MAX = 1 << 17
 GAPS_MAX, EVENTS_MAX, COUNTS_MAX = 1024, 1 << 16, 1 << 16
@@ -177,7 +177,9 @@ def _groups(head: batch_pb2.Batch, message: batch_pb2.Batch, catalog: Catalog) -
 
 
 def _count(message: batch_pb2.Batch) -> None:
-    if len(message.column_kind) > COLUMNS_MAX or len(message.group_rows) > COLUMNS_MAX:
+    if len(message.group_rows) > GROUPS_MAX:
+        raise BatchError(f"claims more than {GROUPS_MAX} groups")
+    if len(message.column_kind) > COLUMNS_MAX:
         raise BatchError(f"claims more than {COLUMNS_MAX} columns")
     if len(message.shape_signals) > SHAPES_MAX or len(message.shape_signal) > SHAPE_SIGNALS_MAX:
         raise BatchError(f"claims more than {SHAPES_MAX} shapes, or {SHAPE_SIGNALS_MAX} signals of them")

@@ -53,14 +53,14 @@ def fields(content: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int
     at = begin
     while at < end:
         start = at
-        tag, at = _varint(content, at, end)
+        tag, at = (content[at], at + 1) if content[at] < 0x80 else _varint(content, at, end)
         kind = tag & 7
         value = at
         if kind == DELIMITED:
-            length, value = _varint(content, at, end)
+            length, value = (content[at], at + 1) if at < end and content[at] < 0x80 else _varint(content, at, end)
             at = value + length
         elif kind == VARINT:
-            _, at = _varint(content, at, end)
+            at = at + 1 if at < end and content[at] < 0x80 else _varint(content, at, end)[1]
         elif kind in _FIXED:
             at += _FIXED[kind]
         else:
@@ -72,22 +72,19 @@ def fields(content: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int
 
 def screen(content: bytes, limits: dict[int, Limit], fields_max: int) -> list[tuple[int, int, int]]:
     """Number, begin and end of each field; raises `BatchError` where there are more parts than that, or longer ones."""
-    return _screen(content, 0, len(content), limits, fields_max, Counter())
-
-
-def _screen(
-    content: bytes, begin: int, end: int, limits: dict[int, Limit], fields_max: int, seen: Counter[str]
-) -> list[tuple[int, int, int]]:
     found = []
-    for number, start, value, stop in fields(content, begin, end):
-        found.append((number, start, stop))
-        limit = limits.get(number)
-        if limit is not None:
-            _check(limit, stop - value, seen)
-            if limit.within:
-                found += _screen(content, value, stop, limit.within, fields_max - len(found), seen)
-        if len(found) > fields_max:
-            raise BatchError("more fields than can be")
+    seen: Counter[str] = Counter()
+    inner = [(0, len(content), limits)]
+    for begin, end, known in inner:
+        for number, start, value, stop in fields(content, begin, end):
+            found.append((number, start, stop))
+            limit = known.get(number)
+            if limit is not None:
+                _check(limit, stop - value, seen)
+                if limit.within:
+                    inner.append((value, stop, limit.within))
+            if len(found) > fields_max:
+                raise BatchError("more fields than can be")
     return found
 
 

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agent.batch.codec import Header, encode_batch
-from agent.collect.merge_blocks import merge_blocks
+from agent.blocks import merge_blocks
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import EXTENDED, RAW_SIGNALS, BatchId, FrameBlock, SignalBlock, split_group_key

@@ -22,7 +22,7 @@ examples:
 
 An id is decimal, or hexadecimal with 0x; an x behind it makes it a 29-bit one. Of the running agent it tells how often
 a frame came, and the last one bit by bit; where no agent answers, what the configuration says. Exit status: 0; 1 where
-nothing describes it and nobody has heard it; 2 for wrong usage or configuration.
+nothing describes it and no frame of it has been received; 2 for wrong usage or configuration.
 """
 
 
@@ -54,6 +54,6 @@ def run(args: Namespace) -> int:
     if args.json:
         print(json_text(explain_text.plain(explanation) | {"agent": bool(known.time_ns)}))
     else:
-        for line in explain_text.text(explanation, known.time_ns, coloured=sys.stdout.isatty()):
+        for line in explain_text.text_lines(explanation, known.time_ns, coloured=sys.stdout.isatty()):
             print(line)
     return int(not any(item.message or item.row for item in explanation.items))

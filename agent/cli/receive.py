@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _TOPICS = ("canferry/{vehicle}/batch", "canferry/{vehicle}/catalog")
 _GAP_LINES = 20
-_SHOWN_MAX = 10
+_SHOWN_MAX, _LISTED_LENGTH = 10, 500
 _WINDOW = 64
 """Messages that may wait for their acknowledgement: some are stored together while the next ones come."""
 _NOTES = {"duplicate": " (duplicate, dropped)", "reused": " (another content under a known id, kept beside the first)"}
@@ -201,17 +201,21 @@ def _print_batch(accepted: Accepted, size: int) -> None:
     batch = accepted.batch
     if batch is not None:
         note = _NOTES.get(accepted.verdict.value, "")
-        told = [gap for gap in batch.gaps if gap.kind != GapKind.ENDED]
-        gaps = _listed([f"gap:{printable(gap.kind)}" for gap in told[:_SHOWN_MAX]], len(told))
-        shown = batch.events[:_SHOWN_MAX]
-        events = _listed([printable(f"event:{each.kind}:{each.subject}") for each in shown], len(batch.events))
+        gaps = _listed([f"gap:{gap.kind}" for gap in batch.gaps if gap.kind != GapKind.ENDED])
+        events = _listed([f"event:{each.kind}:{each.subject}" for each in batch.events])
         name = f"{printable(batch.id.vehicle)} {printable(batch.id.stream)} {batch.id.sequence}"
         print(f"{name}: {batch.frames} frames, {size} bytes{gaps}{events}{note}", flush=True)
 
 
-def _listed(texts: list[str], number: int) -> str:
-    more = f" and {number - len(texts)} more" if number > len(texts) else ""
-    return "".join(f" {text}" for text in texts) + more
+def _listed(texts: list[str]) -> str:
+    from agent.system.printable import printable
+
+    listed = ""
+    for number, text in enumerate(texts):
+        if number == _SHOWN_MAX or len(listed) > _LISTED_LENGTH:
+            return f"{listed} and {len(texts) - number} more"
+        listed += f" {printable(text)}"
+    return listed
 
 
 def _print_summary(args: Namespace, inbox: BatchReceiver, totals: dict[str, int], waiting: int) -> None:

@@ -29,7 +29,8 @@ examples:
 
 Exit status, also for health checks: 0 well; 1 somebody has to act (a finding of level "error"); 2 wrong usage, or no
 agent answers; --watch ends with that of the last one.
---json prints {"findings": [{"code", "level", "about", "cause", "move"}, …], "snapshot": {…}}.
+--json prints {"findings": [{"code", "level", "about", "cause", "move"}, …], "snapshot": {…}}; a finding whose code was
+renamed bears the old one as "was" for one release.
 """
 
 
@@ -84,7 +85,7 @@ def run(args: Namespace) -> int:
 
 
 def _show(snapshot: Snapshot, args: Namespace) -> int:
-    from agent.live.bitrates import read_bitrates, with_bitrates
+    from agent.live.client import read_bitrates, with_bitrates
     from agent.live.diagnosis import diagnose, exit_status
     from agent.live.snapshot import printable_snapshot
     from agent.live.status_screen import screen
@@ -107,5 +108,6 @@ def _print_json(snapshot: Snapshot, findings: list[Finding]) -> None:
 
     import msgspec
 
-    document = {"findings": [asdict(finding) for finding in findings], "snapshot": msgspec.to_builtins(snapshot)}
+    told = [asdict(finding) | ({"was": finding.was} if finding.was else {}) for finding in findings]
+    document = {"findings": told, "snapshot": msgspec.to_builtins(snapshot)}
     print(json_text(document), flush=True)

@@ -81,7 +81,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 def run(args: Namespace) -> int:
     """Follow until interrupted."""
     from agent.live.signals import Selection
-    from agent.live.tail import Follow, tail
+    from agent.live.tail import TailOptions, tail
 
     _check(args)
     path = asked_socket(args)
@@ -90,7 +90,7 @@ def run(args: Namespace) -> int:
     in_place = sys.stdout.isatty() and not args.json and not args.once
     plot_s = (args.seconds or SPAN_S) if args.plot else 0.0
     with contextlib.suppress(KeyboardInterrupt):
-        tail(path, selection, Follow(0.0 if args.once else args.every, args.json, in_place, plot_s), sys.stdout)
+        tail(path, selection, TailOptions(0.0 if args.once else args.every, args.json, in_place, plot_s), sys.stdout)
     return 0
 
 

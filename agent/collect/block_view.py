@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.blocks import find, runs, starts
-from agent.model import split_group_key
+from agent.collect.rebased_time import NEVER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.collect.signal_index import SignalIndex
+    from agent.collect.signal_index import SignalIndex, Staying
     from agent.model import FrameBlock, SignalBlock
 
 
@@ -92,10 +92,6 @@ class BlockView:
         columns = self.place.take(channels)
         return columns[columns >= 0]
 
-    def has_lane(self, lane: int) -> bool:
-        """Whether there are frames of it."""
-        return bool((self.lane == lane).any())
-
     def rows_of_lane(self, lane: int) -> tuple[int, int]:
         """The first row of a lane, and the one after its last."""
         group = (self.lane == lane).nonzero()[0].tolist()
@@ -160,17 +156,6 @@ class BlockView:
         place += (self._start.take(columns) - begin[:-1]).repeat(counts)
         return Gathered(columns, begin, counts, place)
 
-    def samples(self, channel: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Raw values and steady times of a channel, in the order received."""
-        column = int(self.place[channel])
-        if column < 0:
-            return np.empty(0, np.uint64), np.empty(0, np.int64)
-        start, end = self.block.column_start[column : column + 2].tolist()
-        if not self._is_whole:
-            return self.block.values[start:end], self.row_steady.take(self.value_row[start:end])
-        row = int(self._first_row[column])
-        return self.block.values[start:end], self.row_steady[row : row + end - start]
-
     def rows_of(self, gathered: Gathered) -> NDArray[np.int64]:
         """int64: the row of each value gathered."""
         if not self._is_whole:
@@ -193,15 +178,64 @@ class BlockView:
         assert len(arrival) == len(block), "each frame of a known id is a row"
         return arrival
 
-    def frames_of(self, lane: int) -> NDArray[np.int64]:
-        """The places of a lane's frames among those received, row by row."""
-        frames, (_, bus, can_id) = self.frames, split_group_key(int(self.roster.key[lane]))
-        places: NDArray[np.int64] = (frames.can_id == can_id).nonzero()[0]
-        return places.compress(frames.bus.take(places) == bus)
-
     @cached_property
     def row_steady(self) -> NDArray[np.int64]:
         """int64 (R,): the steady time of each row."""
         if self.ahead is None:
             return self.steady.take(self.arrival)
         return self.block.time_ns + self.ahead if self.ahead else self.block.time_ns
+
+
+class LastSamples:
+    """The latest sample of each channel, before the block at hand; arrays by channel. `values`: how many have come.
+
+    raw uint64 · time_ns int64, its frame's own · steady int64, `NEVER` where there was none yet
+    kept      uint8, the highest priority that it was kept with so far, by a rule that does not keep all of the channel
+    serial    int64, its number among all values that have come, of all channels
+    returns   int64, how often its lane had returned (`silence`)
+    """
+
+    def __init__(self, roster: SignalIndex) -> None:
+        self.raw = np.empty(0, np.uint64)
+        self.time_ns = np.empty(0, np.int64)
+        self.steady = np.empty(0, np.int64)
+        self.kept = np.empty(0, np.uint8)
+        self.serial = np.empty(0, np.int64)
+        self.values = 0
+        self.returns = np.empty(0, np.int64)
+        self._roster = roster
+        roster.on_change(self._grow, self._shrink)
+
+    def _shrink(self, staying: Staying) -> None:
+        channels = staying.channels
+        self.raw = self.raw.take(channels)
+        self.time_ns, self.steady = self.time_ns.take(channels), self.steady.take(channels)
+        self.kept, self.serial = self.kept.take(channels), self.serial.take(channels)
+        self.returns = self.returns.take(channels)
+
+    def _grow(self, lanes: range) -> None:
+        more = len(self._roster.channels(lanes))
+        self.raw = np.concatenate([self.raw, np.zeros(more, np.uint64)])
+        self.time_ns = np.concatenate([self.time_ns, np.zeros(more, np.int64)])
+        self.steady = np.concatenate([self.steady, np.full(more, NEVER)])
+        self.kept = np.concatenate([self.kept, np.zeros(more, np.uint8)])
+        self.serial = np.concatenate([self.serial, np.full(more, -1)])
+        self.returns = np.concatenate([self.returns, np.zeros(more, np.int64)])
+
+    def remember(self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
+        """Take in a block. kept: uint8 (V,), as above · returns: int64 (R,), None where no lane has ever returned."""
+        channel, place = view.channel, view.block.column_start[1:] - 1
+        row = view.row_of(place, view.columns)
+        self.raw[channel] = view.block.values.take(place)
+        self.time_ns[channel] = view.block.time_ns.take(row)
+        self.steady[channel] = view.row_steady.take(row)
+        self.kept[channel] = kept.take(place)
+        self.serial[channel] = place + self.values
+        if returns is not None:
+            self.returns[channel] = returns.take(row)
+        self.values += len(view.block.values)
+
+    def mark(self, channel: NDArray[np.int64], serial: NDArray[np.int64], priority: NDArray[np.uint8]) -> None:
+        """Samples have been kept with these priorities now, higher ones than before; of one sample the last counts."""
+        latest = (self.serial.take(channel) == serial).nonzero()[0]
+        self.kept[channel.take(latest)] = priority.take(latest)

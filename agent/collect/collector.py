@@ -10,10 +10,10 @@ import numpy as np
 
 from agent.collect.block_view import BlockView
 from agent.collect.integrity.verify import Findings, Integrity
+from agent.collect.rebased_time import SteadyClock
 from agent.collect.rules.engine import RuleStates
 from agent.collect.select_rows import Samples, Shapes, chosen_block, samples_at, samples_blocks
 from agent.collect.signal_index import SignalIndex
-from agent.collect.steady_clock import SteadyClock
 from agent.collect.triggers.triggers import Triggers
 from agent.config.priorities import Priority
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agent.collect.integrity.verify import IntegrityCounters
     from agent.collect.rules.engine import KeepMask
     from agent.collect.rules.rules import RuleBook
-    from agent.collect.triggers.trigger import Trigger
+    from agent.collect.triggers.triggers import Trigger
     from agent.decode.plan import Plan
     from agent.model import ClockReading, Event, FrameBlock, SignalBlock
 
@@ -90,7 +90,15 @@ class Collector:
         self._triggers = None
         if triggers:
             assert decode is not None
-            self._triggers = Triggers(self._roster, self._gates, triggers, decode, ring_bytes, payload_bytes)
+            self._triggers = Triggers(
+                self._roster,
+                self._gates.latest,
+                book,
+                triggers,
+                decode,
+                ring_bytes=ring_bytes,
+                payload_bytes=payload_bytes,
+            )
         self._roster.enter(plan.plain_keys)
 
     def take(self, frames: FrameBlock, block: SignalBlock, reading: ClockReading | None = None) -> Kept:
@@ -158,9 +166,7 @@ class Collector:
         return BlockView(self._roster, frames, self._decode(frames), view.steady[stays], view.ahead)
 
     def _trigger(self, triggers: Triggers, view: BlockView, choice: KeepMask, kept: Kept) -> None:
-        for trigger, event, blocks in triggers.record(
-            view, triggers.fire(view, choice.scan), self._gates.always, self._shapes
-        ):
+        for trigger, event, blocks in triggers.record(view, triggers.fire(view), self._gates.always, self._shapes):
             kept.tell(trigger.config.priority, [event])
             for block in blocks:
                 kept.add(trigger.config.priority, block)

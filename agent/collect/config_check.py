@@ -10,23 +10,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.collect.conditions.binding import bind
-from agent.collect.conditions.names import nearest
+from agent.collect.conditions.binding import bind, nearest
 from agent.collect.conditions.parser import parse_condition
 from agent.collect.conditions.static_check import impossible, is_certain
 from agent.collect.conditions.syntax import ExpressionError
-from agent.collect.integrity.check import broken_guards
-from agent.collect.patterns import Patterns, SignalPatterns
+from agent.collect.integrity.protection import broken_guards
 from agent.collect.rules.rules import RuleBook
-from agent.collect.triggers.ring_buffer import frame_bytes
+from agent.collect.triggers.windows import frame_bytes
 from agent.config.collecting import patterns
+from agent.config.patterns import Patterns, SignalPatterns
 from agent.decode.overlaps import Overlaps, TooManyError
 from agent.model import RAW_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from agent.collect.conditions.names import Directory
+    from agent.collect.conditions.binding import Directory
     from agent.config import BusConfig, CollectConfig, Config, TriggerConfig
     from agent.model import MessageDefinition
 

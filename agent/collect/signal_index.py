@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from agent.blocks import find, runs, starts
-from agent.collect.steady_clock import NEVER
 from agent.decode import ids
 from agent.model import MESSAGE_SHIFT, RAW_SIGNALS, split_group_key
 from agent.physical import reads_as_float
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import BlockView
     from agent.decode.plan import Plan
     from agent.model import MessageDefinition, SignalBlock, SignalDefinition
 
@@ -240,62 +238,3 @@ class SignalIndex:
         self._sort(self._sorted.compress(numbers >= 0), numbers.compress(numbers >= 0))
         for shrink in tuple(self._shrinking):
             shrink(staying)
-
-
-class LastSamples:
-    """The latest sample of each channel, before the block at hand; arrays by channel. `values`: how many have come.
-
-    raw uint64 · time_ns int64, its frame's own · steady int64, `NEVER` where there was none yet
-    kept      uint8, the highest priority that it was kept with so far, by a rule that does not keep all of the channel
-    serial    int64, its number among all values that have come, of all channels
-    returns   int64, how often its lane had returned (`silence`)
-    fresh     bool, it has come since all intervals were closed
-    """
-
-    def __init__(self, roster: SignalIndex) -> None:
-        self.raw = np.empty(0, np.uint64)
-        self.time_ns = np.empty(0, np.int64)
-        self.steady = np.empty(0, np.int64)
-        self.kept = np.empty(0, np.uint8)
-        self.serial = np.empty(0, np.int64)
-        self.values = 0
-        self.returns = np.empty(0, np.int64)
-        self.fresh = np.empty(0, np.bool_)
-        self._roster = roster
-        roster.on_change(self._grow, self._shrink)
-
-    def _shrink(self, staying: Staying) -> None:
-        channels = staying.channels
-        self.raw = self.raw.take(channels)
-        self.time_ns, self.steady = self.time_ns.take(channels), self.steady.take(channels)
-        self.kept, self.serial = self.kept.take(channels), self.serial.take(channels)
-        self.returns, self.fresh = self.returns.take(channels), self.fresh.take(channels)
-
-    def _grow(self, lanes: range) -> None:
-        more = len(self._roster.channels(lanes))
-        self.raw = np.concatenate([self.raw, np.zeros(more, np.uint64)])
-        self.time_ns = np.concatenate([self.time_ns, np.zeros(more, np.int64)])
-        self.steady = np.concatenate([self.steady, np.full(more, NEVER)])
-        self.kept = np.concatenate([self.kept, np.zeros(more, np.uint8)])
-        self.serial = np.concatenate([self.serial, np.full(more, -1)])
-        self.returns = np.concatenate([self.returns, np.zeros(more, np.int64)])
-        self.fresh = np.concatenate([self.fresh, np.zeros(more, np.bool_)])
-
-    def remember(self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
-        """Take in a block. kept: uint8 (V,), as above · returns: int64 (R,), None where no lane has ever returned."""
-        channel, place = view.channel, view.block.column_start[1:] - 1
-        row = view.row_of(place, view.columns)
-        self.raw[channel] = view.block.values.take(place)
-        self.time_ns[channel] = view.block.time_ns.take(row)
-        self.steady[channel] = view.row_steady.take(row)
-        self.kept[channel] = kept.take(place)
-        self.serial[channel] = place + self.values
-        self.fresh[channel] = True
-        if returns is not None:
-            self.returns[channel] = returns.take(row)
-        self.values += len(view.block.values)
-
-    def mark(self, channel: NDArray[np.int64], serial: NDArray[np.int64], priority: NDArray[np.uint8]) -> None:
-        """Samples have been kept with these priorities now, higher ones than before; of one sample the last counts."""
-        latest = (self.serial.take(channel) == serial).nonzero()[0]
-        self.kept[channel.take(latest)] = priority.take(latest)

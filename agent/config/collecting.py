@@ -115,6 +115,33 @@ def patterns(written: str | tuple[str, ...]) -> tuple[str, ...]:
     return (written,) if isinstance(written, str) else written
 
 
+def priorities_in_use(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig]) -> tuple[Priority, ...]:
+    """The priorities that something is kept with, the highest first."""
+    used = {rule.priority for rule in collect if rule.keep} | {trigger.priority for trigger in triggers}
+    if not collect:
+        used.add(Priority.NORMAL)
+    return tuple(sorted(used, reverse=True))
+
+
+def reporting_priority(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig]) -> Priority:
+    """The priority whose batches report what concerns all frames: how many there were, and what is missing.
+
+    `NORMAL` where a rule uses it, else the lowest one in use.
+    """
+    if not collect or any(rule.keep and rule.priority == Priority.NORMAL for rule in collect):
+        return Priority.NORMAL
+    return priorities_in_use(collect, triggers)[-1]
+
+
+def ttls_ns(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig]) -> dict[Priority, int]:
+    """The time to live of each priority that has one: the longest of all that use it, if none of them is without."""
+    found: dict[Priority, list[int | None]] = {} if collect else {Priority.NORMAL: [None]}
+    used = [(rule.priority, rule.ttl) for rule in collect if rule.keep]
+    for priority, ttl_ns in used + [(trigger.priority, trigger.ttl) for trigger in triggers]:
+        found.setdefault(priority, []).append(ttl_ns)
+    return {priority: max(filter(None, ttls)) for priority, ttls in found.items() if None not in ttls}
+
+
 def broken_collecting(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig]) -> Iterator[tuple[str, str]]:
     """Key and text for everything that does not go together, whatever the DBC files say."""
     for number, rule in enumerate(collect, 1):

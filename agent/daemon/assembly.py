@@ -25,12 +25,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from agent.batch.catalog import Catalog, encode_catalog
-from agent.config.priorities import Priority, reporting_priority
+from agent.config.collecting import reporting_priority
+from agent.config.priorities import Priority
 from agent.daemon.options import data_plan, mqtt_options, sender_options, stream_settings
 from agent.decode.decoder import Decoder
 from agent.decode.loading import load_buses
 from agent.decode.plan import Plan
 from agent.errors import DatabaseError
+from agent.pipeline.cut import BatchCutter
 from agent.pipeline.packer import Packer, PackerCounters
 from agent.pipeline.startup_recovery import take_over
 from agent.pipeline.storage import Storage
@@ -39,7 +41,7 @@ from agent.uplink import brokers
 from agent.uplink.brokers import BrokerMemory
 from agent.uplink.mqtt_transport import MqttTransport
 from agent.uplink.send_policy import UNLIMITED
-from agent.uplink.sender import Sender
+from agent.uplink.sender import Sender, SpoolAccess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -116,7 +118,7 @@ def _load_decoding(config: Config) -> Decoding:
             **({"hint": "canferry check names them"} if report.problems else {}),
         )
     if config.collect or config.triggers or config.integrity:
-        from agent.collect.conditions.names import Directory
+        from agent.collect.conditions.binding import Directory
         from agent.collect.config_check import broken
 
         for key, text in broken(config, Directory(loaded.messages)):
@@ -174,16 +176,16 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
     None where there is nothing of these, nor a message that is missed when it stops: modules are not paid for then.
     """
     from agent.collect.integrity.protection import protections_of
-    from agent.collect.rules.cycles import stopped_after_ns
+    from agent.collect.rules.absence import stopped_after_ns
 
     messages = decoding.catalog.messages
     guards = protections_of(messages, config.integrity)
     if not (config.collect or config.triggers or guards or any(map(stopped_after_ns, messages))):
         return None
     from agent.collect.collector import Collector
-    from agent.collect.conditions.names import Directory
+    from agent.collect.conditions.binding import Directory
     from agent.collect.rules.rules import RuleBook
-    from agent.collect.triggers.trigger import Trigger
+    from agent.collect.triggers.triggers import Trigger
 
     directory = Directory(messages)
     decoder = decoding.decoder
@@ -286,7 +288,7 @@ def make_data_plan(config: Config, modem: Modem | ModemManager | None, clock: Cl
     )
 
 
-def make_allowance(config: Config, modem: Modem | ModemManager | None, plan: DataPlan | None) -> SendPolicy:
+def make_send_policy(config: Config, modem: Modem | ModemManager | None, plan: DataPlan | None) -> SendPolicy:
     """What the cellular network lets the uplink do, where something is known of it."""
     if modem is None and plan is None:
         return UNLIMITED
@@ -335,7 +337,7 @@ async def open_agent(
     counters: PackerCounters | None = None,
     rotation: CertificateRotation | None = None,
     heard: TrafficStatistics | None = None,
-    allowance: SendPolicy = UNLIMITED,
+    policy: SendPolicy = UNLIMITED,
     collector: Collector | None = None,
 ) -> AsyncIterator[Agent]:
     """Storage, packer and sender, built and opened; closed cleanly where nothing failed.
@@ -352,20 +354,21 @@ async def open_agent(
             transport = MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation, memory)
             packer.fit(memory.payload_bytes(transport.address))
 
+            cutter = BatchCutter(storage.vaults, storage.shelf, packer, config.vehicle.id)
+
             def fit(payload_bytes: int | None) -> None:
                 packer.fit(payload_bytes)
                 memory.note_payload_bytes(transport.address, payload_bytes)
 
-            sender = Sender(
-                transport,
+            spools = SpoolAccess(
                 storage.spools,
                 storage.shelf,
                 worker.call,
-                sender_options(config),
-                allowance=allowance,
                 critical=[priority is Priority.CRITICAL for priority in storage.vaults],
                 fit=fit,
+                cut=cutter.cut_next,
             )
+            sender = Sender(transport, spools, sender_options(config), policy=policy)
             yield Agent(worker, storage, packer, sender)
             clean = not packer.has_open_batch
         finally:

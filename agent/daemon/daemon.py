@@ -44,10 +44,10 @@ from agent.config import AgentConfig
 from agent.daemon.assembly import (
     Agent,
     load_decoding,
-    make_allowance,
     make_collector,
     make_data_plan,
     make_modem,
+    make_send_policy,
     open_agent,
 )
 from agent.daemon.buses import Buses, Setup
@@ -167,14 +167,14 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
     plan = make_data_plan(config, modem, clock)
     if plan is not None:
         await asyncio.to_thread(plan.load)
-    allowance = make_allowance(config, modem, plan)
-    lasting = buses.counters, life.rotation, heard, allowance, setup.collector
+    policy = make_send_policy(config, modem, plan)
+    lasting = buses.counters, life.rotation, heard, policy, setup.collector
     async with open_agent(config, setup.decoding, clock, *lasting) as agent:
         await agent.take_over(config, setup.decoding, clock, life.listening)
         if gap is not None:
             await agent.worker.call(agent.packer.lose, gap)
         run = Session(
-            setup, buses, life, agent, _make_pipeline(config, buses, agent, clock), heard, modem, plan, allowance
+            setup, buses, life, agent, _make_pipeline(config, buses, agent, clock), heard, modem, plan, policy
         )
         streams = ", ".join(spool.stream for spool in agent.storage.spools)
         log.info("agent_started", vehicle=config.vehicle.id, stream=streams)
@@ -202,7 +202,7 @@ class Session:
     heard: TrafficStatistics | None
     modem: Modem | ModemManager | None
     plan: DataPlan | None
-    allowance: SendPolicy
+    policy: SendPolicy
 
     @property
     def network(self) -> list[object]:
@@ -357,7 +357,7 @@ def _figures(run: Session, heard: TrafficStatistics) -> StatusWriter:
         life.started_s,
         agent.packer.verified,
         run.network,
-        run.allowance,
+        run.policy,
     )
 
 
@@ -367,7 +367,7 @@ async def _report(figures: StatusWriter, presence: Presence, interval_s: float) 
 
     await asyncio.sleep(pause_s(interval_s, random.random(), first=True))  # noqa: S311 - jitter, not a secret
     while True:
-        presence.tell(heartbeat(await figures.status()))
+        presence.update(heartbeat(await figures.status()))
         await asyncio.sleep(pause_s(interval_s, random.random(), first=False))  # noqa: S311
 
 

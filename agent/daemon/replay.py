@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.config.priorities import priorities_in_use
+from agent.config.collecting import priorities_in_use
 from agent.daemon.assembly import Agent, load_decoding, make_packer, open_agent
 from agent.daemon.options import mqtt_options
 from agent.errors import UplinkError

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.config.priorities import Priority
-from agent.live.defining import define
+from agent.live.protocol import define
 from agent.live.snapshot import (
     BusStatus,
     IntegrityStatus,
@@ -31,7 +31,7 @@ from agent.live.snapshot import (
     UplinkStatus,
 )
 from agent.pipeline.traffic import BusTraffic
-from agent.uplink.certificate import expiry_s
+from agent.uplink.credentials import expiry_s
 from agent.uplink.profiles import GENERIC, PROFILES
 from agent.uplink.send_policy import UNLIMITED
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from agent.pipeline.storage import Storage
     from agent.pipeline.tick import Source
     from agent.pipeline.traffic import LastFrame, TrafficStatistics
-    from agent.spool.record import SpoolStats
+    from agent.spool.index import SpoolStats
     from agent.system.clock import Clock
     from agent.system.liveness import LivenessDeadline
     from agent.system.log import Logging
@@ -81,7 +81,7 @@ class StatusWriter:
     verified         asks the worker's packer for what counters and checksums have told
     started_s        of the monotonic clock: the process
     network          modem and data plan, where there are any: each says in words how it goes
-    allowance        what these let the uplink do
+    policy           what these let the uplink do
     """
 
     config: Config
@@ -100,7 +100,7 @@ class StatusWriter:
     started_s: float
     verified: Callable[[], Mapping[str, IntegrityCounters]] = dict
     network: Sequence[object] = ()
-    allowance: SendPolicy = UNLIMITED
+    policy: SendPolicy = UNLIMITED
     _loaded_s: float = field(default_factory=time.monotonic)
     _stored: _Stored = field(default_factory=_Stored)
     _kept: list[tuple[int, frozenset[int]]] | None = None
@@ -148,7 +148,7 @@ class StatusWriter:
             late=late,
             integrity=tuple(self._stored.integrity),
             log_level="" if self.logging is None else self.logging.level,
-            said=() if self.logging is None else tuple(LogLine(**said) for said in self.logging.recent.lines()),
+            log_lines=() if self.logging is None else tuple(LogLine(**line) for line in self.logging.recent.lines()),
         )
 
     def _ask_worker(self) -> _Stored:
@@ -265,7 +265,7 @@ class StatusWriter:
             version=link.version,
             version_asked=profile.version_of(mqtt) if mqtt is not None else "",
             refusals_silent=profile.hides_refusals(link.version),
-            held_s=round(self.allowance.wait_s(critical=False), 1),
+            held_s=round(self.policy.wait_s(critical=False), 1),
         )
 
     async def _rules(self) -> tuple[RuleStatus, ...]:
@@ -273,9 +273,9 @@ class StatusWriter:
             return ()
         if self._kept is None:
             self._kept = await asyncio.to_thread(_kept_by_rule, self.config, self.catalog)
-        heard = frozenset(self._stored.heard)
+        seen = frozenset(self._stored.heard)
         return tuple(
-            RuleStatus(number=number, messages=len(kept), heard=len(kept & heard)) for number, kept in self._kept
+            RuleStatus(number=number, messages=len(kept), seen=len(kept & seen)) for number, kept in self._kept
         )
 
 

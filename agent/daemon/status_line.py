@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agent.config.priorities import Priority
     from agent.pipeline.packer import PackerCounters
     from agent.pipeline.tick import Source
-    from agent.spool.record import SpoolStats
+    from agent.spool.index import SpoolStats
     from agent.uplink.status import LinkState
 
 

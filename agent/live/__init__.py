@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an engineer at the car is told by a running agent, over a UNIX socket: status, live signals, explanations.
+"""The local socket of a running agent: status, live signals, explanations for an engineer at the car.
 
-    in the agent       heard.py     what has come of each id, kept at block cost
-                       server.py    the socket
-    over the socket    protocol.py  what goes over it        snapshot.py   the agent at one moment
-    in the commands    client.py    the other end            diagnosis.py  from a snapshot to causes
-                       screen.py    both, drawn              signals.py    last frames decoded, table.py drawn
-                       explain.py   one id or name in full   explained.py  drawn, its bits by bits.py
-    to the cloud       heartbeat.py what the status topic tells of it
+    in the agent       server.py    the socket                 protocol.py   what goes over it
+                       snapshot.py  the agent's status         heartbeat.py  its short form, for the status topic
+    in the commands    client.py    the other end
+                       status_screen.py  a snapshot drawn, with the findings of diagnosis.py
+                       tail.py      live signals (signals.py) as a table (table.py) or as curves (plot.py)
+                       explain.py   one id or name in full (input: explain_input.py), as text: explain_text.py
 
-Promise: whoever looks costs the agent little and can never hold it up; where nobody looks there is nothing but
-`TrafficStatistics`. The agent sends status and raw frames; diagnosis, decoding and drawing are the client's work.
+Promise: a client costs the agent little and never holds it up. Without clients only `TrafficStatistics` is kept.
+The agent sends status and raw frames; diagnosis, decoding and drawing are the client's work.
 """

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why there is no data: from a snapshot to findings, each with a stable code, a cause, and the next move. Pure.
 
-    error     data is lost or held up, and it will not pass by itself: somebody has to act
+    error     data is lost or held up, and that does not pass by itself: somebody has to act
     warning   it may pass by itself (a dead spot, the ignition off), or nothing is lost yet
     note      worth knowing where something is looked for
 
-Limits: what the figures do not show is not found; a finding names the likeliest cause, its move how to make sure.
-Counters begin at the start of the process (of a bus: at the last reload), and so does what is concluded from them.
+Limits: only what the snapshot shows is found. A finding names the likeliest cause; its move tells how to make sure.
+Counters begin at the start of the process (of a bus: at the last reload), and so do the conclusions from them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from agent.system.clock import YEAR_2020_NS
+from agent.system.former_codes import FINDINGS
 from agent.units import Size
 from agent.uplink.transport import UNTOLD
 
@@ -55,6 +56,11 @@ class Finding:
     about: str
     cause: str
     move: str
+
+    @property
+    def was(self) -> str:
+        """The code before it was renamed; "" where it was not."""
+        return FINDINGS.get(self.code, "")
 
 
 ERROR, WARNING, NOTE = Level.ERROR, Level.WARNING, Level.NOTE
@@ -128,8 +134,8 @@ def _of_bus(bus: BusStatus, snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _of_closed_bus(bus: BusStatus, snapshot: Snapshot) -> Iterator[Finding]:
-    said = _said_of(bus, snapshot.said)
-    reason = f": {said.reason}" if said and said.reason else ""
+    line = _log_line_of(bus, snapshot.log_lines)
+    reason = f": {line.reason}" if line and line.reason else ""
     if "permission" in reason.lower() or "not permitted" in reason.lower():
         move = "let the agent's user open it: canferry-serial.conf, the group dialout, the device's udev rule"
         yield Finding("bus_no_permission", ERROR, bus.name, f"{bus.channel} may not be opened{reason}", move)
@@ -148,7 +154,7 @@ def _of_closed_bus(bus: BusStatus, snapshot: Snapshot) -> Iterator[Finding]:
     else:
         socketcan = f"ip link set {bus.channel} up type can bitrate 500000"
         move = (
-            socketcan if bus.interface == "socketcan" else (said and said.hint) or "check the adapter and its options"
+            socketcan if bus.interface == "socketcan" else (line and line.hint) or "check the adapter and its options"
         )
         yield Finding("bus_down", ERROR, bus.name, f"{bus.channel} is {bus.state}{reason}", move)
 
@@ -193,10 +199,10 @@ def _of_decoding(bus: BusStatus) -> Iterator[Finding]:
 def _of_rules(snapshot: Snapshot) -> Iterator[Finding]:
     """Only of rules that name messages of the DBC files, when those had time to come and something did."""
     rules = [rule for rule in snapshot.rules if rule.messages]
-    heard = any(bus.frames or bus.filtered for bus in snapshot.buses if bus.state == "up")
-    if not heard or snapshot.reloaded_s < SETTLED_S:
+    receiving = any(bus.frames or bus.filtered for bus in snapshot.buses if bus.state == "up")
+    if not receiving or snapshot.reloaded_s < SETTLED_S:
         return
-    idle = [rule for rule in rules if not rule.heard]
+    idle = [rule for rule in rules if not rule.seen]
     move = "canferry explain NAME for one of them; canferry check shows what rules come to"
     if idle and len(idle) == len(snapshot.rules) and not snapshot.triggers:
         cause = "none of the messages that rules keep has come: nothing is kept at all"
@@ -262,7 +268,7 @@ def _of_trouble(link: UplinkStatus, snapshot: Snapshot) -> Finding:
         return Finding("broker_quota", ERROR, broker, why, move)
     if link.trouble == "unacceptable":
         move = "see what the broker's log says of them: its rules for topics and payloads; nothing is lost meanwhile"
-        return Finding("broker_rejects", ERROR, broker, why, move)
+        return Finding("batches_rejected", ERROR, broker, why, move)
     if link.trouble == "busy":
         move = "nothing now: it is tried again; look at the broker's limits and log if it lasts"
         return Finding("broker_busy", WARNING, broker, why, move)
@@ -303,7 +309,7 @@ def _of_spool(spool: SpoolStatus) -> Iterator[Finding]:
             move = (
                 f"the broker's rules for topics and payloads, and its log; they lie in {spool.path}/{each.name}/refused"
             )
-            yield Finding("batches_refused", ERROR, each.name, cause, move)
+            yield Finding("batch_refused", ERROR, each.name, cause, move)
         if each.corrupt:
             cause = f"{each.corrupt} batches were damaged on disk and set aside"
             yield Finding("spool_damaged", WARNING, each.name, cause, "look at the disk: smartctl, dmesg")
@@ -320,15 +326,15 @@ def _of_sizes(snapshot: Snapshot) -> Iterator[Finding]:
             cause = (
                 f"{each.too_large} batches wait that are larger than the {snapshot.link.batch_bytes_max} bytes which "
             )
-            cause += "the broker takes; new ones are sealed to fit"
+            cause += "the broker takes; new ones are sealed to fit, stored ones cut anew where they can be"
             move = "raise the broker's limit on packets: they go then; nothing is lost while the spool has room"
-            yield Finding("batches_too_large", ERROR, each.name, cause, move)
+            yield Finding("batch_over_limit", ERROR, each.name, cause, move)
 
 
-def _said_of(bus: BusStatus, said: tuple[LogLine, ...]) -> LogLine | None:
-    """What was last said of an interface, or of a receiver's port."""
+def _log_line_of(bus: BusStatus, lines: tuple[LogLine, ...]) -> LogLine | None:
+    """The last log line about an interface, or of a receiver's port."""
     name = f"bus={bus.name}"
-    about = [each for each in said if each.event.startswith(("interface_", "port_")) and name in each.about.split()]
+    about = [each for each in lines if each.event.startswith(("bus_", "port_")) and name in each.about.split()]
     return about[-1] if about else None
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a frame is or is not decoded, kept, sent: all that definitions, rules and the agent's last frames say of an id or
-a name. Pure, but for a look into the databases for the line that describes a message, where these can be read.
+"""What definitions, rules and the agent's last frames say of an id or a name: why it is or is not decoded, kept, sent.
 
-An `Explanation` has an `Item` for each bus on which the id is described or has been heard; of a name for each message
-that it means. What nobody describes has near misses instead: what it would be if one thing were different.
+An `Explanation` has an `Item` for each bus that describes the id or has received it, and for each message that a name
+means. An id that nothing describes has near misses: what it would be if one thing were different.
+
+Pure, but for the databases, in which the line of a message is looked up where they can be read.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.batch.catalog import decode_catalog
-from agent.collect.conditions.names import Directory, nearest
-from agent.collect.patterns import SignalPatterns
+from agent.collect.conditions.binding import Directory, nearest
 from agent.collect.rules.forecast import forecast
 from agent.collect.rules.rules import RuleBook
+from agent.config.patterns import SignalPatterns
 from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.loading import find_message
 from agent.decode.plan import Plan, parameter_group
-from agent.live.id_parser import other_kind, readings, shown_id
+from agent.live.explain_input import other_kind, parse_ids, shown_id
 from agent.live.signals import frame_block, value_of
 from agent.model import EXTENDED, EXTENDED_MASK
 
@@ -59,10 +60,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What the frames of a message are verified by, and what came of it; `figures` None where none has been."""
+    """What the frames of a message are verified by, and what came of it; `counters` None where none has been."""
 
-    guard: ProtectionDefinition
-    figures: IntegrityStatus | None = None
+    protection: ProtectionDefinition
+    counters: IntegrityStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +132,19 @@ class _Explainer:
         self._messages = catalog.messages
         self._directory = Directory(catalog.messages)
         self._decoder = Decoder(Plan(catalog.buses, catalog.messages))
-        self._heard = {(row[0], row[1]): row for row in rows}
-        found = {figures.subject: figures for figures in integrity}
+        self._rows = {(row[0], row[1]): row for row in rows}
+        found = {counters.subject: counters for counters in integrity}
         self._verified: dict[tuple[str, str], Verified] = {}
-        for guard in definitions.guards:
-            bus, name = self._messages[guard.message].bus, self._messages[guard.message].name
-            self._verified[bus, name] = Verified(guard, found.get(f"{bus}.{name}"))
+        for protection in definitions.protections:
+            bus, name = self._messages[protection.message].bus, self._messages[protection.message].name
+            self._verified[bus, name] = Verified(protection, found.get(f"{bus}.{name}"))
         self._book = RuleBook.of(definitions.collect)
         self._priorities = priorities
 
     def explain(self, question: str) -> Explanation:
         """Names first, then ids: of those the first reading of which anything is known, else the likeliest."""
         items = list(self._named(question))
-        read = readings(question)
+        read = parse_ids(question)
         for reading in read if not items else ():
             items = list(self._of_id(reading.can_id))
             if items:
@@ -158,7 +159,7 @@ class _Explainer:
         return Explanation(question, tuple(items[:ITEMS_MAX]), advice, max(0, len(items) - ITEMS_MAX))
 
     def _named(self, question: str) -> Iterator[Item]:
-        """Messages that bear the name, or have a signal that does, as they are described and as they were heard."""
+        """Messages that bear the name, or have a signal that does, as they are described and as they were received."""
         wanted = question.lower()
         for index in self._directory.decoded:
             message = self._messages[index]
@@ -167,15 +168,15 @@ class _Explainer:
                 full += [signal.name, f"{message.name}.{signal.name}", f"{message.bus}.{message.name}.{signal.name}"]
             if wanted in map(str.lower, full):
                 bus = self._bus_index(message.bus)
-                heard = [can_id for (of, can_id), row in self._heard.items() if (of, row[2]) == (bus, index)]
-                for can_id in sorted(heard) or [message.can_id]:
+                received = [can_id for (of, can_id), row in self._rows.items() if (of, row[2]) == (bus, index)]
+                for can_id in sorted(received) or [message.can_id]:
                     yield self._item(bus, can_id, message)
 
     def _of_id(self, can_id: int) -> Iterator[Item]:
-        """On each bus that describes it or has heard it."""
+        """On each bus that describes it or has received it."""
         for index, bus in enumerate(self._buses):
             message = self._described(bus.name, can_id)
-            if message is not None or (index, can_id) in self._heard:
+            if message is not None or (index, can_id) in self._rows:
                 yield self._item(index, can_id, message)
 
     def _described(self, bus: str, can_id: int) -> MessageDefinition | None:
@@ -186,7 +187,7 @@ class _Explainer:
         return None
 
     def _item(self, bus: int, can_id: int, message: MessageDefinition | None) -> Item:
-        of_bus, row = self._buses[bus], self._heard.get((bus, can_id))
+        of_bus, row = self._buses[bus], self._rows.get((bus, can_id))
         if message is None:
             raw_in = self._keeps_raw(of_bus, can_id) if of_bus.keep_unknown else set()
             near = tuple(self._near(bus, can_id))
@@ -264,9 +265,9 @@ class _Explainer:
             yield from self._near_group(here, can_id)
         for index, other in enumerate(self._buses):
             for word, reason in ((can_id, ""), (twin, f" as {shown_id(twin)}" if twin is not None else "")):
-                row = None if word is None else self._heard.get((index, word))
+                row = None if word is None else self._rows.get((index, word))
                 if row is not None and (index, word) != (bus, can_id):
-                    yield f"it is heard on bus {other.name}{reason}, {row[3]:,} times"
+                    yield f"it is received on bus {other.name}{reason}, {row[3]:,} times"
 
     def _near_group(self, here: str, can_id: int) -> Iterator[str]:
         """J1939: messages of the same parameter group that are not matched by it."""

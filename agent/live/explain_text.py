@@ -1,25 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An explanation as text for a person, or as plain types for a program. Pure."""
+"""An explanation as text for a person, or as plain types for a program. Pure.
+
+A payload is drawn bit by bit, each bit with the letter of its signal; eight bytes take 78 columns:
+
+    byte   0        1        2
+    bits   00000100 11111110 11111111
+    signal aaaaaaaa bbbbbbbb bbbbbbbb
+
+Bits are numbered as the DBC numbers them: bit n lies in byte n // 8, and n % 8 = 0 is its least significant. An Intel
+signal begins at its least significant bit and goes up. A Motorola signal begins at its most significant bit, goes down
+within its byte, and continues at the top of the next byte.
+"""
 
 from __future__ import annotations
 
+import string
 from typing import TYPE_CHECKING, Any
 
-from agent.live.bits import drawing, letters, paint
-from agent.live.id_parser import shown_id
+from agent.live.explain_input import shown_id
 from agent.live.status_screen import duration
 from agent.model import EXTENDED, EXTENDED_MASK
 from agent.system.printable import printable, printable_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from agent.live.explain import Decoded, Explanation, Item, Kept, Verified
     from agent.live.snapshot import PriorityStatus
+    from agent.model import SignalDefinition
 
 
-def text(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> Iterator[str]:
-    """Lines; `now_ns` 0: no agent was asked, and nothing is said of what was heard."""
+def text_lines(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> Iterator[str]:
+    """Lines; `now_ns` 0: no agent was asked, and nothing is told of received frames."""
     if not explanation.items:
         advice = f"; {explanation.advice}" if explanation.advice else ""
         yield printable_line(f'no message, signal or id "{explanation.question}" is known{advice}')
@@ -34,11 +46,11 @@ def text(explanation: Explanation, now_ns: int, *, coloured: bool = False) -> It
 def _item(item: Item, now_ns: int, *, coloured: bool) -> Iterator[str]:
     yield from map(printable_line, _origin(item, now_ns))
     yield from _bits(item, coloured=coloured)
-    yield from map(printable_line, _way(item, now_ns))
+    yield from map(printable_line, _processing(item, now_ns))
 
 
 def _origin(item: Item, now_ns: int) -> Iterator[str]:
-    """Where it is described, and when it was heard."""
+    """Where it is described, and when it was received."""
     kind = "29 bit" if item.can_id & EXTENDED else "11 bit"
     head = f"{shown_id(item.can_id)} ({item.can_id & EXTENDED_MASK}, {kind}) on {item.bus}: "
     if item.message is None:
@@ -50,29 +62,29 @@ def _origin(item: Item, now_ns: int) -> Iterator[str]:
     if item.file:
         yield f"  defined    {item.file}:{item.line}" if item.line else f"  defined    {item.file}"
     if now_ns:
-        yield _heard(item, now_ns)
+        yield _received(item, now_ns)
 
 
-def _way(item: Item, now_ns: int) -> Iterator[str]:
+def _processing(item: Item, now_ns: int) -> Iterator[str]:
     """What becomes of it."""
-    yield from (f"  kept       {line}" for line in _fate(item))
+    yield from (f"  kept       {line}" for line in _kept_lines(item))
     yield from (f"  sent       {_sent(each, now_ns)}" for each in item.priorities)
     if item.verified is not None:
-        yield from (f"  verified   {line}" for line in _verified(item.verified, told=bool(now_ns)))
+        yield from (f"  verified   {line}" for line in _verified(item.verified, asked=bool(now_ns)))
     for trigger in item.triggers:
         yield f"  recorded   by trigger {trigger}"
     for near in item.near:
         yield f"  near       {near}"
 
 
-def _heard(item: Item, now_ns: int) -> str:
+def _received(item: Item, now_ns: int) -> str:
     if item.row is None:
         filtered = item.message is not None and not item.kept
         why = "; where rules want few frames, the kernel lets no others through" if filtered else ""
-        return f"  heard      never since the agent was started or reloaded{why}"
+        return f"  received   never since the agent was started or reloaded{why}"
     _, _, _, count, time_ns, payload = item.row
     ago = duration(max(0, now_ns - time_ns) / 1e9)
-    return f"  heard      {count:,} times, last {ago} ago: {bytes.fromhex(payload).hex(' ').upper() or 'no payload'}"
+    return f"  received   {count:,} times, last {ago} ago: {bytes.fromhex(payload).hex(' ').upper() or 'no payload'}"
 
 
 def _bits(item: Item, *, coloured: bool) -> Iterator[str]:
@@ -103,7 +115,7 @@ def _cells(each: Decoded) -> tuple[str, ...]:
     return name, place, f"0x{each.raw:X}", " ".join(part for part in (value, printable(signal.unit), named) if part)
 
 
-def _fate(item: Item) -> Iterator[str]:
+def _kept_lines(item: Item) -> Iterator[str]:
     if item.message is None:
         kept = (
             "as raw bytes (keep_unknown)" if item.raw_kept else "no: only counted; keep_unknown = true keeps its bytes"
@@ -131,17 +143,17 @@ def _ago(time_ns: int, now_ns: int) -> str:
     return f"{duration(max(0, now_ns - time_ns) / 1e9)} ago"
 
 
-def _verified(verified: Verified, *, told: bool) -> Iterator[str]:
-    guard, found = verified.guard, verified.figures
-    parts = [f"{guard.counter} counts 0…{guard.counter_max}"] if guard.counter else []
-    parts += [f"{guard.checksum} is a checksum ({guard.kind})"] if guard.checksum else []
-    yield ", ".join(parts) + ("; wrong frames are dropped" if guard.drop else "")
+def _verified(verified: Verified, *, asked: bool) -> Iterator[str]:
+    protection, found = verified.protection, verified.counters
+    parts = [f"{protection.counter} counts 0…{protection.counter_max}"] if protection.counter else []
+    parts += [f"{protection.checksum} is a checksum ({protection.kind})"] if protection.checksum else []
+    yield ", ".join(parts) + ("; wrong frames are dropped" if protection.drop else "")
     if found is not None:
         yield (
             f"{found.frames:,} frames, {found.wrong:,} wrong, {found.missing:,} missing, {found.repeated:,} repeated "
             "since the agent was started or reloaded"
         )
-    elif told:
+    elif asked:
         yield "no frame yet"
 
 
@@ -171,7 +183,7 @@ def _plain_item(item: Item) -> dict[str, Any]:
         "length": message and message.length,
         "cycle_ms": message and message.cycle_ms,
         "j1939": message and message.j1939,
-        "heard": row and {"count": row[3], "t": row[4] / 1e9, "payload": row[5]},
+        "received": row and {"count": row[3], "t": row[4] / 1e9, "payload": row[5]},
         "signals": [
             {
                 "name": each.definition.name,
@@ -207,15 +219,74 @@ def _plain_item(item: Item) -> dict[str, Any]:
 
 
 def _plain_verified(verified: Verified) -> dict[str, Any]:
-    guard, found = verified.guard, verified.figures
+    protection, found = verified.protection, verified.counters
     return {
-        "counter": guard.counter or None,
-        "counter_max": guard.counter_max if guard.counter else None,
-        "checksum": guard.checksum or None,
-        "kind": guard.kind or None,
-        "drop": guard.drop,
+        "counter": protection.counter or None,
+        "counter_max": protection.counter_max if protection.counter else None,
+        "checksum": protection.checksum or None,
+        "kind": protection.kind or None,
+        "drop": protection.drop,
         "frames": 0 if found is None else found.frames,
         "wrong": 0 if found is None else found.wrong,
         "missing": 0 if found is None else found.missing,
         "repeated": 0 if found is None else found.repeated,
     }
+
+
+LETTERS = string.ascii_letters + string.digits
+NOBODY = "."
+SHARED = "#"
+BYTES_A_LINE = 8
+_COLOURS = (36, 33, 32, 35, 34, 31)
+
+
+def positions(signal: SignalDefinition) -> list[int]:
+    """The signal's bits as the DBC numbers them, from where it begins."""
+    if signal.little_endian:
+        return list(range(signal.start, signal.start + signal.length))
+    found = [signal.start]
+    while len(found) < signal.length:
+        last = found[-1]
+        found.append(last + 15 if last % 8 == 0 else last - 1)
+    return found
+
+
+def letters(signals: Sequence[SignalDefinition]) -> list[str]:
+    """A letter for each signal; they come again where there are more signals than letters."""
+    return [LETTERS[number % len(LETTERS)] for number in range(len(signals))]
+
+
+def owners(signals: Mapping[str, SignalDefinition], length: int) -> str:
+    """For each bit of so many bytes, as they are drawn, the letter of its signal."""
+    drawn = [NOBODY] * (8 * length)
+    for letter, signal in signals.items():
+        for position in positions(signal):
+            place = position // 8 * 8 + 7 - position % 8
+            if place < len(drawn):
+                drawn[place] = letter if drawn[place] == NOBODY else SHARED
+    return "".join(drawn)
+
+
+def drawing(payload: bytes, signals: Mapping[str, SignalDefinition], *, coloured: bool) -> Iterator[str]:
+    """Lines, eight bytes in each three; `signals` by letter, those that the frame carries."""
+    owned = owners(signals, len(payload))
+    bits = "".join(f"{byte:08b}" for byte in payload)
+    for begin in range(0, len(payload), BYTES_A_LINE):
+        places = range(begin, min(begin + BYTES_A_LINE, len(payload)))
+        yield "byte   " + " ".join(f"{place:<8}" for place in places).rstrip()
+        yield "bits   " + " ".join(_painted(bits, owned, place, coloured=coloured) for place in places)
+        yield "signal " + " ".join(_painted(owned, owned, place, coloured=coloured) for place in places)
+
+
+def _painted(text: str, owned: str, place: int, *, coloured: bool) -> str:
+    one = slice(8 * place, 8 * place + 8)
+    if not coloured:
+        return text[one]
+    return "".join(paint(character, owner) for character, owner in zip(text[one], owned[one], strict=True))
+
+
+def paint(text: str, letter: str) -> str:
+    """A text in the colour of a signal's letter."""
+    if letter not in LETTERS:
+        return text
+    return f"\x1b[{_COLOURS[LETTERS.index(letter) % len(_COLOURS)]}m{text}\x1b[0m"

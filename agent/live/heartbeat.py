@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a fleet's operator is told of each vehicle, on its status topic: which are behind, dropping, evicting, failing.
+"""The status topic's message: which vehicles of a fleet are behind, dropping, evicting, failing.
 
-From a snapshot to the figures of `uplink.status`, version 1. Pure. All numbers are whole; those that only grow begin at
-the start of the process.
+From a snapshot to the fields of `uplink.status`, version 1. Pure. All numbers are whole; counters begin at the start of
+the process.
 
     time            when they were read, UNIX seconds by the unit's clock; clock_trusted: something vouches for it
     up_s            since the process started
@@ -13,8 +13,8 @@ the start of the process.
     acknowledged    batches taken by the broker
     findings        codes of what is wrong, as `canferry status` names it: errors and warnings, the gravest first
 
-Limit: what is 0 or nothing is left out, but for up_s and frames, and of findings at most `FINDINGS_MAX` are told: about
-200 bytes a message.
+Limits: fields that are 0 or empty are left out, except up_s and frames; at most `FINDINGS_MAX` findings: about 200
+bytes a message.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 FINDINGS_MAX = 8
 FIRST_S = 60.0
-"""After so long, about, a vehicle that has started tells how it goes."""
+"""About so long after its start a vehicle sends the first one."""
 _SECOND_NS = 10**9
 
 
 def heartbeat(snapshot: Snapshot) -> dict[str, object]:
-    """The figures."""
+    """The fields."""
     buses, priorities = snapshot.buses, snapshot.spool.priorities
     backlog = [each for each in priorities if each.batches]
     counted: dict[str, object] = {
@@ -55,13 +55,19 @@ def heartbeat(snapshot: Snapshot) -> dict[str, object]:
         "refused": sum(each.refused for each in priorities),
         "corrupt": sum(each.corrupt for each in priorities),
         "acknowledged": snapshot.link.acknowledged,
-        "findings": [finding.code for finding in diagnose(snapshot) if finding.level is not Level.NOTE][:FINDINGS_MAX],
+        "findings": _codes(snapshot),
     }
     return counted | {key: value for key, value in optional.items() if value}
 
 
+def _codes(snapshot: Snapshot) -> list[str]:
+    """A renamed code is followed by the old one, for whoever filters by that."""
+    grave = [finding for finding in diagnose(snapshot) if finding.level is not Level.NOTE][:FINDINGS_MAX]
+    return [code for finding in grave for code in (finding.code, finding.was) if code]
+
+
 def _dropped(buses: Sequence[BusStatus]) -> int:
-    """All SocketCAN buses are read through one queue, and each is said to have lost what was lost there."""
+    """All SocketCAN buses are read through one queue, and each counts what was lost there."""
     shared = max((bus.dropped for bus in buses if bus.interface == "socketcan"), default=0)
     return shared + sum(bus.dropped for bus in buses if bus.interface != "socketcan")
 

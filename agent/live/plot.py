@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Live signals as curves on a terminal, one above the other, over the last so many seconds. Pure: messages to text.
+"""Live signals as curves on a terminal, one above the other, over the last seconds. Pure: messages in, text out.
 
     car.ENGINE_SPEED.ENGINE_RPM  1850.25 rpm                 min 812.5  max 3104.75
       3500 ┤      ⢀⡠⠤⠒⠉⠉⠢⡀
@@ -7,12 +7,18 @@
        500 ┤⠤⠊                  ⠈⠑⠢⠤⠤⠤⠤⠔⠒⠒⠉
            -60 s               -30 s            now
 
-Numbers are joined by lines, whole numbers (states, flags, counts) by steps; where nothing has come for `table.STALE_S`
-and more the curve is broken. The scale fits what is seen. A value is the latest at an update: what happens between two
-updates is not there. Values that are no numbers (NaN, raw payloads) are left out.
+Numbers are joined by lines, whole numbers (states, flags, counters) by steps. A curve is broken where nothing has come
+for `table.STALE_S`. The scale fits what is seen. A value is the latest at an update; values between two updates are
+not there. Values that are no numbers (NaN, raw payloads) are left out.
 
-Limits: `SIGNALS_MAX` signals, of each at most `POINTS_MAX` points, which hold the least, the greatest and the last of
-the values that are too close together to be told apart. A clock that is set back begins a curve anew.
+A character is a grid of dots:
+
+    BRAILLE   2 by 4 dots, U+2800 and up
+    BLOCKS    1 by 2, for terminals whose font has no braille (the console of Linux)
+    ASCII     1 by 1, for encodings that have neither
+
+Limits: `SIGNALS_MAX` signals, of each at most `POINTS_MAX` points. A point holds the least, the greatest and the last
+of the values that are too close together to be drawn apart. A clock that is set back starts the curve anew.
 """
 
 from __future__ import annotations
@@ -22,10 +28,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.collect.patterns import SignalPatterns
-from agent.live.canvas import BRAILLE, Canvas, Dots
+from agent.config.patterns import SignalPatterns
 from agent.live.status_screen import duration
-from agent.live.table import CLEAR_LINE, CLEAR_REST, HOME, STALE_S, shown
+from agent.live.table import CLEAR_LINE, CLEAR_REST, HOME, STALE_S, value_text
 from agent.system.printable import printable
 
 if TYPE_CHECKING:
@@ -45,6 +50,82 @@ _EXPONENTS = (-300, 300)
 _CURVE, _BOLD, _FAINT, _PLAIN = "\x1b[36m", "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """How a character is made of dots: the bit of each, by row and column; the character of all bits together, and
+    of what stands at the left edge of a curve."""
+
+    bits: tuple[tuple[int, ...], ...]
+    characters: str
+    edge: str = "┤"
+
+    @property
+    def wide(self) -> int:
+        """Dots beside one another in a character."""
+        return len(self.bits[0])
+
+    @property
+    def high(self) -> int:
+        """Dots above one another in a character."""
+        return len(self.bits)
+
+
+BRAILLE = Dots(((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80)), " " + "".join(map(chr, range(0x2801, 0x2900))))
+BLOCKS = Dots(((1,), (2,)), " ▀▄█")
+ASCII = Dots(((1,),), " *", "|")
+
+
+def dots_for(encoding: str, terminal: str) -> Dots:
+    """The finest that a terminal of this name shows in this encoding."""
+    for dots in (BRAILLE, BLOCKS):
+        if dots is BRAILLE and terminal == "linux":
+            continue
+        try:
+            (dots.characters + dots.edge).encode(encoding)
+        except UnicodeEncodeError:
+            continue
+        return dots
+    return ASCII
+
+
+class Canvas:
+    """A grid of so many characters, empty at first; `width` and `height` are in dots."""
+
+    def __init__(self, columns: int, rows: int, dots: Dots = BRAILLE) -> None:
+        self.width, self.height = columns * dots.wide, rows * dots.high
+        self._dots = dots
+        self._cells = [[0] * columns for _ in range(rows)]
+
+    def vertical(self, x: int, first: int, last: int) -> None:
+        """The dots of a column from one row to another, both included."""
+        if not 0 <= x < self.width:
+            return
+        column, left = divmod(x, self._dots.wide)
+        for y in range(max(0, min(first, last)), min(self.height - 1, max(first, last)) + 1):
+            row, top = divmod(y, self._dots.high)
+            self._cells[row][column] |= self._dots.bits[top][left]
+
+    def line(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """Straight from one dot to another, from the left to the right, without holes."""
+        (x0, y0), (x1, y1) = start, end
+        before = y0
+        for x in range(x0, x1 + 1):
+            y = y1 if x == x1 else y0 + round((y1 - y0) * (x - x0) / (x1 - x0))
+            self.vertical(x, before + (y > before) - (y < before), y)
+            before = y
+
+    def step(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """As the first dot, until the second is there at once."""
+        (x0, y0), (x1, y1) = start, end
+        for x in range(x0, x1):
+            self.vertical(x, y0, y0)
+        self.vertical(x1, y0, y1)
+
+    def lines(self) -> list[str]:
+        """The characters, row by row."""
+        return ["".join(self._dots.characters[bits] for bits in row) for row in self._cells]
+
+
 @dataclass(slots=True)
 class Point:
     """What came within a short time: when the last did, and the values."""
@@ -55,13 +136,13 @@ class Point:
     last: float
 
 
-class Course:
+class SignalHistory:
     """The values of one signal in the last `span_ns`."""
 
     def __init__(self, span_ns: int) -> None:
-        self._span_ns, self._apart_ns = span_ns, max(1, span_ns // POINTS_MAX)
+        self._span_ns, self._point_ns = span_ns, max(1, span_ns // POINTS_MAX)
         self._points: deque[Point] = deque()
-        self.whole = True
+        self.is_whole = True
 
     def __len__(self) -> int:
         return len(self._points)
@@ -71,10 +152,10 @@ class Course:
         if not math.isfinite(value):
             return
         points = self._points
-        self.whole = self.whole and isinstance(value, int)
+        self.is_whole = self.is_whole and isinstance(value, int)
         if points and time_ns < points[-1].time_ns:
             points.clear()
-        if points and time_ns // self._apart_ns == points[-1].time_ns // self._apart_ns:
+        if points and time_ns // self._point_ns == points[-1].time_ns // self._point_ns:
             now = points[-1]
             now.time_ns, now.low, now.high, now.last = time_ns, min(now.low, value), max(now.high, value), value
         else:
@@ -89,13 +170,13 @@ class Course:
 
 @dataclass(slots=True)
 class _Curve:
-    """A signal, its latest sample and its course; `rank` among the curves."""
+    """A signal, its latest sample and its history; `order` among the curves."""
 
-    rank: tuple[int, str, int, str]
+    order: tuple[int, str, int, str]
     name: str
     sample: Sample
     time_ns: int
-    course: Course
+    history: SignalHistory
 
 
 class Plot:
@@ -109,15 +190,15 @@ class Plot:
 
     def draw(self, messages: Iterable[LiveMessage], now_ns: int, skipped: int, width: int, height: int) -> str:
         """The screen after an update, as text that draws over the one before."""
-        self._take(messages)
-        curves = sorted(self._curves.values(), key=lambda curve: curve.rank)
+        self._add(messages)
+        curves = sorted(self._curves.values(), key=lambda curve: curve.order)
         room = max(1 + ROWS_MIN, height - 3)
         shown_curves = curves[: max(1, room // (1 + ROWS_MIN))]
         lines = list(self._panels(shown_curves, now_ns, width, room)) if curves else []
-        foot = _foot(len(curves), len(curves) - len(shown_curves), skipped)
+        foot = _footer(len(curves), len(curves) - len(shown_curves), skipped)
         return HOME + "".join(f"{line}{CLEAR_LINE}\n" for line in [*lines, foot[:width]]) + CLEAR_REST
 
-    def _take(self, messages: Iterable[LiveMessage]) -> None:
+    def _add(self, messages: Iterable[LiveMessage]) -> None:
         for message in messages:
             for sample in message.samples:
                 key = message.bus, message.can_id, sample.signal
@@ -125,18 +206,18 @@ class Plot:
                     continue
                 if key not in self._curves:
                     parts = message.bus, message.message, sample.signal
-                    rank = next((n for n, each in enumerate(self._patterns) if each.match(*parts)), 0), *key
+                    order = next((n for n, each in enumerate(self._patterns) if each.match(*parts)), 0), *key
                     self._curves[key] = _Curve(
-                        rank, ".".join(map(printable, parts)), sample, message.time_ns, Course(self._span_ns)
+                        order, ".".join(map(printable, parts)), sample, message.time_ns, SignalHistory(self._span_ns)
                     )
                 curve = self._curves[key]
                 curve.sample, curve.time_ns = sample, message.time_ns
-                curve.course.add(message.time_ns, sample.value)
+                curve.history.add(message.time_ns, sample.value)
 
     def _panels(self, curves: list[_Curve], now_ns: int, width: int, room: int) -> Iterator[str]:
         """The curves, and the axis of time below them."""
         begin_ns = now_ns - self._span_ns
-        points = [curve.course.within(begin_ns, now_ns) for curve in curves]
+        points = [curve.history.within(begin_ns, now_ns) for curve in curves]
         scales = [_scale(each) for each in points]
         labels = [(_number(high), _number(low)) for low, high in scales]
         margin = max(len(label) for pair in labels for label in pair)
@@ -144,7 +225,7 @@ class Plot:
         for curve, seen, scale, label in zip(curves, points, scales, labels, strict=True):
             yield _head(curve, seen, now_ns, width)
             canvas = Canvas(columns, rows, self._dots)
-            _trace(canvas, seen, scale, begin_ns, self._span_ns, stepped=curve.course.whole)
+            _draw_curve(canvas, seen, scale, begin_ns, self._span_ns, stepped=curve.history.is_whole)
             sides = [label[0], *[""] * (rows - 2), label[1]]
             for side, line in zip(sides, canvas.lines(), strict=True):
                 yield f"{side.rjust(margin)} {self._dots.edge}{_CURVE}{line.rstrip()}{_PLAIN}"
@@ -154,7 +235,7 @@ class Plot:
 def _head(curve: _Curve, seen: list[Point], now_ns: int, width: int) -> str:
     """Name, value, and what it was at the least and at the most."""
     age_s = max(0.0, (now_ns - curve.time_ns) / 1e9)
-    value = shown(curve.sample)
+    value = value_text(curve.sample)
     age = f" ({duration(age_s)} ago)" if age_s >= STALE_S else ""
     least, most = (min(p.low for p in seen), max(p.high for p in seen)) if seen else (math.nan, math.nan)
     span = f"min {_number(least)}  max {_number(most)}" if seen else ""
@@ -167,7 +248,7 @@ def _head(curve: _Curve, seen: list[Point], now_ns: int, width: int) -> str:
     return f"{name}  {_FAINT if age else _BOLD}{value}{age}{_PLAIN}{' ' * gap}{span}"
 
 
-def _trace(
+def _draw_curve(
     canvas: Canvas, seen: list[Point], scale: tuple[float, float], begin_ns: int, span_ns: int, *, stepped: bool
 ) -> None:
     """Draw the points, joined where they are not too far apart."""
@@ -211,7 +292,7 @@ def _axis(span_s: float, columns: int) -> str:
     return line.ljust(columns - len("now")) + "now" if len(line) + len(" now") <= columns else line[:columns]
 
 
-def _foot(curves: int, left_out: int, skipped: int) -> str:
+def _footer(curves: int, left_out: int, skipped: int) -> str:
     if not curves:
         return "nothing to plot yet: no number of these signals has come; canferry explain SIGNAL tells why"
     more = f", {left_out} more: choose fewer, or a higher terminal" if left_out else ""

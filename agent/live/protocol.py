@@ -32,7 +32,7 @@ Limits: `LINE_BYTES_MAX` a question.
 from __future__ import annotations
 
 import base64
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -40,6 +40,12 @@ from agent.config.collecting import CollectConfig, TriggerConfig  # noqa: TC001 
 from agent.errors import AgentError
 from agent.live.snapshot import Snapshot  # noqa: TC001
 from agent.units import Quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agent.config import Config
+    from agent.model import MessageDefinition
 
 VERSION = 2
 LINE_BYTES_MAX = 4096
@@ -54,7 +60,7 @@ class ProtocolError(AgentError):
     """A line is not what the protocol says, or of a version that is not known."""
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What the client asks."""
 
     version: int
@@ -98,7 +104,7 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
     catalog: str
     collect: tuple[CollectConfig, ...] = ()
     triggers: tuple[TriggerConfig, ...] = ()
-    guards: tuple[ProtectionDefinition, ...] = ()
+    protections: tuple[ProtectionDefinition, ...] = ()
 
     @property
     def catalog_bytes(self) -> bytes:
@@ -127,7 +133,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
-def encode(message: Question | Answer) -> bytes:
+def encode(message: Request | Answer) -> bytes:
     """One line; in a text that is no UTF-8 (a path may hold any bytes) what is not is escaped."""
     try:
         return _encoder.encode(message) + b"\n"
@@ -143,9 +149,9 @@ def _escaped(value: Any) -> Any:
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
-def decode_question(line: bytes) -> Question:
+def decode_request(line: bytes) -> Request:
     """A client's line; raises ProtocolError."""
-    question = _decode(line, Question)
+    question = _decode(line, Request)
     if question.version != VERSION:
         raise ProtocolError(f"version {question.version} is not known here; accepted: {VERSION}")
     if question.ask not in ("status", "definitions", "frames"):
@@ -179,3 +185,39 @@ def _quantity(kind: type[Any], written: Any) -> Any:
     if issubclass(kind, Quantity) and isinstance(written, str):
         return kind.parse(written)
     raise NotImplementedError(kind)
+
+
+def define(config: Config, messages: Sequence[MessageDefinition], catalog: bytes) -> Definitions:
+    """What buses, DBC files and rules say; `messages` as they were loaded, `catalog` its bytes."""
+    return Definitions(
+        vehicle=config.vehicle.id,
+        buses=tuple(
+            BusDefinition(
+                name=bus.name,
+                interface=bus.interface,
+                channel=str(bus.channel),
+                dbc=tuple(map(str, bus.dbc)),
+                keep_unknown=bus.keep_unknown,
+            )
+            for bus in config.buses
+        ),
+        catalog=base64.b64encode(catalog).decode(),
+        collect=config.collect,
+        triggers=config.triggers,
+        protections=tuple(_protections(config, messages)),
+    )
+
+
+def _protections(config: Config, messages: Sequence[MessageDefinition]) -> Iterator[ProtectionDefinition]:
+    from agent.collect.integrity.protection import protections_of
+
+    for index, protection in protections_of(messages, config.integrity).items():
+        signals = messages[index].signals
+        yield ProtectionDefinition(
+            message=index,
+            counter=signals[protection.counter].name if protection.counter >= 0 else "",
+            counter_max=protection.counter_max,
+            checksum=signals[protection.checksum].name if protection.checksum >= 0 else "",
+            kind=(protection.config.kind or "") if protection.checksum >= 0 else "",
+            drop=protection.config.drop,
+        )

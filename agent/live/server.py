@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent's end of the socket: whoever may open it is told, and nobody can hold the agent up.
+"""The agent's end of the socket: it answers clients, and no client can hold the agent up.
 
-Promise: the agent never waits for a client. An update that a client has no room for is skipped, and how many were is
-told with the next; where nobody is attached nothing is done. A client, or a fault in answering it, ends its own
-connection and nothing else; all that it can change is how much the agent logs. The socket is the group's (mode 0660),
-in its place in one step; one that a dead process left behind is replaced, one that another agent answers at is left
-alone.
+Promise: the agent never waits for a client. An update that a client has no room for is skipped; the next update has the
+number of skipped ones. A client, or a fault in answering it, ends its own connection only. All that a client can change
+is the log level. The socket belongs to the group (mode 0660) and appears in one step. A socket that a dead process left
+is replaced; one at which another agent answers is left alone.
 
-Limits: `CLIENTS_MAX` at once, further ones are told so. A client gets its question in within `QUESTION_S`; one that
-has read nothing for `STUCK_S` is let go. At most `ROWS_MAX` ids an update, the others come with the next.
+Limits: `CLIENTS_MAX` clients at once, more are refused. A client has `REQUEST_S` for its request, and is disconnected
+after it has read nothing for `STUCK_S`. An update holds at most `ROWS_MAX` ids, the others come with the next.
 
-Failure: where there can be no socket, an AgentError says why; the agent goes on without.
+Failure: AgentError where the socket cannot be made; the agent runs on without it.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from agent.live.protocol import (
     Answer,
     Frames,
     ProtocolError,
-    decode_question,
+    decode_request,
     encode,
 )
 
@@ -39,24 +38,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from agent.live.protocol import Definitions, Question
+    from agent.live.protocol import Definitions, Request
     from agent.live.snapshot import Snapshot
     from agent.pipeline.traffic import LastFrame
 
 log = structlog.get_logger()
 
 CLIENTS_MAX = 8
-QUESTION_S = 5.0
+REQUEST_S = 5.0
 STUCK_S = 60.0
 ROWS_MAX = 2000
 BUFFER_BYTES_MAX = 1 << 16
 """Of what was written to a client and has not left the process; the kernel's socket holds about 200 KiB more."""
-_GOODBYE_S = 5.0
+_CLOSE_S = 5.0
 _PAUSE_S = 1.0
 
 
-class Told(Protocol):
-    """What there is to tell."""
+class StatusSource(Protocol):
+    """What the server answers from."""
 
     async def status(self) -> Snapshot:
         """The agent at this moment."""
@@ -132,10 +131,12 @@ def _bound(path: Path) -> socket.socket:
 class LiveServer:
     """Answers at a listening socket, until cancelled. `clients` are attached; `skipped` updates, of all of them."""
 
-    def __init__(self, sock: socket.socket, told: Told, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, sock: socket.socket, source: StatusSource, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.clients = self.skipped = 0
         self._socket = sock
-        self._told = told
+        self._source = source
         self._monotonic = monotonic
 
     async def run(self) -> None:
@@ -148,14 +149,14 @@ class LiveServer:
                 except OSError:  # no descriptors left: they come back when somebody leaves
                     await asyncio.sleep(_PAUSE_S)
                     continue
-                group.create_task(self._attend(connection), name="live-client")
+                group.create_task(self._serve(connection), name="live-client")
 
-    async def _attend(self, connection: socket.socket) -> None:
+    async def _serve(self, connection: socket.socket) -> None:
         """One client, from its question to its end."""
         reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LINE_BYTES_MAX)
         self.clients += 1
         try:
-            await self._answer(await self._question(reader), reader, writer)
+            await self._answer(await self._request(reader), reader, writer)
         except ProtocolError as error:
             writer.write(encode(Answer(version=VERSION, error=str(error))))
         except (OSError, ValueError):  # it has gone, says nothing (TimeoutError), or never ends its line
@@ -164,35 +165,35 @@ class LiveServer:
             log.exception("client_failed", hint="a defect in canferry: report it; the agent itself goes on")
         finally:
             self.clients -= 1
-            await _let_go(writer)
+            await _close(writer)
 
-    async def _question(self, reader: asyncio.StreamReader) -> Question:
+    async def _request(self, reader: asyncio.StreamReader) -> Request:
         if self.clients > CLIENTS_MAX:
             raise ProtocolError(f"{CLIENTS_MAX} others are attached already: end one of them")
-        async with asyncio.timeout(QUESTION_S):
-            return decode_question(await reader.readline())
+        async with asyncio.timeout(REQUEST_S):
+            return decode_request(await reader.readline())
 
-    async def _answer(self, question: Question, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, question: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if question.ask == "status":
             if question.log_level:
-                self._told.set_log_level(question.log_level)
-            writer.write(encode(Answer(version=VERSION, snapshot=await self._told.status())))
+                self._source.set_log_level(question.log_level)
+            writer.write(encode(Answer(version=VERSION, snapshot=await self._source.status())))
             return
-        writer.write(encode(Answer(version=VERSION, definitions=self._told.definitions())))
+        writer.write(encode(Answer(version=VERSION, definitions=self._source.definitions())))
         if question.ask == "frames":
             await self._send_frames(question.every_ms / 1e3, reader, writer)
 
     async def _send_frames(self, every_s: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Updates without end, until the client closes its side or reads no more; one of everything for 0."""
         stamp = skipped = 0
-        moved_s = self._monotonic()
+        progress_s = self._monotonic()
         while not writer.is_closing():
             if writer.transport.get_write_buffer_size() <= BUFFER_BYTES_MAX:
-                found, stamp = await self._told.frames(stamp, ROWS_MAX if every_s else -1)
-                update = Frames(time_ns=self._told.wall_ns(), rows=tuple(found), skipped=skipped)
+                found, stamp = await self._source.frames(stamp, ROWS_MAX if every_s else -1)
+                update = Frames(time_ns=self._source.wall_ns(), rows=tuple(found), skipped=skipped)
                 writer.write(encode(Answer(version=VERSION, frames=update)))
-                skipped, moved_s = 0, self._monotonic()
-            elif self._monotonic() - moved_s > STUCK_S:
+                skipped, progress_s = 0, self._monotonic()
+            elif self._monotonic() - progress_s > STUCK_S:
                 writer.transport.abort()
                 return
             else:
@@ -212,11 +213,11 @@ async def _ends_within(wait_s: float, reader: asyncio.StreamReader) -> bool:
     return False
 
 
-async def _let_go(writer: asyncio.StreamWriter) -> None:
+async def _close(writer: asyncio.StreamWriter) -> None:
     """Close, with some time for what is still to be read by the client."""
     writer.close()
     try:
-        async with asyncio.timeout(_GOODBYE_S):
+        async with asyncio.timeout(_CLOSE_S):
             await writer.wait_closed()
     except (OSError, TimeoutError):
         writer.transport.abort()

@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.batch.catalog import decode_catalog
-from agent.collect.conditions.binding import bind
-from agent.collect.conditions.evaluate import Evaluator
-from agent.collect.conditions.names import Directory, nearest
+from agent.collect.conditions.binding import Directory, bind, nearest
+from agent.collect.conditions.evaluate import CompiledCondition
 from agent.collect.conditions.parser import parse_condition
 from agent.collect.conditions.syntax import ExpressionError
-from agent.collect.patterns import Patterns, SignalPatterns
+from agent.config.patterns import Patterns, SignalPatterns
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.errors import ConfigError
@@ -92,16 +91,16 @@ class LiveSignals:
         self._decoder = Decoder(Plan(catalog.buses, catalog.messages))
         self._bus, self._message = Patterns(selection.bus), Patterns(selection.message)
         self._signal = SignalPatterns(selection.signal)
-        self._latest = _Latest()
-        self._evaluator = _evaluator(selection.when, catalog.messages) if selection.when else None
-        self._shown: dict[tuple[str, int, str], object] = {}
+        self._last_values = _LastValues()
+        self._condition = _compiled(selection.when, catalog.messages) if selection.when else None
+        self._last_shown: dict[tuple[str, int, str], object] = {}
 
-    def take(self, rows: Sequence[Row]) -> list[LiveMessage]:
+    def update(self, rows: Sequence[Row]) -> list[LiveMessage]:
         """What is wanted of an update, by bus and id; nothing while the condition is not true."""
         decoded = self._decode(rows)
-        if self._evaluator is not None:
-            self._latest.renew((message, raw) for _, message, raw in decoded)
-            if not self._evaluator.evaluate(self._latest)[0][0]:
+        if self._condition is not None:
+            self._last_values.update((message, raw) for _, message, raw in decoded)
+            if not self._condition.evaluate(self._last_values)[0][0]:
                 return []
         found = []
         for row, message, raw in decoded:
@@ -141,8 +140,8 @@ class LiveSignals:
         samples = []
         for signal, value, unit, choice in wanted:
             key = bus_name, can_id, signal
-            changed = key in self._shown and self._shown[key] != value
-            self._shown[key] = value
+            changed = key in self._last_shown and self._last_shown[key] != value
+            self._last_shown[key] = value
             samples.append(Sample(signal, value, unit, choice, changed))
         if not samples:
             return None
@@ -193,18 +192,18 @@ def _may_be_unknown(pattern: str) -> bool:
     return pattern.startswith(("0x", "*", "?", "[")) or pattern.endswith(f".{DATA}")
 
 
-def _evaluator(text: str, messages: Sequence[object]) -> Evaluator:
+def _compiled(text: str, messages: Sequence[object]) -> CompiledCondition:
     try:
-        evaluator = Evaluator(bind(parse_condition(text), Directory(messages)))  # type: ignore[arg-type]
+        compiled = CompiledCondition(bind(parse_condition(text), Directory(messages)))  # type: ignore[arg-type]
     except ExpressionError as error:
         raise ConfigError(f"--when: {error}") from None
-    if evaluator.overs() or evaluator.counts():
+    if compiled.overs or compiled.counts:
         raise ConfigError("--when: what looks back over a time (min, max, mean, count) is for [[trigger]] alone")
-    return evaluator
+    return compiled
 
 
-class _Latest:
-    """The latest raw values as `condition.Instants` of one instant."""
+class _LastValues:
+    """The latest raw values as `evaluate.Instants` of one instant."""
 
     def __init__(self) -> None:
         self._raw: dict[tuple[int, int], int] = {}
@@ -213,7 +212,7 @@ class _Latest:
     def __len__(self) -> int:
         return 1
 
-    def renew(self, decoded: Iterable[tuple[int, dict[int, int]]]) -> None:
+    def update(self, decoded: Iterable[tuple[int, dict[int, int]]]) -> None:
         """Take in an update."""
         self._changed.clear()
         for message, values in decoded:
@@ -221,6 +220,9 @@ class _Latest:
                 if self._raw.get((message, signal), raw) != raw:
                     self._changed.add((message, signal))
                 self._raw[message, signal] = raw
+
+    def constant(self, number: float) -> np.float64:
+        return np.float64(number)
 
     def keys(self, ref: SignalRef) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         raw = self._raw.get((ref.message, ref.signal))
@@ -238,7 +240,7 @@ class _Latest:
         return np.array([(ref.message, ref.signal) in self._changed])
 
     def over(self, over: Over, ref: SignalRef) -> NDArray[np.float64]:
-        raise AssertionError((over, ref))  # refused by `_evaluator`
+        raise AssertionError((over, ref))  # refused by `_compiled`
 
     def count(self, count: Count) -> NDArray[np.float64]:
         raise AssertionError(count)  # likewise

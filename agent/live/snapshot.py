@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agent at one moment, as it tells it to whoever asks: figures, no judgement.
+"""The status of an agent at one moment, as the socket tells it: counters and states, no judgement.
 
-Times are nanoseconds of the unit's wall clock, 0 where there is none; counters grow from the start of the process
-unless it is said that they begin anew at a reload. All of it is plain JSON on the wire, the keys as named here;
+Times are nanoseconds of the unit's wall clock, 0 where there is none. Counters grow from the start of the process,
+or from the last reload where it says so. All of it is plain JSON on the wire, with the keys as named here;
 `canferry status --json` prints it under "snapshot". Keys may be added; those that are here keep their meaning.
 """
 
@@ -60,7 +60,7 @@ class PriorityStatus(msgspec.Struct, frozen=True, kw_only=True):
     batches, size_bytes   not yet acknowledged
     oldest_ns             when the oldest of them begins
     evicted, dropped      gone without having been sent: the oldest for want of room or past their time, or the newest
-    corrupt, refused      set aside: damaged on disk, or never to be taken by the broker
+    corrupt, refused      in quarantine: damaged on disk, or refused by the broker for good
     put_back              files that somebody has deleted or moved beneath the agent, and that were written anew
     too_large             of those that wait, larger than the broker takes
     samples, sealed_bytes   kept, and what they took in sealed batches, since the start
@@ -143,7 +143,7 @@ class RuleStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     messages: int
-    heard: int
+    seen: int
 
 
 class IntegrityStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,9 +174,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     time_ns, clock_trusted   the unit's wall clock, and whether anything vouches for it
     up_s, reloaded_s         since the process started, and since its configuration was read last
     log_level                the least that is logged: debug, info, warning or error; "" where it is not known
-    network                  what modem and data plan say, in words, where there are any
+    network                  what modem and data plan report, in words
     late                     stages that have not moved on in their time, and by how many seconds
-    said                     warnings and errors, the latest last
+    log_lines                warnings and errors, the latest last
     """
 
     agent: str
@@ -195,7 +195,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = ""
     network: tuple[str, ...] = ()
     late: dict[str, float] = {}
-    said: tuple[LogLine, ...] = ()
+    log_lines: tuple[LogLine, ...] = ()
 
 
 SENTENCES, SENTENCE_LENGTH_MAX = ("last_error", "reason", "hint", "network", "path"), 1000

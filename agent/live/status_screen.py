@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A snapshot and its findings on one screen. Pure: figures in, lines out; colours are ANSI's where they are wanted."""
+"""A snapshot and its findings on one screen. Pure: status in, lines out, with ANSI colours where wanted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from agent.live.diagnosis import Finding
     from agent.live.snapshot import BusStatus, Snapshot
 
-SAID_MAX = 3
+LOG_LINES_MAX = 3
 FORECAST_S = 60.0
 """So long something has to have been kept before it is told how long the spool has room."""
 _COLOURS = {"error": "31", "warning": "33", "note": "36", "good": "32", "faint": "2"}
@@ -33,7 +33,7 @@ def screen(snapshot: Snapshot, findings: Sequence[Finding], *, width: int = 100,
         *_link(snapshot, findings, width, paint),
         "",
         *_findings(findings, width, paint),
-        *_said(snapshot, findings, width, paint),
+        *_log_lines(snapshot, findings, width, paint),
     ]
 
 
@@ -81,13 +81,13 @@ def _spool(snapshot: Snapshot, width: int) -> Iterator[str]:
         evicted = f"{each.evicted + each.dropped:,}"
         rows.append((each.name, f"{each.batches:,}", size(each.size_bytes), oldest, f"{each.samples:,}", evicted))
     yield from _aligned(rows, 1)
-    lasts_s = room_s(snapshot)
+    lasts_s = spool_lasts_s(snapshot)
     lasts = "" if lasts_s is None else f", room for {duration(lasts_s)} without a link at the rate since the start"
     held = f"on disk {size(spool.disk_bytes)} of {size(spool.limit_bytes)}{lasts}"
     yield from _wrapped(f"{held}; {size(spool.free_bytes)} free on the disk ({spool.path})", width, after="  ")
 
 
-def room_s(snapshot: Snapshot) -> float | None:
+def spool_lasts_s(snapshot: Snapshot) -> float | None:
     """For how long the spool has room if nothing is acknowledged and as much is kept as since the process started; None
     where that cannot be told yet."""
     spool = snapshot.spool
@@ -109,8 +109,8 @@ def _link(snapshot: Snapshot, findings: Sequence[Finding], width: int, paint: _P
     )
     yield first.replace(f": {state}", f": {paint(state, 'good' if link.connected else 'warning')}", 1)
     yield from more
-    told = any(link.last_error in finding.cause for finding in findings)
-    parts = [link.last_error] if link.last_error and not told else []
+    explained = any(link.last_error in finding.cause for finding in findings)
+    parts = [link.last_error] if link.last_error and not explained else []
     parts += [f"tried again every {link.next_try_s:.0f} s or so"] if link.next_try_s else []
     yield from _wrapped(", ".join(parts), width, first="  ", after="    ")
     if snapshot.network:
@@ -128,16 +128,16 @@ def _findings(findings: Sequence[Finding], width: int, paint: _Paint) -> Iterato
         yield from _wrapped(f"→ {finding.move}", width, first="  ", after="    ")
 
 
-def _said(snapshot: Snapshot, findings: Sequence[Finding], width: int, paint: _Paint) -> Iterator[str]:
+def _log_lines(snapshot: Snapshot, findings: Sequence[Finding], width: int, paint: _Paint) -> Iterator[str]:
     """What was logged last, but for reasons that a finding has told already."""
-    told = " ".join(finding.cause for finding in findings)
-    fresh = [said for said in snapshot.said if not said.reason or said.reason not in told]
+    causes = " ".join(finding.cause for finding in findings)
+    fresh = [line for line in snapshot.log_lines if not line.reason or line.reason not in causes]
     if fresh:
         yield ""
-    for said in reversed(fresh[-SAID_MAX:]):
-        ago = duration(max(0, snapshot.time_ns - said.time_ns) / 1e9)
-        parts = [part for part in (said.about, said.reason, said.hint and f"→ {said.hint}") if part]
-        text = textwrap.shorten(f"{ago} ago {said.level} {said.event} {' '.join(parts)}", 2 * width, placeholder=" …")
+    for entry in reversed(fresh[-LOG_LINES_MAX:]):
+        ago = duration(max(0, snapshot.time_ns - entry.time_ns) / 1e9)
+        parts = [part for part in (entry.about, entry.reason, entry.hint and f"→ {entry.hint}") if part]
+        text = textwrap.shorten(f"{ago} ago {entry.level} {entry.event} {' '.join(parts)}", 2 * width, placeholder=" …")
         yield from (paint(line, "faint") for line in _wrapped(text, width, after="    "))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Live signals drawn: a table in place on a terminal, lines for pipes. Pure: messages in, text out."""
+"""Live signals as a table drawn in place on a terminal, or as lines for pipes. Pure: messages in, text out."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Table:
 
     def draw(self, messages: Iterable[LiveMessage], now_ns: int, skipped: int, width: int, height: int) -> str:
         """The screen after an update, as text that draws over the one before."""
-        renewed = {(message.bus, message.can_id): message for message in messages}
-        self._messages |= renewed
+        updated = {(message.bus, message.can_id): message for message in messages}
+        self._messages |= updated
         rows = [
-            (message, sample, key in renewed)
+            (message, sample, key in updated)
             for key, message in sorted(self._messages.items())
             for sample in message.samples
         ]
-        room = max(1, height - 2)
+        most = max(1, height - 2)
         longest = max((len(_name(message, sample)) for message, sample, _ in rows), default=0)
-        lines = [self._line(message, sample, fresh, now_ns, width, longest) for message, sample, fresh in rows[:room]]
-        left_out = f", {len(rows) - room} more: choose with --bus, --message, --signal" if len(rows) > room else ""
+        lines = [self._line(message, sample, fresh, now_ns, width, longest) for message, sample, fresh in rows[:most]]
+        left_out = f", {len(rows) - most} more: choose with --bus, --message, --signal" if len(rows) > most else ""
         missed = f", {skipped} updates skipped" if skipped else ""
         foot = f"{len(rows)} signals of {len(self._messages)} messages{left_out}{missed}"
         if not rows:
@@ -51,7 +51,7 @@ class Table:
         age_s = max(0.0, (now_ns - message.time_ns) / 1e9)
         name = _name(message, sample)
         age = f"  {duration(age_s)} ago" if age_s >= STALE_S else ""
-        value = shown(sample)
+        value = value_text(sample)
         name_width = min(longest, max(16, width - max(len(value), _VALUE_WIDTH) - len(age) - 2))
         if len(name) > name_width:
             name = "…" + name[1 - name_width :]
@@ -67,7 +67,7 @@ def lines(messages: Iterable[LiveMessage]) -> Iterator[str]:
     """For pipes and people: one line a signal."""
     for message in messages:
         for sample in message.samples:
-            yield f"{message.time_ns / 1e9:.6f} {_name(message, sample)} {shown(sample)}"
+            yield f"{message.time_ns / 1e9:.6f} {_name(message, sample)} {value_text(sample)}"
 
 
 def json_line(message: LiveMessage) -> str:
@@ -86,7 +86,7 @@ def json_line(message: LiveMessage) -> str:
     return printable_json(json.dumps(document, ensure_ascii=False))
 
 
-def shown(sample: Sample) -> str:
+def value_text(sample: Sample) -> str:
     """A value for a person."""
     value = sample.value if isinstance(sample.value, str) else f"{sample.value:.10g}"
     if isinstance(sample.value, int):

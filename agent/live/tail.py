@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Follow the live signals of an agent, and write them as fast as whoever reads them takes them.
+"""Follow the live signals of an agent, and write them as fast as the reader takes them.
 
-Promise: what is shown is the latest; a terminal or a pipe that is slow makes the agent skip updates, and is told how
-many. An agent that ends the connection (a reload, a restart) is looked for again for `RETRY_S`.
+Promise: the latest values are shown. A terminal or a pipe that is slow makes the agent skip updates, and their number
+is shown. Where the agent ends the connection (a reload, a restart), `tail` connects again for `RETRY_S`.
 
 Failure: as of `client`, `signals`.
 """
@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from agent.live import table
-from agent.live.canvas import dots_for
 from agent.live.client import NoAgentError, ask
-from agent.live.plot import Plot
+from agent.live.plot import Plot, dots_for
 from agent.live.signals import LiveSignals, Selection
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ _PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Follow:
+class TailOptions:
     """How: every so many seconds, 0 for what there is now and no more; as JSON lines; in place on a terminal: as a
     table, or as curves of `plot_s` seconds where that is not 0."""
 
@@ -42,39 +41,39 @@ class Follow:
     in_place: bool = False
     plot_s: float = 0.0
 
-    def drawing(self, out: TextIO, selection: Selection) -> table.Table | Plot:
+    def new_view(self, out: TextIO, selection: Selection) -> table.Table | Plot:
         """What is drawn in place, empty."""
         if not self.plot_s:
             return table.Table()
         return Plot(self.plot_s, dots_for(out.encoding or "ascii", os.environ.get("TERM", "")), selection.signal)
 
 
-def tail(path: Path, selection: Selection, how: Follow, out: TextIO) -> None:
+def tail(path: Path, selection: Selection, options: TailOptions, out: TextIO) -> None:
     """Until interrupted; once through where `every_s` is 0."""
-    if how.in_place:
+    if options.in_place:
         out.write(table.HIDE_CURSOR + table.CLEAR)
     try:
         signals: LiveSignals | None = None
-        drawn = how.drawing(out, selection)
-        for answer in _answers(path, how.every_s):
+        view = options.new_view(out, selection)
+        for answer in _answers(path, options.every_s):
             if answer.definitions is not None:
-                signals, drawn = LiveSignals(answer.definitions, selection), how.drawing(out, selection)
+                signals, view = LiveSignals(answer.definitions, selection), options.new_view(out, selection)
             if answer.frames is not None and signals is not None:
-                _write(signals, answer, drawn, how, out)
+                _write(signals, answer, view, options, out)
     finally:
-        if how.in_place:
+        if options.in_place:
             out.write(table.SHOW_CURSOR)
             out.flush()
 
 
-def _write(signals: LiveSignals, answer: Answer, drawn: table.Table | Plot, how: Follow, out: TextIO) -> None:
+def _write(signals: LiveSignals, answer: Answer, view: table.Table | Plot, options: TailOptions, out: TextIO) -> None:
     frames = answer.frames
     assert frames is not None
-    messages = signals.take(frames.rows)
-    if how.in_place:
+    messages = signals.update(frames.rows)
+    if options.in_place:
         columns, rows = shutil.get_terminal_size()
-        out.write(drawn.draw(messages, frames.time_ns, frames.skipped, columns, rows))
-    elif how.as_json:
+        out.write(view.draw(messages, frames.time_ns, frames.skipped, columns, rows))
+    elif options.as_json:
         if frames.skipped:
             out.write(f'{{"t": {frames.time_ns / 1e9}, "skipped": {frames.skipped}}}\n')
         out.writelines(table.json_line(message) + "\n" for message in messages)

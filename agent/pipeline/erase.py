@@ -26,9 +26,8 @@ import msgspec
 from agent.errors import ConfigError
 from agent.model import Gap, GapKind
 from agent.pipeline.storage import Storage
-from agent.spool.blank import blank_folder
-from agent.spool.disk import Disk, naming
-from agent.spool.set_aside import folders
+from agent.spool.disk import Disk, blank_folder, naming
+from agent.spool.quarantine import folders
 
 if TYPE_CHECKING:
     from agent.config import Config

@@ -3,7 +3,8 @@
 
 Limits: a batch never spans more than its interval of the frames' own clock, see busclocks.py, and is sealed early when
 it is likely to outgrow its payload, by how many bytes a value took in the batches before; or its tables, by
-`GROUPS_MAX` ids with samples and `COUNTS_MAX` counts of frames that were not, or not wholly, decoded. What counts is
+`GROUPS_MAX` ids with samples and `COUNTS_MAX` counts of frames that were not, or not wholly, decoded; or what a reader
+takes, by `VALUES_MAX` values, as an hour of a bus on which nothing changes would. What counts is
 the time of the frames received while it is open: samples that were put by, or recorded from the time before an event,
 are older.
 """
@@ -17,8 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from agent.blocks import starts
-from agent.collect.merge_blocks import merge_blocks
+from agent.blocks import merge_blocks, starts
 from agent.collect.select_rows import cut_by_groups
 from agent.decode.decoder import Decoded
 from agent.model import RAW_SIGNALS, SignalBlock, group_key
@@ -38,7 +38,7 @@ FIRST_BYTES_PER_VALUE = 1.0
 """Assumed until a batch has been sealed; real ones take 0.1 to 0.6."""
 _HEADROOM = 0.85
 _TELLING = 1 / 8
-GROUPS_MAX, COUNTS_MAX = 1_024, 32_768
+GROUPS_MAX, COUNTS_MAX, VALUES_MAX = 1_024, 32_768, 2 << 20
 PART_COLUMNS_MAX = 4_096
 """What is kept of more columns is more than one part, so that a batch of it can be divided."""
 
@@ -160,7 +160,7 @@ def _total(counts: Iterable[Mapping[tuple[int, int], int]]) -> Counter[tuple[int
 
 def must_seal(batch: OpenBatch, bytes_per_value: float, limits: SealLimits) -> bool:
     """Whether the batch is about as large as it may be."""
-    if batch.groups >= GROUPS_MAX or batch.counts >= COUNTS_MAX:
+    if batch.groups >= GROUPS_MAX or batch.counts >= COUNTS_MAX or batch.values + batch.rows >= VALUES_MAX:
         return True
     return batch.values * bytes_per_value >= limits.payload_bytes * _HEADROOM
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.collect.split_blocks import pieces
+from agent.blocks import pieces
 from agent.config.priorities import Priority
 from agent.decode.plan import Defect
 from agent.model import SignalBlock
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from agent.collect.collector import Collector, Kept
     from agent.collect.integrity.verify import IntegrityCounters
     from agent.decode.decoder import Decoded, Decoder
-    from agent.model import ClockReading, FrameBlock, Gap
+    from agent.model import ClockReading, FrameBlock, Gap, SealedBatch
     from agent.pipeline.stream import Stream
     from agent.pipeline.traffic import TrafficStatistics
     from agent.system.bus_clocks import BusSpan
@@ -235,6 +235,12 @@ class Packer:
         for stream in self._streams.values():
             stream.seal()
             stream.tell_gaps()
+
+    def cut(
+        self, priority: Priority, batch: Batch, catalog: Catalog, gap: Gap, payload_bytes: int
+    ) -> list[SealedBatch]:
+        """A class's stored batch in smaller ones, see `Stream.cut`."""
+        return self._streams[priority].cut(batch, catalog, gap, payload_bytes)
 
     def recover(self, priority: Priority, parts: Sequence[Batch], catalog: Catalog) -> None:
         """Seal what an earlier process had written down of a priority's open batch, of the catalog that it used."""

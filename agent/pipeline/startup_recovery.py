@@ -77,6 +77,8 @@ def take_over(
         if each.recovery.lost:
             times = each.recovery.lost_begin_ns, each.recovery.lost_end_ns
             teller.tell(Gap(GapKind.CORRUPT, *times, detail=f"{each.recovery.lost} journal records"))
+        for gap in (gap for note in each.notes for gap in note.gaps if gap.kind == GapKind.CUT):
+            vault.spool.forget_cut(gap)
         if each.catalog is not None:
             packer.recover(priority, each.notes, each.catalog)
         vault.journal.recycle()
@@ -109,7 +111,7 @@ def _find(vault: ClassStore, shelf: CatalogStore, teller: _Teller) -> _Found:
     if not recovery.payloads:
         return _Found(recovery)
     try:
-        catalog = _catalog(decode_batch(recovery.payloads[0]).catalog, shelf)
+        catalog = stored_catalog(decode_batch(recovery.payloads[0]).catalog, shelf)
         return _Found(recovery, catalog, [decode_batch(payload, catalog) for payload in recovery.payloads])
     except BatchError as error:
         notes = len(recovery.payloads)
@@ -118,7 +120,8 @@ def _find(vault: ClassStore, shelf: CatalogStore, teller: _Teller) -> _Found:
         return _Found(recovery)
 
 
-def _catalog(name: str, shelf: CatalogStore) -> Catalog:
+def stored_catalog(name: str, shelf: CatalogStore) -> Catalog:
+    """The catalog that a batch names; raises BatchError where it is not there."""
     content = shelf.get(name)
     if content is None:
         raise BatchError(f"their catalog {name} is not stored")
@@ -133,7 +136,7 @@ def _stored_until_ns(spool: Spool, shelf: CatalogStore, noted: Sequence[Batch]) 
     if record is None:
         return 0
     try:
-        return _heard_until_ns(decode_batch(record.payload, _catalog(record.catalog, shelf)))
+        return _heard_until_ns(decode_batch(record.payload, stored_catalog(record.catalog, shelf)))
     except BatchError:
         return record.end_ns
 

@@ -24,15 +24,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.batch.catalog import is_catalog
-from agent.config.priorities import Priority, priorities_in_use, ttls_ns
+from agent.config.collecting import priorities_in_use, ttls_ns
+from agent.config.priorities import Priority
 from agent.errors import SpoolVersionError
 from agent.spool import retention
 from agent.spool.catalogs import CatalogStore
 from agent.spool.continuity import Continuity
 from agent.spool.journal import Journal
+from agent.spool.quarantine import set_aside, tell_set_aside
+from agent.spool.retention import SharedLimit
 from agent.spool.segment import SUFFIX, extent
-from agent.spool.set_aside import set_aside, tell_set_aside
-from agent.spool.shared_limit import SharedLimit
 from agent.spool.state import STATE_BYTES
 from agent.spool.store import Spool
 from agent.system.clock import YEAR_2020_NS
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.model import Gap, SealedBatch
-    from agent.spool.record import SpoolStats
+    from agent.spool.index import SpoolStats
     from agent.spool.retention import Layout
     from agent.system.clock import Clock
 
@@ -91,6 +92,20 @@ class ClassStore:
         """Spool what the open batch has become; durable on return."""
         if len(batches) > 1 or self.journal.is_replaced:
             self.journal.replace(self.spool.next_sequence, [batch.payload for batch in batches])
+        self._spool(batches)
+
+    def replace(self, gap: Gap, batches: Sequence[SealedBatch]) -> bool:
+        """Spool these for the stored batch that the gap tells of; nothing may be open. False: no room in the journal.
+
+        The journal has them before the spool forgets the batch: `take_over` ends what a power cut interrupts.
+        """
+        if not self.journal.replace(self.spool.next_sequence, [batch.payload for batch in batches]):
+            return False
+        self.spool.forget_cut(gap)
+        self._spool(batches)
+        return True
+
+    def _spool(self, batches: Sequence[SealedBatch]) -> None:
         for batch in batches:
             self.spool.append(batch)
         self.journal.recycle()

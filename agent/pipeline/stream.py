@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from agent.batch.codec import Header, UnknownCount, encode_batch
-from agent.collect.merge_blocks import merge_blocks
+from agent.blocks import merge_blocks
 from agent.model import BatchId, SealedBatch, SignalBlock
+from agent.pipeline.cut import divided
 from agent.pipeline.open_batch import (
     FIRST_BYTES_PER_VALUE,
     GROUPS_MAX,
@@ -253,6 +254,21 @@ class Stream:
         self._append(sealed)
         frames = sum(batch.frames for batch in sealed)
         log.info("batch_recovered", stream=self._store.stream, frames=frames, notes=len(parts), batches=len(sealed))
+
+    def cut(self, batch: Batch, catalog: Catalog, gap: Gap, payload_bytes: int) -> list[SealedBatch]:
+        """The content of a stored batch in smaller ones, which tell its `gap`, to be stored next; none where they would
+        not fit. What is open is sealed first."""
+        self.seal()
+        gaps = (*self._store.pending_gaps(), gap)
+
+        def pieces(number: int) -> list[SealedBatch]:
+            return [
+                self._recovered([piece], catalog, index, () if index else gaps)
+                for index, piece in enumerate(divided(batch, number))
+            ]
+
+        sealed = self._as_few_as_fit(pieces)
+        return sealed if max(len(each.payload) for each in sealed) <= payload_bytes else []
 
     def _recovered(self, parts: Sequence[Batch], catalog: Catalog, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
         unknown: Counter[tuple[int, int]] = Counter()

@@ -24,7 +24,7 @@ from agent.receiver.export import opened
 from agent.receiver.handling import DEADLY
 from agent.receiver.inventory import BATCH_SUFFIX, read_limited
 from agent.receiver.windows import whole
-from agent.receiver.writers import text_writer
+from agent.receiver.writers import text_bytes, text_writer
 from agent.system.printable import printable
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 WAITING_MAX = 10_000
 TEXT_BYTES_MIN, TEXT_BYTES_MAX, GROWTH_MAX = 16 << 20, 160 << 20, 1000
-_LINE_BYTES, _VALUE_BYTES = 100, 25
-"""About what a frame and a value take, beside their names."""
 
 
 class DecodedOutput:
@@ -97,7 +95,8 @@ class DecodedOutput:
         batch = decode_batch(payload, catalog)
         parts = whole(batch, catalog)
         if text_bytes(parts) > min(TEXT_BYTES_MIN + GROWTH_MAX * len(payload), TEXT_BYTES_MAX):
-            raise BatchError(f"it has {len(payload)} bytes, and would become some {text_bytes(parts)}")
+            size = text_bytes(parts) >> 20
+            raise BatchError(f"it has {len(payload)} bytes, and would become some {size} MiB of text")
         try:
             self._put(batch, parts, path)
         except (AgentError, OSError, MemoryError):
@@ -118,26 +117,3 @@ class DecodedOutput:
 
     def _beside(self, path: Path) -> Path:
         return path.with_name(f"{path.name.removesuffix(BATCH_SUFFIX)}.{self._name}")
-
-
-def text_bytes(parts: list[Part]) -> int:
-    """About how long frames are as text."""
-    return sum(_bytes_of(part) for part in parts)
-
-
-def _bytes_of(part: Part) -> int:
-    names, rows = _names_bytes(part), part.group
-    values = sum(len(column) * names.get(signal, _VALUE_BYTES) for signal, column in rows.columns.items())
-    return len(part.rows) * (_LINE_BYTES + names[-1]) + values
-
-
-def _names_bytes(part: Part) -> dict[int, int]:
-    """Of each signal, and at -1 of the bus and the message."""
-    message = part.message
-    if message is None:
-        return {-1: len(part.bus)}
-    longest = (
-        len(signal.name) + max((len(name) for _, name in signal.choices), default=0) + len(signal.unit)
-        for signal in message.signals
-    )
-    return {-1: len(part.bus) + len(message.name)} | {n: _VALUE_BYTES + each for n, each in enumerate(longest)}

@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import AgentError, ConfigError
@@ -19,14 +20,23 @@ from agent.receiver.atomic_output import whole
 from agent.receiver.clock_correction import RESOLUTION_NS
 from agent.receiver.gaps import GapAccount, NamedGap
 from agent.receiver.merge import windows
-from agent.receiver.writers import TEXT_FORMATS, Arrangement, binary_writer, check_output, text_writer
+from agent.receiver.writers import (
+    TEXT_BYTES_MAX,
+    TEXT_FORMATS,
+    Arrangement,
+    binary_writer,
+    check_output,
+    text_bytes,
+    text_writer,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from agent.model import Event
+    from agent.model import BatchId, Event
     from agent.receiver.inventory import Found, Inventory, Problem
+    from agent.receiver.windows import Part
     from agent.receiver.writers import Writer
 
 
@@ -112,8 +122,9 @@ def export(
     check_output(name, out, arrangement)
     if out is None or not arrangement.in_folder:
         vehicle = chosen(inventory, vehicle)
+        load = partial(_load_text, inventory) if name in TEXT_FORMATS else inventory.load
         with opened(name, out, choices=choices) as writer:
-            frames, events = _written(inventory, vehicle, writer)
+            frames, events = _written(inventory, vehicle, writer, load)
         return _summary(inventory, [vehicle], frames, events)
     several = arrangement.partition and vehicle is None and len(inventory.vehicles()) > 1
     vehicles = inventory.vehicles() if several else [chosen(inventory, vehicle)]
@@ -131,18 +142,29 @@ def _folder_written(
         folder.mkdir()
         for vehicle in vehicles:
             writer = folder_writer(folder, vehicle, wide=arrangement.wide, partition=arrangement.partition)
-            counts = _written(inventory, vehicle, writer)
+            counts = _written(inventory, vehicle, writer, inventory.load)
             writer.close()
             frames, events = frames + counts[0], events + counts[1]
     return frames, events
 
 
-def _written(inventory: Inventory, vehicle: str, writer: Writer) -> tuple[int, int]:
+def _load_text(inventory: Inventory, batch_id: BatchId) -> list[Part]:
+    """A batch, unless it would become too much text."""
+    parts = inventory.load(batch_id)
+    if (size := text_bytes(parts)) <= TEXT_BYTES_MAX:
+        return parts
+    inventory.leave_out(batch_id, f"left out: it would become some {size >> 20} MiB of text; parquet and mf4 take it")
+    return []
+
+
+def _written(
+    inventory: Inventory, vehicle: str, writer: Writer, load: Callable[[BatchId], list[Part]]
+) -> tuple[int, int]:
     """How many frames and events of a vehicle the writer was given."""
     found = inventory.exportable(vehicle)
     events = deque(sorted((event for each in found for event in each.events), key=lambda event: event.time_ns))
     frames, told = 0, len(events)
-    for window in windows([stretch for each in found for stretch in each.stretches], inventory.load):
+    for window in windows([stretch for each in found for stretch in each.stretches], load):
         end_ns = max(int(part.time_ns.max()) for part in window)
         writer.write(window, _until(events, end_ns))
         frames += sum(len(part.rows) for part in window)

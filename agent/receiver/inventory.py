@@ -154,6 +154,10 @@ class Inventory:
         opened = self.open(batch_id)
         return [] if opened is None else opened.parts
 
+    def leave_out(self, batch_id: BatchId, reason: str) -> None:
+        """A batch that cannot be exported becomes a problem."""
+        self._report(self.batches[batch_id].place, BatchError(reason))
+
     def open(self, batch_id: BatchId) -> Opened | None:
         """All of a batch; nothing, and a problem, where that fails."""
         found = self.batches[batch_id]

@@ -216,12 +216,12 @@ class Ledger:
     def deaths(self) -> dict[bytes, int]:
         """How often, by key."""
         with damage():
-            return dict(self._db.execute("SELECT key, times FROM deaths"))
+            return dict(self._db.execute("SELECT key, times FROM deaths WHERE typeof(times) = 'integer'"))
 
     def digests(self) -> Iterator[tuple[int, int, bytes]]:
         """Stream, block and digests, as they are stored."""
         with damage():
-            yield from self._db.execute("SELECT stream, block, digests FROM digests")
+            yield from self._db.execute("SELECT stream, block, digests FROM digests WHERE typeof(digests) = 'blob'")
 
     def add_digests(self, stream: int, block: int, digests: bytes) -> None:
         """Enter a block of them."""
@@ -284,7 +284,7 @@ class Ledger:
         raise LedgerDamagedError("a row is not what was written")
 
     def _digests(self, stream: int, block: int) -> bytes:
-        sql = "SELECT digests FROM digests WHERE stream = ? AND block = ?"
+        sql = "SELECT digests FROM digests WHERE stream = ? AND block = ? AND typeof(digests) = 'blob'"
         row = self._db.execute(sql, (stream, block)).fetchone()
         return b"" if row is None else bytes(row[0])
 
@@ -294,8 +294,10 @@ def damage() -> Iterator[None]:
     """What SQLite says, as the caller acts on it."""
     try:
         yield
+    except UnicodeDecodeError as error:  # of SQLite's own message
+        raise LedgerDamagedError("its schema is damaged") from error
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # none: a text is not UTF-8
         if code in _DAMAGED or isinstance(error, sqlite3.IntegrityError):
             raise LedgerDamagedError(str(error)) from error
         raise OSError(f"its ledger: {error}") from error

@@ -20,8 +20,8 @@ from zlib import crc32
 
 from agent.errors import BatchError, ConfigError
 from agent.spool.disk import Disk
+from agent.spool.index import SequenceSet
 from agent.spool.segment import HEAD_BYTES, SUFFIX, Head, scan
-from agent.spool.sequences import SequenceSet
 from agent.spool.state import read_state, stream_at
 
 if TYPE_CHECKING:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 TEXT_FORMATS = ("jsonl", "csv")
 BINARY_FORMATS = ("parquet", "mf4")
+TEXT_BYTES_MAX = 256 << 20
+"""A batch that would become longer as text is not written as such: a hundred bytes can say "the same" for ever."""
+_LINE_BYTES, _VALUE_BYTES = 100, 25
+"""About what a frame and a value take, beside their names."""
 CHUNK_ROWS = 500
 """Lines joined at a time: small enough to stay in the cache."""
 
@@ -133,3 +137,26 @@ def check_output(name: str, out: Path | None, arrangement: Arrangement | None = 
         raise ConfigError(f"--out {out} is there already: accepted: a folder that is new or empty")
     if out is not None and out.is_dir() and not in_folder:
         raise ConfigError(f"--out {out} is a folder: name a file in it")
+
+
+def text_bytes(parts: list[Part]) -> int:
+    """About how long frames are as text."""
+    return sum(_bytes_of(part) for part in parts)
+
+
+def _bytes_of(part: Part) -> int:
+    names, rows = _names_bytes(part), part.group
+    values = sum(len(column) * names.get(signal, _VALUE_BYTES) for signal, column in rows.columns.items())
+    return len(part.rows) * (_LINE_BYTES + names[-1]) + values
+
+
+def _names_bytes(part: Part) -> dict[int, int]:
+    """Of each signal, and at -1 of the bus and the message."""
+    message = part.message
+    if message is None:
+        return {-1: len(part.bus)}
+    longest = (
+        len(signal.name) + max((len(name) for _, name in signal.choices), default=0) + len(signal.unit)
+        for signal in message.signals
+    )
+    return {-1: len(part.bus) + len(message.name)} | {n: _VALUE_BYTES + each for n, each in enumerate(longest)}

@@ -213,14 +213,14 @@ class PythonCanSource:
 
     def _is_up(self) -> None:
         self._state = "up"
-        log.info("interface_up", bus=self._name, interface=self._interface, channel=self._channel)
+        log.info("bus_up", bus=self._name, interface=self._interface, channel=self._channel)
         self._attempted.set()
 
     def _is_down(self, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
         if self._state != "down":
             log.warning(
-                "interface_down",
+                "bus_down",
                 bus=self._name,
                 interface=self._interface,
                 channel=self._channel,

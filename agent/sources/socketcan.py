@@ -89,7 +89,7 @@ class _Bus:
             fields["before"] = str(before)
         if hint := advice(state, self.interface):
             fields["hint"] = hint
-        write(f"interface_{state}", **fields)
+        write(f"bus_{state.removeprefix('bus_')}", **fields)
 
 
 class SocketCanSource:

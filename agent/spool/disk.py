@@ -9,6 +9,15 @@ Limits: one process; offsets and lengths below 2**63. `bytes_written` and `syncs
 file system, for the wear account; the file system's own journal comes on top.
 
 Tests replace it with a disk in memory which forgets or tears whatever was not synced.
+
+Put back: an open file outlives its name. What was written to it can still be read; what is written on goes into
+nothing. `put_back` writes each deleted, moved or replaced file anew from what is open, and the descriptor is the new
+file's from then on. What is in no open file is gone (copies in ``corrupt/`` and ``refused/``). A power cut between
+deletion and the next look costs what waited. SpoolError where another process has made a spool there.
+
+Overwrite: when `blank` returns, zeros stand where something else stood, for every later reader of file or device.
+What is zero already is read and not written again. Flash memory may keep old copies of a block until it needs their
+room, and so may a file system that never writes in place (btrfs, snapshots).
 """
 
 from __future__ import annotations
@@ -22,8 +31,9 @@ from agent.errors import SpoolError
 from agent.system.durable import sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
 
 PAGE = 4096
 TRIED_ELSEWHERE = "another place is tried: look at the disk; a second failure ends the agent"
@@ -191,3 +201,78 @@ def read_around(disk: Disk, file: int, offset: int, length: int) -> bytes:
 def padded(length: int) -> int:
     """`length` rounded up to whole pages."""
     return -(-length // PAGE) * PAGE
+
+
+def locked(disk: Disk, directory: Path) -> int:
+    """Take the lock of a spool's folder, or raise SpoolError."""
+    try:
+        return disk.lock(directory / "lock")
+    except BlockingIOError as error:
+        raise SpoolError(
+            f"{directory}: another process has this spool open: stop it first (systemctl stop canferry)"
+        ) from error
+
+
+def put_back(disk: Disk, directory: Path, lock: int, files: Iterable[tuple[int, Path]]) -> int:
+    """Put back those that are not in their place, the lock first; how many."""
+    locked = disk.is_in_place(lock, directory / "lock")
+    gone = [(file, path) for file, path in files if not disk.is_in_place(file, path)]
+    if locked and not gone:
+        return 0
+    disk.make_directory(directory)
+    if not locked:
+        try:
+            disk.lock_again(lock, directory / "lock")
+        except BlockingIOError as error:
+            text = f"{directory}: another process has made a spool of its own here: stop one of them"
+            raise SpoolError(text) from error
+    for file, path in gone:
+        disk.put_back(file, path)
+    disk.sync_directory(directory)
+    disk.sync_directory(directory.parent)
+    return len(gone) + (not locked)
+
+
+_PART = 1 << 18
+_ZEROS = bytes(_PART)
+
+
+def blank(disk: Disk, file: int, end: int, kept: Iterable[tuple[int, int]] = ()) -> int:
+    """Overwrite the file up to `end`, but for what is kept, (begin, end) ascending; synced. Bytes that were written."""
+    written, begin = 0, 0
+    for kept_begin, kept_end in (*kept, (end, end)):
+        for offset in range(begin, kept_begin, _PART):
+            length = min(_PART, kept_begin - offset)
+            if not _is_blank(disk, file, offset, length):
+                disk.write(file, offset, _ZEROS[:length])
+                written += length
+        begin = kept_end
+    if written:
+        disk.sync(file)
+    return written
+
+
+def blank_folder(disk: Disk, folder: Path) -> int:
+    """Overwrite all files in a folder and in those below, and delete it; bytes that were written."""
+    written = 0
+    for path in sorted(folder.iterdir(), reverse=True) if folder.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            written += blank_folder(disk, path)
+            continue
+        if path.is_file() and not path.is_symlink():
+            file = disk.open(path)
+            try:
+                written += blank(disk, file, disk.size(file))
+            finally:
+                disk.close(file)
+        path.unlink()
+    if folder.is_dir():
+        folder.rmdir()
+        sync_folder(folder.parent)
+    return written
+
+
+def _is_blank(disk: Disk, file: int, offset: int, length: int) -> bool:
+    with contextlib.suppress(OSError):
+        return disk.read(file, offset, length) == _ZEROS[:length]
+    return False

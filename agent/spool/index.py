@@ -6,17 +6,21 @@ any more. So data is never deleted before the decision and its gap are on disk, 
 decision.
 
 Failure: an `OSError` of `save` leaves the file at this state or the one before.
+
+Live data is sent before backlog, so acknowledgements come out of order: a single cursor would either send much again
+after a restart or forget what was never sent. `SequenceSet` keeps a low watermark and ranges above it; memory: one
+pair of integers a range.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from agent.model import Gap, GapKind
 from agent.spool.gap_ledger import GapLedger
-from agent.spool.sequences import SequenceSet
 from agent.spool.state import RANGES_MAX, State, StateFile, Stream, stream_at
 
 if TYPE_CHECKING:
@@ -28,9 +32,101 @@ if TYPE_CHECKING:
     from agent.spool.segment import Segment
     from agent.spool.segment_set import SegmentSet
 
+
 STREAMS_MAX = 96
 """That still have records; each boot that seals a batch while the link is away adds one."""
 SEQUENCES_END = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStats:
+    """What the spool holds, and what it has done since it was opened.
+
+    records, payload_bytes      not yet acknowledged
+    oldest_begin_ns             when the oldest of them begins, 0 where there is none
+    disk_bytes, limit_bytes     in segment files, and what all files together may take
+    gaps                        recorded and not yet acknowledged
+    …_records                   events since the spool was opened
+    put_back_files              that somebody had deleted or moved, and that were written anew
+    acknowledged_end_ns         when the latest of the acknowledged ones ends, 0 where none was since then
+    acknowledged_s              when the last of them was, by the spool's clock
+    bytes_written, syncs        asked of the file system, by everything in this directory
+    """
+
+    records: int
+    payload_bytes: int
+    oldest_begin_ns: int
+    disk_bytes: int
+    limit_bytes: int
+    gaps: int
+    appended_records: int
+    evicted_records: int
+    dropped_records: int
+    corrupt_records: int
+    refused_records: int
+    bytes_written: int
+    syncs: int
+    acknowledged_records: int = 0
+    put_back_files: int = 0
+    acknowledged_end_ns: int = 0
+    acknowledged_s: float = 0.0
+
+
+class SequenceSet:
+    """All numbers below `low`, and inclusive ranges above it, ascending, never touching each other."""
+
+    def __init__(self, low: int = 0, ranges: tuple[tuple[int, int], ...] = ()) -> None:
+        self.low = low
+        self._first: list[int] = []
+        self._last: list[int] = []
+        for first, last in ranges:
+            self.add(first, last)
+
+    def __contains__(self, sequence: int) -> bool:
+        if sequence < self.low:
+            return True
+        place = bisect_right(self._first, sequence) - 1
+        return place >= 0 and sequence <= self._last[place]
+
+    def add(self, first: int, last: int | None = None) -> None:
+        """Add one number, or the inclusive range."""
+        last = first if last is None else last
+        if last < self.low or last < first:
+            return
+        left = bisect_right(self._first, first) - 1
+        if left < 0 or self._last[left] + 1 < first:
+            left += 1
+        right = bisect_right(self._first, last + 1)
+        if left < right:
+            first, last = min(first, self._first[left]), max(last, self._last[right - 1])
+        if first <= self.low:
+            self.low = last + 1
+            del self._first[:right], self._last[:right]
+        else:
+            self._first[left:right] = [first]
+            self._last[left:right] = [last]
+
+    def next_missing(self, sequence: int) -> int:
+        """The smallest number at or above `sequence` which is not in the set."""
+        if sequence < self.low:
+            sequence = self.low
+        place = bisect_right(self._first, sequence) - 1
+        return self._last[place] + 1 if place >= 0 and sequence <= self._last[place] else sequence
+
+    def missing(self, end: int) -> Iterator[tuple[int, int]]:
+        """Inclusive ranges below `end` that are not in the set, ascending."""
+        first = self.low
+        for begin, last in self.ranges():
+            if begin >= end:
+                break
+            yield first, begin - 1
+            first = last + 1
+        if first < end:
+            yield first, end - 1
+
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """The inclusive ranges above `low`, ascending."""
+        return tuple(zip(self._first, self._last, strict=True))
 
 
 @dataclass(slots=True)
@@ -137,6 +233,16 @@ class SpoolIndex:
         self.ledger.add(Gap(kind, *times, segment.frames[place], stream, number, number, detail))
         self.ledger.returned(sequence)
         self.finish(segment, place)
+
+    def forget_cut(self, gap: Gap) -> None:
+        """The record that the gap names is in other batches; it stands in the ledger from now on."""
+        for stream in self.streams:
+            sequence = stream.base + gap.first_sequence
+            found = None if stream.name != gap.stream or sequence in self.done else self.shelf.find(sequence)
+            if found is not None:
+                self.ledger.add(gap)
+                self.ledger.returned(sequence)
+                self.finish(*found)
 
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle are not done with."""

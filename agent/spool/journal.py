@@ -39,8 +39,7 @@ from zlib import crc32
 import msgspec
 import structlog
 
-from agent.spool.blank import blank
-from agent.spool.disk import PAGE, TRIED_ELSEWHERE, Disk, naming, padded, read_around
+from agent.spool.disk import PAGE, TRIED_ELSEWHERE, Disk, blank, naming, padded, read_around
 from agent.spool.journal_records import (
     HEAD_BYTES,
     MARK_MAGIC,
@@ -54,7 +53,7 @@ from agent.spool.journal_records import (
     packed,
     unpacked,
 )
-from agent.spool.version import refusal
+from agent.spool.state import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

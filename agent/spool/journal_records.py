@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from agent.spool.disk import PAGE, padded
-from agent.spool.version import VERSION, other_version
+from agent.spool.state import VERSION, other_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from agent.model import SpooledBatch
     from agent.spool.disk import Disk
     from agent.spool.index import SpoolIndex
+    from agent.spool.retention import SharedLimit
     from agent.spool.segment_set import SegmentSet
-    from agent.spool.shared_limit import SharedLimit
 
 log = structlog.get_logger()
 _FULL = (errno.ENOSPC, errno.EDQUOT)

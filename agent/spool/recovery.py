@@ -31,10 +31,8 @@ from agent.model import Gap, GapKind
 from agent.spool import segment as segments
 from agent.spool import state as states
 from agent.spool.gap_ledger import PENDING
-from agent.spool.index import STREAMS_MAX, SpoolIndex, gaps_between
-from agent.spool.sequences import SequenceSet
-from agent.spool.state import Stream
-from agent.spool.version import refusal
+from agent.spool.index import STREAMS_MAX, SequenceSet, SpoolIndex, gaps_between
+from agent.spool.state import Stream, refusal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -49,15 +49,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from agent.spool.blank import blank
-from agent.spool.disk import PAGE, Disk, padded, read_around
-from agent.spool.version import VERSION, other_version
+from agent.spool.disk import PAGE, Disk, blank, padded, read_around
+from agent.spool.state import VERSION, other_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from agent.spool.sequences import SequenceSet
+    from agent.spool.index import SequenceSet
 
 SUFFIX = ".segment"
 HEAD_BYTES = 128

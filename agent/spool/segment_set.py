@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from agent.spool.sequences import SequenceSet
+    from agent.spool.index import SequenceSet
 
 log = structlog.get_logger()
 SPARES_MAX = 1

@@ -30,6 +30,14 @@ valid copy reads as None: the spool then begins a new stream.
       16  4  length of the document
       20  4  CRC-32 of the 20 bytes before and of the document
       24  …  the document: `State` as a MessagePack array
+
+State, segments and journal declare the version of the spool's format behind their magic. What a later or an earlier
+version of canferry has left is known before a byte of it is written; it is neither written to nor taken for damage
+(quarantine.py says what becomes of it). The state's version is that of the whole
+folder: whoever changes what is in a segment or a journal raises that, too.
+
+A flipped byte is damage of today's version, no other one: of the state both copies of a slot have to agree, a segment's
+head must have a checksum that holds, and a journal's mark none that would hold for today's version.
 """
 
 from __future__ import annotations
@@ -40,13 +48,14 @@ from zlib import crc32
 
 import msgspec
 
+from agent.errors import SpoolVersionError
 from agent.spool.disk import PAGE, Disk, padded, read_around
 from agent.spool.gap_ledger import Entry  # noqa: TC001  (msgspec reads the annotation)
-from agent.spool.version import VERSION, other_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
 
 COPY_BYTES = 64 * 1024
 STATE_BYTES = 4 * COPY_BYTES
@@ -202,3 +211,19 @@ def _unpacked(copy: bytes) -> tuple[int, State] | None:
         return generation, msgspec.msgpack.decode(document, type=State)
     except msgspec.DecodeError:
         return None
+
+
+VERSION = 1
+
+
+def other_version(data: bytes, magic: bytes, width: int = 4) -> int | None:
+    """The version that is declared there, where it is not this one; None, too, where it is nothing of ours."""
+    version = int.from_bytes(data[len(magic) : len(magic) + width], "little")
+    return version if data[: len(magic)] == magic and version != VERSION else None
+
+
+def refusal(path: object, version: int) -> SpoolVersionError:
+    """To be raised."""
+    return SpoolVersionError(
+        f"{path}: written by another version of canferry, in format {version}; accepted: {VERSION}"
+    )

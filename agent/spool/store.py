@@ -40,17 +40,14 @@ import structlog
 from agent.errors import SpoolError
 from agent.model import Gap, GapKind, SpooledBatch
 from agent.spool import retention
-from agent.spool.blank import blank_folder
-from agent.spool.disk import Disk, naming
-from agent.spool.in_place import locked, put_back
-from agent.spool.index import SpoolIndex
+from agent.spool.disk import Disk, blank_folder, locked, naming, put_back
+from agent.spool.index import SpoolIndex, SpoolStats
 from agent.spool.placement import Placement
 from agent.spool.quarantine import Quarantine
-from agent.spool.record import SpoolStats
 from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt, stream_name
+from agent.spool.retention import SharedLimit
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.segment_set import SegmentSet
-from agent.spool.shared_limit import SharedLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -278,7 +275,16 @@ class Spool:
 
     def larger_than(self, size_bytes: int) -> int:
         """How many records have a larger payload."""
-        return sum(self._payload_bytes(sequence) > size_bytes for sequence in self._live(0))
+        return len(self.larger(size_bytes))
+
+    def larger(self, size_bytes: int) -> list[int]:
+        """The records with a larger payload, by their sequence, oldest first."""
+        return [sequence for sequence in self._live(0) if self._payload_bytes(sequence) > size_bytes]
+
+    def forget_cut(self, gap: Gap) -> None:
+        """The record that the gap names is in other batches now; durable with the next append. Repeated: nothing."""
+        with self._guarded("forget"):
+            self._account.forget_cut(gap)
 
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle there are."""

@@ -13,7 +13,8 @@ silently; the agent goes on. A journal that is not there gives way to JSON lines
 Text from outside is fit for a line (`text`): what a field says, and a traceback, moves no cursor, breaks no line, and
 ends after `FIELD_LENGTH_MAX` characters, a sentence or a path (`SENTENCES`) after `SENTENCE_LENGTH_MAX`.
 
-The event is the line's stable code: systemd/OPERATION.md has a row for each warning and error.
+The event is the line's stable code: systemd/OPERATION.md has a row for each warning and error. A code that was renamed
+stands in ``was`` for one release, in the journal and in JSON lines.
 
 Every line calls the same by the same name: what it is about by the words of `ABOUT`, why by ``reason``, and what
 somebody should do by ``hint``. "The same thing" is event, level and those of `KEY_FIELDS` that it has.
@@ -35,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 import structlog
 
 from agent.system import journald
+from agent.system.former_codes import EVENTS
 from agent.system.printable import ELLIPSIS, printable
 
 if TYPE_CHECKING:
@@ -196,7 +198,8 @@ def _format_exc_info(logger: WrappedLogger, name: str, event_dict: EventDict) ->
 
 def _head_first(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> EventDict:
     head = {name: event_dict.pop(name) for name in ("timestamp", "level", "event")}
-    return {**head, **event_dict}
+    was = EVENTS.get(str(head["event"]))
+    return {**head, **event_dict, **({"was": was} if was else {})}
 
 
 def _as_it_is(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> tuple[tuple[EventDict], dict[str, Any]]:

@@ -27,7 +27,7 @@ import structlog
 
 from agent.errors import ConfigError
 from agent.uplink import credentials
-from agent.uplink.certificate import validity_s
+from agent.uplink.credentials import validity_s
 
 if TYPE_CHECKING:
     import ssl

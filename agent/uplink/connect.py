@@ -23,7 +23,7 @@ import termios
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.system.process import run_in_daemon_thread
-from agent.uplink.dead_link import NO_TRAFFIC, Traffic
+from agent.uplink.in_flight import NO_TRAFFIC, Traffic
 from agent.uplink.transport import RefusedError, Trouble
 
 if TYPE_CHECKING:

@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What logging in needs, read from files: the authorities to trust, certificate and key, a password.
+"""What logging in needs, read from files: authorities to trust, certificate and key, a password.
 
 Promise: host name and certificate chain are always verified, TLS is 1.2 or newer. The name is one of the certificate's
 subject alternative names, never its common name, which nobody has to verify (RFC 9525, 6.3). Keys of a connection are
 written nowhere, whatever SSLKEYLOGFILE says. Nobody is asked for a passphrase.
 
-Failure: ConfigError, one line with key, file and what to do; `TpmError` where the TPM is needed and does not answer.
+Python's ssl shows the dates of peers' certificates only; those of a file are read from its DER bytes (RFC 5280, 4.1):
+
+    Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { [0] version, serialNumber, signature, issuer,
+                               validity SEQUENCE { notBefore Time, notAfter Time }, … }, … }
+
+Failure: ConfigError, one line with key, file and what to do; `TpmError` where the TPM is needed and does not answer;
+ValueError, in words, where a certificate has no readable dates.
 """
 
 from __future__ import annotations
 
 import ssl
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.uplink.options import MqttOptions
+
 
 _TPM_ADVICE = (
     "the key is in a TPM that cannot be used now: check that OpenSSL's provider is installed (tpm2-openssl), that this "
@@ -123,3 +131,55 @@ def _check_readable(key: str, path: Path | None) -> None:
 
 def _no_passphrase() -> str:
     return ""  # a daemon has nobody to ask: an encrypted key is an error, not a prompt
+
+
+_SEQUENCE = 0x30
+_VERSION = 0xA0
+_TIME_FORMATS = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}  # UTCTime, GeneralizedTime
+_END = "-----END CERTIFICATE-----"
+
+
+def expiry_s(pem: str) -> float:
+    """Unix seconds of notAfter of the first certificate in a PEM text."""
+    return validity_s(pem)[1]
+
+
+def validity_s(pem: str) -> tuple[float, float]:
+    """Unix seconds of notBefore and notAfter, likewise."""
+    try:
+        der = ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERTIFICATE-----") : pem.index(_END) + len(_END)])
+        certificate, _ = _sequence(der)
+        fields, _ = _sequence(certificate)
+        tag, _, rest = _read(fields)
+        skipped = 3 if tag == _VERSION else 2  # serial number, signature, issuer: as many values to go
+        for _ in range(skipped):
+            _, _, rest = _read(rest)
+        validity, _ = _sequence(rest)
+        first, begin, rest = _read(validity)
+        second, end, _ = _read(rest)
+        return _time_s(first, begin), _time_s(second, end)
+    except (ValueError, KeyError, IndexError) as error:
+        raise ValueError("its expiry date cannot be read") from error
+
+
+def _time_s(tag: int, content: bytes) -> float:
+    return datetime.strptime(content.decode("ascii"), _TIME_FORMATS[tag]).replace(tzinfo=UTC).timestamp()
+
+
+def _sequence(der: bytes) -> tuple[bytes, bytes]:
+    """Content of the first value, and what comes after it; ValueError where it is no SEQUENCE."""
+    tag, content, rest = _read(der)
+    if tag != _SEQUENCE:
+        raise ValueError("no sequence")
+    return content, rest
+
+
+def _read(der: bytes) -> tuple[int, bytes, bytes]:
+    """Tag and content of the first value, and what comes after it."""
+    length, begin = der[1], 2
+    if length & 0x80:
+        begin += length & 0x7F
+        length = int.from_bytes(der[2:begin], "big")
+    if len(der) < begin + length:
+        raise ValueError("cut short")
+    return der[0], der[begin : begin + length], der[begin + length :]

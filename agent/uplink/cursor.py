@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """One spool as the sender goes through it: what was sealed since the link came up first, the backlog beside it.
 
-A lane is two cursors over the sequence numbers and at most one record read ahead at each. Nothing is remembered of
+A cursor has two places in the sequence numbers, with at most one record read ahead at each. Nothing is remembered of
 what was sent: whoever must try again rewinds, and the spool says what is still there.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from agent.model import SpooledBatch
+    from agent.uplink.held_back import HeldBack
 
 T = TypeVar("T")
 
@@ -55,22 +57,12 @@ class Worker(Protocol):
 
 
 class QueueCursor:
-    """The sender's place in one queue; records of vehicles that are `held` now, and those of more than `bytes_max`, are
-    passed over."""
+    """The publisher's place in one queue; what is held back now is passed over."""
 
-    def __init__(
-        self,
-        queue: BatchQueue,
-        call: Worker,
-        waits: Callable[[SpooledBatch], bool],
-        held: Callable[[], Collection[str]],
-        bytes_max: Callable[[], int | None],
-    ) -> None:
+    def __init__(self, queue: BatchQueue, call: Worker, held_back: HeldBack) -> None:
         self.queue = queue
-        self._bytes_max = bytes_max
-        self._held = held
         self._call = call
-        self._waits = waits
+        self._held_back = held_back
         self._live_from = 0
         self.begin()
 
@@ -88,42 +80,42 @@ class QueueCursor:
         self._backlog_left = True
 
     async def live(self) -> SpooledBatch | None:
-        """The next live record, read but not taken."""
+        """The next live record, read ahead."""
         while self._live is None and self.queue.next_sequence > self._live_after + 1:
             top = self.queue.next_sequence
             record = await self._after(self._live_after)
             if record is None:
                 self._live_after = top - 1
-            elif self._waits(record):
+            elif self._has_to_wait(record):
                 self._live_after = record.sequence
             else:
                 self._live = record
         return self._live
 
     async def backlog(self) -> SpooledBatch | None:
-        """The next record of the backlog, oldest first, read but not taken."""
+        """The next record of the backlog, oldest first, read ahead."""
         while self._backlog is None and self._backlog_left:
             record = await self._after(self._backlog_after)
             if record is None or record.sequence >= self._live_from:
                 self._backlog_left = False
-            elif self._waits(record):
+            elif self._has_to_wait(record):
                 self._backlog_after = record.sequence
             else:
                 self._backlog = record
         return self._backlog
 
-    def take(self, record: SpooledBatch) -> None:
+    def advance(self, record: SpooledBatch) -> None:
         """It goes now: move on."""
         if record is self._live:
             self._live, self._live_after = None, record.sequence
         elif record is self._backlog:
             self._backlog, self._backlog_after = None, record.sequence
 
-    def forget(self, unfit: Callable[[SpooledBatch], bool]) -> None:
+    def forget_unfit(self) -> None:
         """What was read ahead and may not go any more is read again after a rewind."""
-        if self._live is not None and unfit(self._live):
+        if self._live is not None and self._held_back.is_unfit(self._live):
             self._live = None
-        if self._backlog is not None and unfit(self._backlog):
+        if self._backlog is not None and self._held_back.is_unfit(self._backlog):
             self._backlog = None
 
     async def is_empty(self) -> bool:
@@ -131,5 +123,9 @@ class QueueCursor:
         return not await self._call(self.queue.oldest)
 
     async def _after(self, sequence: int) -> SpooledBatch | None:
-        found = await self._call(self.queue.oldest, sequence, 1, frozenset(self._held()), self._bytes_max())
+        vehicles, bytes_max = self._held_back.vehicles(), self._held_back.sizes.payload_bytes
+        found = await self._call(self.queue.oldest, sequence, 1, vehicles, bytes_max)
         return found[0] if found else None
+
+    def _has_to_wait(self, record: SpooledBatch) -> bool:
+        return self._held_back.has_to_wait(record, asyncio.get_running_loop().time())

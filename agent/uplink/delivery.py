@@ -19,11 +19,9 @@ from agent.uplink.transport import Answer, Link, Outcome
 
 if TYPE_CHECKING:
     from agent.model import SpooledBatch
-    from agent.spool.catalogs import CatalogStore
-    from agent.uplink.cursor import Worker
     from agent.uplink.options import SenderOptions
-    from agent.uplink.pacing import RateLimit
-    from agent.uplink.send_policy import SendPolicy
+    from agent.uplink.send_policy import RateLimit
+    from agent.uplink.sender_state import SenderState, SpoolAccess
 
 log = structlog.get_logger()
 
@@ -31,19 +29,12 @@ log = structlog.get_logger()
 class CatalogDelivery:
     """Which catalogs this link's broker has, and how it gets the others. `begin` with each link."""
 
-    def __init__(
-        self,
-        shelf: CatalogStore,
-        call: Worker,
-        throttle: RateLimit,
-        address: str,
-        allowance: SendPolicy,
-    ) -> None:
-        self._shelf = shelf
-        self._call = call
-        self._throttle = throttle
-        self._address = address
-        self._allowance = allowance
+    def __init__(self, state: SenderState, spools: SpoolAccess, rate_limit: RateLimit) -> None:
+        self._catalogs = spools.catalogs
+        self._call = spools.call
+        self._policy = state.policy
+        self._rate_limit = rate_limit
+        self._address = state.status.state.broker
         self._settled: set[tuple[str, str]] = set()  # vehicle, catalog
 
     def begin(self) -> None:
@@ -59,8 +50,8 @@ class CatalogDelivery:
         if not self.is_due(record):
             return None
         name = record.catalog
-        if not await self._call(self._shelf.is_sent, self._place(topic), name):
-            content = await self._call(self._shelf.get, name)
+        if not await self._call(self._catalogs.is_sent, self._place(topic), name):
+            content = await self._call(self._catalogs.get, name)
             if content is None:
                 hint = "batches that name it cannot be read without it: find it, and give it to the receiver"
                 log.error("catalog_missing", catalog=name, hint=hint)
@@ -77,13 +68,13 @@ class CatalogDelivery:
         self, link: Link, name: str, content: bytes, topic: str, options: SenderOptions
     ) -> Answer | None:
         """Retained where it is the current one, so that whoever comes later finds it."""
-        self._throttle.spend(asyncio.get_running_loop().time(), len(content))
-        self._allowance.spend(len(content), critical=False)
-        labels = options.labels("catalog", name)
-        retain = name == self._shelf.current
-        answer = await link.publish(topic, content, retain=retain, labels=labels)
+        self._rate_limit.spend(asyncio.get_running_loop().time(), len(content))
+        self._policy.spend(len(content), critical=False)
+        properties = options.properties("catalog", name)
+        retain = name == self._catalogs.current
+        answer = await link.publish(topic, content, retain=retain, properties=properties)
         if answer.outcome is Outcome.ACCEPTED:
-            await self._call(self._shelf.mark_sent, self._place(topic), name)
+            await self._call(self._catalogs.mark_sent, self._place(topic), name)
             log.info("catalog_acknowledged", catalog=name, size_bytes=len(content))
             return None
         if answer.outcome is Outcome.UNACCEPTABLE:

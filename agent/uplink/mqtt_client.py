@@ -3,12 +3,12 @@
 
 Promise: a publish returns at its PUBACK, with the reason code in it, or at the link's loss, whichever is first.
 Receive Maximum, Maximum Packet Size, Retain Available and Topic Alias Maximum of the CONNACK are honoured
-(MQTT 5.0, 3.2.2.3). A connection is made by `dialing`, never in a thread, and used once: what was in flight
+(MQTT 5.0, 3.2.2.3). A connection is made by `connect`, never in a thread, and used once: what was in flight
 when it ended is forgotten here, because the spool still has it.
 
 Limits: QoS 1 only. A dead link is found `acknowledge_timeout_s` after the last byte
 that moved while a publish waits, `keepalive_s + answer_timeout_s` after it on an idle link. What the broker sends is
-not trusted: `gate` looks at each packet before the library does, and the broker is told what it may send at all.
+not trusted: `Gate` checks each packet before the library sees it, and the broker is told what it may send at all.
 
 aiomqtt drives paho-mqtt by the event loop and is kept for that. The rest it hides (reason codes, CONNACK
 properties, the reason of a loss before CONNACK), so this reads private attributes of both; their versions are
@@ -26,18 +26,13 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
 from paho.mqtt.enums import MQTTErrorCode
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from agent.uplink import connect
-from agent.uplink import properties as labelling
-from agent.uplink.aliases import Aliases
-from agent.uplink.dead_link import DeadLinkDetector
-from agent.uplink.gate import ANSWER_BYTES_MAX, ASKED_BYTES_MAX, CONNACK, CUT_BYTES, PUBACK, PUBLISH, Gate
-from agent.uplink.incoming import Incoming
-from agent.uplink.inflight import InFlight
+from agent.uplink.in_flight import DeadLinkDetector, InFlight
+from agent.uplink.incoming import ANSWER_BYTES_MAX, ASKED_BYTES_MAX, CONNACK, CUT_BYTES, PUBACK, PUBLISH, Gate, Incoming
 from agent.uplink.options import Session
-from agent.uplink.packets import connect_properties, labelled, last_will, read_publish
+from agent.uplink.packets import TopicAliases, connect_properties, last_will, publish_properties, read_publish
+from agent.uplink.properties import NONE
 from agent.uplink.reasons import REFUSALS, broker_words
 from agent.uplink.transport import (
     RECEIVE_MAXIMUM,
@@ -63,7 +58,7 @@ if TYPE_CHECKING:
     import paho.mqtt.client as paho
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from agent.uplink.dead_link import Traffic
+    from agent.uplink.in_flight import Traffic
     from agent.uplink.options import MqttOptions
     from agent.uplink.properties import MessageProperties
 
@@ -127,9 +122,9 @@ class MqttConnection(aiomqtt.Client):
         self._incoming = Incoming()
         self._paused = False
         self._gate = Gate(subscribes, five)
-        self._aliases = Aliases()
-        self._watch = DeadLinkDetector()
-        self._in_flight = InFlight(self._watch)
+        self._aliases = TopicAliases()
+        self._dead_link = DeadLinkDetector()
+        self._in_flight = InFlight(self._dead_link)
         self._io_error: OSError | None = None
         self._wire(self._client)
 
@@ -185,24 +180,24 @@ class MqttConnection(aiomqtt.Client):
         self._lose(LinkLoss(Trouble.DROPPED, reason))
 
     async def send(
-        self, topic: str, payload: bytes, *, retain: bool = False, labels: MessageProperties = labelling.NONE
+        self, topic: str, payload: bytes, *, retain: bool = False, properties: MessageProperties = NONE
     ) -> Answer:
         """Publish with QoS 1 and wait for PUBACK or the link's loss. Cancelling does not unsend."""
         if self.version is V311:
-            labels = labelling.NONE
-        most, limit = self.limits.payload_bytes(topic, labels), self.limits.maximum_packet_bytes
+            properties = NONE
+        most, limit = self.limits.payload_bytes(topic, properties), self.limits.maximum_packet_bytes
         if most is not None and len(payload) > most:
-            text = f"{len(payload)} bytes; the broker takes at most {limit} a packet, {most} beside topic and labels"
+            text = (
+                f"{len(payload)} bytes; the broker takes at most {limit} a packet, {most} beside topic and properties"
+            )
             return Answer(Outcome.UNACCEPTABLE, TOO_LARGE, text)
         await self._in_flight.place()
         if self._loss.done():
             return self._lost_answer()
-        name, properties = self._alias(topic)
-        if labels:
-            properties = labelled(properties or Properties(PacketTypes.PUBLISH), labels)  # type: ignore[no-untyped-call]
-        size = packet_bytes(len(payload), topic, labels)
+        name, alias = self._aliases.shorten(topic)
+        size = packet_bytes(len(payload), topic, properties)
         retain = retain and self.limits.retain and size <= (self.options.retained_bytes_max or size)
-        info = self._client.publish(name, payload, 1, retain, properties)
+        info = self._client.publish(name, payload, 1, retain, publish_properties(alias, properties))
         if info.rc != MQTT_ERR_SUCCESS:
             self._lose(self._local_loss("it cannot be sent"))
             return self._lost_answer()
@@ -229,15 +224,7 @@ class MqttConnection(aiomqtt.Client):
                 text = f"{where}: refuses to subscribe us to {name} (0x{value:02X}): check its access rules"
                 raise RefusedError(text, Trouble.UNAUTHORIZED)
 
-    def _alias(self, topic: str) -> tuple[str, Properties | None]:
-        name, alias = self._aliases.shorten(topic)
-        if alias is None:
-            return name, None
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.TopicAlias = alias
-        return name, properties
-
-    # From here on: called in the event loop, by paho's socket callbacks and by the watch.
+    # From here on: called in the event loop, by paho's socket callbacks and by the task that looks for a dead link.
 
     def _wire(self, client: paho.Client) -> None:
         """Put our own handling where paho would hide something, or aiomqtt would be a step late."""
@@ -251,7 +238,7 @@ class MqttConnection(aiomqtt.Client):
 
     def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
         self._loop.add_reader(sock.fileno(), self._read)
-        self._misc_task = self._loop.create_task(self._misc_loop(), name="mqtt-watch")
+        self._misc_task = self._loop.create_task(self._misc_loop(), name="mqtt-dead-link")
 
     def _read(self) -> None:
         """Take in what has come, as far as there is room for it."""
@@ -309,7 +296,7 @@ class MqttConnection(aiomqtt.Client):
             retain=self.options.retain and bool(getattr(properties, "RetainAvailable", 1)),
         )
         self._in_flight.allow(self.limits.receive_maximum)
-        self._aliases = Aliases(min(getattr(properties, "TopicAliasMaximum", 0), _ALIASES))
+        self._aliases = TopicAliases(min(getattr(properties, "TopicAliasMaximum", 0), _ALIASES))
 
     def _on_disconnect(
         self, _client: Any, _userdata: Any, flags: Any, reason_code: ReasonCode, properties: Any = None
@@ -395,12 +382,12 @@ class MqttConnection(aiomqtt.Client):
                 self._check_movement(connect.traffic(sock))  # type: ignore[arg-type]
 
     def _check_movement(self, traffic: Traffic) -> None:
-        now, watch, options = self._loop.time(), self._watch, self.options
-        watch.look(now, traffic)
+        now, dead_link, options = self._loop.time(), self._dead_link, self.options
+        dead_link.update(now, traffic)
         pinged_at = self._client._ping_t  # noqa: SLF001 - in the same clock, time.monotonic
-        if self._in_flight and watch.unacknowledged_s(now) > options.acknowledge_timeout_s:
+        if self._in_flight and dead_link.unacknowledged_s(now) > options.acknowledge_timeout_s:
             self._lose(self._local_loss(f"no acknowledgement for {options.acknowledge_timeout_s:g} s"))
-        elif watch.unanswered_s(time.monotonic(), pinged_at) > options.answer_timeout_s:
+        elif dead_link.unanswered_s(time.monotonic(), pinged_at) > options.answer_timeout_s:
             self._lose(self._local_loss(f"no answer to a ping for {options.answer_timeout_s:g} s"))
 
     def _local_loss(self, reason: str, *, by_peer: bool = False) -> LinkLoss:
@@ -416,7 +403,7 @@ class MqttConnection(aiomqtt.Client):
         if not self._connected.done():
             self._connected.set_exception(self._lost_before_connack(loss))
             self._connected.exception()
-        self._in_flight.lose(self._lost_answer())
+        self._in_flight.end(self._lost_answer())
         for granted in self._pending_subscribes.values():
             if not granted.done():
                 granted.set_exception(aiomqtt.MqttError(loss.reason))

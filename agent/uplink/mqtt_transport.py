@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import ConfigError
 from agent.system.process import run_in_daemon_thread
-from agent.uplink import connect as dialing
-from agent.uplink import credentials
+from agent.uplink import connect, credentials
 from agent.uplink.brokers import BrokerMemory
 from agent.uplink.certificate_rotation import CertificateRotation
 from agent.uplink.mqtt_client import V5, V311, MqttConnection, VersionRefusedError
@@ -111,7 +110,7 @@ class Dialer:
                 read = functools.partial(self._read_credentials, options)
                 context, password = await run_in_daemon_thread(read, "uplink-credentials")
                 connection = MqttConnection(options, version, password=password, session=self._session)
-                sock = await dialing.open_socket(options, context)
+                sock = await connect.open_socket(options, context)
                 return await connection.open(sock)
         except TimeoutError:
             raise RefusedError(
@@ -150,10 +149,10 @@ class MqttLink:
         return self.connection.version_name
 
     async def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, labels: MessageProperties = NONE
+        self, topic: str, payload: bytes, *, retain: bool = False, properties: MessageProperties = NONE
     ) -> Answer:
         """QoS 1. A new certificate that may not publish is given up with its link, where there is another one."""
-        answer = await self.connection.send(topic, payload, retain=retain, labels=labels)
+        answer = await self.connection.send(topic, payload, retain=retain, properties=properties)
         if answer.outcome in (Outcome.ACCEPTED, Outcome.NO_SUBSCRIBERS):
             self.rotation.proved()
             if answer.outcome is Outcome.NO_SUBSCRIBERS and (self.accepts_unheard or (retain and self.limits.retain)):
@@ -186,7 +185,7 @@ class MqttTransport:
 
     def has_route(self) -> bool:
         """Whether the kernel knows where packets to the broker would go."""
-        return dialing.has_route(self._options.host)
+        return connect.has_route(self._options.host)
 
     @asynccontextmanager
     async def connect(self) -> AsyncGenerator[MqttLink, None]:

@@ -77,7 +77,7 @@ class SenderOptions:
     window_batches, window_bytes   published and not yet answered, at most; payload bytes
     backlog_rate                   bytes a second for the backlog, None: as fast as it goes
     publishes_per_s, bytes_per_s   what the endpoint takes of all messages together; None: any
-    cloud_events                   label each message as a CloudEvent
+    cloud_events                   make each message a CloudEvent
     closes_over                    what this kind of endpoint closes the link over without a word
     backoff_base_s, backoff_max_s, backoff_spread_s, reconnect_least_s   see `backoff`
     probe_s                        how often one batch asks again where the broker keeps none
@@ -110,7 +110,7 @@ class SenderOptions:
         """The topic of a batch: its stream is named after its class."""
         return self.topic(self.batch).replace("{class}", stream.partition("-")[0])
 
-    def labels(self, kind: str, name: str) -> MessageProperties:
+    def properties(self, kind: str, name: str) -> MessageProperties:
         """Those of a message: "batch", "catalog" or "status", and what tells it from others of its kind."""
         return cloud_event(kind, self.vehicle, name) if self.cloud_events else NONE
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of MQTT packets in the library's own types."""
+"""Parts of MQTT packets in the library's own types, and the numbers that stand for topics on a connection."""
 
 from __future__ import annotations
 
@@ -69,10 +69,30 @@ def last_will(options: MqttOptions) -> aiomqtt.Will | None:
     return aiomqtt.Will(options.will_topic, options.will_payload, qos=1, retain=options.retain)
 
 
-def labelled(properties: Properties, labels: MessageProperties) -> Properties:
-    """The same of a PUBLISH, with its labels."""
-    if labels.content_type:
-        properties.ContentType = labels.content_type
-    if labels.properties:
-        properties.UserProperty = list(labels.properties)
+def publish_properties(alias: int | None, message: MessageProperties) -> Properties | None:
+    """Of PUBLISH (3.3.2.3): the topic's alias, and the message's own; None where there are neither."""
+    if alias is None and not message:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    if alias is not None:
+        properties.TopicAlias = alias
+    if message.content_type:
+        properties.ContentType = message.content_type
+    if message.properties:
+        properties.UserProperty = list(message.properties)
     return properties
+
+
+class TopicAliases:
+    """Numbers that stand for topics on one connection, `maximum` of them (MQTT 5.0, 3.3.2.3.4)."""
+
+    def __init__(self, maximum: int = 0) -> None:
+        self._maximum = maximum
+        self._numbers: dict[str, int] = {}
+
+    def shorten(self, topic: str) -> tuple[str, int | None]:
+        """The topic with its alias at first use, the alias alone afterwards; no alias where there are too many."""
+        known = topic in self._numbers
+        if not known and len(self._numbers) >= self._maximum:
+            return topic, None
+        return "" if known else topic, self._numbers.setdefault(topic, len(self._numbers) + 1)

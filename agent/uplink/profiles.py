@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SHARE = 0.9
 """Of a rate that an endpoint allows, how much is used: its clock is not ours, and status messages count as well."""
 AROUND_BYTES = 576
-"""Of a PUBLISH beside its payload, at most: header, the longest topic that such an endpoint takes, labels."""
+"""Of a PUBLISH beside its payload, at most: header, the longest topic it takes, message properties."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the uplink tells about itself: a snapshot for `canferry status`, and the status topic's retained message.
+"""What the uplink publishes about itself: a snapshot for `canferry status`, and the status topic's retained message.
 
 The message is one JSON object, version 1 of its kind:
 
     {"v":1,"online":true,"version":"0.1.0","stream":"normal-3f2a9c01", …}
 
-with the figures that the sender was told last (`live.heartbeat` says which) while online; the last will says online
+with the counters that the sender got last (`live.heartbeat` says which) while online; the last will says online
 false, and nothing more. Retained, so that whoever asks is told the latest of each vehicle.
+
+What the broker has acknowledged is logged at the first batch, then once in `LOGGED_EVERY_S`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from agent.uplink.options import SenderOptions
     from agent.uplink.send_policy import SendPolicy
+
 
 log = structlog.get_logger()
 
@@ -68,12 +72,12 @@ class LinkState:
 
 
 class LinkStatus:
-    """Keeps the uplink's state, which is noted by whoever learns of a change."""
+    """Keeps the uplink's state; whoever learns of a change updates it."""
 
     def __init__(self, broker: str) -> None:
         self.state = LinkState(broker=broker)
 
-    def note(self, **changes: object) -> None:
+    def update(self, **changes: object) -> None:
         """These fields are now so."""
         if "connected" in changes and changes["connected"] != self.state.connected:
             changes["since_ns"] = time.time_ns()
@@ -81,12 +85,12 @@ class LinkStatus:
 
     def count(self, **more: int) -> None:
         """These counters grow by so much."""
-        self.note(**{counter: getattr(self.state, counter) + by for counter, by in more.items()})
+        self.update(**{counter: getattr(self.state, counter) + by for counter, by in more.items()})
 
 
-def status_payload(*, online: bool, stream: str, figures: Mapping[str, object] | None = None) -> bytes:
+def status_payload(*, online: bool, stream: str, counters: Mapping[str, object] | None = None) -> bytes:
     """The status topic's message. Also the last will, with online false."""
-    message = {"v": FORMAT, "online": online, "version": __version__, "stream": stream, **(figures or {})}
+    message = {"v": FORMAT, "online": online, "version": __version__, "stream": stream, **(counters or {})}
     return json.dumps(message, separators=(",", ":")).encode()
 
 
@@ -96,38 +100,59 @@ class Presence:
     Args:
         options: the topic, "" for no messages at all.
         stream: of the vehicle's batches, as long as the spool lives.
-        allowance: is told what it costs.
+        policy: counts what it costs.
 
     """
 
-    def __init__(self, options: SenderOptions, stream: str, allowance: SendPolicy) -> None:
+    def __init__(self, options: SenderOptions, stream: str, policy: SendPolicy) -> None:
         self._options = options
         self._stream = stream
-        self._allowance = allowance
-        self._figures: Mapping[str, object] = {}
+        self._policy = policy
+        self._counters: Mapping[str, object] = {}
         self._fresh = asyncio.Event()
 
-    def tell(self, figures: Mapping[str, object]) -> None:
-        """How it goes now: said at once where there is a link, else when the next one comes up."""
-        self._figures = figures
+    def update(self, counters: Mapping[str, object]) -> None:
+        """How it goes now: published at once where there is a link, else when the next one comes up."""
+        self._counters = counters
         self._fresh.set()
 
     async def keep(self, link: Link) -> None:
         """Say so at first, and again whenever there is something new."""
         while True:
             self._fresh.clear()
-            await self.say(link, online=True)
+            await self.publish(link, online=True)
             await self._fresh.wait()
 
-    async def say(self, link: Link, *, online: bool) -> None:
+    async def publish(self, link: Link, *, online: bool) -> None:
         """One retained message."""
         if not self._options.status:
             return
         topic = self._options.topic(self._options.status)
-        payload = status_payload(online=online, stream=self._stream, figures=self._figures)
-        labels = self._options.labels("status", f"{time.time_ns():x}")
-        self._allowance.spend(len(payload), critical=False)
-        answer = await link.publish(topic, payload, retain=True, labels=labels)
+        payload = status_payload(online=online, stream=self._stream, counters=self._counters)
+        properties = self._options.properties("status", f"{time.time_ns():x}")
+        self._policy.spend(len(payload), critical=False)
+        answer = await link.publish(topic, payload, retain=True, properties=properties)
         if answer.outcome not in (Outcome.ACCEPTED, Outcome.NO_SUBSCRIBERS, Outcome.LOST):
             hint = "allow this client to publish there in the broker's access rules; batches are not held up"
             log.warning("status_refused", topic=topic, reason=answer.reason, hint=hint)
+
+
+LOGGED_EVERY_S = 60.0
+
+
+class AcknowledgedCounters:
+    """Of acknowledged batches; times are those of any clock that does not step."""
+
+    def __init__(self) -> None:
+        self._logged_s = -math.inf
+        self._batches = self._size_bytes = 0
+
+    def add(self, size_bytes: int, now_s: float) -> dict[str, int] | None:
+        """One more; what is to be logged now, since the last time."""
+        self._batches += 1
+        self._size_bytes += size_bytes
+        if now_s - self._logged_s < LOGGED_EVERY_S:
+            return None
+        counters = {"batches": self._batches, "size_bytes": self._size_bytes}
+        self._logged_s, self._batches, self._size_bytes = now_s, 0, 0
+        return counters

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import UplinkError
-from agent.uplink import properties
+from agent.uplink.properties import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ UNTOLD = (
 )
 """What nobody can see where 3.1.1 is spoken."""
 PUBLISH_OVERHEAD = 1 + 4 + 2 + 2 + 4
-"""Bytes of a PUBLISH beside topic, payload and labels: type, length, topic's length, packet id, alias."""
+"""Bytes of a PUBLISH beside topic, payload and message properties: type, length, topic's length, packet id, alias."""
 RECEIVE_MAXIMUM = 65_535
 """MQTT 5.0, 3.2.2.3.3: the Receive Maximum of a broker that names none."""
 
@@ -61,7 +61,7 @@ class Outcome(enum.Enum):
     BUSY = "busy"  # keep it, back off
     UNAUTHORIZED = "unauthorized"  # keep it, pause, tell the engineer
     NO_SUBSCRIBERS = "no subscribers"  # the broker has thrown it away: keep it, ask again slowly, tell the engineer
-    UNACCEPTABLE = "unacceptable"  # this broker will never take it, it says: see `doubts` and `sizes`
+    UNACCEPTABLE = "unacceptable"  # this broker will never take it, it says: see `held_back`
     LOST = "lost"  # nobody knows: keep it, send it again on the next link
 
 
@@ -131,9 +131,9 @@ class RefusedError(UplinkError):
         self.code = code
 
 
-def packet_bytes(payload_bytes: int, topic: str, labels: MessageProperties) -> int:
+def packet_bytes(payload_bytes: int, topic: str, properties: MessageProperties) -> int:
     """A whole PUBLISH, at most."""
-    return payload_bytes + len(topic.encode()) + labels.size_bytes + PUBLISH_OVERHEAD
+    return payload_bytes + len(topic.encode()) + properties.size_bytes + PUBLISH_OVERHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +149,11 @@ class LinkLimits:
     maximum_packet_bytes: int | None = None
     retain: bool = True
 
-    def payload_bytes(self, topic: str, labels: MessageProperties) -> int | None:
-        """The largest payload that fits a packet with this topic and these labels; None: any."""
+    def payload_bytes(self, topic: str, properties: MessageProperties) -> int | None:
+        """The largest payload that fits a packet with this topic and these properties; None: any."""
         if self.maximum_packet_bytes is None:
             return None
-        return max(0, self.maximum_packet_bytes - packet_bytes(0, topic, labels))
+        return max(0, self.maximum_packet_bytes - packet_bytes(0, topic, properties))
 
 
 class Link(Protocol):
@@ -168,7 +168,7 @@ class Link(Protocol):
         """The MQTT version that is spoken."""
 
     async def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, labels: MessageProperties = properties.NONE
+        self, topic: str, payload: bytes, *, retain: bool = False, properties: MessageProperties = NONE
     ) -> Answer:
         """Send at least once; return at the acknowledgement or at the link's loss; raise for neither."""
 

@@ -55,10 +55,10 @@ def is_empty_message(payload: bytes) -> bool:
 
 
 async def try_publish(
-    connection: MqttConnection, topic: str, size_bytes: int, timeout_s: float, labels: MessageProperties = NONE
+    connection: MqttConnection, topic: str, size_bytes: int, timeout_s: float, properties: MessageProperties = NONE
 ) -> Verdict:
     """What the broker thinks of a message of this size on this topic; LOST where it does not say in time."""
-    needed, most = packet_bytes(size_bytes, topic, labels), connection.limits.maximum_packet_bytes
+    needed, most = packet_bytes(size_bytes, topic, properties), connection.limits.maximum_packet_bytes
     if most is not None and needed > most:
         text = f"{needed} bytes; the broker takes at most {most} a packet"
         return Verdict(Answer(Outcome.UNACCEPTABLE, TOO_LARGE, text))

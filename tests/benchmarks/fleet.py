@@ -50,7 +50,7 @@ from agent.system.clock import LogClock
 from agent.system.log import configure_logging
 from agent.units import Size
 from agent.uplink.mqtt_transport import MqttTransport
-from agent.uplink.sender import Sender
+from agent.uplink.sender import Sender, SpoolAccess
 from tests.support.mosquitto import executable, free_port
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def make_car(
         begin_ns, end_ns = batch.begin_ns, batch.end_ns
         spool.append(SealedBatch(payload, catalog=batch.catalog, begin_ns=begin_ns, end_ns=end_ns, frames=batch.frames))
     transport = MqttTransport(mqtt_options(config, spool.stream))
-    sender = Sender(transport, storage.spools, storage.shelf, call, sender_options(config))
+    sender = Sender(transport, SpoolAccess(storage.spools, storage.shelf, call), sender_options(config))
     return Car(storage, sender, len(batches))
 
 

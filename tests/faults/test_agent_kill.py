@@ -72,7 +72,7 @@ class Drive:
 
     def listened_ns(self) -> int:
         """When the newest process began to listen, 0 if it did not get so far."""
-        times = [line["timestamp"] for line in self.agent.lines() if line["event"] == "interface_up"]
+        times = [line["timestamp"] for line in self.agent.lines() if line["event"] == "bus_up"]
         return int(datetime.fromisoformat(times[0]).timestamp() * 1e9) if times else 0
 
     def gaps(self) -> list[dict[str, Any]]:
@@ -120,7 +120,7 @@ async def kill_often(drive: Drive, kills: int, chance: random.Random) -> None:
         if number == 0:
             await agent.said("agent_started")
         elif chance.random() < 0.75:
-            await agent.said("interface_up")
+            await agent.said("bus_up")
         await asyncio.sleep(chance.uniform(0.1, 3.0))
         assert agent.process is not None
         assert agent.process.returncode is None, agent.log.read_text()

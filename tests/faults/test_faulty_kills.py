@@ -231,7 +231,7 @@ async def test_each_frame_arrives_once_or_in_a_named_gap_over_kills_and_failing_
         await kill_in_turn(stage, random.Random(seed))
         await end_well(stage)
     found = outcome(stage)
-    first_ns, last_ns = event_times_ns(stage, "interface_up")[0], event_times_ns(stage, "agent_stopped")[-1]
+    first_ns, last_ns = event_times_ns(stage, "bus_up")[0], event_times_ns(stage, "agent_stopped")[-1]
     lost = untold(stage, found, first_ns, last_ns - 1_500_000_000)
     ends = {name: len(each.ends) for name, each in (("agent", stage.agent), ("receiver", stage.receiver))}
     record_property(

@@ -75,12 +75,12 @@ WELL = Mood("well")
 MOODS = (
     Mood("forbids", frozenset({"broker_refuses"})),
     Mood("no subscriber", frozenset({"no_subscribers"})),
-    Mood("small packets", frozenset({"batches_too_large"}), drops=True, can_be_met=True),
+    Mood("small packets", frozenset({"batch_over_limit"}), drops=True, can_be_met=True),
     Mood("3.1.1 only", frozenset({"broker_version"}), drops=True),
     Mood("quota", frozenset({"broker_quota"})),
     Mood("silence", frozenset({"broker_unreachable"})),
     Mood("restarts", frozenset({"broker_unreachable"}), drops=True),
-    Mood("refuses all as invalid", frozenset({"broker_rejects"})),
+    Mood("refuses all as invalid", frozenset({"batches_rejected"})),
 )
 
 

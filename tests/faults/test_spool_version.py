@@ -17,7 +17,7 @@ from agent.config.priorities import Priority
 from agent.errors import SpoolError
 from agent.model import GapKind, SealedBatch
 from agent.pipeline.storage import Storage
-from agent.spool.set_aside import SET_ASIDE_MAX
+from agent.spool.quarantine import SET_ASIDE_MAX
 from agent.spool.state import COPY_BYTES
 from agent.units import Size
 

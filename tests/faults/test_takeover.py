@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from agent.batch.catalog import Catalog, encode_catalog
-from agent.batch.codec import decode_batch
+from agent.batch.codec import UnknownCount, decode_batch
 from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.model import FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
+from agent.model import Event, EventKind, FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
+from agent.pipeline.cut import BatchCutter, divided
 from agent.pipeline.open_batch import SealLimits
 from agent.pipeline.packer import Packer
 from agent.pipeline.startup_recovery import take_over
@@ -37,6 +38,7 @@ START_NS = 1_700_000_000 * 10**9
 INTERVAL_NS = 1000 * MS
 FRAMES = 60
 PAYLOAD_BYTES = 900
+CUT_BYTES = 400
 NOISE = MessageDefinition(
     "car", 0x100, "NOISE", 8, (SignalDefinition("COUNT", 0, 32), SignalDefinition("NOISE", 32, 32))
 )
@@ -77,6 +79,7 @@ class Car:
     random: random.Random = field(default_factory=lambda: random.Random(7))
     payload_bytes: int = PAYLOAD_BYTES
     fed: int = 0
+    vaults: dict[Priority, ClassStore] = field(default_factory=dict)
     stored: set[int] = field(default_factory=set)
 
     def start(self, catalog: Catalog = CATALOG, *, unsealed_since_ns: int = 0) -> None:
@@ -86,6 +89,7 @@ class Car:
         limits = SealLimits(3600 * 10**9, self.payload_bytes)
         settings = StreamSettings("car-1", MS, 3, limits)
         vaults: dict[Priority, ClassStore] = {Priority.NORMAL: ClassStore(self.spool, journal)}
+        self.vaults = vaults
         self.stream = Stream(catalog, vaults[Priority.NORMAL], settings, self.clock)
         self.packer = Packer(DECODER, {Priority.NORMAL: self.stream})
         listening_ns = self.clock.wall_ns()
@@ -99,6 +103,13 @@ class Car:
             interval_ns=INTERVAL_NS,
             unsealed_since_ns=unsealed_since_ns,
         )
+
+    def cut(self) -> None:
+        """As the broker's limit wants it."""
+        self.packer.fit(CUT_BYTES)
+        cutter = BatchCutter(self.vaults, self.shelf, self.packer, "car-1")
+        while cutter.cut_next(CUT_BYTES):
+            pass
 
     def feed(self) -> None:
         """One block; stored once this returns."""
@@ -145,7 +156,7 @@ def check(car: Car) -> list[Batch]:
     interruptions = [gap for gap in gaps if gap.kind == GapKind.INTERRUPTED]
     for number in set(range(car.fed)) - set(found):
         assert _told(int(car.fed_ns[number]), interruptions), number
-    assert all(len(batch.groups[0].time_ns) == batch.frames for batch in batches)
+    assert all(sum(len(group.time_ns) for group in batch.groups) == batch.frames for batch in batches)
     return batches
 
 
@@ -302,3 +313,70 @@ def test_a_gap_begins_with_the_last_note_where_the_process_came_so_far(shelf: Ca
     gaps = [gap for gap in car.spool.pending_gaps() if gap.kind == GapKind.INTERRUPTED]
     gaps += [gap for batch in car.batches() for gap in batch.gaps if gap.kind == GapKind.INTERRUPTED]
     assert [gap.begin_ns for gap in gaps] == [noted_until_ns - MS]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", ["killed", "without power"])
+def test_batches_cut_anew_arrive_once_wherever_the_process_ends(shelf: CatalogStore, how: str) -> None:
+    for steps in count():
+        car = Car(shelf)
+        car.start()
+        while car.packer.counters.batches < 3:
+            car.feed()
+        large = {record.number for record in car.spool.oldest(-1, 100) if len(record.payload) > CUT_BYTES}
+        car.disk.cut_after = steps
+        try:
+            car.cut()
+            interrupted = False
+        except PowerCutError:
+            interrupted = True
+        car.disk.cut_after = -1
+        end(car, how)
+        car.start()
+        car.cut()
+        batches = check(car)
+        assert all(len(record.payload) <= CUT_BYTES for record in car.spool.oldest(-1, 1000))
+        told = [gap for batch in batches for gap in batch.gaps] + list(car.spool.pending_gaps())
+        missing = {
+            number
+            for gap in told
+            if gap.kind == GapKind.CUT
+            for number in range(gap.first_sequence, gap.last_sequence + 1)
+        }
+        assert large <= missing, "the number of a batch that was cut is told"
+        assert all(gap.frames == 0 for gap in told if gap.kind == GapKind.CUT)
+        if not interrupted:
+            break
+    assert steps > 10
+
+
+def test_a_batch_that_cannot_be_cut_stays_as_it_is(shelf: CatalogStore, tmp_path: Path) -> None:
+    car = Car(shelf)
+    car.start()
+    car.feed()
+    car.packer.seal()
+    (before,) = car.spool.oldest()
+    cutter = BatchCutter(car.vaults, car.shelf, car.packer, "car-1")
+    assert not cutter.cut_next(60)  # a batch of one row is larger
+    assert not BatchCutter(car.vaults, CatalogStore(tmp_path / "other"), car.packer, "car-1").cut_next(CUT_BYTES)
+    assert car.spool.oldest(-1, 10) == [before]
+    assert not car.spool.pending_gaps()
+
+
+def test_a_batch_is_cut_with_its_events_counts_and_frames(shelf: CatalogStore) -> None:
+    car = Car(shelf)
+    car.start()
+    car.feed()
+    car.packer.seal()
+    (batch,) = car.batches()
+    batch = replace(
+        batch, frames=100, events=(Event(EventKind.BACK, START_NS, "car.NOISE"),), unknown=(UnknownCount(0, 5, 40),)
+    )
+    for pieces in (1, 2, 3, FRAMES, 2 * FRAMES):
+        cut = divided(batch, pieces)
+        assert len(cut) == min(pieces, FRAMES)
+        assert numbers(cut) == numbers([batch])
+        assert sum(piece.frames for piece in cut) == 100
+        assert [event for piece in cut for event in piece.events] == list(batch.events)
+        assert [count for piece in cut for count in piece.unknown] == list(batch.unknown)
+        assert (cut[0].opened_ns, cut[-1].sealed_ns) == (batch.opened_ns, batch.sealed_ns)

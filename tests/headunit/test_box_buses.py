@@ -34,10 +34,10 @@ def test_a_bus_that_goes_down_and_up_costs_only_itself(scenario: Scenario) -> No
     for _ in range(2):
         since = len(log)
         unit.run("ip link set vcan1 down")
-        log.said("interface_down", since=since, bus="chassis")
+        log.said("bus_down", since=since, bus="chassis")
         scenario.drive()
         unit.run("ip link set vcan1 up")
-        log.said("interface_up", since=since, bus="chassis")
+        log.said("bus_up", since=since, bus="chassis")
         scenario.drive()
     end = unit.car.told()
     silent = end - scenario.begin - len(unit.car.sent(scenario.begin, end))
@@ -57,9 +57,9 @@ def test_buses_missing_at_the_start_are_waited_for(scenario: Scenario) -> None:
     since = len(log)
     service.start()
     for name, interface in BUSES.items():
-        log.said("interface_missing", since=since, bus=name)
+        log.said("bus_missing", since=since, bus=name)
         unit.run(f"ip link add {interface} mtu 72 up type vcan")
-        log.said("interface_up", since=since, bus=name)
+        log.said("bus_up", since=since, bus=name)
     scenario.drive()
     scenario.settle()
     assert scenario.new_gaps() == []
@@ -101,7 +101,7 @@ def test_a_real_car_at_4000_frames_a_second_arrives_whole_and_wears_the_disk_lit
     since = len(unit.log)
     service.reload()
     unit.log.said("agent_reloaded", since=since)
-    unit.log.said("interface_up", since=since, bus="car")
+    unit.log.said("bus_up", since=since, bus="car")
     unit.car.rate(0)
     unit.car.told()
     written, before = scenario.written_bytes(), len(scenario.account.arrivals)

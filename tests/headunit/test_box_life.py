@@ -54,7 +54,7 @@ def test_it_boots_and_is_ready(service: Service) -> None:
 def test_its_lines_are_found_by_their_fields(service: Service) -> None:
     service.start()
     told = service.unit.run("journalctl --no-pager --output=cat --unit=canferry BUS=chassis")
-    assert "interface_up" in told
+    assert "bus_up" in told
     assert "bus=powertrain" not in told
     assert "agent_started" in service.unit.run("journalctl --no-pager --output=cat CODE=agent_started")
 

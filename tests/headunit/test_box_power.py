@@ -114,7 +114,7 @@ def drive_until_cut(unit: BareUnit, config: Path, chance: random.Random, *, star
 
 def heard_since_ns(unit: BareUnit) -> list[int]:
     """When it began to listen, where it got so far."""
-    stamps = [line["timestamp"] for line in unit.log.events("interface_up")]
+    stamps = [line["timestamp"] for line in unit.log.events("bus_up")]
     return [int(datetime.fromisoformat(stamp).timestamp() * 1e9) for stamp in stamps[-1:]]
 
 

@@ -57,7 +57,7 @@ def test_an_agent_does_not_import_what_it_does_not_need(tmp_path: Path) -> None:
     (tmp_path / "car.dbc").write_text('VERSION ""\nBO_ 291 SPEED: 8 X\n SG_ V : 0|16@1+ (1,0) [0|0] "" X\n')
     imported = imported_by_an_agent(tmp_path)
     assert "agent.pipeline.open_batch" in imported
-    assert not {"agent.collect.collector", "agent.collect.rules.rules", "agent.collect.conditions.names"} & imported
+    assert not {"agent.collect.collector", "agent.collect.rules.rules", "agent.collect.conditions.binding"} & imported
     assert not [name for name in imported if name.startswith(("agent.uplink.cellular", "agent.sources.gnss", "serial"))]
 
 

@@ -275,8 +275,8 @@ async def test_cloud_events_are_on_every_message_in_mqtt_5(tmp_path: Path, certi
     assert broker.closed_over == []
     for publish in of_kind(broker, "batch"):
         head = decode_batch(publish.payload)
-        labels = cloud_event("batch", "car-1", f"{head.id.stream}/{head.id.sequence}")
-        assert (publish.content_type, publish.properties) == (labels.content_type, labels.properties)
+        properties = cloud_event("batch", "car-1", f"{head.id.stream}/{head.id.sequence}")
+        assert (publish.content_type, publish.properties) == (properties.content_type, properties.properties)
     (catalog,) = of_kind(broker, "catalog")
     assert dict(catalog.properties)["id"] == decode_catalog(catalog.payload).hash
     assert {publish.content_type for publish in of_kind(broker, "status")} == {"application/json"}

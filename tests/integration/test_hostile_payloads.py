@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.hostile_batches import BATCHES, CATALOGS, packed
+from agent.batch.catalog import CATALOG_BYTES_MAX, decode_catalog, encode_catalog
+from agent.batch.codec import decode_batch
+from agent.batch.decoder import BATCH_BYTES_MAX
+from agent.batch.frame import decompress
+from tests.support.hostile_batches import (
+    BATCHES,
+    CATALOG,
+    CATALOGS,
+    cost_s,
+    ordinary_batch,
+    ordinary_catalog,
+    packed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,3 +56,33 @@ def test_whatever_is_claimed_is_read_or_refused_within_256_mb(
     assert (set(said), told.stderr) == ({f"{kind} {name}" for name in payloads}, "")
     assert {name for name, what in said.items() if what == "taken"} == {name for name in TAKEN if name.startswith(kind)}
     assert not [name for name, what in said.items() if "died" in what or len(what) > 200]
+
+
+def least_s(read: Callable[[], object]) -> float:
+    return min(cost_s(read) for _ in range(3))
+
+
+def ordinary_s(payload: bytes, read: Callable[[], object], limit: int) -> float:
+    """What as many ordinary bytes cost as one payload may hold."""
+    return least_s(read) * limit / len(decompress(payload, limit))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_no_batch_costs_more_than_six_times_as_many_ordinary_bytes_as_it_may_hold() -> None:
+    catalog = ordinary_catalog()
+    ordinary = ordinary_batch(catalog)
+    most_s = 6 * ordinary_s(ordinary, lambda: decode_batch(ordinary, catalog), BATCH_BYTES_MAX)
+    for name, make in BATCHES.items():
+        payload = packed(make())
+        assert least_s(lambda payload=payload: decode_batch(payload, CATALOG)) < most_s, name  # type: ignore[misc]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_no_catalog_costs_more_than_as_many_ordinary_bytes_as_it_may_hold() -> None:
+    ordinary = encode_catalog(ordinary_catalog())
+    most_s = ordinary_s(ordinary, lambda: decode_catalog(ordinary), CATALOG_BYTES_MAX)
+    for name, make in CATALOGS.items():
+        payload = packed(make())
+        assert least_s(lambda payload=payload: decode_catalog(payload)) < most_s, name  # type: ignore[misc]

@@ -8,6 +8,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 import socket
 import sys
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiomqtt
 import msgspec
 import numpy as np
 import pytest
@@ -24,9 +26,10 @@ from agent.batch.catalog import Catalog, encode_catalog
 from agent.batch.codec import Header, encode_batch
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.live.protocol import Answer, BusDefinition, Definitions, Frames, encode
+from agent.live.protocol import VERSION, Answer, BusDefinition, Definitions, Frames, encode
 from agent.live.snapshot import LogLine
 from agent.model import BatchId, Event, FrameBlock, Gap, MessageDefinition, SignalDefinition
+from tests.support.mosquitto import running
 from tests.support.scripted import ScriptedBroker
 from tests.support.snapshots import snapshot
 
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-COMMAND = Path(sys.executable).parent / "canferry"
+COMMAND = (sys.executable, "-P", "-m", "agent")
+FROM_SOURCE = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 SECOND = 10**9
 START = 1_700_000_000 * SECOND
 HOSTILE = "\x1b[2J\x9b31m\r\nfaked: well\x07\x7f\u202egnp\u2028"
@@ -89,14 +93,20 @@ def block(time_ns: int = START) -> FrameBlock:
     return FrameBlock(times, 0 * one, np.array([0x100] * 2, np.uint32), 8 * one, 0 * one, data)
 
 
-def batch(time_ns: int = START) -> bytes:
+TOLD = Gap("dropped", frames=7, detail=HOSTILE + LONG[:900])
+HAPPENED = Event("triggered", START, HOSTILE, detail=HOSTILE)
+FIRST = BatchId("car-1", "normal-1", 0)
+
+
+def batch(
+    batch_id: BatchId = FIRST,
+    gaps: tuple[Gap, ...] = (TOLD,),
+    events: tuple[Event, ...] = (HAPPENED,),
+    opened_ns: int = START,
+) -> bytes:
     catalog = names()
-    signals = Decoder(Plan(catalog.buses, catalog.messages)).decode(block(time_ns)).signals
-    told = (Gap("dropped", frames=7, detail=HOSTILE + LONG[:900]),)
-    events = (Event("triggered", time_ns, HOSTILE, detail=HOSTILE),)
-    header = Header(
-        BatchId("car-1", "normal-1", 0), catalog.hash, 10**6, time_ns, time_ns + SECOND, 2, gaps=told, events=events
-    )
+    signals = Decoder(Plan(catalog.buses, catalog.messages)).decode(block(opened_ns)).signals
+    header = Header(batch_id, catalog.hash, 10**6, opened_ns, opened_ns + SECOND, 2, gaps=gaps, events=events)
     return encode_batch(header, signals, catalog.messages, 3)
 
 
@@ -122,7 +132,9 @@ def folder(tmp_path: Path) -> Path:
 async def canferry(folder: Path, *arguments: str) -> tuple[str, str]:
     """What it prints; that is what people and terminals may see, and no line of it is too long to read."""
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(COMMAND, *arguments, cwd=folder, stdout=pipe, stderr=pipe)
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, *arguments), cwd=folder, env=FROM_SOURCE, stdout=pipe, stderr=pipe
+    )
     out, errors = (content.decode() for content in await process.communicate())
     assert process.returncode in (0, 1, 2), errors
     assert "Traceback" not in errors
@@ -228,14 +240,14 @@ def hostile_agent() -> tuple[Answer, ...]:
         bus_state="down",
         link_connected=False,
         link_last_error=HOSTILE + ENDLESS,
-        said=(said,),
+        log_lines=(said,),
         network=(HOSTILE,),
     )
     rows = ((0, 0x100, 0, 1, START, "0102030405060708"),)
     return (
-        Answer(version=1, snapshot=status),
-        Answer(version=1, definitions=definitions),
-        Answer(version=1, frames=Frames(time_ns=START, rows=rows)),
+        Answer(version=VERSION, snapshot=status),
+        Answer(version=VERSION, definitions=definitions),
+        Answer(version=VERSION, frames=Frames(time_ns=START, rows=rows)),
     )
 
 
@@ -269,7 +281,7 @@ def _texts(value: Any) -> set[str]:
 
 
 async def test_hostile_agent_refuses_in_words(tmp_path: Path) -> None:
-    with answering(tmp_path / "s", Answer(version=1, error=HOSTILE + ENDLESS)):
+    with answering(tmp_path / "s", Answer(version=VERSION, error=HOSTILE + ENDLESS)):
         _, errors = await canferry(tmp_path, "tail", "--once", "--socket", "s")
     assert errors.startswith(r"canferry: the agent refuses: \x1b[2J")
 
@@ -284,3 +296,39 @@ async def test_hostile_reason_of_a_broker_reaches_no_terminal(folder: Path) -> N
         assert "not authorized" in errors
         await canferry(folder, "check", "--config", "agent.toml", "--json")
         await canferry(folder, "replay", "drive.log", "--dbc", "car.dbc", "--broker", f"mqtt://127.0.0.1:{broker.port}")
+
+
+def hostile_payloads() -> list[bytes]:
+    """Batches whose every name is hostile, some missing, one twice, one with another content; and what is no batch."""
+    vehicle, stream = HOSTILE, "\u202e\x1b[2J=1+2"
+    gaps = tuple(Gap(f"{HOSTILE}{number}{LONG[:200]}", START, START + SECOND, detail=HOSTILE) for number in range(15))
+    events = tuple(Event(HOSTILE + LONG[:500], START, f"{HOSTILE}{number}{LONG[:500]}") for number in range(15))
+    known = [batch(BatchId(vehicle, stream, number), gaps, events) for number in (0, 2, 2, 9)]
+    other = batch(BatchId(vehicle, stream, 2), gaps, opened_ns=START + SECOND)
+    nameless = [batch(BatchId(name, stream, 0)) for name in (LONG, HOSTILE * 20)]
+    return [encode_catalog(names()), *known, other, *nameless, HOSTILE.encode()]
+
+
+async def test_receive_prints_and_logs_hostile_names_escaped_and_in_lines_of_a_length(tmp_path: Path) -> None:
+    variants = ((), ("--json",), ("--format", "csv"), ("--format", "jsonl", "--choices"))
+    async with running(tmp_path / "broker") as broker, asyncio.TaskGroup() as group:
+        place = ("--broker", broker.url(), "--topic", "batches", "--for", "12")
+        outs = [("--out", f"out-{number}") for number in range(len(variants))]
+        runs = [
+            group.create_task(canferry(tmp_path, "receive", *place, *out, *variant))
+            for out, variant in zip([*outs, ()], [*variants, variants[-1]], strict=True)
+        ]
+        while broker.log.count("Sending SUBACK") < len(runs):
+            await asyncio.sleep(0.02)
+        async with aiomqtt.Client(broker.host, broker.port) as client:
+            for payload in hostile_payloads():
+                await client.publish("batches", payload, qos=1)
+    told = [run.result() for run in runs]
+
+    assert told[0][0].count(r"\x1b[2J") > 10
+    assert "4 batches" in told[0][0]
+    assert told[0][1].count("payload_rejected") == 3
+    assert json.loads(told[1][0])["rejected"] == 3
+    assert json.loads(told[-1][0].splitlines()[0])["vehicle"] == HOSTILE
+    for text in (*map(Path.read_text, tmp_path.rglob("*.csv")), *map(Path.read_text, tmp_path.rglob("*.jsonl"))):
+        assert FORBIDDEN.search(text) is None

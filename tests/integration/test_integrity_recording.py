@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.collect.block_view import BlockView
-from agent.collect.integrity.check import broken_guards
-from agent.collect.integrity.protection import protections_of
+from agent.collect.integrity.protection import broken_guards, protections_of
 from agent.collect.integrity.verify import Integrity, IntegrityCounters
 from agent.collect.signal_index import SignalIndex
 from agent.config.integrity import IntegrityConfig

@@ -120,7 +120,7 @@ async def test_status_tells_figures_and_causes(tmp_path: Path) -> None:
         await live.broker.stop()
         code, told = await live.status_has("broker_unreachable")
         assert not told["snapshot"]["link"]["connected"]
-        assert "link_refused" in {said["event"] for said in told["snapshot"]["said"]}
+        assert "link_refused" in {line["event"] for line in told["snapshot"]["log_lines"]}
 
 
 async def test_the_cloud_is_told_how_it_goes(tmp_path: Path) -> None:
@@ -222,8 +222,8 @@ async def test_explain_tells_what_the_agent_hears_and_what_the_rules_keep(tmp_pa
         assert code == 0
         (item,) = json.loads(out)["items"]
         assert (item["bus"], item["message"]) == ("car", "ENGINE_SPEED")
-        assert item["heard"]["count"] > 0
-        assert len(bytes.fromhex(item["heard"]["payload"])) == 8
+        assert item["received"]["count"] > 0
+        assert len(bytes.fromhex(item["received"]["payload"])) == 8
         assert item["dbc"]["file"].endswith("demo_car.dbc")
         values = {signal["name"]: signal["value"] for signal in item["signals"]}
         assert 0 <= values["ENGINE_RPM"] < 10_000
@@ -248,7 +248,7 @@ async def test_explain_tells_what_the_agent_hears_and_what_the_rules_keep(tmp_pa
         code, text, err = await live.command("explain", "ENGINE_SPEED")
         assert code == 0
         assert "ENGINE_SPEED" in text
-        assert "heard" not in text
+        assert "received" not in text
         assert "no agent answers there" in err
 
 

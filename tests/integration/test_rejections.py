@@ -126,3 +126,22 @@ async def test_batches_are_sealed_to_the_size_that_the_broker_names_also_after_a
     heads = [decode_batch(payload) for payload in broker.payloads()]
     assert sum(batch.frames for batch in heads) == first.counters.frames + second.counters.frames
     assert {gap.kind for head in heads for gap in head.gaps} <= {GapKind.INTERRUPTED}
+
+
+async def test_batches_stored_before_the_broker_names_its_limit_are_cut_to_it(tmp_path: Path) -> None:
+    async with ScriptedBroker(connack=lambda level: CLOSE) as broker:
+        config = configured(tmp_path, broker.port)
+        async with driving(config) as gauges:
+            while gauges.counters.batches < 4:  # as large as configured
+                await asyncio.sleep(0.02)
+            broker.connack = lambda level: NAMED
+            stored = gauges.counters.batches
+            await broker.until(lambda: gauges.counters.batches >= stored + 3)
+    sizes = [publish.size_bytes for publish in broker.publishes if publish.topic.endswith("/batch")]
+    assert max(sizes) <= MOST - 5
+    heads = [decode_batch(payload) for payload in broker.payloads()]
+    assert sum(batch.frames for batch in heads) == gauges.counters.frames
+    arrived = [batch.id.sequence for batch in heads]
+    cut = {gap.first_sequence for head in heads for gap in head.gaps if gap.kind == GapKind.CUT}
+    assert len(cut) >= 3
+    assert sorted([*arrived, *cut]) == list(range(max(arrived) + 1)), "each number is a batch or told, never both"

@@ -81,7 +81,8 @@ def test_its_spool_and_its_journals_are_found_whole(written: Path, expected: dic
     file = written / "agent.toml"
     file.write_text(CONFIG.replace("BROKER", "mqtt://localhost"))
     storage = Storage.open(load_config(file), "another boot")
-    for name, vault in storage.vaults.items():
+    for priority, vault in storage.vaults.items():
+        name = str(priority)
         records = vault.spool.oldest(limit=999)
         found = [[each.stream, each.number, hashlib.sha256(each.payload).hexdigest()] for each in records]
         assert found == expected["waiting"][name]

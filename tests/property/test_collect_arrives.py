@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from agent.batch.catalog import Catalog
 from agent.batch.codec import decode_batch
 from agent.collect.collector import Collector
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory
 from agent.collect.rules.rules import RuleBook
-from agent.collect.triggers.trigger import Trigger
-from agent.config.priorities import Priority, priorities_in_use, reporting_priority
+from agent.collect.triggers.triggers import Trigger
+from agent.config.collecting import priorities_in_use, reporting_priority
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.model import RAW_SIGNALS
 from agent.pipeline.open_batch import SealLimits

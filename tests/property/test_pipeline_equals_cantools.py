@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
 from agent.batch.codec import Header, decode_batch, encode_batch
-from agent.collect.merge_blocks import merge_blocks
+from agent.blocks import merge_blocks
 from agent.decode.decoder import Decoder
 from agent.decode.defining import define
 from agent.decode.plan import Plan

@@ -9,16 +9,21 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import zstandard
 
 from agent.batch import batch_pb2
 from agent.batch.catalog import Catalog, decode_catalog
-from agent.batch.codec import decode_batch
+from agent.batch.codec import Header, decode_batch, encode_batch
+from agent.decode.decoder import Decoder
+from agent.decode.plan import Plan
 from agent.errors import BatchError
-from agent.model import MessageDefinition, SignalDefinition
+from agent.model import BatchId, FrameBlock, MessageDefinition, SignalDefinition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +105,8 @@ BATCHES: dict[str, Callable[[], bytes]] = {
     "sparse changes": lambda: shaped(
         1, 2 * _MILLION, 1, 2, sparse_changes=[_MILLION], sparse_gap=[1] * _MILLION, sparse_delta=[1] * _MILLION
     ),
-    "groups": lambda: shaped(40_000, 1, 1, 0),
+    "groups": lambda: shaped(1 << 14, 1, 2, 0),
+    "more columns than can be": lambda: shaped(1 << 14, 1, 3, 0),
     "more groups than can be": lambda: groups(200_000),
     "shapes of nothing": lambda: groups(1, shapes=4 * _MILLION, shape_signals=[0] * 4 * _MILLION),
     "columns of a wide message": lambda: groups(20_000, message=0),
@@ -109,7 +115,9 @@ BATCHES: dict[str, Callable[[], bytes]] = {
 CATALOGS: dict[str, Callable[[], bytes]] = {
     "empty messages": lambda: catalog_of() + b"\x1a\x00" * (7 * _MILLION),
     "empty signals": lambda: catalog_of(batch_pb2.Message.FromString(b"\x3a\x00" * 2 * _MILLION)),
-    "as many signals as can be": lambda: signals(65_536, scale=0.5, offset=1.5, unit="km/h", minimum=0, maximum=1),
+    "as many signals as can be": lambda: signals(
+        65_536, scale=0.5, offset=1.5, unit="km/h", minimum=0, maximum=1, start=1, signed=True, motorola=True
+    ),
     "a name of a megabyte": lambda: signals(1, unit="x" * _MILLION),
     "choices": lambda: signals(64, choice_value=range(4096), choice_name=[f"{n}" for n in range(4096)]),
     "more choices than can be": lambda: signals(1, choice_name=["x"] * 4 * _MILLION),
@@ -118,6 +126,57 @@ CATALOGS: dict[str, Callable[[], bytes]] = {
     "nested groups": lambda: catalog_of() + b"\x2b" * 8 * _MILLION,
     "longer than can be": lambda: bytes(100 * _MILLION),
 }
+
+
+def ordinary_catalog() -> Catalog:
+    """A hundred messages of eight signals, as DBC files have them."""
+    states = ((1, "Open"), (2, "Closed"))
+    return Catalog(
+        ("can0",),
+        tuple(
+            MessageDefinition(
+                "can0",
+                number + 1,
+                f"MESSAGE_{number}",
+                8,
+                tuple(
+                    SignalDefinition(
+                        f"SIGNAL_{number}_{place}",
+                        8 * place,
+                        8,
+                        scale=0.5,
+                        offset=-40,
+                        unit="km/h",
+                        minimum=-40.0,
+                        maximum=87.5,
+                        choices=states if not place else (),
+                    )
+                    for place in range(8)
+                ),
+            )
+            for number in range(100)
+        ),
+    )
+
+
+def ordinary_batch(catalog: Catalog) -> bytes:
+    """Ten seconds of its messages, each every 25 ms, and noise in them."""
+    data = np.random.default_rng(1).integers(0, 256, (40_000, 8), np.uint8)
+    time_ns = 1_700_000_000_000_000_000 + 250_000 * np.arange(40_000)
+    ids = np.arange(40_000, dtype=np.uint32) % 100 + 1
+    zeros = np.zeros(40_000, np.uint8)
+    frames = FrameBlock(time_ns, zeros, ids, zeros + np.uint8(8), zeros, data)
+    signals = Decoder(Plan(catalog.buses, catalog.messages)).decode(frames).signals
+    header = Header(BatchId("car-1", "ordinary", 0), catalog.hash, 1_000_000, int(time_ns[0]), int(time_ns[-1]), 40_000)
+    return encode_batch(header, signals, catalog.messages, 3)
+
+
+def cost_s(read: Callable[[], object]) -> float:
+    """Processor time of reading or refusing something."""
+    begun = time.process_time()
+    with suppress(BatchError):
+        read()
+    return time.process_time() - begun
 
 
 def peak_bytes() -> int:

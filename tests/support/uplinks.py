@@ -14,7 +14,7 @@ from agent.spool.catalogs import CatalogStore
 from agent.spool.store import Spool
 from agent.uplink.mqtt_transport import MqttTransport
 from agent.uplink.options import MqttOptions
-from agent.uplink.sender import Sender, SenderOptions
+from agent.uplink.sender import Sender, SenderOptions, SpoolAccess
 from agent.uplink.status import status_payload
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ class Rig:
         self.shelf = CatalogStore(folder / "catalogs")
         chosen: dict[str, Any] = {"vehicle": VEHICLE, "backoff_base_s": 0.05, "backoff_max_s": 0.4}
         self.sender = Sender(
-            MqttTransport(mqtt), [self.spool], self.shelf, self.call, SenderOptions(**{**chosen, **changes})
+            MqttTransport(mqtt),
+            SpoolAccess([self.spool], self.shelf, self.call),
+            SenderOptions(**{**chosen, **changes}),
         )
 
     async def call(self, function: Callable[..., T], /, *arguments: object) -> T:

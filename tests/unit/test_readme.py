@@ -21,8 +21,7 @@ from agent import cli
 from agent.batch import batch_pb2, columns
 from agent.batch.codec import decode_batch
 from agent.batch.frame import decompress
-from agent.collect.conditions.binding import bind
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory, bind
 from agent.collect.conditions.parser import parse_condition
 from agent.collect.config_check import broken
 from agent.config import Config, demo_car_dbc, inspect_config, load_config, sections
@@ -169,7 +168,7 @@ def pattern(argument: ast.expr) -> str:
 def test_every_warning_and_error_has_a_meaning_and_a_next_move() -> None:
     told = rows(OPERATION, "| event |")
     expected = {event for event, _ in logged_events() if ".+" not in event}
-    expected |= {f"interface_{state}" for state in InterfaceState if state is not InterfaceState.UP}
+    expected |= {f"bus_{state.removeprefix('bus_')}" for state in InterfaceState if state is not InterfaceState.UP}
     expected |= {"library_logged", "lines_dropped", "repeats_left_out"}
     assert set(told) == expected
     assert all(len(cells) == 3 and all(cells) for cells in told.values())

@@ -127,10 +127,11 @@ class Cloud:
             self._catalogs.add_above(path.parent)
         catalog = self._catalogs.get(name)
         batch = decode_batch(payload, catalog)
+        parts = list(whole(batch, catalog))
+        samples = sum(len(column) for part in parts for column in part.group.columns.values())
         tally = self.tally
-        for part in whole(batch, catalog):
-            tally.samples += sum(len(column) for column in part.group.columns.values())
-            tally.json_bytes += len("".join(json_lines(part).tolist()).encode())
+        tally.json_bytes += sum(len("".join(json_lines(part).tolist()).encode()) for part in parts)
         tally.frames += batch.frames
         tally.batches += 1
         tally.batch_bytes += len(payload)
+        tally.samples += samples  # last: whoever waits for them finds all else counted

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.cli.preflight.finding import LOGIN, PUBLISH, Finding, Level
-from agent.config.priorities import priorities_in_use
+from agent.config.collecting import priorities_in_use
 from agent.daemon.options import mqtt_options, sender_options
 from agent.errors import AgentError, ConfigError, DatabaseError, UplinkError
 from agent.units import Size
@@ -60,7 +60,7 @@ class _Message:
     key: str
     topic: str
     size_bytes: int
-    labels: MessageProperties
+    properties: MessageProperties
     needed: bool = True
 
 
@@ -110,7 +110,7 @@ async def _ask(
 async def _try(options: MqttOptions, message: _Message, memory: BrokerMemory) -> Verdict:
     try:
         async with await Dialer(options, memory=memory).dial() as connection:
-            return await try_publish(connection, message.topic, message.size_bytes, TRIAL_S, message.labels)
+            return await try_publish(connection, message.topic, message.size_bytes, TRIAL_S, message.properties)
     except RefusedError as error:
         return Verdict(Answer(Outcome.LOST, error.code, str(error)))
 
@@ -122,17 +122,19 @@ def _published(config: Config, messages: Sequence[MessageDefinition]) -> list[_M
     for topic in dict.fromkeys(
         sending.batch_topic(str(each)) for each in priorities_in_use(config.collect, config.triggers)
     ):
-        labels = sending.labels("batch", "critical-0123456789ab/1000000")
-        found.append(_Message("mqtt.topic_batch", topic, config.batch.max_bytes, labels))
+        properties = sending.properties("batch", "critical-0123456789ab/1000000")
+        found.append(_Message("mqtt.topic_batch", topic, config.batch.max_bytes, properties))
     try:
         size = len(encode_catalog(Catalog(tuple(bus.name for bus in config.buses), tuple(messages))))
     except DatabaseError:  # told where it is looked for
         size = 0
-    labels = sending.labels("catalog", "0" * 32)
-    found.append(_Message("mqtt.topic_catalog", sending.topic(sending.catalog), size, labels))
+    properties = sending.properties("catalog", "0" * 32)
+    found.append(_Message("mqtt.topic_catalog", sending.topic(sending.catalog), size, properties))
     if sending.status:
-        labels = sending.labels("status", "0" * 16)
-        found.append(_Message("mqtt.topic_status", sending.topic(sending.status), STATUS_BYTES, labels, needed=False))
+        properties = sending.properties("status", "0" * 16)
+        found.append(
+            _Message("mqtt.topic_status", sending.topic(sending.status), STATUS_BYTES, properties, needed=False)
+        )
     return found
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from agent.cli.preflight.finding import Finding, Level
 from agent.collect import config_check
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory
 from agent.collect.integrity.protection import protections_of
 from agent.collect.rules.forecast import forecast, table, total
 from agent.config.collecting import patterns

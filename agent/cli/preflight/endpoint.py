@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from agent.cli.preflight.finding import Finding, Level, looked_at, user
 from agent.errors import ConfigError, DatabaseError
-from agent.uplink.certificate import expiry_s
 from agent.uplink.connect import control_congestion
+from agent.uplink.credentials import expiry_s
 from agent.uplink.transport import UNTOLD
 
 if TYPE_CHECKING:

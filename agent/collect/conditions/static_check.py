@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a condition can ever be true, or false, by what the raw values of its signals can be.
 
-Each quantity is given the range that it could lie in (interval arithmetic); of a conjunction, the ranges that its
-comparisons leave to each signal are cut with one another, so that "X > 5 and X < 3" is found out.
+Comparisons are run as they are in a block (`evaluate`), over ranges in place of arrays; of a conjunction, the ranges
+that its comparisons leave to each signal are cut with one another, so that "X > 5 and X < 3" is found out.
 Limits: an answer of "it can" is no promise: X - X > 0 passes, for the two sides are looked at apart.
 """
 
@@ -10,32 +10,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent.collect.conditions.binding import is_counted, physical_of_key
+from agent.collect.conditions.evaluate import comparison, quantity
 from agent.collect.conditions.syntax import (
-    OUTLOOK,
     Absolute,
     AllOf,
     AnyOf,
-    Arithmetic,
     Comparison,
     Count,
     Edge,
     InRange,
-    Negative,
     Number,
     Over,
     Signal,
     normal,
 )
+from agent.physical import is_counted, key_offset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent.collect.conditions.syntax import Condition, Limit, Operator, Quantity
-    from agent.model import SignalDefinition
+    from agent.collect.conditions.syntax import Condition, Quantity, SignalRef
 
 _Keys: TypeAlias = "dict[tuple[int, int], tuple[int, int]]"
 """What is left to signals, by message and signal: their keys' range."""
@@ -43,17 +39,87 @@ _Keys: TypeAlias = "dict[tuple[int, int], tuple[int, int]]"
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Both ends included; infinite where nothing is known."""
+    """What a quantity can be: both ends included; infinite where nothing is known.
 
-    low: Limit
-    high: Limit
+    Comparisons say whether they can be true of any two numbers of the ranges.
+    """
+
+    low: float
+    high: float
+
+    def __lt__(self, other: Range) -> bool:
+        return self.low < other.high
+
+    def __le__(self, other: Range) -> bool:
+        return self.low <= other.high
+
+    def __gt__(self, other: Range) -> bool:
+        return self.high > other.low
+
+    def __ge__(self, other: Range) -> bool:
+        return self.high >= other.low
+
+    def __neg__(self) -> Range:
+        return Range(-self.high, -self.low)
+
+    def __abs__(self) -> Range:
+        ends = abs(self.low), abs(self.high)
+        return Range(0.0 if self.low <= 0 <= self.high else min(ends), max(ends))
+
+    def __add__(self, other: Range | float) -> Range:
+        other = _as_range(other)
+        return Range(self.low + other.low, self.high + other.high)
+
+    def __sub__(self, other: Range) -> Range:
+        return Range(self.low - other.high, self.high - other.low)
+
+    def __mul__(self, other: Range | float) -> Range:
+        other = _as_range(other)
+        if ANYTHING in (self, other):
+            return ANYTHING
+        corners = [_product(one, two) for one in (self.low, self.high) for two in (other.low, other.high)]
+        return Range(min(corners), max(corners))
+
+    def __truediv__(self, other: Range) -> Range:
+        return ANYTHING if other.low <= 0 <= other.high else self * Range(1 / other.high, 1 / other.low)
 
     def __str__(self) -> str:
-        ends = [f"{float(end):.10g}" for end in (self.low, self.high)]
+        ends = [f"{end:.10g}" for end in (self.low, self.high)]
         return f"{ends[0]} to {ends[1]}" if ends[0] != ends[1] else f"always {ends[0]}"
 
 
 ANYTHING = Range(-math.inf, math.inf)
+
+
+def _as_range(number: Range | float) -> Range:
+    return number if isinstance(number, Range) else Range(number, number)
+
+
+def _product(one: float, other: float) -> float:
+    return 0.0 if 0 in (one, other) else one * other
+
+
+class _AllRanges:
+    """What quantities can be at all, as `evaluate.Quantities`."""
+
+    def constant(self, number: float) -> Range:
+        return Range(number, number)
+
+    def numbers(self, ref: SignalRef) -> Range:
+        definition = ref.definition
+        if not is_counted(definition):
+            return ANYTHING
+        offset = key_offset(definition)
+        return Range(float(-offset), float((1 << definition.length) - 1 - offset))
+
+    def over(self, over: Over, ref: SignalRef) -> Range:  # noqa: ARG002
+        return self.numbers(ref)
+
+    def count(self, count: Count) -> Range:  # noqa: ARG002
+        return Range(0.0, math.inf)
+
+
+_EVER = _AllRanges()
 
 
 def impossible(condition: Condition) -> tuple[str, int] | None:
@@ -75,8 +141,8 @@ def _impossible(condition: Condition, keys: _Keys) -> tuple[str, int] | None:
             return reasons[0] if all(reasons) else None
         case InRange():
             return None if _left(condition, keys) else (_why_never(condition.written), condition.at)
-        case Comparison(operator=operator, left=left, right=right):
-            return None if _can_hold(operator, _range(left), _range(right)) else (_why_never(condition), condition.at)
+        case Comparison():
+            return None if comparison(condition)(_EVER) else (_why_never(condition), condition.at)
         case Edge(rising=rising, condition=inner):
             before, after = (normal(inner, positive) for positive in (not rising, rising))
             return _impossible(after, {}) or _impossible(before, {})
@@ -122,24 +188,20 @@ def _left(part: InRange, keys: _Keys) -> tuple[int, int] | None:
     return (low, high) if low <= high else None
 
 
-def _can_hold(operator: Operator, left: Range, right: Range) -> bool:
-    return OUTLOOK[operator](left.low, left.high, right.low, right.high)[0]
-
-
-def _why_never(comparison: Comparison) -> str:
+def _why_never(written: Comparison) -> str:
     told = [
-        f"{_called(side)} is {_range(side)}"
-        for side in (comparison.left, comparison.right)
+        f"{_called(side)} is {quantity(side)(_EVER)}"
+        for side in (written.left, written.right)
         if not isinstance(side, Number)
     ]
-    return f"this can never be true: {' and '.join(told)}{_nearest_values(comparison)}"
+    return f"this can never be true: {' and '.join(told)}{_nearest_values(written)}"
 
 
-def _nearest_values(comparison: Comparison) -> str:
+def _nearest_values(written: Comparison) -> str:
     """Of an equality with a value that the signal steps over: its steps."""
-    for side, other in ((comparison.left, comparison.right), (comparison.right, comparison.left)):
+    for side, other in ((written.left, written.right), (written.right, written.left)):
         if isinstance(side, Signal) and isinstance(other, Number) and is_counted(side.ref.definition):
-            whole = signal_range(side.ref.definition)
+            whole = quantity(side)(_EVER)
             if whole.low <= other.value <= whole.high:
                 return f" in steps of {side.ref.definition.scale:g}"
     return ""
@@ -156,56 +218,3 @@ def _called(quantity: Quantity) -> str:
         case Count(name=name):
             return f"count({name})"
     return "one side"
-
-
-def signal_range(definition: SignalDefinition) -> Range:
-    """The physical values that a signal's raw values stand for."""
-    if not is_counted(definition):
-        return ANYTHING
-    ends = [physical_of_key(definition, key) for key in (0, (1 << definition.length) - 1)]
-    return Range(min(ends), max(ends))
-
-
-def _range(quantity: Quantity) -> Range:
-    match quantity:
-        case Number(value=value):
-            return Range(value, value)
-        case Signal(ref=ref) | Over(signal=Signal(ref=ref)):
-            return signal_range(ref.definition)
-        case Count():
-            return Range(Fraction(0), math.inf)
-        case Negative(operand=operand):
-            inner = _range(operand)
-            return Range(-inner.high, -inner.low)
-        case Absolute(operand=operand):
-            inner = _range(operand)
-            ends = [_size(inner.low), _size(inner.high)]
-            return Range(Fraction(0) if inner.low <= 0 <= inner.high else min(ends), max(ends))
-        case Arithmetic(operator=operator, left=left, right=right):
-            return _calculated(operator, _range(left), _range(right))
-    return ANYTHING
-
-
-def _calculated(operator: str, left: Range, right: Range) -> Range:
-    if operator == "+":
-        return Range(left.low + right.low, left.high + right.high)
-    if operator == "-":
-        return Range(left.low - right.high, left.high - right.low)
-    if operator == "/":
-        if right.low <= 0 <= right.high:
-            return ANYTHING
-        right = Range(_inverse(right.high), _inverse(right.low))
-    corners = [_product(a, b) for a in (left.low, left.high) for b in (right.low, right.high)]
-    return Range(min(corners), max(corners))
-
-
-def _size(limit: Limit) -> Limit:
-    return -limit if limit < 0 else limit
-
-
-def _inverse(limit: Limit) -> Limit:
-    return Fraction(0) if isinstance(limit, float) and math.isinf(limit) else 1 / limit
-
-
-def _product(a: Limit, b: Limit) -> Limit:
-    return Fraction(0) if a == 0 or b == 0 else a * b

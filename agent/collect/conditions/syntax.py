@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from fractions import Fraction
 
     from agent.model import SignalDefinition
@@ -26,18 +26,6 @@ OPPOSITE: dict[Operator, Operator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"
 """What holds where a comparison of known numbers does not."""
 MIRRORED: dict[Operator, Operator] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 """The same comparison with its sides exchanged."""
-Limit: TypeAlias = "Fraction | float"
-Outlook: TypeAlias = tuple[bool, bool]
-"""Whether a condition can be true, be it in one case, and whether it must be, in each."""
-OUTLOOK: dict[Operator, Callable[[Limit, Limit, Limit, Limit], Outlook]] = {
-    "<": lambda a, b, c, d: (a < d, b < c),
-    "<=": lambda a, b, c, d: (a <= d, b <= c),
-    ">": lambda a, b, c, d: (b > c, a > d),
-    ">=": lambda a, b, c, d: (b >= c, a >= d),
-    "==": lambda a, b, c, d: (a <= d and c <= b, a == b == c == d),
-    "!=": lambda a, b, c, d: (not a == b == c == d, b < c or d < a),
-}
-"""Of a comparison of what lies between a and b with what lies between c and d."""
 
 
 class ExpressionError(ValueError):

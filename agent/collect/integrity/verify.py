@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.collect.integrity.checksums import Checksums
-from agent.collect.steady_clock import NEVER
+from agent.collect.rebased_time import NEVER
 from agent.model import EXTENDED_MASK, Event, EventKind, split_group_key
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agent.collect.steady_clock import NEVER
+from agent.collect.rebased_time import NEVER
 from agent.model import Event, EventKind, split_group_key
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from agent.collect.block_view import BlockView
     from agent.collect.signal_index import SignalIndex, Staying
+    from agent.model import MessageDefinition
 
 
 STOPS_MAX = 8
@@ -168,3 +169,14 @@ def _summed(events: Sequence[Event]) -> Event:
     return replace(
         events[0], subject=f"{events[0].subject.partition('.')[0]}.*", can_id=0, detail=f"{len(events)} more"
     )
+
+
+CYCLES_MISSED = 3
+SILENCE_NS_MIN = 100_000_000
+"""Fast messages share the bus with others, and the units that send them are busy at times."""
+_MS = 1_000_000
+
+
+def stopped_after_ns(message: MessageDefinition) -> int:
+    """After how long a silence a message has stopped; 0: never, for it is not sent in cycles, or not all the time."""
+    return max(CYCLES_MISSED * message.cycle_ms * _MS, SILENCE_NS_MIN) if message.cyclic and message.cycle_ms else 0

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.conditions.lasts import LastGates
-from agent.collect.rules.absence import AbsenceMonitor, AbsenceTimeout
-from agent.collect.rules.cycles import stopped_after_ns
-from agent.collect.rules.interval_results import IntervalResults
+from agent.collect.block_view import LastSamples
+from agent.collect.rules.absence import AbsenceMonitor, AbsenceTimeout, stopped_after_ns
+from agent.collect.rules.interval_table import IntervalResults
 from agent.collect.rules.intervals import IntervalStates
 from agent.collect.rules.on_change import ChangeStates
-from agent.collect.rules.scan import ChangeScan
-from agent.collect.signal_index import LastSamples
 from agent.config.priorities import Priority
 
 if TYPE_CHECKING:
@@ -32,15 +29,11 @@ class KeepMask:
     """What is kept of a block, or told.
 
     kept       uint8 (V,): the priority that each value is kept with at once, by what does not keep all of its channel
-    scan       what has changed
     returns    int64 (R,): how often the row's lane has returned, None where none ever has
-    now        int64 (buses,): steady time after the block
     """
 
     kept: NDArray[np.uint8]
-    scan: ChangeScan
     returns: NDArray[np.int64] | None
-    now: NDArray[np.int64]
     events: list[Event]
 
 
@@ -49,13 +42,11 @@ class RuleStates:
     """The rules of all channels, and their state between blocks. For each block first `begin`, then `finish`.
 
     always   uint8 (channels,): the priority that all samples of a channel are kept with, 0 where not all are
-    watched  bool (channels,): what is scanned for changes; conditions add theirs
     """
 
     roster: SignalIndex
     book: RuleBook
     always: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
-    watched: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     latest: LastSamples = field(init=False)
     _treatments: list[EffectiveRule] = field(default_factory=list)
     _of_message: dict[int, list[EffectiveRule]] = field(default_factory=dict)
@@ -63,7 +54,6 @@ class RuleStates:
     _shared: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))  # with more than one interval
     _changes: ChangeStates = field(init=False)
     _intervals: IntervalStates = field(init=False)
-    _lasts: LastGates = field(init=False)
     _silences: AbsenceMonitor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,8 +62,6 @@ class RuleStates:
         self._silences = AbsenceMonitor(self.roster, self._patience_of)
         self._changes = ChangeStates(self.roster, self._treatments.__getitem__)
         self._intervals = IntervalStates(self.roster, self.latest, self._treatments.__getitem__)
-        self._lasts = LastGates(self.roster, self.latest, self._treatments.__getitem__)
-        self.roster.on_change(self._watch, self._unwatch)
 
     def _grow(self, lanes: range) -> None:
         treated = [self.roster.of_signals(lane, self._of_message, self.book.treatment) for lane in lanes]
@@ -88,17 +76,6 @@ class RuleStates:
         self.always = self.always.take(staying.channels)
         self._always_channels = self.always.nonzero()[0]
         self._shared = self._shared.take(staying.channels)
-
-    def _unwatch(self, staying: Staying) -> None:
-        self.watched = self.watched.take(staying.channels)
-
-    def _watch(self, lanes: range) -> None:
-        self.watched = np.concatenate([self.watched, np.zeros(len(self.roster.channels(lanes)), np.bool_)])
-        self.watched[self._changes.watched()] = True
-
-    def watch(self, channels: NDArray[np.int64]) -> None:
-        """Have these scanned as well."""
-        self.watched[channels] = True
 
     def _patience_of(self, lane: int) -> AbsenceTimeout:
         channels = self.roster.channels(range(lane, lane + 1))
@@ -116,15 +93,13 @@ class RuleStates:
         """What is kept at once, and what is told. `now`: int64 (buses,), steady time after the block."""
         kept = np.zeros(len(view.block.values), np.uint8)
         returns, events = self._silences.observe(view, now)
-        scan = ChangeScan(view, self.latest, self.watched, returns)
-        self._changes.keep(scan, kept, returns)
+        self._changes.keep(view, self.latest, kept, returns)
         self._intervals.begin(view, kept, returns, now)
-        return KeepMask(kept, scan, returns, now, events)
+        return KeepMask(kept, returns, events)
 
     def finish(self, view: BlockView, choice: KeepMask) -> IntervalResults | None:
         """What intervals are closed with, once all else that keeps samples at once has had its say."""
         closings = self._intervals.finish(view, choice.kept, choice.returns)
-        closings += self._lasts.finish(view, choice.kept, choice.now)
         self.latest.remember(view, choice.kept, choice.returns)
         return self._once(IntervalResults.joined(closings)) if closings else None
 
@@ -159,12 +134,12 @@ class RuleStates:
 
     def flush(self) -> IntervalResults:
         """Close all intervals that are open."""
-        return self._closed(self._intervals.flush() + self._lasts.flush())
+        return self._closed(self._intervals.flush())
 
     def leave(self, staying: Staying) -> IntervalResults:
         """Close the intervals that are open of channels that are about to leave."""
         leaves = staying.channel_of < 0
-        return self._closed(self._intervals.flush(leaves) + self._lasts.flush(leaves))
+        return self._closed(self._intervals.flush(leaves))
 
     def _closed(self, closings: list[IntervalResults]) -> IntervalResults:
         closing = IntervalResults.joined(closings)

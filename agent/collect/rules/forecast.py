@@ -21,7 +21,7 @@ from agent.units import Duration
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agent.collect.conditions.names import Directory
+    from agent.collect.conditions.binding import Directory
     from agent.collect.rules.rules import EffectiveRule
     from agent.config import CollectConfig
     from agent.model import MessageDefinition

@@ -24,10 +24,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.rules.interval_results import SUMMARY, IntervalResults
+from agent.collect.rules.interval_table import (
+    CLOSED,
+    FIRST,
+    LAST,
+    LEAST,
+    MEAN,
+    NOTHING,
+    SUMMARY,
+    IntervalResults,
+    Pieces,
+    RuleStateTable,
+    Sum,
+    float_keys,
+    mean,
+    sum_of,
+)
 from agent.collect.rules.on_change import beyond
-from agent.collect.rules.summaries import NOTHING, Sum, float_keys, mean, sum_of
-from agent.collect.rules.tables import CLOSED, FIRST, LAST, LEAST, MEAN, Pieces, RuleStateTable, is_plain_last
 from agent.physical import reads_as_float
 
 if TYPE_CHECKING:
@@ -35,9 +48,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.block_view import BlockView
+    from agent.collect.block_view import BlockView, LastSamples
     from agent.collect.rules.rules import EffectiveRule
-    from agent.collect.signal_index import LastSamples, SignalIndex, Staying
+    from agent.collect.signal_index import SignalIndex, Staying
     from agent.model import SignalDefinition
 
 _SUMMED_BITS, _SUMMED_MAX = 44, 1 << 20
@@ -45,7 +58,7 @@ _SUMMED_BITS, _SUMMED_MAX = 44, 1 << 20
 
 
 class IntervalStates:
-    """All rules with an interval but those of `lasts`, by channel. For each block first `begin`, then `finish`."""
+    """All rules with an interval, by channel. For each block first `begin`, then `finish`."""
 
     def __init__(self, roster: SignalIndex, latest: LastSamples, treatment_of: Callable[[int], EffectiveRule]) -> None:
         self._roster = roster
@@ -66,12 +79,7 @@ class IntervalStates:
 
     def _grow(self, lanes: range) -> None:
         channels = self._roster.channels(lanes)
-        rules = [
-            (channel, rule)
-            for channel in channels
-            for rule in self._treatment_of(channel).intervals
-            if not is_plain_last(rule)
-        ]
+        rules = [(channel, rule) for channel in channels for rule in self._treatment_of(channel).intervals]
         for gate, (channel, rule) in enumerate(rules, self._made):
             if rule.value == "mean":
                 definition = self._roster.definition(channel)

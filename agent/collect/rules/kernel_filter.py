@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.collect.conditions.names import Directory
-from agent.collect.patterns import Patterns
-from agent.collect.rules.cycles import stopped_after_ns
+from agent.collect.conditions.binding import Directory
+from agent.collect.rules.absence import stopped_after_ns
 from agent.collect.rules.rules import RuleBook
+from agent.config.patterns import Patterns
 from agent.model import EXTENDED, EXTENDED_MASK, STANDARD_MASK
 
 if TYPE_CHECKING:

@@ -11,22 +11,90 @@ The first sample of a channel is kept, and the first after a silence (`silence`)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.conditions.binding import key_offset
-from agent.physical import numeric, reads_as_float
+from agent.collect.rebased_time import NEVER
+from agent.physical import key_offset, numeric, reads_as_float
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from agent.collect.block_view import BlockView, LastSamples
     from agent.collect.rules.rules import EffectiveRule
-    from agent.collect.rules.scan import ChangeScan
     from agent.collect.signal_index import SignalIndex, Staying
     from agent.model import SignalDefinition
+
+
+MOST = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+"""No key is greater."""
+
+
+class ChangeScan:
+    """The watched channels of a block; arrays by segment, one for each of its columns that are watched.
+
+    channel int64 (S,) · gathered: their values · raw uint64, of these
+    changed    bool, by value: another raw value than the one before, or none before, or its lane returned
+    stirred    bool (S+1,): any of the segment's has; False in the last place, that of channels that are not here
+    least, greatest   uint64 (S+1,): of the segment's keys; in the last place what is less, or greater, than none
+    """
+
+    def __init__(
+        self, view: BlockView, latest: LastSamples, watched: NDArray[np.bool_], returns: NDArray[np.int64] | None
+    ) -> None:
+        self.view = view
+        columns = watched.take(view.channel).nonzero()[0]
+        self.channel = view.channel.take(columns)
+        self.gathered = view.gather(columns)
+        self.raw = raw = view.block.values.take(self.gathered.place)
+        self.changed = changed = np.empty(len(raw), np.bool_)
+        first = self.gathered.begin[:-1]
+        np.not_equal(raw[1:], raw[:-1], out=changed[1:])
+        changed[first] = (raw.take(first) != latest.raw.take(self.channel)) | (
+            latest.steady.take(self.channel) == NEVER
+        )
+        if returns is not None:
+            count = returns.take(view.rows_of(self.gathered))
+            returned = np.empty(len(raw), np.bool_)
+            np.not_equal(count[1:], count[:-1], out=returned[1:])
+            returned[first] = count.take(first) != latest.returns.take(self.channel)
+            changed |= returned
+        self.stirred = np.zeros(len(columns) + 1, np.bool_)
+        if len(columns):
+            np.logical_or.reduceat(changed, first, out=self.stirred[:-1])
+
+    @cached_property
+    def segment(self) -> NDArray[np.int64]:
+        """int64: the segment of each channel, -1 where it has none."""
+        segment = np.full(len(self.view.roster.lane), -1, np.int64)
+        segment[self.channel] = np.arange(len(self.channel))
+        return segment
+
+    @cached_property
+    def keys(self) -> NDArray[np.uint64]:
+        """uint64: the key of each value."""
+        keys: NDArray[np.uint64] = self.raw ^ self.view.roster.sign.take(self.channel).repeat(self.gathered.counts)
+        return keys
+
+    @cached_property
+    def least(self) -> NDArray[np.uint64]:
+        """As above."""
+        return self._reduced(np.minimum, MOST)
+
+    @cached_property
+    def greatest(self) -> NDArray[np.uint64]:
+        """As above."""
+        return self._reduced(np.maximum, np.uint64(0))
+
+    def _reduced(self, reduce: np.ufunc, of_none: np.uint64) -> NDArray[np.uint64]:
+        reduced = np.full(len(self.channel) + 1, of_none, np.uint64)
+        if len(self.channel):
+            reduce.reduceat(self.keys, self.gathered.begin[:-1], out=reduced[:-1])
+        return reduced
 
 
 @dataclass(slots=True)
@@ -49,7 +117,7 @@ class ChangeStates:
         self._treatment_of = treatment_of
         self._priority = np.empty(0, np.uint8)  # of the rule without a dead band, by channel
         self._bands: list[_Band] = []
-        self._banded = np.empty(0, np.int64)
+        self._banded, self._watched = np.empty(0, np.int64), np.empty(0, np.bool_)
         self._low, self._high = np.empty(0, np.uint64), np.empty(0, np.uint64)  # keys that are within each band
         roster.on_change(self._grow, self._shrink)
 
@@ -65,7 +133,7 @@ class ChangeStates:
                     fresh.append(_Band(channel, rule.priority, rule.band, self._roster.definition(channel)))
         self._priority = priority
         self._bands += fresh
-        self._banded = np.array([band.channel for band in self._bands], np.int64)
+        self._watch()
         self._low = np.concatenate([self._low, np.ones(len(fresh), np.uint64)])
         self._high = np.concatenate([self._high, np.zeros(len(fresh), np.uint64)])
 
@@ -75,15 +143,19 @@ class ChangeStates:
         self._bands = [self._bands[gate] for gate in stays.tolist()]
         for band in self._bands:
             band.channel = int(staying.channel_of[band.channel])
-        self._banded = np.array([band.channel for band in self._bands], np.int64)
+        self._watch()
         self._low, self._high = self._low.take(stays), self._high.take(stays)
 
-    def watched(self) -> NDArray[np.int64]:
-        """The channels that are to be scanned."""
-        return np.concatenate([self._priority.nonzero()[0], self._banded])
+    def _watch(self) -> None:
+        self._banded = np.array([band.channel for band in self._bands], np.int64)
+        self._watched = self._priority > 0
+        self._watched[self._banded] = True
 
-    def keep(self, scan: ChangeScan, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
+    def keep(
+        self, view: BlockView, latest: LastSamples, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None
+    ) -> None:
         """Raise the priorities of what is kept of a block. `returns` is what `AbsenceMonitor.observe` gives."""
+        scan = ChangeScan(view, latest, self._watched, returns)
         priorities = self._priority.take(scan.channel).repeat(scan.gathered.counts)
         priorities *= scan.changed
         chosen = priorities.nonzero()[0]

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
-from agent.collect.conditions.binding import exact, is_counted
-from agent.collect.patterns import Patterns, SignalPatterns
+from agent.config.patterns import Patterns, SignalPatterns
 from agent.config.priorities import Priority
+from agent.physical import exact, is_counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All triggers at work on a block: which fire, and what they have recorded of the time before.
+"""``[[trigger]]``: when events come in a block, and what they have recorded of the time before.
+
+The event is that the condition becomes true: true at an instant, and not between the one before and this. With
+`until` the trigger is over only when that is true, and until then nothing fires; with `hold` the condition must have
+been true for that long, at each instant of it. An event that comes too soon after the last one (`at_most_every`) is
+passed over.
 
 Limit: of an id that has left since (`roster`) nothing is recorded of the time before.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from agent.blocks import pieces
 from agent.collect.block_view import BlockView
-from agent.collect.conditions.bounds import Screen
-from agent.collect.conditions.calm import Calm
-from agent.collect.conditions.history import BlockInstants, Inputs
-from agent.collect.conditions.screen import NEVER_TRUE, Watcher
-from agent.collect.conditions.syntax import Changed, Signal, nodes
+from agent.collect.conditions.binding import bind
+from agent.collect.conditions.evaluate import CompiledCondition
+from agent.collect.conditions.history import Inputs
+from agent.collect.conditions.parser import parse_condition
 from agent.collect.select_rows import chosen_block
-from agent.collect.split_blocks import pieces
-from agent.collect.triggers.ring_buffer import Ring
-from agent.collect.triggers.windows import Recorder
+from agent.collect.triggers.windows import Recorder, Ring
 from agent.model import Event, EventKind, FrameBlock
 
 if TYPE_CHECKING:
@@ -27,15 +31,114 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from agent.collect.conditions.bounds import Bounds
-    from agent.collect.conditions.syntax import SignalRef
-    from agent.collect.rules.engine import RuleStates
-    from agent.collect.rules.scan import ChangeScan
+    from agent.collect.block_view import LastSamples
+    from agent.collect.conditions.binding import Directory
+    from agent.collect.conditions.history import BlockInstants
+    from agent.collect.rules.rules import RuleBook
     from agent.collect.select_rows import Shapes
-    from agent.collect.signal_index import SignalIndex, Staying
-    from agent.collect.triggers.trigger import Trigger
+    from agent.collect.signal_index import SignalIndex
     from agent.config.collecting import TriggerConfig
     from agent.model import SignalBlock
+
+
+@dataclass(slots=True)
+class Trigger:
+    """A ``[[trigger]]``, and its state between blocks.
+
+    armed     its condition has been known not to be true: from then on it fires; from the start, but not after a reload
+    on        it has fired, and is not over yet
+    level     what its condition was after the last instant
+    since     steady time since which the condition has been true, while `hold` is waited for
+    fired     steady time of the last event, and passed_over: how many have come too soon after it
+    """
+
+    config: TriggerConfig
+    when: CompiledCondition
+    until: CompiledCondition | None
+    armed: bool = True
+    on: bool = False
+    level: bool = False
+    since: int | None = None
+    fired: int | None = None
+    passed_over: int = 0
+
+    @classmethod
+    def of(cls, config: TriggerConfig, directory: Directory, *, armed: bool = True) -> Trigger:
+        """The trigger that a section says; raises ExpressionError."""
+        until = CompiledCondition(bind(parse_condition(config.until), directory)) if config.until is not None else None
+        when = CompiledCondition(bind(parse_condition(config.when), directory))
+        return cls(config, when, until, armed)
+
+    @property
+    def conditions(self) -> list[CompiledCondition]:
+        """`when`, and `until` where there is one."""
+        return [self.when] if self.until is None else [self.when, self.until]
+
+    @property
+    def messages(self) -> frozenset[int]:
+        """The messages whose frames are its instants."""
+        return frozenset(message for each in self.conditions for message in each.messages)
+
+    def run(self, at: BlockInstants) -> list[tuple[int, int]]:
+        """The instants at which it fires, and how many events were passed over before each, since the last one."""
+        truth, level = self.when.evaluate(at)
+        if not self.armed:
+            truth, level = self._arm(at, truth, level)
+        if self.until is None and not self.config.hold:
+            before = np.concatenate([[self.level], level[:-1]])
+            events = np.flatnonzero(truth & ~before).tolist()
+            self.level = bool(level[-1])
+        else:
+            over = ~truth if self.until is None else self.until.evaluate(at)[0]
+            events = self._walk(truth, over, at.steady)
+        return self._due(events, at.steady)
+
+    def _arm(
+        self, at: BlockInstants, truth: NDArray[np.bool_], level: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Truth and level from the first instant on at which the condition is known not to hold; none before that."""
+        fails = self.when.fails(at)
+        self.armed = bool(fails.any())
+        since = np.logical_or.accumulate(fails)
+        return truth & since, level & since
+
+    def _walk(self, truth: NDArray[np.bool_], over: NDArray[np.bool_], steady: NDArray[np.int64]) -> list[int]:
+        """Instant by instant: on, off, and how long it has been true."""
+        events = []
+        for place, (is_true, is_over, now) in enumerate(
+            zip(truth.tolist(), over.tolist(), steady.tolist(), strict=True)
+        ):
+            if self.on:
+                self.on = not is_over
+                self.since = None
+            elif not is_true:
+                self.since = None
+            else:
+                self.since = now if self.since is None else self.since
+                if now - self.since >= self.config.hold:
+                    self.on = True
+                    events.append(place)
+        return events
+
+    def _due(self, events: list[int], steady: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """Those that come late enough after the last one, and how many before each did not."""
+        due = []
+        for event in events:
+            now = int(steady[event])
+            if self.fired is not None and now - self.fired < self.config.at_most_every:
+                self.passed_over += 1
+                continue
+            due.append((event, self.passed_over))
+            self.fired, self.passed_over = now, 0
+        return due
+
+
+class Fired(NamedTuple):
+    """An event: the place of its frame among those of the block, its trigger, how many were passed over before it."""
+
+    arrival: int
+    trigger: int
+    passed_over: int
 
 
 class Triggers:
@@ -43,7 +146,8 @@ class Triggers:
 
     Args:
         roster: knows the lanes.
-        gates: scan the channels that are watched, and know their latest samples.
+        latest: sample of each channel, before the block at hand.
+        book: the rules; what they forbid is recorded only where it is named.
         triggers: in the order of the configuration.
         decode: what frames of the ring are decoded with, the way blocks are.
         ring_bytes: the size of the ring.
@@ -54,7 +158,8 @@ class Triggers:
     def __init__(
         self,
         roster: SignalIndex,
-        gates: RuleStates,
+        latest: LastSamples,
+        book: RuleBook,
         triggers: Sequence[Trigger],
         decode: Callable[[FrameBlock], SignalBlock],
         ring_bytes: int,
@@ -62,78 +167,27 @@ class Triggers:
     ) -> None:
         self._roster = roster
         self._triggers = tuple(triggers)
-        self._messages = [frozenset(trigger.messages) for trigger in triggers]
         self._decode = decode
         self._ring = Ring(ring_bytes)
         self._payload_bytes = payload_bytes
-        self._inputs = Inputs(roster, gates.latest)
-        self._screen = Screen(roster, gates.latest, list({ref for trigger in triggers for ref in trigger.signals}))
-        self._watchers = [self._watch(trigger) for trigger in triggers]
-        number = self._screen.number
-        self._calm = Calm(
-            [{number[ref] for ref in trigger.signals} for trigger in triggers],
-            [{number[ref] for ref in _watched_for_changes(trigger)} for trigger in triggers],
-            [ref.definition.length for ref in number],
-        )
-        self.recorder = Recorder(roster, gates.book, triggers)
-        self._uncertain: set[int] = set()
-        self._gates = gates
-        roster.on_change(self._grow, self._grow)
+        self._inputs = Inputs(roster, latest)
+        self.recorder = Recorder(roster, book, [trigger.config for trigger in triggers])
         bus_of = {message: roster.buses.index(definition.bus) for message, definition in enumerate(roster.messages)}
         for trigger in triggers:
-            of_messages = {bus_of[message] for message in trigger.messages}
-            for each in trigger.evaluators:
-                self._inputs.watch(each.signals(), each.overs(), each.counts(), of_messages)
+            for condition in trigger.conditions:
+                self._inputs.watch(condition, {bus_of[message] for message in trigger.messages})
 
-    def _grow(self, _: range | Staying) -> None:
-        self._gates.watch(self._screen.channel)
-        uncertain = self._screen.uncertain
-        self._uncertain = {
-            number for number, trigger in enumerate(self._triggers) if not uncertain.isdisjoint(trigger.signals)
-        }
-        for number in self._uncertain:
-            self._calm.forget(number)
-
-    def _watch(self, trigger: Trigger) -> tuple[Watcher, Watcher | None]:
-        """Of `when` and `until`."""
-        one_bus = len({self._roster.messages[message].bus for message in trigger.messages}) == 1
-        when, *until = (
-            Watcher(each, self._screen.number, int(trigger.config.stale_after or 0), one_bus=one_bus)
-            for each in trigger.evaluators
-        )
-        return when, until[0] if until else None
-
-    def _needs_a_look(self, number: int, bounds: Bounds) -> bool:
-        if number in self._uncertain:
-            return True
-        trigger, (when, until) = self._triggers[number], self._watchers[number]
-
-        def is_at_rest(bounds: Bounds) -> bool:
-            return trigger.has_nothing_to_do(when.outlook(bounds), until.outlook(bounds) if until else NEVER_TRUE)
-
-        if not is_at_rest(bounds):
-            return True
-        self._calm.learn(number, bounds, is_at_rest)
-        return False
-
-    def fire(self, view: BlockView, scan: ChangeScan) -> list[tuple[int, int, int]]:
-        """The events in a block: place of the frame, number of the trigger, how many were passed over before."""
-        glance = self._screen.glance(view, scan)
-        asked = self._calm.left(glance)
-        if not asked:
-            return []
-        events, bounds = [], glance.bounds(self._inputs)
-        for number in [number for number in asked if self._needs_a_look(number, bounds)]:
-            trigger = self._triggers[number]
-            arrival = self._inputs.frames(view, self._messages[number])
-            if len(arrival):
-                self._calm.forget(number)
-                at = BlockInstants(view, self._inputs, arrival, int(trigger.config.stale_after or 0))
-                events += [(int(arrival[place]), number, passed_over) for place, passed_over in trigger.run(at)]
+    def fire(self, view: BlockView) -> list[Fired]:
+        """The events in a block, in their order."""
+        events = []
+        for number, trigger in enumerate(self._triggers):
+            at = self._inputs.instants(view, trigger.messages, int(trigger.config.stale_after or 0))
+            if at is not None:
+                events += [Fired(int(at.arrival[place]), number, passed) for place, passed in trigger.run(at)]
         return sorted(events)
 
     def record(
-        self, view: BlockView, events: Sequence[tuple[int, int, int]], always: NDArray[np.uint8], shapes: Shapes
+        self, view: BlockView, events: Sequence[Fired], always: NDArray[np.uint8], shapes: Shapes
     ) -> Iterator[tuple[Trigger, Event, list[SignalBlock]]]:
         """For each event what is told of it and what is recorded of the time before it; its window opens with it.
 
@@ -182,9 +236,3 @@ def _event(config: TriggerConfig, time_ns: int, passed_over: int) -> Event:
     if passed_over:
         detail += f"; {passed_over} events passed over since the last one"
     return Event(EventKind.TRIGGERED, time_ns, config.name, detail=detail)
-
-
-def _watched_for_changes(trigger: Trigger) -> set[SignalRef]:
-    """The signals whose changes its conditions name."""
-    found = (node for each in trigger.evaluators for node in nodes(each.condition) if isinstance(node, Changed))
-    return {node.signal.ref for node in found if isinstance(node.signal, Signal)}

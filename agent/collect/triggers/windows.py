@@ -8,15 +8,23 @@ a class is not recorded twice, nor one in the window of another trigger of as hi
 (``keep = false``) is recorded only by a trigger that names it.
 
 Limits: `WINDOWS_MAX` windows of a trigger are remembered, the latest; the ring holds what it holds.
+
+The ring's frames lie in chunks, whose arrays are allocated once; the oldest chunk is overwritten when all are full, so
+that what is held takes the configured bytes, and never more. A frame takes 31 bytes, or 87 from the first CAN FD
+frame of more than eight bytes on.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from agent.config.patterns import SignalPatterns
+from agent.model import FrameBlock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,11 +32,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.collect.block_view import BlockView
-    from agent.collect.patterns import SignalPatterns
     from agent.collect.rules.rules import RuleBook
     from agent.collect.signal_index import SignalIndex, Staying
-    from agent.collect.triggers.trigger import Trigger
+    from agent.config.collecting import TriggerConfig
     from agent.model import SignalDefinition
+
 
 WINDOWS_MAX = 64
 
@@ -46,7 +54,8 @@ class _Window:
 class _Recording:
     """A trigger's windows, and the channels that it records, bool (channels,)."""
 
-    trigger: Trigger
+    config: TriggerConfig
+    record: SignalPatterns
     records: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     windows: list[_Window] = field(default_factory=list)
     of_message: dict[int, list[bool]] = field(default_factory=dict)
@@ -63,16 +72,16 @@ class _Recording:
 class Recorder:
     """The windows of all triggers."""
 
-    def __init__(self, roster: SignalIndex, book: RuleBook, triggers: Sequence[Trigger]) -> None:
+    def __init__(self, roster: SignalIndex, book: RuleBook, triggers: Sequence[TriggerConfig]) -> None:
         self._roster = roster
         self._book = book
-        self._recordings = [_Recording(trigger) for trigger in triggers]
+        self._recordings = [_Recording(config, SignalPatterns(config.record)) for config in triggers]
         self._latest_end = -1
         roster.on_change(self._grow, self._shrink)
 
     def _grow(self, lanes: range) -> None:
         for recording in self._recordings:
-            judge = partial(self._lets_record, recording.trigger.record)
+            judge = partial(self._lets_record, recording.record)
             recorded = [self._roster.of_signals(lane, recording.of_message, judge) for lane in lanes]
             fresh = [records for signals in recorded for records in signals]
             recording.records = np.concatenate([recording.records, np.array(fresh, np.bool_)])
@@ -91,7 +100,7 @@ class Recorder:
     def open(self, number: int, arrival: int, event: int) -> _Window:
         """Begin a window of a trigger, for an event at a steady time and place in the block."""
         recording = self._recordings[number]
-        config = recording.trigger.config
+        config = recording.config
         window = _Window(event - config.before, event + config.after, arrival)
         recording.windows.append(window)
         self._latest_end = max(self._latest_end, window.end)
@@ -100,7 +109,7 @@ class Recorder:
     def missing(self, number: int, steady: NDArray[np.int64], event: int) -> NDArray[np.bool_]:
         """Which of the frames before an event are to be recorded: in its window, and in none of the trigger before."""
         recording = self._recordings[number]
-        begin, end = event - recording.trigger.config.before, event + recording.trigger.config.after
+        begin, end = event - recording.config.before, event + recording.config.after
         return (steady >= begin) & (steady <= end) & ~recording.covers(steady)
 
     def chosen(self, number: int, view: BlockView, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -109,10 +118,10 @@ class Recorder:
         always   uint8 (channels,), the priority that rules keep all of each channel with
         """
         recording = self._recordings[number]
-        own = recording.trigger.priority
+        own = recording.config.priority
         chosen = (recording.records & (always < own)).take(view.channel).take(view.value_column)
         for other, each in enumerate(self._recordings):
-            if other != number and each.trigger.priority >= own and each.windows:
+            if other != number and each.config.priority >= own and each.windows:
                 covered = each.covers(view.row_steady).take(view.value_row)
                 chosen &= ~(covered & each.records.take(view.channel).take(view.value_column))
         return chosen
@@ -121,7 +130,7 @@ class Recorder:
         """Raise the priorities of the values of a block that lie in windows. `always`: as of `chosen`."""
         for recording in self._recordings:
             if recording.windows:
-                priority = recording.trigger.priority
+                priority = recording.config.priority
                 covered = recording.covers(view.row_steady, view.arrival).take(view.value_row)
                 covered &= (recording.records & (always < priority)).take(view.channel).take(view.value_column)
                 np.maximum(kept, np.uint8(priority), out=kept, where=covered, dtype=np.uint8)
@@ -139,3 +148,130 @@ class Recorder:
                 else:
                     joined.append(window)
             recording.windows = joined[-WINDOWS_MAX:]
+
+
+CHUNKS = 32
+"""How many chunks the ring has when it is full: the oldest of so many parts goes at once."""
+_OVERHEAD_BYTES = 1024
+"""Of a chunk's arrays, the objects around them and its place in the ring."""
+_FRAME_BYTES = 8 + 8 + 4 + 3
+"""Of a frame without its payload: both times, arbitration id, bus, length and flags."""
+_CLASSIC_BYTES = 8
+
+
+def frame_bytes(width: int) -> int:
+    """What a frame takes in the ring, in chunks for payloads of this width."""
+    return _FRAME_BYTES + width
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """Room for frames and their steady times, of which the first so many are `filled`."""
+
+    frames: FrameBlock
+    steady: NDArray[np.int64]
+    filled: int = 0
+
+    @classmethod
+    def of(cls, size_bytes: int, width: int) -> _Chunk:
+        """As many as fit, of payloads up to this width; at least one."""
+        rows = max(1, (size_bytes - _OVERHEAD_BYTES) // frame_bytes(width))
+        narrow = (np.empty(rows, np.uint8) for _ in range(3))
+        bus, length, flags = narrow
+        times, steady = np.empty(rows, np.int64), np.empty(rows, np.int64)
+        ids, data = np.empty(rows, np.uint32), np.empty((rows, width), np.uint8)
+        return cls(FrameBlock(times, bus, ids, length, flags, data), steady)
+
+    @property
+    def width(self) -> int:
+        """Bytes of payload that a row has room for."""
+        return int(self.frames.data.shape[1])
+
+    @property
+    def room(self) -> int:
+        """How many more frames it takes."""
+        return len(self.frames) - self.filled
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory."""
+        return len(self.frames) * frame_bytes(self.width) + _OVERHEAD_BYTES
+
+    def append(self, frames: FrameBlock, steady: NDArray[np.int64]) -> None:
+        """Take in frames, for which there is room."""
+        begin, end, width = self.filled, self.filled + len(frames), frames.data.shape[1]
+        own = self.frames
+        own.time_ns[begin:end] = frames.time_ns
+        own.bus[begin:end] = frames.bus
+        own.can_id[begin:end] = frames.can_id
+        own.length[begin:end] = frames.length
+        own.flags[begin:end] = frames.flags
+        own.data[begin:end, :width] = frames.data
+        if width < self.width:
+            own.data[begin:end, width:] = 0
+        self.steady[begin:end] = steady
+        self.filled = end
+
+    def since(self, begin: int) -> tuple[FrameBlock, NDArray[np.int64]]:
+        """Its frames whose steady time is `begin` or later, and their steady times; copies."""
+        found = (self.steady[: self.filled] >= begin).nonzero()[0]
+        own = self.frames
+        frames = FrameBlock(
+            own.time_ns.take(found),
+            own.bus.take(found),
+            own.can_id.take(found),
+            own.length.take(found),
+            own.flags.take(found),
+            own.data.take(found, axis=0),
+        )
+        return frames, self.steady.take(found)
+
+
+class Ring:
+    """The latest frames, as many as fit in `capacity_bytes`, in the order received."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self._capacity = capacity_bytes
+        self._chunks: deque[_Chunk] = deque()
+        self._width = _CLASSIC_BYTES
+
+    @property
+    def size_bytes(self) -> int:
+        """What the ring takes in memory."""
+        return sum(chunk.size_bytes for chunk in self._chunks)
+
+    def append(self, frames: FrameBlock, steady: NDArray[np.int64]) -> None:
+        """Take in a block; what is oldest goes where there is no more room."""
+        self._width = max(self._width, frames.data.shape[1])
+        begin = 0
+        while begin < len(frames):
+            chunk = self._chunk_with_room()
+            end = min(len(frames), begin + chunk.room)
+            part = frames if end - begin == len(frames) else frames.slice(begin, end)
+            chunk.append(part, steady[begin:end])
+            begin = end
+
+    def since(self, begin: int) -> tuple[FrameBlock, NDArray[np.int64]]:
+        """All frames whose steady time is `begin` or later, and their steady times; in the order received."""
+        found = [chunk.since(begin) for chunk in self._chunks]
+        blocks, times = [frames for frames, _ in found], [steady for _, steady in found]
+        return FrameBlock.concatenate(blocks), np.concatenate([np.empty(0, np.int64), *times])
+
+    def set_clock(self, step_ns: int) -> None:
+        """The wall clock was set forward by so much: so are the frames' own times."""
+        for chunk in self._chunks:
+            chunk.frames.time_ns[: chunk.filled] += step_ns
+
+    def _chunk_with_room(self) -> _Chunk:
+        chunks = self._chunks
+        if chunks and chunks[-1].room and chunks[-1].width >= self._width:
+            return chunks[-1]
+        chunk_bytes = self._capacity // CHUNKS
+        chunk = None
+        while chunks and self.size_bytes + chunk_bytes > self._capacity:
+            chunk = chunks.popleft()
+        if chunk is None or chunk.width != self._width:
+            chunk = _Chunk.of(chunk_bytes, self._width)
+        chunk.filled = 0
+        chunks.append(chunk)
+        return chunk

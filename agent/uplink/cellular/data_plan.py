@@ -10,25 +10,34 @@ end: a power cut forgets no more. Where it cannot be written, it is tried again,
 
 Failure: a ledger that is damaged is told, and the month's even share until now is presumed to be spent; an interface
 that is not there is estimated for.
+
+    5f2c81d0 {"spent": {"at_ns": …, "month": 20758, …}, "counter": 123456, "boot_id": "…"}
+    └─ CRC-32 of what follows the blank, in hexadecimal
+
+Writing the ledger leaves the old content or the new, whenever the power goes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
-from agent.uplink.cellular import budget, ledger
-from agent.uplink.cellular.ledger import Entry, LedgerError
+from agent.system.durable import write_durably
+from agent.uplink.cellular import budget
+from agent.uplink.cellular.budget import Spent  # noqa: TC001  (msgspec reads the annotations)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from agent.system.clock import Clock
     from agent.uplink.cellular.budget import Plan
+
 
 log = structlog.get_logger()
 
@@ -77,7 +86,7 @@ class DataPlan:
     def load(self) -> None:
         """What was spent before; reads the disk."""
         try:
-            entry = ledger.read(self._path)
+            entry = read_ledger(self._path)
         except (LedgerError, OSError) as error:
             hint = "the month's even share until now is presumed to be spent; look at the disk if it comes again"
             log.warning("data_plan_unreadable", path=str(self._path), reason=str(error), hint=hint)
@@ -118,7 +127,7 @@ class DataPlan:
         if entry == unchanged:  # the time alone is not worth a write
             return
         try:
-            ledger.write(self._path, entry)
+            write_ledger(self._path, entry)
         except OSError as error:
             if not self._failed:
                 hint = "what is spent is counted from the last one that was written; room and rights of spool.path"
@@ -161,3 +170,48 @@ class DataPlan:
             return sum(int((self._statistics / name).read_text()) for name in ("rx_bytes", "tx_bytes"))
         except (OSError, ValueError):
             return None
+
+
+_BYTES_MAX = 4096
+
+
+class LedgerError(ValueError):
+    """The file's content is not sound."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What is kept.
+
+    counter   the interface's, received and sent, when it was read last; -1: never
+    boot_id   the boot that it counts from
+    """
+
+    spent: Spent
+    counter: int = -1
+    boot_id: str = ""
+
+
+def read_ledger(path: Path) -> Entry | None:
+    """What was written last; None where nothing was. Raises LedgerError, OSError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_BYTES_MAX)
+    except FileNotFoundError:
+        return None
+    checksum, _, body = content.rstrip(b"\n").partition(b" ")
+    if checksum != _checksum(body):
+        raise LedgerError("its checksum does not hold")
+    try:
+        return msgspec.json.decode(body, type=Entry)
+    except msgspec.DecodeError as error:
+        raise LedgerError(str(error)) from error
+
+
+def write_ledger(path: Path, entry: Entry) -> None:
+    """Put it in the place of what was there, for good."""
+    body = msgspec.json.encode(entry)
+    write_durably(path, _checksum(body) + b" " + body + b"\n")
+
+
+def _checksum(body: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(body)

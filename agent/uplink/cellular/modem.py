@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.system.serial_port import RETRY_FIRST_S, LineSplitter, Port, open_serial
-from agent.uplink.cellular.network import ModemState, heard
-from agent.uplink.cellular.network_log import NetworkLog
+from agent.uplink.cellular.network import ModemState, NetworkLog, heard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -31,8 +31,7 @@ from jeepney.wrappers import unwrap_msg
 
 from agent.system.serial_port import RETRY_FIRST_S, RETRY_MAX_S
 from agent.uplink.cellular.managed import NAME, ROOT, state_of
-from agent.uplink.cellular.network import ModemState
-from agent.uplink.cellular.network_log import NetworkLog
+from agent.uplink.cellular.network import ModemState, NetworkLog
 
 if TYPE_CHECKING:
     from jeepney.io.asyncio import DBusRouter

@@ -10,6 +10,8 @@
 
 Promise: `heard` takes any line, an answer or one that comes unasked, and gives the state after it; what it does not
 know, or what does not have the form of these, changes nothing. 99 and 255 mean unknown and become None.
+
+`NetworkLog` logs each change once, whoever reports it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass, replace
+
+import structlog
 
 
 class Registration(enum.StrEnum):
@@ -174,3 +178,53 @@ def _level(numbers: list[int | None], place: int, most: int, lowest: int, step: 
 
 def _number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,3}", text) else None
+
+
+log = structlog.get_logger()
+
+_ADVICE = {
+    Sim.ABSENT: "insert the SIM, or look at its contacts",
+    Sim.LOCKED: "unlock it, or take its PIN away, with what dials (ModemManager, …)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What is worth a line when it changes."""
+
+    registration: Registration
+    operator: str
+    technology: str
+
+
+class NetworkLog:
+    """Of one modem. `where`: what it is reached by, for the log."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._told = _standing(ModemState())
+
+    def sim(self, before: ModemState, now: ModemState) -> None:
+        """Warn where the SIM has become one that does not work."""
+        if now.sim is not before.sim and now.sim in _ADVICE:
+            log.warning("sim_missing", port=self._where, sim=str(now.sim), hint=_ADVICE[now.sim])
+
+    def network(self, state: ModemState) -> None:
+        """One line where the network has changed."""
+        standing = _standing(state)
+        if standing == self._told:
+            return
+        before, self._told = self._told, standing
+        log.info(
+            "network_changed",
+            registration=str(standing.registration),
+            before=str(before.registration),
+            operator=standing.operator,
+            technology=standing.technology,
+            rsrp_dbm=state.rsrp_dbm,
+            rssi_dbm=state.rssi_dbm,
+        )
+
+
+def _standing(state: ModemState) -> _Standing:
+    return _Standing(state.registration, state.operator, state.technology)

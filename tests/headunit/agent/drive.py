@@ -115,7 +115,7 @@ class Drive:
 
     def interface_events(self, bus: str) -> list[str]:
         """What the newest process has said of this bus' interface."""
-        lines = [line for line in self.agent.lines() if line["event"].startswith("interface_")]
+        lines = [line for line in self.agent.lines() if line["event"].startswith("bus_")]
         return [line["event"] for line in lines if line["bus"] == bus]
 
     async def noticed(self, bus: str, events: Sequence[str]) -> None:

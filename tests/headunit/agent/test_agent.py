@@ -96,12 +96,12 @@ async def test_an_interface_that_comes_and_goes_costs_only_itself(tmp_path: Path
         await drive.start()
         await drive.feed()
         for change, event in (
-            (None, "interface_missing"),
-            (chassis.create, "interface_up"),
-            (chassis.down, "interface_down"),
-            (chassis.up, "interface_up"),
-            (chassis.delete, "interface_missing"),
-            (chassis.create, "interface_up"),
+            (None, "bus_missing"),
+            (chassis.create, "bus_up"),
+            (chassis.down, "bus_down"),
+            (chassis.up, "bus_up"),
+            (chassis.delete, "bus_missing"),
+            (chassis.create, "bus_up"),
         ):
             if change is not None:
                 change()
@@ -112,7 +112,7 @@ async def test_an_interface_that_comes_and_goes_costs_only_itself(tmp_path: Path
             phases.append((begin_ns, time.time_ns()))
         await drive.end_feeding()
         await drive.stop()
-        assert drive.interface_events("powertrain") == ["interface_up"]
+        assert drive.interface_events("powertrain") == ["bus_up"]
         assert drive.interface_events("chassis") == events
     times = drive.fed()
     counts, _ = arrived(drive)
@@ -130,7 +130,7 @@ async def test_an_interface_that_comes_and_goes_costs_only_itself(tmp_path: Path
     )
     assert len(powertrain_counts) == np.count_nonzero(~of_chassis(np.arange(len(times)))), "the other bus lost a frame"
     assert counts.tolist() == sent(times).tolist(), "what was on the bus has arrived, once, and no more"
-    assert [chassis > 0 for chassis, _ in by_phase] == [event == "interface_up" for event in events]
+    assert [chassis > 0 for chassis, _ in by_phase] == [event == "bus_up" for event in events]
     assert all(powertrain for _, powertrain in by_phase)
     assert not drive.receiver.summary["gaps"]
 
@@ -184,10 +184,10 @@ async def kill_often(drive: Drive, chance: random.Random) -> list[tuple[int, int
     for number in range(KILLS):
         await drive.agent.start()
         if number == 0 or chance.random() < 0.75:
-            await drive.agent.said("interface_up")
+            await drive.agent.said("bus_up")
         await asyncio.sleep(chance.uniform(0.1, 3.0))
         killed_ns = await drive.agent.kill()
-        up = [line["timestamp"] for line in drive.agent.lines() if line["event"] == "interface_up"]
+        up = [line["timestamp"] for line in drive.agent.lines() if line["event"] == "bus_up"]
         kills.append((int(datetime.fromisoformat(up[0]).timestamp() * 1e9) if up else 0, killed_ns))
     return kills
 

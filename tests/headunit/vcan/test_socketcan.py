@@ -32,7 +32,7 @@ class Clock:
 
 def events(lines: list[MutableMapping[str, Any]]) -> list[tuple[str, str]]:
     """What the log says of interfaces: (event, bus)."""
-    return [(line["event"], line["bus"]) for line in lines if line["event"].startswith("interface_")]
+    return [(line["event"], line["bus"]) for line in lines if line["event"].startswith("bus_")]
 
 
 async def test_one_socket_delivers_two_buses_in_order_with_every_field_exact(buses: tuple[Bus, Bus]) -> None:
@@ -212,9 +212,9 @@ async def test_an_interface_missing_at_start_is_logged_once_and_joins_when_it_ap
             assert (block.bus.tolist(), block.can_id.tolist()) == ([1], [0x41])
             assert source.states() == {"powertrain": "up", "body": "up"}
     assert events(lines) == [
-        ("interface_up", "powertrain"),
-        ("interface_missing", "body"),
-        ("interface_up", "body"),
+        ("bus_up", "powertrain"),
+        ("bus_missing", "body"),
+        ("bus_up", "body"),
     ]
 
 
@@ -232,8 +232,8 @@ async def test_an_interface_that_goes_down_and_up_costs_only_itself(buses: tuple
             buses[1].send(0x51)
             assert source.drain().bus.tolist() == [1]
             assert source.states() == {"powertrain": "up", "chassis": "up"}
-    assert events(lines)[2:] == [("interface_down", "chassis"), ("interface_up", "chassis")]
-    (line,) = [line for line in lines if line["event"] == "interface_down"]
+    assert events(lines)[2:] == [("bus_down", "chassis"), ("bus_up", "chassis")]
+    (line,) = [line for line in lines if line["event"] == "bus_down"]
     assert "ip link set vcan1 up" in line["hint"]
 
 
@@ -254,7 +254,7 @@ async def test_an_interface_that_comes_back_with_another_index_loses_nothing(bus
             buses[1].send(0x62)
             block = source.drain()
             assert (block.bus.tolist(), block.can_id.tolist()) == ([1], [0x62])
-    assert events(lines)[2:] == [("interface_missing", "chassis"), ("interface_up", "chassis")]
+    assert events(lines)[2:] == [("bus_missing", "chassis"), ("bus_up", "chassis")]
 
 
 async def test_an_interface_replaced_between_two_looks_keeps_the_frames_of_both(
@@ -282,14 +282,14 @@ async def test_bus_off_is_noticed_and_taken_back_when_the_controller_restarts(bu
             buses[1].send(RESTARTED, bytes(8))
             source.drain()
             assert source.states()["chassis"] == "up"
-    assert events(lines)[2:] == [("interface_bus_off", "chassis"), ("interface_up", "chassis")]
+    assert events(lines)[2:] == [("bus_off", "chassis"), ("bus_up", "chassis")]
 
 
 async def test_a_network_interface_that_is_no_can_bus_is_told_apart(buses: tuple[Bus, Bus]) -> None:
     with capture_logs() as lines:
         async with SocketCanSource(((0, "powertrain", "vcan0"), (1, "wrong", "lo"))) as source:
             assert source.states() == {"powertrain": "up", "wrong": "not_can"}
-    assert ("interface_not_can", "wrong") in events(lines)
+    assert ("bus_not_can", "wrong") in events(lines)
 
 
 async def test_listening_puts_nothing_on_the_bus(buses: tuple[Bus, Bus]) -> None:

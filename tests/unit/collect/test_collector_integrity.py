@@ -10,11 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from agent.collect.collector import Collector, Kept
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory
 from agent.collect.integrity.protection import protections_of
 from agent.collect.integrity.verify import TOLD_EVERY_NS
 from agent.collect.rules.rules import RuleBook
-from agent.collect.triggers.trigger import Trigger
+from agent.collect.triggers.triggers import Trigger
 from agent.config.collecting import CollectConfig, TriggerConfig
 from agent.config.integrity import IntegrityConfig
 from agent.decode.decoder import Decoder

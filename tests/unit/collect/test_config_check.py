@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory
 from agent.collect.config_check import broken, doubtful
 from agent.config import AgentConfig, BusConfig, CollectConfig, Config, TriggerConfig, VehicleConfig
 from agent.model import MessageDefinition, SignalDefinition

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from agent.config import CollectConfig, TriggerConfig
-from agent.config.priorities import Priority, priorities_in_use, reporting_priority, ttls_ns
+from agent.config.collecting import priorities_in_use, reporting_priority, ttls_ns
+from agent.config.priorities import Priority
 from agent.units import Duration
 
 TRIGGER = TriggerConfig(name="event", when="A > 1")

@@ -16,8 +16,7 @@ from agent.config.priorities import Priority
 from agent.daemon import status
 from agent.daemon.assembly import Worker, load_decoding, make_packer
 from agent.daemon.status import StatusWriter
-from agent.live.defining import define
-from agent.live.protocol import VERSION, Answer, decode_answer, encode
+from agent.live.protocol import VERSION, Answer, decode_answer, define, encode
 from agent.model import FrameBlock, SourceCounters
 from agent.pipeline.storage import Storage
 from agent.pipeline.traffic import TrafficStatistics
@@ -148,12 +147,12 @@ async def test_a_snapshot_gathers_buses_spool_link_and_rules(running: Run) -> No
     assert (told.spool.limit_bytes, told.spool.min_free_bytes) == (8 << 20, 64 << 20)
     assert told.spool.free_bytes > 0
     assert (told.link.trouble, told.link.last_error) == ("unreachable", "no route")
-    assert [(rule.number, rule.messages > 0, rule.heard == rule.messages) for rule in told.rules] == [
+    assert [(rule.number, rule.messages > 0, rule.seen == rule.messages) for rule in told.rules] == [
         (1, True, True),
         (2, False, True),
     ]
     assert told.up_s >= 60 > told.reloaded_s
-    assert [said.event for said in told.said] == ["link_refused"]
+    assert [line.event for line in told.log_lines] == ["link_refused"]
     assert told.late == {}
     assert decode_answer(encode(Answer(version=VERSION, snapshot=told))).snapshot == told
 
@@ -178,7 +177,7 @@ async def test_what_the_network_says_and_holds_back_is_told(running: Run) -> Non
         def wait_s(self, *, critical: bool) -> float:
             return 0.0 if critical else 900.0
 
-    running.figures.network, running.figures.allowance = ["modem home", "data plan"], Spent()
+    running.figures.network, running.figures.policy = ["modem home", "data plan"], Spent()
     told = await running.figures.status()
     assert (told.network, told.link.held_s) == (("modem home", "data plan"), 900.0)
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from agent.live.bitrates import read_bitrates, with_bitrates
+from agent.live.client import read_bitrates, with_bitrates
 from tests.support.snapshots import snapshot
 
 

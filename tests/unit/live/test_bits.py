@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
-from agent.live.bits import drawing, owners, positions
+from agent.live.explain_text import drawing, owners, positions
 from agent.model import FrameBlock, MessageDefinition, SignalDefinition
 
 

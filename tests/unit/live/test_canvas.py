@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.live.canvas import ASCII, BLOCKS, BRAILLE, Canvas, Dots, dots_for
+from agent.live.plot import ASCII, BLOCKS, BRAILLE, Canvas, Dots, dots_for
 
 
 def test_each_dot_of_braille_is_the_one_that_unicode_has_there() -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.batch.catalog import Catalog, encode_catalog
 from agent.config import load_config
-from agent.live.defining import define
-from agent.live.protocol import VERSION, Answer, decode_answer, encode
+from agent.live.protocol import VERSION, Answer, decode_answer, define, encode
 
 if TYPE_CHECKING:
     from pathlib import Path

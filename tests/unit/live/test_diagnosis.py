@@ -13,21 +13,22 @@ import pytest
 from agent.live import diagnosis
 from agent.live.diagnosis import DAY_NS, Level, diagnose, exit_status
 from agent.live.snapshot import LogLine, RuleStatus
+from agent.system.former_codes import EVENTS, FINDINGS
 from agent.uplink.connect import explain
 from agent.uplink.reasons import REFUSALS, acknowledgement_text
-from tests.support.documents import OPERATION
+from tests.support.documents import OPERATION, rows
 from tests.support.snapshots import NOW_NS, snapshot
 
 EXPIRED = "TLSV1_ALERT_CERTIFICATE_EXPIRED"
 DENIED = LogLine(
     time_ns=NOW_NS,
     level="warning",
-    event="interface_down",
+    event="bus_down",
     about="bus=powertrain",
     reason="SerialException: [Errno 13] Permission denied: '/dev/ttyUSB0'",
 )
 OLDER = f"broker b:1883: {REFUSALS[0x84]} (0x84)"
-IDLE = (RuleStatus(number=1, messages=4, heard=0), RuleStatus(number=3, messages=2, heard=1))
+IDLE = (RuleStatus(number=1, messages=4, seen=0), RuleStatus(number=3, messages=2, seen=1))
 
 
 def verification(code: int, message: str) -> str:
@@ -50,7 +51,7 @@ CAUSES: list[tuple[str, Level, dict[str, Any]]] = [
     ("bus_off", Level.ERROR, {"bus_state": "bus_off"}),
     ("bus_not_can", Level.ERROR, {"bus_state": "not_can"}),
     ("bus_ended", Level.NOTE, {"bus_state": "ended"}),
-    ("bus_no_permission", Level.ERROR, {"bus_state": "down", "said": (DENIED,)}),
+    ("bus_no_permission", Level.ERROR, {"bus_state": "down", "log_lines": (DENIED,)}),
     ("frames_dropped", Level.WARNING, {"bus_dropped": 5}),
     ("rule_keeps_nothing", Level.WARNING, {"rules": IDLE}),
     ("rule_keeps_nothing", Level.ERROR, {"rules": IDLE[:1]}),
@@ -62,8 +63,8 @@ CAUSES: list[tuple[str, Level, dict[str, Any]]] = [
     ("broker_quota", Level.ERROR, {"link_trouble": "busy", "link_last_error": acknowledgement_text(0x97, b"")}),
     ("broker_busy", Level.WARNING, {"link_trouble": "busy", "link_last_error": "it is busy"}),
     ("no_subscribers", Level.ERROR, {"link_trouble": "no subscribers", "link_last_error": "nobody subscribes to it"}),
-    ("broker_rejects", Level.ERROR, {"link_trouble": "unacceptable", "link_last_error": "payload format (0x99)"}),
-    ("batches_too_large", Level.ERROR, {"normal_too_large": 3, "link_batch_bytes_max": 900}),
+    ("batches_rejected", Level.ERROR, {"link_trouble": "unacceptable", "link_last_error": "payload format (0x99)"}),
+    ("batch_over_limit", Level.ERROR, {"normal_too_large": 3, "link_batch_bytes_max": 900}),
     ("broker_version", Level.ERROR, {"link_connected": False, "link_last_error": OLDER, "link_trouble": "unreachable"}),
     ("refusals_untold", Level.WARNING, {"link_refusals_silent": True, "link_version_asked": "auto"}),
     ("refusals_untold", Level.NOTE, {"link_refusals_silent": True, "link_version_asked": "3.1.1"}),
@@ -79,7 +80,7 @@ CAUSES: list[tuple[str, Level, dict[str, Any]]] = [
     ("disk_full", Level.WARNING, {"normal_dropped": 1}),
     ("spool_evicting", Level.ERROR, {"normal_evicted": 3, "spool_disk_bytes": 510 << 20}),
     ("spool_evicting", Level.WARNING, {"normal_evicted": 3}),
-    ("batches_refused", Level.ERROR, {"normal_refused": 1}),
+    ("batch_refused", Level.ERROR, {"normal_refused": 1}),
     ("spool_damaged", Level.WARNING, {"normal_corrupt": 1}),
     ("spool_deleted", Level.ERROR, {"normal_put_back": 3}),
     ("clock_wrong", Level.ERROR, {"time_ns": 86_400 * 10**9}),
@@ -142,7 +143,7 @@ def test_candump_is_for_socketcan_alone() -> None:
 
 
 def test_a_rule_for_raw_frames_alone_is_not_missed() -> None:
-    assert diagnose(snapshot(rules=(RuleStatus(number=1, messages=0, heard=0),))) == []
+    assert diagnose(snapshot(rules=(RuleStatus(number=1, messages=0, seen=0),))) == []
 
 
 @pytest.mark.parametrize("state", ["up", "ended"])
@@ -171,13 +172,27 @@ def test_a_data_plan_that_nothing_waits_for_is_no_matter() -> None:
 def test_a_receivers_port_that_may_not_be_opened_is_told_as_that() -> None:
     reason = "[Errno 13] could not open port /dev/ttyUSB1: [Errno 13] Permission denied: '/dev/ttyUSB1'"
     said = LogLine(time_ns=NOW_NS, level="warning", event="port_down", about="bus=powertrain port=can0", reason=reason)
-    (finding,) = diagnose(snapshot(bus_state="down", bus_interface="gnss", said=(said,)))
+    (finding,) = diagnose(snapshot(bus_state="down", bus_interface="gnss", log_lines=(said,)))
     assert (finding.code, finding.about) == ("bus_no_permission", "powertrain")
 
 
 def test_the_gravest_comes_first() -> None:
     found = diagnose(snapshot(clock_trusted=False, bus_dropped=1, normal_refused=1))
     assert [finding.level for finding in found] == [Level.ERROR, Level.WARNING, Level.NOTE]
+
+
+def test_operation_names_every_former_code_beside_the_code() -> None:
+    for title, former in (("| finding |", FINDINGS), ("| event |", EVENTS)):
+        told = rows(OPERATION, title)
+        for code, was in former.items():
+            assert code == "bus_up" or f"was `{was}`" in told[code][1], code
+            assert was not in told
+
+
+def test_a_renamed_finding_knows_its_former_code() -> None:
+    (renamed,) = diagnose(snapshot(normal_refused=1))
+    (other,) = diagnose(snapshot(normal_corrupt=1))
+    assert (renamed.was, other.was) == ("batches_refused", "")
 
 
 def test_operation_tells_every_finding_with_its_levels() -> None:

@@ -123,9 +123,9 @@ def test_what_nobody_describes_has_near_misses(question: str, bus: str, near: st
 def test_a_frame_on_the_wrong_bus_is_told() -> None:
     (item,) = of("0x200", rows=[(0, 0x200, -1, 1234, NOW_NS, "00")]).items[:1]
     assert item.bus == "car"
-    assert not any("heard" in near for near in item.near)
+    assert not any("received" in near for near in item.near)
     car, body = of("0x7E1", rows=[(1, 0x7E1 | EXTENDED, -1, 1234, NOW_NS, "00")]).items
-    assert car.near == ("it is heard on bus body as 0x000007E1x, 1,234 times",)
+    assert car.near == ("it is received on bus body as 0x000007E1x, 1,234 times",)
     assert body.near == car.near
 
 
@@ -134,7 +134,7 @@ def test_without_rules_everything_is_kept() -> None:
     assert [(kept.priority, kept.signals, kept.how, kept.rules) for kept in item.kept] == [
         (Priority.NORMAL, 3, "all", ())
     ]
-    assert "no [[collect]]: everything is kept" in "\n".join(explain_text.text(of("DRIVE"), NOW_NS))
+    assert "no [[collect]]: everything is kept" in "\n".join(explain_text.text_lines(of("DRIVE"), NOW_NS))
 
 
 def test_rules_are_told_by_class_and_number_as_check_plans_them() -> None:
@@ -158,7 +158,7 @@ def test_what_no_rule_keeps_says_so_and_which_trigger_records_it() -> None:
     ]
     (item,) = of("DRIVE", definitions(collect=rules, triggers=triggers), rows=()).items
     assert (item.kept, item.triggers) == ((), ("fast",))
-    text = "\n".join(explain_text.text(Explanation("DRIVE", (item,)), NOW_NS))
+    text = "\n".join(explain_text.text_lines(Explanation("DRIVE", (item,)), NOW_NS))
     assert "no: no rule keeps any of its signals but triggers record" in text
     assert "the kernel lets no others through" in text
 
@@ -193,7 +193,7 @@ def test_the_line_that_describes_a_message_is_found(tmp_path: Path) -> None:
 def test_what_is_unknown_has_a_suggestion() -> None:
     explanation = of("DRIVEN")
     assert explanation.items == ()
-    assert list(explain_text.text(explanation, NOW_NS)) == [
+    assert list(explain_text.text_lines(explanation, NOW_NS)) == [
         'no message, signal or id "DRIVEN" is known; did you mean "DRIVE"?'
     ]
 
@@ -202,25 +202,25 @@ def test_a_name_of_many_messages_is_bounded() -> None:
     many = tuple(replace(MESSAGES[0], can_id=number, name=f"M{number}") for number in range(ITEMS_MAX + 5))
     explanation = of("SPEED", definitions(messages=many), rows=())
     assert (len(explanation.items), explanation.left_out) == (ITEMS_MAX, 5)
-    assert list(explain_text.text(explanation, 0))[-1].startswith("\nand 5 more")
+    assert list(explain_text.text_lines(explanation, 0))[-1].startswith("\nand 5 more")
 
 
 def test_the_text_draws_bits_and_values() -> None:
-    text = list(explain_text.text(of("DRIVE"), NOW_NS))
+    text = list(explain_text.text_lines(of("DRIVE"), NOW_NS))
     assert text[0] == "0x100 (256, 11 bit) on car: DRIVE, 4 bytes, each 10 ms"
-    assert text[1] == "  heard      4,711 times, last 2 s ago: 04 0A 00 09"
+    assert text[1] == "  received   4,711 times, last 2 s ago: 04 0A 00 09"
     assert text[4] == "  signal aaaaaaaa bbbbbbbb bbbbbbbb ........"
     assert text[5:8] == [
         '  a  GEAR   0|8 Intel                        0x4  4 "Fourth"',
         "  b  SPEED  8|16 Intel                       0xA  5 km/h",
         "  c  PARK   24|8 Intel, when GEAR is 0, 7…9  -",
     ]
-    coloured = "\n".join(explain_text.text(of("DRIVE"), NOW_NS, coloured=True))
+    coloured = "\n".join(explain_text.text_lines(of("DRIVE"), NOW_NS, coloured=True))
     assert "\x1b[36ma\x1b[0m" in coloured
 
 
 def test_without_an_agent_nothing_is_said_of_what_was_heard() -> None:
-    assert not any("heard" in line for line in explain_text.text(of("DRIVE", rows=()), 0))
+    assert not any("received" in line for line in explain_text.text_lines(of("DRIVE", rows=()), 0))
 
 
 def test_a_program_gets_plain_types() -> None:
@@ -228,7 +228,7 @@ def test_a_program_gets_plain_types() -> None:
         plain = explain_text.plain(of(question))
         assert json.loads(json.dumps(plain)) == plain
     (item,) = explain_text.plain(of("DRIVE"))["items"]
-    assert item["heard"] == {"count": 4711, "t": (NOW_NS - 2 * S) / 1e9, "payload": "040a0009"}
+    assert item["received"] == {"count": 4711, "t": (NOW_NS - 2 * S) / 1e9, "payload": "040a0009"}
     assert item["signals"][1] | {"start": 8, "value": 5.0, "byte_order": "intel"} == item["signals"][1]
 
 
@@ -236,10 +236,10 @@ GUARD = ProtectionDefinition(message=0, counter="GEAR", counter_max=14, checksum
 
 
 def test_it_is_told_by_what_a_message_is_verified_and_what_came_of_it() -> None:
-    known = msgspec.structs.replace(definitions(), guards=(GUARD,))
-    figures = IntegrityStatus(subject="car.DRIVE", frames=4711, wrong=3, missing=2, repeated=1)
-    explanation = explain(known, [DRIVE], "DRIVE", [figures])
-    text = "\n".join(explain_text.text(explanation, NOW_NS))
+    known = msgspec.structs.replace(definitions(), protections=(GUARD,))
+    counters = IntegrityStatus(subject="car.DRIVE", frames=4711, wrong=3, missing=2, repeated=1)
+    explanation = explain(known, [DRIVE], "DRIVE", [counters])
+    text = "\n".join(explain_text.text_lines(explanation, NOW_NS))
     assert "verified   GEAR counts 0…14, PARK is a checksum (crc8-h2f); wrong frames are dropped\n" in text
     assert "verified   4,711 frames, 3 wrong, 2 missing, 1 repeated since" in text
     (item,) = explain_text.plain(explanation)["items"]
@@ -254,9 +254,9 @@ def test_it_is_told_by_what_a_message_is_verified_and_what_came_of_it() -> None:
         "missing": 2,
         "repeated": 1,
     }
-    assert "verified   no frame yet" in "\n".join(explain_text.text(of("DRIVE", known), NOW_NS))
-    assert "no frame yet" not in "\n".join(explain_text.text(of("DRIVE", known), 0))
-    assert "verified" not in "\n".join(explain_text.text(of("DOORS", known), NOW_NS))
+    assert "verified   no frame yet" in "\n".join(explain_text.text_lines(of("DRIVE", known), NOW_NS))
+    assert "no frame yet" not in "\n".join(explain_text.text_lines(of("DRIVE", known), 0))
+    assert "verified" not in "\n".join(explain_text.text_lines(of("DOORS", known), NOW_NS))
 
 
 def test_it_is_told_when_its_class_was_last_acknowledged_and_what_waits() -> None:
@@ -275,7 +275,7 @@ def test_it_is_told_when_its_class_was_last_acknowledged_and_what_waits() -> Non
 
     def sent(question: str) -> list[str]:
         explanation = explain(known, [DRIVE, STRANGE], question, [], classes)
-        lines = explain_text.text(explanation, NOW_NS)
+        lines = explain_text.text_lines(explanation, NOW_NS)
         return [line.removeprefix("  sent       ") for line in lines if line.startswith("  sent ")]
 
     assert sent("DRIVE") == [
@@ -306,7 +306,7 @@ def test_where_no_agent_answers_a_configuration_tells(tmp_path: Path) -> None:
         (item,) = explain(known.definitions, known.rows, "ENGINE_SPEED").items
         assert (item.bus, item.kept[0].how) == ("b", "last of each 1s")
         assert item.verified is not None
-        assert (item.verified.guard.counter, item.verified.guard.counter_max) == ("COUNTER", 15)
+        assert (item.verified.protection.counter, item.verified.protection.counter_max) == ("COUNTER", 15)
     with pytest.raises(NoAgentError):
         gather(socket, config, missing)
     with pytest.raises(NoAgentError):

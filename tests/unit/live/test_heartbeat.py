@@ -24,7 +24,7 @@ def test_a_vehicle_that_is_well_is_told_in_few_bytes() -> None:
         "unknown": 1000,
         "acknowledged": 7,
     }
-    assert len(status_payload(online=True, stream="normal-3f2a9c01", figures=told)) < 200
+    assert len(status_payload(online=True, stream="normal-3f2a9c01", counters=told)) < 200
 
 
 def test_who_is_behind_dropping_evicting_and_failing_can_be_seen() -> None:
@@ -41,6 +41,10 @@ def test_who_is_behind_dropping_evicting_and_failing_can_be_seen() -> None:
     assert isinstance(findings, list)
     assert findings[0] == "bus_down"
     assert len(findings) <= FINDINGS_MAX
+
+
+def test_a_renamed_finding_is_followed_by_its_former_code() -> None:
+    assert heartbeat(snapshot(normal_refused=1))["findings"] == ["batch_refused", "batches_refused"]
 
 
 def test_buses_that_share_a_queue_share_what_was_lost_there() -> None:

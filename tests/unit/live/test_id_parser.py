@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.live.id_parser import other_kind, readings, shown_id
+from agent.live.explain_input import other_kind, parse_ids, shown_id
 from agent.model import EXTENDED
 
 
@@ -32,12 +32,12 @@ from agent.model import EXTENDED
     ],
 )
 def test_the_likeliest_reading_comes_first(text: str, ids: list[int]) -> None:
-    assert [reading.can_id for reading in readings(text)] == ids
+    assert [reading.can_id for reading in parse_ids(text)] == ids
 
 
 def test_ids_are_shown_as_they_can_be_asked_for() -> None:
     for can_id in (0, 0x123, 0x7FF, EXTENDED, 0x18FEF100 | EXTENDED):
-        assert readings(shown_id(can_id))[0].can_id == can_id
+        assert parse_ids(shown_id(can_id))[0].can_id == can_id
 
 
 def test_the_other_kind_has_the_same_number_where_it_fits() -> None:

@@ -9,8 +9,7 @@ import re
 import pytest
 
 from agent.live import plot, table
-from agent.live.canvas import ASCII
-from agent.live.plot import POINTS_MAX, SIGNALS_MAX, Course, Plot
+from agent.live.plot import ASCII, POINTS_MAX, SIGNALS_MAX, Plot, SignalHistory
 from agent.live.signals import LiveMessage, Sample
 
 S = 10**9
@@ -142,11 +141,11 @@ def test_it_draws_over_what_it_drew_before() -> None:
 
 
 def test_memory_is_bounded_and_nothing_between_two_points_is_lost() -> None:
-    course = Course(60 * S)
+    history = SignalHistory(60 * S)
     for number in range(100_000):
-        course.add(START + number * S // 1000, 1000.5 if number == 70_123 else math.sin(number))
-    assert len(course) <= POINTS_MAX + 1
-    points = course.within(START + 40 * S, START + 100 * S)
+        history.add(START + number * S // 1000, 1000.5 if number == 70_123 else math.sin(number))
+    assert len(history) <= POINTS_MAX + 1
+    points = history.within(START + 40 * S, START + 100 * S)
     assert max(point.high for point in points) == 1000.5
     assert points[0].time_ns >= START + 40 * S
     figure = Plot(60)
@@ -156,10 +155,10 @@ def test_memory_is_bounded_and_nothing_between_two_points_is_lost() -> None:
 
 
 def test_a_clock_that_is_set_back_begins_the_curve_anew() -> None:
-    course = Course(60 * S)
+    history = SignalHistory(60 * S)
     for time_s in (0, 1, 2, -3600, -3599):
-        course.add(START + time_s * S, 1.0)
-    assert [point.time_ns for point in course.within(0, 2 * START)] == [START - 3600 * S, START - 3599 * S]
+        history.add(START + time_s * S, 1.0)
+    assert [point.time_ns for point in history.within(0, 2 * START)] == [START - 3600 * S, START - 3599 * S]
 
 
 @pytest.mark.parametrize(
@@ -178,10 +177,10 @@ def test_a_clock_that_is_set_back_begins_the_curve_anew() -> None:
     ],
 )
 def test_the_scale_is_of_round_numbers_around_the_values(values: tuple[float, ...], low: float, high: float) -> None:
-    course = Course(S)
+    history = SignalHistory(S)
     for number, value in enumerate(values):
-        course.add(START + number * 10 * S // 1000, value)
-    found = plot._scale(course.within(0, 2 * START))
+        history.add(START + number * 10 * S // 1000, value)
+    found = plot._scale(history.within(0, 2 * START))
     assert found == pytest.approx((low, high), rel=0.3)
     assert found[0] <= min(values)
     assert found[1] >= max(values)

@@ -16,9 +16,9 @@ from agent.live.protocol import (
     Definitions,
     Frames,
     ProtocolError,
-    Question,
+    Request,
     decode_answer,
-    decode_question,
+    decode_request,
     encode,
 )
 from agent.pipeline.traffic import LastFrame
@@ -61,10 +61,10 @@ def test_durations_travel_as_the_configuration_writes_them() -> None:
 
 
 def test_a_question_fits_its_line() -> None:
-    question = Question(version=VERSION, ask="frames", every_ms=250)
+    question = Request(version=VERSION, ask="frames", every_ms=250)
     line = encode(question)
     assert len(line) < LINE_BYTES_MAX
-    assert decode_question(line) == question
+    assert decode_request(line) == question
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_question_fits_its_line() -> None:
 )
 def test_a_bad_question_is_refused_in_words(line: bytes, reason: str) -> None:
     with pytest.raises(ProtocolError, match=f"(?s).*{reason}"):
-        decode_question(line)
+        decode_request(line)
 
 
 def test_a_refusal_and_another_version_are_told() -> None:

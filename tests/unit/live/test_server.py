@@ -14,7 +14,7 @@ import pytest
 from agent.errors import AgentError
 from agent.live import client, server
 from agent.live.client import NoAgentError, ask, ask_once, socket_path
-from agent.live.protocol import VERSION, Answer, Definitions, ProtocolError, Question, decode_answer, encode
+from agent.live.protocol import VERSION, Answer, Definitions, ProtocolError, Request, decode_answer, encode
 from agent.live.server import LiveServer, listening
 from agent.pipeline.traffic import LastFrame
 from tests.support.snapshots import snapshot
@@ -132,7 +132,7 @@ async def test_a_reader_that_stands_still_skips_updates_and_is_told_how_many(pat
         reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 24)
         stack.callback(writer.close)
         reader._transport.pause_reading()  # type: ignore[attr-defined]
-        writer.write(encode(Question(version=VERSION, ask="frames", every_ms=50)))
+        writer.write(encode(Request(version=VERSION, ask="frames", every_ms=50)))
         await until(lambda: live.skipped >= 3)
         asked_for = teller.asked
         await until(lambda: live.skipped >= 5)
@@ -153,7 +153,7 @@ async def test_a_reader_that_stands_still_for_long_is_let_go(path: Path, monkeyp
     async with serving(path, Teller(payload=64, ids=4000)) as live:
         with socket.socket(socket.AF_UNIX) as stuck:
             stuck.connect(str(path))
-            stuck.sendall(encode(Question(version=VERSION, ask="frames", every_ms=50)))
+            stuck.sendall(encode(Request(version=VERSION, ask="frames", every_ms=50)))
             await until(lambda: live.clients == 1)
             await until(lambda: live.clients == 0)
 
@@ -175,7 +175,7 @@ def test_a_refusal_that_comes_before_the_question_is_told(path: Path, monkeypatc
         full.bind(str(path))
         full.listen()
 
-        def refused_first(question: Question) -> bytes:
+        def refused_first(question: Request) -> bytes:
             connection, _ = full.accept()
             with connection:
                 connection.sendall(encode(Answer(version=VERSION, error="8 others are attached already")))
@@ -187,7 +187,7 @@ def test_a_refusal_that_comes_before_the_question_is_told(path: Path, monkeypatc
 
 
 async def test_a_client_that_asks_nothing_is_let_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "QUESTION_S", 0.1)
+    monkeypatch.setattr(server, "REQUEST_S", 0.1)
     async with serving(path):
         reader, writer = await asyncio.open_unix_connection(str(path))
         assert await reader.read() == b""
@@ -257,7 +257,7 @@ def test_the_socket_of_a_successor_is_not_taken_away(path: Path) -> None:
 
 
 def test_a_user_outside_the_group_is_told_what_to_do(path: Path) -> None:
-    assert "usermod -aG canferry USER" in client.unanswered(path, PermissionError(13, "Permission denied"))
+    assert "usermod -aG canferry USER" in client.connect_error(path, PermissionError(13, "Permission denied"))
 
 
 def test_the_socket_is_the_one_named_or_configured_or_the_default(tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ STRANGE: Row = (1, 0x7E0, -1, 9, 3 * S, "0102ff")
 
 
 def test_values_have_names_units_and_value_names() -> None:
-    live, mode, strange = sorted(LiveSignals(DEFINITIONS).take([STRANGE, MODE, drive(4, -2)]), key=lambda m: m.time_ns)
+    live, mode, strange = sorted(
+        LiveSignals(DEFINITIONS).update([STRANGE, MODE, drive(4, -2)]), key=lambda m: m.time_ns
+    )
     assert (live.bus, live.message, live.can_id, live.count, live.time_ns) == ("car", "DRIVE", 0x100, 7, S)
     assert live.samples == (Sample("GEAR", 4, name="Fourth"), Sample("SPEED", -11.0, "km/h"))
     assert (mode.message, mode.can_id, mode.samples) == ("CCVS", MODE[1], (Sample("MODE", 42),))
@@ -55,15 +57,15 @@ def test_values_have_names_units_and_value_names() -> None:
 
 
 def test_a_multiplexed_signal_is_there_when_it_is_selected() -> None:
-    (live,) = LiveSignals(DEFINITIONS).take([drive(5, 0, 9)])
+    (live,) = LiveSignals(DEFINITIONS).update([drive(5, 0, 9)])
     assert [(sample.signal, sample.value) for sample in live.samples] == [("GEAR", 5), ("SPEED", -10.0), ("PRESSED", 9)]
 
 
 def test_what_has_changed_is_told() -> None:
     signals = LiveSignals(DEFINITIONS)
-    assert not any(sample.changed for sample in signals.take([drive(4, 0)])[0].samples)
-    assert [sample.changed for sample in signals.take([drive(4, 1)])[0].samples] == [False, True]
-    assert not any(sample.changed for sample in signals.take([drive(4, 1)])[0].samples)
+    assert not any(sample.changed for sample in signals.update([drive(4, 0)])[0].samples)
+    assert [sample.changed for sample in signals.update([drive(4, 1)])[0].samples] == [False, True]
+    assert not any(sample.changed for sample in signals.update([drive(4, 1)])[0].samples)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_what_has_changed_is_told() -> None:
     ],
 )
 def test_only_what_is_wanted_comes(selection: Selection, found: list[str]) -> None:
-    live = LiveSignals(DEFINITIONS, selection).take([drive(4, 0), MODE, STRANGE])
+    live = LiveSignals(DEFINITIONS, selection).update([drive(4, 0), MODE, STRANGE])
     names = [f"{message.message}.{sample.signal}" for message in live for sample in message.samples]
     assert sorted(names) == sorted(found)
 
@@ -103,26 +105,26 @@ def test_a_name_that_nothing_bears_is_refused(selection: Selection, reason: str)
 
 @pytest.mark.parametrize("pattern", ["0x7F*", "*7F", "?x7F0"])
 def test_an_id_that_nobody_describes_may_still_come(pattern: str) -> None:
-    assert LiveSignals(DEFINITIONS, Selection(message=(pattern,))).take([drive(4, 0), STRANGE]) == []
+    assert LiveSignals(DEFINITIONS, Selection(message=(pattern,))).update([drive(4, 0), STRANGE]) == []
 
 
 def test_an_empty_update_is_none() -> None:
-    assert LiveSignals(DEFINITIONS).take([]) == []
+    assert LiveSignals(DEFINITIONS).update([]) == []
 
 
 def test_a_condition_speaks_of_the_latest_values() -> None:
     signals = LiveSignals(DEFINITIONS, Selection(message=("CCVS",), when='SPEED > -10 and GEAR == "Fourth"'))
-    assert signals.take([MODE]) == []  # nothing is known of either
-    assert signals.take([drive(4, 0), MODE]) == []
-    assert len(signals.take([drive(4, 1), MODE])) == 1
-    assert len(signals.take([MODE])) == 1
-    assert signals.take([drive(5, 1), MODE]) == []
+    assert signals.update([MODE]) == []  # nothing is known of either
+    assert signals.update([drive(4, 0), MODE]) == []
+    assert len(signals.update([drive(4, 1), MODE])) == 1
+    assert len(signals.update([MODE])) == 1
+    assert signals.update([drive(5, 1), MODE]) == []
 
 
 def test_a_condition_may_speak_of_moments_and_sums() -> None:
     signals = LiveSignals(DEFINITIONS, Selection(when="changed(GEAR) or SPEED + MODE > 100"))
-    assert [len(signals.take([drive(gear, 0)])) for gear in (4, 4, 5, 5)] == [0, 0, 1, 0]
-    assert len(signals.take([drive(5, 200), MODE])) == 2
+    assert [len(signals.update([drive(gear, 0)])) for gear in (4, 4, 5, 5)] == [0, 0, 1, 0]
+    assert len(signals.update([drive(5, 200), MODE])) == 2
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_a_condition_that_cannot_be_used_is_refused(condition: str, reason: str)
 
 
 def test_json_lines_are_those_of_the_export_and_more() -> None:
-    live = LiveSignals(DEFINITIONS).take([drive(4, -2), STRANGE])
+    live = LiveSignals(DEFINITIONS).update([drive(4, -2), STRANGE])
     drives, strange = (json.loads(table.json_line(message)) for message in sorted(live, key=lambda each: each.time_ns))
     assert drives == {
         "t": 1.0,
@@ -157,7 +159,7 @@ def test_json_lines_are_those_of_the_export_and_more() -> None:
 
 
 def test_lines_for_people_are_one_a_signal() -> None:
-    assert list(table.lines(LiveSignals(DEFINITIONS).take([drive(4, -2)]))) == [
+    assert list(table.lines(LiveSignals(DEFINITIONS).update([drive(4, -2)]))) == [
         '1.000000 car.DRIVE.GEAR 4 "Fourth"',
         "1.000000 car.DRIVE.SPEED -11 km/h",
     ]
@@ -165,11 +167,11 @@ def test_lines_for_people_are_one_a_signal() -> None:
 
 def test_the_table_keeps_what_has_come_and_highlights_what_changes() -> None:
     signals, drawn = LiveSignals(DEFINITIONS), table.Table()
-    first = drawn.draw(signals.take([drive(4, 0), MODE]), 2 * S, 0, 60, 24)
+    first = drawn.draw(signals.update([drive(4, 0), MODE]), 2 * S, 0, 60, 24)
     assert first.startswith(table.HOME)
     assert first.endswith(table.CLEAR_REST)
     assert "\x1b[1;33m" not in first
-    second = drawn.draw(signals.take([drive(4, 2, time_ns=2 * S)]), 2 * S, 0, 60, 24)
+    second = drawn.draw(signals.update([drive(4, 2, time_ns=2 * S)]), 2 * S, 0, 60, 24)
     assert re.search(r"car\.DRIVE\.SPEED +\x1b\[1;33m +-9 km/h\x1b\[0m", second)
     assert "car.CCVS.MODE" in second
     assert "3 signals of 2 messages" in second
@@ -179,7 +181,7 @@ def test_the_table_keeps_what_has_come_and_highlights_what_changes() -> None:
 
 
 def test_values_stand_beside_their_names_however_wide_the_terminal_is() -> None:
-    text = table.Table().draw(LiveSignals(DEFINITIONS).take([drive(4, 0), MODE]), 2 * S, 0, 200, 24)
+    text = table.Table().draw(LiveSignals(DEFINITIONS).update([drive(4, 0), MODE]), 2 * S, 0, 200, 24)
     lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text).splitlines()
     assert lines[0] == 'car.DRIVE.GEAR       4 "Fourth"'
     assert lines[1] == "car.DRIVE.SPEED        -10 km/h"
@@ -191,7 +193,7 @@ def test_an_empty_table_says_why() -> None:
 
 def test_the_table_fits_its_terminal_and_tells_what_it_leaves_out() -> None:
     signals, drawn = LiveSignals(DEFINITIONS), table.Table()
-    text = drawn.draw(signals.take([drive(5, 0), MODE, STRANGE]), 4 * S, 7, 90, 4)
+    text = drawn.draw(signals.update([drive(5, 0), MODE, STRANGE]), 4 * S, 7, 90, 4)
     lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text).splitlines()
     assert len(lines) == 3
     assert all(len(line) <= 90 for line in lines)

@@ -9,7 +9,7 @@ import pytest
 
 from agent.live.diagnosis import diagnose
 from agent.live.snapshot import LogLine
-from agent.live.status_screen import duration, room_s, screen, size
+from agent.live.status_screen import duration, screen, size, spool_lasts_s
 from tests.support.snapshots import NOW_NS, S, snapshot
 
 WRONG = snapshot(
@@ -19,7 +19,7 @@ WRONG = snapshot(
     link_trouble="unreachable",
     link_last_error="broker:8883: no answer in time",
     link_next_try_s=12.0,
-    said=(
+    log_lines=(
         LogLine(time_ns=NOW_NS - 5 * S, level="error", event="batch_dropped", about="stream=x", hint="free some room"),
     ),
 )
@@ -60,7 +60,7 @@ def test_how_long_the_spool_has_room_is_told_of_what_was_kept_so_far(
     changes: dict[str, float], room: float | None
 ) -> None:
     well = snapshot(**({"normal_size_bytes": 2 << 20} | changes))
-    assert room_s(well) == room
+    assert spool_lasts_s(well) == room
     assert ("without a link" in " ".join(screen(well, []))) is (room is not None)
 
 
@@ -80,13 +80,13 @@ def test_what_is_wrong_stands_there_with_its_next_move() -> None:
 def test_what_a_finding_has_told_is_not_told_again_by_the_log() -> None:
     reason = "[Errno 2] could not open port /dev/ttyUSB0"
     said = [
-        LogLine(time_ns=NOW_NS - S, level="warning", event="interface_down", about="bus=powertrain", reason=reason),
+        LogLine(time_ns=NOW_NS - S, level="warning", event="bus_down", about="bus=powertrain", reason=reason),
         LogLine(time_ns=NOW_NS - S, level="warning", event="status_refused", reason="not authorized"),
     ]
-    wrong = snapshot(bus_state="down", bus_interface="slcan", said=tuple(said))
+    wrong = snapshot(bus_state="down", bus_interface="slcan", log_lines=tuple(said))
     text = " ".join(" ".join(screen(wrong, diagnose(wrong))).split())
     assert text.count(reason) == 1
-    assert "interface_down" not in text
+    assert "warning bus_down" not in text
     assert "status_refused not authorized" in text
 
 

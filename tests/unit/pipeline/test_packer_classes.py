@@ -14,11 +14,12 @@ from msgspec.structs import replace
 from agent.batch.catalog import Catalog
 from agent.batch.codec import decode_batch
 from agent.collect.collector import Collector
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory
 from agent.collect.rules.rules import RuleBook
-from agent.collect.triggers.trigger import Trigger
+from agent.collect.triggers.triggers import Trigger
 from agent.config import CollectConfig, TriggerConfig
-from agent.config.priorities import Priority, priorities_in_use, reporting_priority
+from agent.config.collecting import priorities_in_use, reporting_priority
+from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition

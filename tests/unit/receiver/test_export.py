@@ -13,6 +13,8 @@ from agent.errors import AgentError, ConfigError
 from agent.model import EXTENDED, Event, EventKind, Gap, GapKind
 from agent.receiver.export import ExportSummary, export
 from agent.receiver.inventory import Inventory
+from tests.support.hostile_batches import CATALOG as WIDE
+from tests.support.hostile_batches import packed, shaped
 from tests.support.samples import CATALOG, MS, SECOND, START, batch, modes, steer, store
 
 if TYPE_CHECKING:
@@ -274,3 +276,15 @@ def test_frames_of_several_streams_come_in_one_order_of_time(tmp_path: Path) -> 
     assert summary.frames == 60
     assert [line["t"] for line in lines] == sorted(line["t"] for line in lines)
     assert [round(line["signals"]["ANGLE"] - lines[0]["signals"]["ANGLE"], 3) for line in lines[:3]] == [0, -0.5, -1]
+
+
+def test_batch_of_few_bytes_that_would_become_gigabytes_of_text_is_left_out_and_named(tmp_path: Path) -> None:
+    store(tmp_path, 0, batch(0, [steer(START, 1)]))
+    store(tmp_path, 1, packed(shaped(1, 4 << 20, 15, 0)), definitions=WIDE)
+
+    summary, lines = exported(tmp_path, vehicle="car-1")
+
+    assert (summary.frames, len(lines)) == (1, 1)
+    assert [problem.reason for problem in summary.problems] == [
+        "left out: it would become some 1916 MiB of text; parquet and mf4 take it"
+    ]

@@ -173,3 +173,31 @@ def test_a_file_that_is_not_what_its_name_says_is_taken_for_none(tmp_path: Path)
 
     assert verdicts(BatchReceiver(tmp_path), numbered(3), numbered(4), numbered(5)) == ["batch", "batch", "batch"]
     assert (folder / "000000000003.batch.zst").read_bytes() == numbered(3)
+
+
+@pytest.mark.parametrize("text", [b"last INTEGER", b"NULL, first", b"car-1", b"dropped"])
+@pytest.mark.parametrize("bit", [0x80, 0x10])
+def test_flipped_bit_of_a_text_in_the_ledger_is_damage_and_stops_no_receiver(
+    tmp_path: Path, text: bytes, bit: int
+) -> None:
+    received(tmp_path)._ledger.close()
+    content = (tmp_path / LEDGER).read_bytes()
+    place = content.index(text) + 2
+    (tmp_path / LEDGER).write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
+
+    receiver = BatchReceiver(tmp_path)
+
+    gap = Gap(GapKind.DROPPED, 1, 2, 3, detail="can0")
+    known = [numbered(number, gaps=(gap,), stream="a") for number in range(10, 20)]
+    assert verdicts(receiver, *known, numbered(20, stream="a")) == ["duplicate"] * 10 + ["batch"]
+    assert (tmp_path / DAMAGED).exists()
+
+
+@pytest.mark.parametrize("digests", ["a text", 10**15])
+def test_digests_of_another_type_are_as_none(tmp_path: Path, digests: object) -> None:
+    received(tmp_path)._ledger.close()
+    with sqlite3.connect(tmp_path / LEDGER) as database:
+        database.execute("UPDATE digests SET digests = ?", (digests,))
+    database.close()
+
+    assert verdicts(BatchReceiver(tmp_path), numbered(21, stream="a")) == ["batch"]

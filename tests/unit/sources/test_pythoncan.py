@@ -129,7 +129,7 @@ async def test_a_bus_that_cannot_be_opened_is_tried_again_and_logged_once() -> N
             await until(lambda: len(attempts) > 6)
             assert source.states() == {"body": "down"}
             assert not len(source.drain())
-    (line,) = [line for line in lines if line["event"] == "interface_down"]
+    (line,) = [line for line in lines if line["event"] == "bus_down"]
     assert "/dev/no-such-serial-line" in line["reason"]
 
 
@@ -193,9 +193,9 @@ async def test_an_adapter_that_is_unplugged_and_plugged_in_again_is_opened_again
             adapter.say("t0011AA\r")
             assert (await receive(source, 1)).can_id.tolist() == [1]
     adapter.unplug()
-    events = [line["event"] for line in lines if line["event"].startswith("interface_")]
-    assert events[0] == events[-1] == "interface_up"
-    assert "interface_down" in events
+    events = [line["event"] for line in lines if line["event"].startswith("bus_")]
+    assert events[0] == events[-1] == "bus_up"
+    assert "bus_down" in events
 
 
 def test_the_buss_own_options_come_last() -> None:

@@ -187,12 +187,12 @@ async def test_each_change_of_an_interface_is_logged_once(can: StandIn) -> None:
             source.drain()
     events = [line["event"] for line in lines if line.get("bus") == "chassis"]
     assert events == [
-        "interface_down",
-        "interface_up",
-        "interface_bus_off",
-        "interface_up",
-        "interface_down",
-        "interface_missing",
+        "bus_down",
+        "bus_up",
+        "bus_off",
+        "bus_up",
+        "bus_down",
+        "bus_missing",
     ]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.spool.sequences import SequenceSet
+from agent.spool.index import SequenceSet
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 6)), max_size=20)
 

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from agent.model import GapKind, SealedBatch
 from agent.spool import retention
+from agent.spool.retention import SharedLimit
 from agent.spool.segment_set import SegmentSet
-from agent.spool.shared_limit import SharedLimit
 from agent.spool.store import Spool
 from tests.support.memory_disk import MemoryDisk
 

@@ -154,7 +154,7 @@ def say(tmp_path: Path, shape: Any = "auto") -> list[str]:
         configure_logging("info", shape, stream, journal=journal, environment=environment(tmp_path / "stderr"))
         log = structlog.get_logger()
         log.debug("block_packed")
-        log.warning("interface_down", bus="can0", hint="bring it up")
+        log.warning("bus_down", bus="can0", hint="bring it up")
         try:
             (tmp_path / "missing").stat()
         except OSError:
@@ -167,8 +167,8 @@ def test_under_a_service_manager_lines_go_to_the_journal_with_their_fields(
 ) -> None:
     assert say(tmp_path) == []
     down, failed = read(listening), read(listening)
-    assert (down["CODE"], down["BUS"], down["PRIORITY"]) == ("interface_down", "can0", "4")
-    assert down["MESSAGE"] == "interface_down bus=can0 → bring it up"
+    assert (down["CODE"], down["BUS"], down["PRIORITY"]) == ("bus_down", "can0", "4")
+    assert down["MESSAGE"] == "bus_down bus=can0 was=interface_down → bring it up"
     assert (failed["CODE"], failed["PRIORITY"]) == ("client_failed", "3")
     assert "FileNotFoundError" in failed["EXCEPTION"]
     assert failed["MESSAGE"].splitlines()[-1].startswith("FileNotFoundError")
@@ -178,7 +178,7 @@ def test_under_a_service_manager_lines_go_to_the_journal_with_their_fields(
 
 def test_without_a_journal_they_are_json_on_stderr(tmp_path: Path) -> None:
     down, failed = map(json.loads, say(tmp_path))
-    assert list(down) == ["timestamp", "level", "event", "bus", "hint"]
+    assert list(down) == ["timestamp", "level", "event", "bus", "hint", "was"]
     assert failed["event"] == "client_failed"
 
 

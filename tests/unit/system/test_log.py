@@ -81,6 +81,17 @@ def test_loggers_made_earlier_follow_a_later_configuration() -> None:
     assert [line["event"] for line in lines_of(second)] == ["batch_sealed"]
 
 
+def test_a_renamed_event_bears_its_former_code() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "json", stream)
+    structlog.get_logger().warning("bus_down", bus="can0")
+    structlog.get_logger().warning("link_lost")
+    assert [(line["event"], line.get("was")) for line in lines_of(stream)] == [
+        ("bus_down", "interface_down"),
+        ("link_lost", None),
+    ]
+
+
 def test_warnings_of_libraries_come_the_same_way_once() -> None:
     stream = io.StringIO()
     configure_logging("info", "json", stream)
@@ -218,11 +229,11 @@ def test_the_latest_warning_of_each_kind_is_remembered_with_its_hint() -> None:
     recent, now_ns = Recent(lambda: now_ns), 5
     configure_logging("info", "json", io.StringIO(), recent)
     logger = structlog.get_logger()
-    logger.warning("interface_down", bus="can0", reason="gone", hint="look at it")
-    logger.warning("interface_down", bus="can1")
+    logger.warning("bus_down", bus="can0", reason="gone", hint="look at it")
+    logger.warning("bus_down", bus="can1")
     logger.info("link_up")
     now_ns = 7
-    logger.error("interface_down", bus="can0", reason="gone for good")
+    logger.error("bus_down", bus="can0", reason="gone for good")
     assert [(line["about"], line["level"], line["reason"]) for line in recent.lines()] == [
         ("bus=can1", "warning", ""),
         ("bus=can0", "error", "gone for good"),
@@ -230,7 +241,7 @@ def test_the_latest_warning_of_each_kind_is_remembered_with_its_hint() -> None:
     assert recent.lines()[-1] == {
         "time_ns": 7,
         "level": "error",
-        "event": "interface_down",
+        "event": "bus_down",
         "about": "bus=can0",
         "reason": "gone for good",
         "hint": "",

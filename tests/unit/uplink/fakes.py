@@ -107,7 +107,7 @@ class FakeLink:
         self.loss: asyncio.Future[LinkLoss] = asyncio.get_running_loop().create_future()
 
     async def publish(
-        self, topic: str, payload: bytes, *, retain: bool = False, labels: MessageProperties = NONE
+        self, topic: str, payload: bytes, *, retain: bool = False, properties: MessageProperties = NONE
     ) -> Answer:
         broker = self._broker
         broker.publishes.append(Publish(asyncio.get_running_loop().time(), topic, payload, retain))

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from agent.errors import ConfigError
 from agent.uplink.backoff import Backoff
-from agent.uplink.dead_link import DeadLinkDetector, Traffic
+from agent.uplink.held_back import BATCHES_MAX, CLOSING_FIRST_S, CLOSING_MAX_S, ClosingBatches
+from agent.uplink.in_flight import DeadLinkDetector, Traffic
 from agent.uplink.options import MqttOptions, parse_broker
-from agent.uplink.pacing import RateLimit, Window
 from agent.uplink.reasons import acknowledgement_text
-from agent.uplink.suspects import FIRST_WAIT_S, LONGEST_WAIT_S, SUSPECTS_MAX, Suspects
+from agent.uplink.send_policy import RateLimit, Window
 from agent.uplink.transport import (
     Outcome,
     Trouble,
@@ -177,54 +177,54 @@ def test_a_pace_spreads_bytes_and_saves_nothing_up() -> None:
     assert unpaced.wait_s(0) == 0
 
 
-def test_the_third_strike_makes_a_suspect_wait_and_each_more_longer() -> None:
-    suspects, key, now = Suspects(), ("s", 1), 0.0
-    assert [suspects.strike(key, now) for _ in range(2)] == [False, False]
-    assert not suspects.waits(key, now)
+def test_third_closed_link_makes_a_batch_wait_and_each_more_longer() -> None:
+    closing, key, now = ClosingBatches(), ("s", 1), 0.0
+    assert [closing.closed(key, now) for _ in range(2)] == [False, False]
+    assert not closing.waits.has(key, now)
     waits = []
     for _ in range(12):
-        assert suspects.strike(key, now)
-        assert suspects.waits(key, now)
-        due = suspects.next_at()
+        assert closing.closed(key, now)
+        assert closing.waits.has(key, now)
+        due = closing.waits.next_at()
         assert due is not None
         waits.append(due - now)
         now = due
-        assert not suspects.waits(key, now)
-        assert suspects.release(now)
-        assert not suspects.release(now)
-    assert waits[:3] == [FIRST_WAIT_S, 2 * FIRST_WAIT_S, 4 * FIRST_WAIT_S]
-    assert waits[-1] == LONGEST_WAIT_S
-    suspects.clear(key)
-    assert not suspects.strike(key, now)
+        assert not closing.waits.has(key, now)
+        assert closing.waits.release(now)
+        assert not closing.waits.release(now)
+    assert waits[:3] == [CLOSING_FIRST_S, 2 * CLOSING_FIRST_S, 4 * CLOSING_FIRST_S]
+    assert waits[-1] == CLOSING_MAX_S
+    closing.clear(key)
+    assert not closing.closed(key, now)
 
 
-def test_suspects_are_bounded() -> None:
-    suspects = Suspects()
-    for number in range(10 * SUSPECTS_MAX):
+def test_closing_batches_are_bounded() -> None:
+    closing = ClosingBatches()
+    for number in range(10 * BATCHES_MAX):
         for _ in range(3):
-            suspects.strike(("s", number), 0.0)
-    assert sum(suspects.waits(("s", number), 1.0) for number in range(10 * SUSPECTS_MAX)) == SUSPECTS_MAX
+            closing.closed(("s", number), 0.0)
+    assert sum(closing.waits.has(("s", number), 1.0) for number in range(10 * BATCHES_MAX)) == BATCHES_MAX
 
 
 def test_an_upload_that_arrives_slowly_keeps_a_link_alive_and_a_ping_does_not() -> None:
-    watch = DeadLinkDetector(published_at=100.0)
-    watch.look(101, Traffic(1000, 0, 5000))
-    watch.look(110, Traffic(2000, 0, 4000))
-    assert watch.unacknowledged_s(110) == 0
-    watch.look(120, Traffic(6000, 0, 0))
-    assert watch.unacknowledged_s(120) == 0
-    watch.look(130, Traffic(6002, 2, 0))
-    watch.look(150, Traffic(6004, 4, 0))
-    assert watch.unacknowledged_s(150) == 30
+    dead_link = DeadLinkDetector(published_at=100.0)
+    dead_link.update(101, Traffic(1000, 0, 5000))
+    dead_link.update(110, Traffic(2000, 0, 4000))
+    assert dead_link.unacknowledged_s(110) == 0
+    dead_link.update(120, Traffic(6000, 0, 0))
+    assert dead_link.unacknowledged_s(120) == 0
+    dead_link.update(130, Traffic(6002, 2, 0))
+    dead_link.update(150, Traffic(6004, 4, 0))
+    assert dead_link.unacknowledged_s(150) == 30
 
 
 def test_a_ping_waits_for_its_answer_while_nothing_moves() -> None:
-    watch = DeadLinkDetector()
-    watch.look(10, Traffic(100, 100, 0))
-    assert watch.unanswered_s(50, pinged_at=0) == 0
-    assert watch.unanswered_s(50, pinged_at=40) == 10
-    watch.look(55, Traffic(100, 5000, 0))
-    assert watch.unanswered_s(60, pinged_at=40) == 5
+    dead_link = DeadLinkDetector()
+    dead_link.update(10, Traffic(100, 100, 0))
+    assert dead_link.unanswered_s(50, pinged_at=0) == 0
+    assert dead_link.unanswered_s(50, pinged_at=40) == 10
+    dead_link.update(55, Traffic(100, 5000, 0))
+    assert dead_link.unanswered_s(60, pinged_at=40) == 5
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from agent.receiver.batch_receiver import PAYLOAD_MAX
-from agent.uplink.gate import ANSWER_BYTES_MAX, LEAST_BYTES, MESSAGE_BYTES_MAX, UNASKED_BYTES_MAX, Gate
+from agent.uplink.incoming import ANSWER_BYTES_MAX, LEAST_BYTES, MESSAGE_BYTES_MAX, UNASKED_BYTES_MAX, Gate
 
 CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK = 0x20, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0
 PINGREQ, PINGRESP, DISCONNECT, AUTH, CONNECT, SUBSCRIBE = 0xC0, 0xD0, 0xE0, 0xF0, 0x10, 0x82

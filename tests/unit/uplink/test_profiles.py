@@ -169,15 +169,15 @@ def test_the_generic_profile_changes_nothing() -> None:
 
 
 def test_a_cloud_event_has_what_the_standard_requires_and_costs_what_it_says() -> None:
-    labels = cloud_event("batch", "demo-0001", "normal-3f2a/42")
-    assert {name for name, value in labels.properties if value} == {"specversion", "id", "source", "type"}
-    assert labels.content_type == MEDIA_TYPES["batch"]
+    properties = cloud_event("batch", "demo-0001", "normal-3f2a/42")
+    assert {name for name, value in properties.properties if value} == {"specversion", "id", "source", "type"}
+    assert properties.content_type == MEDIA_TYPES["batch"]
     from paho.mqtt.packettypes import PacketTypes
     from paho.mqtt.properties import Properties
 
     packed = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    packed.ContentType, packed.UserProperty = labels.content_type, list(labels.properties)
-    assert labels.size_bytes == len(packed.pack()) - 2  # type: ignore[no-untyped-call]  # its own length
+    packed.ContentType, packed.UserProperty = properties.content_type, list(properties.properties)
+    assert properties.size_bytes == len(packed.pack()) - 2  # type: ignore[no-untyped-call]  # its own length
     longest = cloud_event("catalog", "v" * 128, "h" * 32)
     header = 1 + 4 + 2 + 2 + 2 + 3
     assert header + 256 + longest.size_bytes <= AROUND_BYTES

@@ -146,8 +146,7 @@ def test_a_limit_that_the_broker_does_not_name_is_learnt_and_forgotten_in_time(t
         queue, broker = MemoryQueue(), FakeBroker(answer)
         for number in range(200):
             queue.append(bytes(48_000 if number % 2 else 12_000))
-        sender = build(broker, CatalogStore(tmp_path), queue)
-        sender._feed._fit = fitted.append
+        sender = build(broker, CatalogStore(tmp_path), queue, fit=fitted.append)
         async with running(sender):
             await until(lambda: len(queue.records) == 100)
             await asyncio.sleep(60)

@@ -15,7 +15,7 @@ from agent.errors import SpoolError
 from agent.spool.catalogs import CatalogStore
 from agent.system.liveness import LivenessDeadline
 from agent.uplink.send_policy import Unlimited
-from agent.uplink.sender import Sender, SenderOptions
+from agent.uplink.sender import Sender, SenderOptions, SpoolAccess
 from agent.uplink.transport import Answer, LinkLimits, LinkLoss, Outcome, RefusedError, Trouble
 from tests.unit.uplink.fakes import (
     ACCEPTED,
@@ -48,10 +48,15 @@ def shelf(tmp_path: Path) -> CatalogStore:
 
 
 def build(
-    broker: FakeBroker, shelf: CatalogStore, *queues: MemoryQueue, roll: float = HALF, **options: object
+    broker: FakeBroker,
+    shelf: CatalogStore,
+    *queues: MemoryQueue,
+    roll: float = HALF,
+    fit: Callable[[int | None], None] = lambda size_bytes: None,
+    **options: Any,
 ) -> Sender:
-    chosen = SenderOptions(**{"vehicle": "car-1", "window_batches": 4, "window_bytes": 192 << 10, **options})  # type: ignore[arg-type]
-    return Sender(broker, queues, shelf, call_inline, chosen, roll=lambda: roll)
+    chosen = SenderOptions(**{"vehicle": "car-1", "window_batches": 4, "window_bytes": 192 << 10, **options})
+    return Sender(broker, SpoolAccess(queues, shelf, call_inline, fit=fit), chosen, roll=lambda: roll)
 
 
 @contextlib.asynccontextmanager
@@ -184,7 +189,7 @@ def test_a_weak_signal_paces_old_batches_and_nothing_else(shelf: CatalogStore) -
                 queue.append(bytes(1000))
         options = SenderOptions("car-1")
         queues = [critical, normal]
-        sender = Sender(broker, queues, shelf, call_inline, options, allowance=signal, critical=[True, False])
+        sender = Sender(broker, SpoolAccess(queues, shelf, call_inline, critical=[True, False]), options, policy=signal)
         loop = asyncio.get_running_loop()
         async with running(sender):
             await until(lambda: not critical.records, limit_s=2)
@@ -221,7 +226,7 @@ def test_what_the_budget_does_not_carry_stays_while_critical_goes(shelf: Catalog
             normal.append(bytes(1000))
         options = SenderOptions("car-1")
         queues = [critical, normal]
-        sender = Sender(broker, queues, shelf, call_inline, options, allowance=budget, critical=[True, False])
+        sender = Sender(broker, SpoolAccess(queues, shelf, call_inline, critical=[True, False]), options, policy=budget)
         loop = asyncio.get_running_loop()
         async with running(sender):
             await until(lambda: len(normal.acknowledged) == 3)
@@ -536,7 +541,7 @@ def test_an_endpoints_rates_are_kept_live_batches_included(
         queue, broker = MemoryQueue(), FakeBroker(round_trip_s=0.001)
         for _ in range(10):
             queue.append(bytes(50))
-        sender = build(broker, shelf, queue, window_batches=20, **limits)
+        sender = build(broker, shelf, queue, window_batches=20, **dict[str, Any](limits))
         async with running(sender):
             await until(lambda: len(queue.acknowledged) > 3)
             for _ in range(10):
@@ -779,8 +784,10 @@ def test_the_sender_is_late_when_a_step_of_it_hangs_and_never_while_it_waits(
             return function(*arguments)
 
         options = SenderOptions(vehicle="car-1", turn_max_s=120.0)
-        monkeypatch.setattr("agent.uplink.sender.LivenessDeadline", lambda stage: LivenessDeadline(stage, loop.time))
-        sender = Sender(broker, [queue], shelf, call, options, roll=lambda: HALF)
+        monkeypatch.setattr(
+            "agent.uplink.sender_state.LivenessDeadline", lambda stage: LivenessDeadline(stage, loop.time)
+        )
+        sender = Sender(broker, SpoolAccess([queue], shelf, call), options, roll=lambda: HALF)
         queue.append()
         async with running(sender):
             while broker.refusals:

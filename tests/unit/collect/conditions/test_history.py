@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 
 import numpy as np
 
-from agent.collect.block_view import BlockView
+from agent.collect.block_view import BlockView, LastSamples
+from agent.collect.conditions.evaluate import CompiledCondition
 from agent.collect.conditions.history import SAMPLES_MAX, BlockInstants, Held, History, Inputs
-from agent.collect.conditions.syntax import Over, Signal, SignalRef
-from agent.collect.signal_index import LastSamples, SignalIndex
+from agent.collect.conditions.syntax import Changed, Comparison, Number, Over, Signal, SignalRef
+from agent.collect.signal_index import SignalIndex
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import MessageDefinition, SignalDefinition
@@ -26,7 +28,7 @@ def test_a_mean_whose_sum_no_float_holds_is_infinite_and_warns_of_nothing() -> N
     roster = SignalIndex(decoder.plan)
     inputs = Inputs(roster, LastSamples(roster))
     mean = Over(0, "mean", Signal(0, POWER, "POWER"), 5 * S)
-    inputs.watch([POWER], [mean], [], {0})
+    inputs.watch(CompiledCondition(Comparison(0, ">", mean, Number(0, Fraction(0)))), {0})
     roster.enter(decoder.plan.plain_keys)
     frames = block([Frame(START + at * MS, 0, 0x300, struct.pack("<d", 1.7e308)) for at in range(3)])
     view = BlockView(roster, frames, decoder.decode(frames).signals, frames.time_ns)
@@ -35,29 +37,26 @@ def test_a_mean_whose_sum_no_float_holds_is_infinite_and_warns_of_nothing() -> N
 
 
 def history_of(span_ns: int) -> History:
-    history = History(lambda raw: raw.astype(np.float64))
-    history.span_ns, history.buses = span_ns, {0}
-    return history
+    return History(span_ns, {0})
 
 
 def test_a_history_forgets_what_no_instant_to_come_looks_back_to() -> None:
     history = history_of(S)
     for second in range(100):
         steady = np.arange(10) * 100 * MS + second * S
-        history.extend(steady, np.zeros(10, np.uint64), steady[-1:])
+        history.keep(*history.extended(steady, np.zeros(10)), steady[-1:])
         assert len(history) <= 30
-    assert history.samples()[0][-10:].tolist() == [99 * S + 100 * MS * place for place in range(10)]
+    assert history.steady[-10:].tolist() == [99 * S + 100 * MS * place for place in range(10)]
 
 
 def test_a_history_holds_no_more_samples_than_its_limit_and_those_are_the_latest() -> None:
     history = history_of(600 * S)
     for second in range(130):
         steady = np.arange(1000) * MS + second * S
-        history.extend(steady, np.full(1000, second, np.uint64), steady[-1:])
-    steady, numbers = history.samples()
-    assert SAMPLES_MAX <= len(steady) <= SAMPLES_MAX + 1024
-    assert numbers[-1] == 129
-    assert (np.diff(steady) == MS).all()
+        history.keep(*history.extended(steady, np.full(1000, float(second))), steady[-1:])
+    assert len(history) == SAMPLES_MAX
+    assert history.numbers[-1] == 129
+    assert (np.diff(history.steady) == MS).all()
 
 
 def test_what_a_signal_came_with_last_holds_when_another_sender_of_its_message_appears() -> None:
@@ -66,7 +65,7 @@ def test_what_a_signal_came_with_last_holds_when_another_sender_of_its_message_a
     latest = LastSamples(roster)
     inputs = Inputs(roster, latest)
     torque = SignalRef(2, 0, MESSAGES[2].signals[0])
-    inputs.watch([torque], [], [], {1})
+    inputs.watch(CompiledCondition(Changed(0, Signal(0, torque, "TORQUE"))), {1})
     changed = []
     for at, (sender, value) in enumerate([(0, 1.5), (1, 2.5), (1, 2.5), (0, 2.5), (0, 1.5)]):
         frames = block([Frame(START + at * MS, 1, ENGINES[sender], np.float32(value).tobytes())])

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.collect.conditions.binding import bind
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory, bind
 from agent.collect.conditions.parser import parse_condition
 from agent.collect.conditions.static_check import impossible
 from tests.support.collect_car import MESSAGES

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.collect.integrity.check import broken_guards
-from agent.collect.integrity.protection import protections_of
+from agent.collect.integrity.protection import broken_guards, protections_of
 from agent.config.integrity import IntegrityConfig, broken_integrity
 from agent.model import MessageDefinition, SignalDefinition
 

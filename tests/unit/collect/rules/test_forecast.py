@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory
 from agent.collect.rules.forecast import ROW_BYTES, VALUE_BYTES, forecast, table, total
 from agent.config import CollectConfig
 from agent.config.priorities import Priority

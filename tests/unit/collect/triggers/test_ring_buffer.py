@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent.collect.triggers.ring_buffer import Ring, frame_bytes
+from agent.collect.triggers.windows import Ring, frame_bytes
 from agent.model import FrameBlock
 
 CAPACITY = 1 << 20

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from agent.collect.collector import Collector
-from agent.collect.conditions.names import Directory
+from agent.collect.conditions.binding import Directory
 from agent.collect.rules.rules import RuleBook
-from agent.collect.triggers.trigger import Trigger
+from agent.collect.triggers.triggers import Trigger
 from agent.collect.triggers.windows import WINDOWS_MAX
 from agent.config.collecting import TriggerConfig
 from agent.config.priorities import Priority

@@ -16,13 +16,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from agent.spool.catalogs import CatalogStore
-from agent.uplink.cellular import ledger
 from agent.uplink.cellular.budget import DAY_NS, Plan, Spent, on_wire_bytes
-from agent.uplink.cellular.data_plan import DataPlan
-from agent.uplink.cellular.ledger import Entry, LedgerError
+from agent.uplink.cellular.data_plan import DataPlan, Entry, LedgerError, read_ledger, write_ledger
 from agent.uplink.cellular.send_policy import CellularSendPolicy
 from agent.uplink.options import SenderOptions
-from agent.uplink.sender import Sender
+from agent.uplink.sender import Sender, SpoolAccess
 from agent.uplink.transport import LinkLoss, Trouble
 from tests.unit.uplink.fakes import FakeBroker, MemoryQueue, call_inline, run_virtual
 
@@ -119,14 +117,14 @@ def test_a_ledger_that_is_damaged_presumes_the_even_share(tmp_path: Path) -> Non
 def test_a_flipped_bit_of_the_ledger_is_found(spent: Spent, place: int, bit: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data-plan"
-        assert ledger.read(path) is None
-        ledger.write(path, Entry(spent, 5, "boot"))
-        assert ledger.read(path) == Entry(spent, 5, "boot")
+        assert read_ledger(path) is None
+        write_ledger(path, Entry(spent, 5, "boot"))
+        assert read_ledger(path) == Entry(spent, 5, "boot")
         content = bytearray(path.read_bytes().rstrip(b"\n"))
         content[place % len(content)] ^= 1 << bit
         path.write_bytes(bytes(content))
         with pytest.raises(LedgerError):
-            ledger.read(path)
+            read_ledger(path)
 
 
 def test_a_torn_write_leaves_what_was_there(tmp_path: Path) -> None:
@@ -228,7 +226,7 @@ async def a_month(tmp_path: Path, plan: Plan, roaming_days: range = range(0)) ->
     shelf = CatalogStore(tmp_path / "catalogs")
     options = SenderOptions("car-1", backoff_max_s=5.0)
     queues = [critical, normal]
-    sender = Sender(broker, queues, shelf, call_inline, options, allowance=allowance, critical=[True, False])
+    sender = Sender(broker, SpoolAccess(queues, shelf, call_inline, critical=[True, False]), options, policy=allowance)
     running = asyncio.create_task(sender.run())
     latencies, days = [], []
     for number in range(30 * 144 - 1):

@@ -1,34 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates of rules with intervals, and the pieces that intervals cut their values to, as flat tables (`intervals`)."""
+"""What rules with an interval work on: their states, a block's values cut by interval, what these are summed up to, and
+what intervals are closed with.
+
+A sample that several intervals choose is kept by the one that is over first, and by a later one only if that is of a
+higher priority: what has gone out with a lower one cannot be taken back. Of intervals that are over at the same time,
+and at a flush of all, the highest priority counts. A mean that is what the last sample says is that sample.
+
+Promise: it is the same whether the intervals are over in one block or in several: what a sample was kept with is
+remembered with it, in `LastSamples` and `RuleStateTable`, for as long as an interval may choose it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from fractions import Fraction
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.physical import reads_as_float
+from agent.collect.select_rows import Samples
+from agent.config.priorities import Priority
+from agent.physical import key_offset, numeric, reads_as_float
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from agent.collect.block_view import BlockView, Gathered
     from agent.collect.rules.rules import IntervalRule
     from agent.collect.signal_index import SignalIndex
+    from agent.model import SignalDefinition
+
 
 LEAST, MEAN, LAST, FIRST = range(4)
 """Kinds of gates, in the order that they are kept in; "max" is the least of the keys upside down."""
 _KIND = {"last": LAST, "first": FIRST, "min": LEAST, "max": LEAST, "mean": MEAN}
 CLOSED = -(1 << 62)
 """The end of the interval of a gate that has none open."""
-
-
-def is_plain_last(rule: IntervalRule) -> bool:
-    """Whether a rule keeps the last sample of an interval, whatever it is: `lasts` does."""
-    return rule.value == "last" and rule.band is None
 
 
 @dataclass(slots=True)
@@ -184,3 +194,110 @@ class Pieces:
             first_raw,
             tells,
         )
+
+
+SUMMARY = -1
+"""In place of a number: a mean, which is no sample that came."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalResults:
+    """Samples that intervals choose; arrays of one length.
+
+    channel   int64 · serial: int64, the sample's number among all that have come, or `SUMMARY`
+    place     int64, in the block at hand, -1 of what is no value of it · time_ns int64, raw uint64: of the latter
+    priority      uint8, that the rule keeps it with · kept: uint8, that it has been kept with so far
+    end       int64, steady time at which the interval is over
+    """
+
+    channel: NDArray[np.int64]
+    serial: NDArray[np.int64]
+    place: NDArray[np.int64]
+    time_ns: NDArray[np.int64]
+    raw: NDArray[np.uint64]
+    priority: NDArray[np.uint8]
+    kept: NDArray[np.uint8]
+    end: NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, parts: Sequence[IntervalResults]) -> IntervalResults:
+        """All of them."""
+        return cls(*map(np.concatenate, zip(*map(_arrays, parts), strict=True))) if len(parts) > 1 else parts[0]
+
+    def at(self, places: NDArray[np.int64]) -> IntervalResults:
+        """Some of them."""
+        return IntervalResults(*[each.take(places) for each in _arrays(self)])
+
+    def of_higher_priority(self, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which are of a higher priority than they have been kept with so far.
+
+        always   uint8 (channels,), the priority that all samples of a channel are kept with
+        """
+        return (self.priority > self.kept) & ((self.serial < 0) | (self.priority > always.take(self.channel)))
+
+    def once(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which of these are kept beside one another, by sample and then by priority.
+
+        Of each sample that of the interval that is over first, and those of higher priorities after it.
+        """
+        serial = self.serial.take(places)
+        places = places.take(np.lexsort((~self.priority.take(places), self.end.take(places), serial)))
+        serial = self.serial.take(places)
+        level = serial * (len(Priority) + 1) + self.priority.take(places)
+        stays = np.ones(len(places), np.bool_)
+        np.greater(level[1:], np.maximum.accumulate(level)[:-1], out=stays[1:])
+        return places.compress(stays)
+
+    def places(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """The values of the block at hand, priority by priority."""
+        here = self.place >= 0
+        priority, place = self.priority.compress(here), self.place.compress(here)
+        for each in set(priority.tolist()):
+            yield each, place.compress(priority == each)
+
+    def samples(self) -> Samples:
+        """Those that are no values of the block at hand."""
+        there = (self.place < 0).nonzero()[0]
+        return Samples(
+            self.channel.take(there), self.time_ns.take(there), self.raw.take(there), self.priority.take(there)
+        )
+
+
+_arrays = attrgetter(*(each.name for each in fields(IntervalResults)))
+
+
+Sum = tuple[Fraction | int, int]
+"""The exact sum of some samples, and how many they are: of keys, or of the floats that they stand for."""
+NOTHING: Sum = (0, 0)
+_FLOATS = {16: (np.float16, np.uint16), 32: (np.float32, np.uint32), 64: (np.float64, np.uint64)}
+
+
+def float_keys(definition: SignalDefinition, raw: NDArray[np.uint64], *, falling: bool) -> NDArray[np.uint64]:
+    """Numbers in the order of the floats that raw values stand for, or falling; what is no number comes last."""
+    sign, ones = np.uint64(1 << definition.length - 1), np.uint64((1 << definition.length) - 1)
+    keys = np.where(raw & sign, raw ^ ones, raw | sign)
+    return np.where(np.isnan(numeric(definition, raw)), ones, keys ^ ones if falling else keys)
+
+
+def sum_of(definition: SignalDefinition, keys: NDArray[np.uint64]) -> Sum:
+    """The sum of some samples, as their keys; of floats, those that are no finite number are left out."""
+    if reads_as_float(definition):
+        numbers = numeric(definition, keys)
+        finite = numbers[np.isfinite(numbers)].tolist()
+        return sum(map(Fraction, finite), Fraction(0)), len(finite)
+    return sum(keys.tolist()), len(keys)
+
+
+def mean(total: Sum, definition: SignalDefinition) -> int | None:
+    """The raw value nearest to the mean, the even one of two; None of no samples."""
+    amount, samples = total
+    if not samples:
+        return None
+    if reads_as_float(definition):
+        floating, bits = _FLOATS[definition.length]
+        return int(np.array([float(Fraction(amount) / samples)], floating).view(bits)[0])
+    assert isinstance(amount, int)
+    key, rest = divmod(amount, samples)
+    sign = key_offset(definition)
+    is_odd = (key - sign) & 1
+    return (key + (2 * rest + is_odd > samples)) ^ sign

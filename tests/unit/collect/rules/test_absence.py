@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from agent.collect.block_view import BlockView
-from agent.collect.rules.absence import AbsenceMonitor, AbsenceTimeout
-from agent.collect.rules.cycles import stopped_after_ns
+from agent.collect.rebased_time import SteadyClock
+from agent.collect.rules.absence import AbsenceMonitor, AbsenceTimeout, stopped_after_ns
 from agent.collect.signal_index import SignalIndex
-from agent.collect.steady_clock import SteadyClock
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import Event, EventKind, FrameBlock, MessageDefinition, SignalDefinition

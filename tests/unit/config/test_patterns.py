@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import pytest
 
-from agent.collect.patterns import SignalPatterns
 from agent.collect.rules.rules import RuleBook
 from agent.config import CollectConfig
+from agent.config.patterns import SignalPatterns
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent.collect.steady_clock import AHEAD_NS_MAX, SteadyClock
+from agent.collect.rebased_time import AHEAD_NS_MAX, SteadyClock
 from agent.model import ClockReading, FrameBlock
 from agent.system.clock import WAITED_NS_MAX
 
