@@ -57,7 +57,11 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     add_j1939_argument(parser)
     add_bus_arguments(parser)
     parser.add_argument(
-        "--speed", metavar="X", type=speed, help="X times real time; if not given as fast as it goes, with --to 1"
+        "--speed",
+        metavar="X",
+        type=speed,
+        help="X times real time, but for pauses of more than an hour and what a clock was set by; "
+        "if not given as fast as it goes, with --to 1",
     )
     parser.add_argument("--vehicle", metavar="ID", help='default: the configuration\'s, or "replay"')
     parser.add_argument("--json", action="store_true", help="the summary as one JSON object")

@@ -22,15 +22,18 @@ from agent.config.collecting import priorities_in_use
 from agent.daemon.assembly import Agent, load_decoding, make_packer, open_agent
 from agent.daemon.options import mqtt_options
 from agent.errors import UplinkError
+from agent.sources.logs.pace import LogPace
 from agent.system.clock import Clock, LogClock
 from agent.uplink.mqtt_transport import MqttTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from agent.config import Config
+    from agent.config.priorities import Priority
     from agent.model import FrameBlock
     from agent.pipeline.packer import Packer
+    from agent.pipeline.stream import Store
 
 BACKLOG_SHARE = 0.5
 """Of the spool's limit: the log waits for the broker when this much has come together."""
@@ -72,14 +75,23 @@ async def replay(
 
 
 def replay_into(
-    config: Config, blocks: Iterator[FrameBlock], out: Path, *, speed: float | None = None, clock: Clock | None = None
+    config: Config,
+    blocks: Iterator[FrameBlock],
+    out: Path,
+    *,
+    speed: float | None = None,
+    clock: Clock | None = None,
+    opens: Callable[[Path, str, bytes, Iterable[Priority]], Mapping[Priority, Store]] | None = None,
 ) -> Packer:
-    """A recorded log through the packer into a folder of batch files and their catalog."""
+    """A recorded log through the packer into a folder of batch files and their catalog.
+
+    opens: gives the stores of a folder, a vehicle and a catalog; None: `open_folder`, whose files are durable
+    """
     from agent.receiver.folder import open_folder
 
     decoding = load_decoding(config)
     priorities = priorities_in_use(config.collect, config.triggers)
-    stores = open_folder(out, config.vehicle.id, decoding.content, priorities)
+    stores = (opens or open_folder)(out, config.vehicle.id, decoding.content, priorities)
     packer = make_packer(config, decoding, stores, clock or LogClock())
 
     async def through() -> None:
@@ -94,11 +106,10 @@ def replay_into(
 async def _paced(blocks: Iterator[FrameBlock], speed: float | None) -> AsyncIterator[FrameBlock]:
     """The blocks, each when it is over by the log's clock; at once where there is no speed."""
     loop = asyncio.get_running_loop()
-    begun, first_ns = loop.time(), None
+    begun, pace = loop.time(), LogPace()
     for block in blocks:
         if speed is not None and len(block):
-            first_ns = int(block.time_ns[0]) if first_ns is None else first_ns
-            due = begun + (int(block.time_ns[-1]) - first_ns) / 1e9 / speed
+            due = begun + int(pace.elapsed_ns(block.time_ns)[-1]) / 1e9 / speed
             await asyncio.sleep(max(0.0, due - loop.time()))
         yield block
 

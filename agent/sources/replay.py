@@ -6,7 +6,7 @@ moved so that the first frame is due when the source is opened; at another speed
 shrink or grow with it, as they would on a bus that is that fast. When the log has ended, `exhausted` is true.
 
 Limits: `drain_frames_max` frames a drain; what is due beyond comes in the next. A drain may read a piece of
-the file (some milliseconds), it never waits. A log that steps back in time is played without waiting.
+the file (some milliseconds), it never waits. What a log's clock was set by takes no time (`logs/pace.py`).
 
 Failure: a log that cannot be opened, or that has none of the buses asked for, is a LogFileError when the source
 is opened; one of them that does not come soon is logged. A log that turns out unreadable on the way is logged, and
@@ -26,6 +26,7 @@ from agent.errors import LogFileError
 from agent.model import DRAIN_FRAMES_MAX, FrameBlock, SourceCounters
 from agent.sources.logs.channels import ADVICE, look
 from agent.sources.logs.logfile import LogReader, log_channels, read_log
+from agent.sources.logs.pace import LogPace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,7 +72,7 @@ class ReplaySource:
         self._wall_ns = wall_ns
         self._reader: LogReader | None = None
         self._waiting = FrameBlock.empty()
-        self._first_ns: int | None = None  # in the log's time
+        self._pace = LogPace()
         self._begun_s = 0.0
         self._begun_ns = 0
         self._ended = False
@@ -163,7 +164,8 @@ class ReplaySource:
         if self._ended or self._reader is None:
             return False
         try:
-            self._waiting = next(self._reader)
+            block = next(self._reader)
+            self._waiting = replace(block, time_ns=self._pace.elapsed_ns(block.time_ns))
         except StopIteration:
             self._ended = True
             ignored = self._reader.ignored
@@ -172,14 +174,12 @@ class ReplaySource:
             self._ended = True
             path, reason = str(self._path), str(error)
             log.error("log_file_refused", path=path, reason=reason, frames_before=self._delivered)  # noqa: TRY400
-        if self._first_ns is None and len(self._waiting):
-            self._first_ns = int(self._waiting.time_ns[0])
         return not self._ended
 
     def _take_due(self, due_ns: int, room: int) -> FrameBlock:
         """The waiting frames up to the first that is not due, with their times of now."""
         waiting = self._waiting
-        offset_ns = waiting.time_ns - (self._first_ns or 0)
+        offset_ns = waiting.time_ns
         later = offset_ns > due_ns
         count = min(int(later.argmax()) if later.any() else len(waiting), room)
         due, self._waiting = waiting.slice(0, count), waiting.slice(count, len(waiting))

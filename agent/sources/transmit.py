@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from agent.errors import AgentError, ConfigError
 from agent.sources.canlib import python_can
 from agent.sources.interfaces import link_kind
+from agent.sources.logs.pace import LogPace
 from agent.sources.messages import can_messages
 
 if TYPE_CHECKING:
@@ -90,15 +91,13 @@ def play(
     played   is counted up while it goes, for who interrupts it
     """
     played = played or Played()
-    begun_s, first_ns = monotonic(), None
+    begun_s, pace = monotonic(), LogPace()
     for block in blocks:
-        for message, index, time_ns in zip(
-            can_messages(block), block.bus.tolist(), block.time_ns.tolist(), strict=True
-        ):
-            first_ns = time_ns if first_ns is None else first_ns
+        elapsed_ns = pace.elapsed_ns(block.time_ns).tolist()
+        for message, index, due_ns in zip(can_messages(block), block.bus.tolist(), elapsed_ns, strict=True):
             if index not in buses:
                 continue
-            due_s = begun_s + (time_ns - first_ns) / 1e9 / speed
+            due_s = begun_s + due_ns / 1e9 / speed
             while (early_s := due_s - monotonic()) > 0:
                 sleep(early_s)
             name, bus = buses[index]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recorded log to batches, as an agent with these DBC files and no rules would have sent them.
 
-Promise: nothing stays behind; the folder is gone when the context ends.
+Promise: nothing stays behind; the folder is gone when the context ends. Nothing in it is synced: a log of twenty
+thousand batches would wait for the disk for minutes.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.batch.catalog import decode_catalog
 from agent.config import config_from_arguments, parse_dbc_arguments
 from agent.daemon.replay import replay_into
 from agent.decode.groups import GroupWatch
 from agent.decode.loading import load_buses
+from agent.receiver.catalogs import CATALOG_SUFFIX, FOLDER
+from agent.receiver.inventory import BATCH_SUFFIX
 from agent.sources.logs.channels import missing
 from agent.sources.replay import log_channels, read_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from agent.model import FrameBlock
+    from agent.config.priorities import Priority
+    from agent.model import FrameBlock, Gap, SealedBatch
     from agent.sources.replay import LogReader
 
 
@@ -61,8 +66,48 @@ def recorded(
     with tempfile.TemporaryDirectory(prefix="canferry-report-") as folder:
         with read_log(log, buses=indexes) as blocks:
             watch = GroupWatch([bus.name for bus in config.buses])
-            packer = replay_into(config, watch.passing(watched(blocks)), Path(folder))
+            packer = replay_into(config, watch.passing(watched(blocks)), Path(folder), opens=_scratch_stores)
         hint = watch.hint(load_buses(config.buses).messages, ADVICE) if packer.counters.frames_unknown else ""
         if tell and hint:
             tell(hint)
         yield Path(folder)
+
+
+def _scratch_stores(
+    folder: Path, _vehicle: str, catalog: bytes, priorities: Iterable[Priority]
+) -> Mapping[Priority, _ScratchStore]:
+    """A store for each priority; the catalog is stored."""
+    name = decode_catalog(catalog).hash
+    (folder / FOLDER).mkdir()
+    (folder / FOLDER / f"{name}{CATALOG_SUFFIX}").write_bytes(catalog)
+    return {priority: _ScratchStore(folder, str(priority)) for priority in priorities}
+
+
+class _ScratchStore:
+    """Batches as files that are read once and deleted."""
+
+    journals = False
+
+    def __init__(self, folder: Path, stream: str) -> None:
+        self.stream = stream
+        self.next_sequence = 0
+        self._folder = folder
+
+    def note(self, part: bytes) -> bool:  # noqa: ARG002
+        """Nothing to do."""
+        return True
+
+    def add_gap(self, gap: Gap) -> None:
+        """A log has none."""
+        raise AssertionError(gap)
+
+    def pending_gaps(self) -> tuple[Gap, ...]:
+        """None."""
+        return ()
+
+    def append(self, batches: Sequence[SealedBatch]) -> None:
+        """Write a file each."""
+        for batch in batches:
+            path = self._folder / f"{self.stream}-{self.next_sequence}{BATCH_SUFFIX}"
+            path.write_bytes(batch.payload)
+            self.next_sequence += 1
