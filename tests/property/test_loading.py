@@ -9,7 +9,7 @@ from pathlib import Path
 import cantools
 import pytest
 from cantools.database.can.formats.dbc import load_string
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from agent.decode.loading import load_databases
@@ -47,11 +47,14 @@ def test_definitions_say_what_cantools_has_loaded(database: Database) -> None:
 
 @pytest.mark.parametrize("kind", ["kcd", "sym"])
 @given(database=databases())
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 def test_definitions_of_other_kinds_say_what_cantools_has_loaded(kind: str, database: Database) -> None:
     """The file is what cantools makes of the database; what it makes of this file is what the definitions say."""
     original = cantools.database.load_string(database.text, "dbc")
     assert isinstance(original, cantools.database.Database)
+    nested = any(signal.mark.startswith("m") and signal.ranges for m in database.messages for signal in m.signals)
+    if nested and kind == "sym":
+        reject()  # cantools does not write those
     text = original.as_kcd_string() if kind == "kcd" else original.as_sym_string()
     path = written(text, f".{kind}")
     try:
