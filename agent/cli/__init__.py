@@ -19,7 +19,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from agent import __version__
-from agent.cli.stdout import open_stdout, tell
+from agent.cli.stdout import open_stdout, print_message
 from agent.errors import AgentError, ConfigError, DatabaseError, LogFileError
 from agent.system.printable import printable, printable_line
 
@@ -81,7 +81,7 @@ def _run(arguments: list[str]) -> int:
     if command is not None and command not in COMMANDS:
         nearest = difflib.get_close_matches(command, COMMANDS, 1)
         advice = f'did you mean "{nearest[0]}"? ' if nearest else ""
-        tell(f'"{printable(command)}" is not a command; {advice}accepted: {", ".join(COMMANDS)}')
+        print_message(f'"{printable(command)}" is not a command; {advice}accepted: {", ".join(COMMANDS)}')
         return 2
     listed = () if "--version" in arguments else COMMANDS
     parser = _parser(listed if command is None else (command,))
@@ -124,7 +124,7 @@ def _leaves(error: BaseException) -> list[BaseException]:
 def _fail(errors: Sequence[AgentError]) -> int:
     """One line an error; the status of the gravest. None is a pipe that nobody reads: no line for that."""
     for text in dict.fromkeys(" ".join(str(error).split()) for error in errors):
-        tell(text)
+        print_message(text)
     return max((_status(error) for error in errors), default=1)
 
 

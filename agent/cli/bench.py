@@ -7,9 +7,9 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.matching import ADVICE, add_j1939_argument
+from agent.cli.arguments import J1939_ADVICE, add_j1939_argument
 from agent.cli.recording import Recording
-from agent.cli.stdout import json_text, tell
+from agent.cli.stdout import json_text, print_message
 from agent.errors import LogFileError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run(args: Namespace) -> int:
     loaded = load_buses(config.buses)
     recording = Recording()
     figures = benchmark.run(args.log, config, loaded.messages, max(1, args.frames), recording.blocks)
-    figures |= recording.counts()
+    figures |= recording.counters()
     if not figures["frames_decoded"]:
         buses = ", ".join(f"{name} ({frames:,} frames)" for name, frames in found.items()) or "none"
         hint = _group_hint(args, config, loaded.messages)
@@ -73,8 +73,8 @@ def run(args: Namespace) -> int:
         raise LogFileError(f"{args.log}: {text.replace('?.', '?')}{buses}")
     print(json_text(figures) if args.json else "\n".join(_table(figures)))
     for path in figures["cantools_refused"]:
-        tell(f"{path}: cantools does not load it; its messages are not in the plain way's figures")
-    recording.tell_damage()
+        print_message(f"{path}: cantools does not load it; its messages are not in the plain way's figures")
+    recording.raise_damage()
     return 0
 
 
@@ -89,7 +89,7 @@ def _group_hint(args: Namespace, config: Config, messages: Sequence[MessageDefin
             frames += len(block)
             if frames >= args.frames:
                 break
-    return watch.hint(messages, ADVICE)
+    return watch.hint(messages, J1939_ADVICE)
 
 
 def _table(figures: dict[str, Any]) -> list[str]:

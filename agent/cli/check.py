@@ -9,8 +9,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.cli.addressing import DEFAULT_CONFIG
-from agent.cli.matching import add_j1939_argument
+from agent.cli.arguments import DEFAULT_CONFIG, add_j1939_argument
 from agent.cli.stdout import json_text
 from agent.errors import ConfigError
 from agent.system.printable import printable_line
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
     from collections.abc import Sequence
 
-    from agent.cli.preflight import Finding
+    from agent.cli.preflight import CheckResult
     from agent.collect.rules.forecast import Forecast
     from agent.config import Config
     from agent.decode.loading import J1939
@@ -66,11 +65,11 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Check and tell; 2 where `run` would refuse."""
-    from agent.cli.preflight import Level
+    """Check and print; 2 where `run` would refuse."""
+    from agent.cli.preflight import CheckLevel
 
     findings, databases, plan = _check(args)
-    refused = any(finding.level is Level.ERROR for finding in findings)
+    refused = any(finding.level is CheckLevel.ERROR for finding in findings)
     if args.json:
         _print_json(findings, databases, plan)
     else:
@@ -78,13 +77,13 @@ def run(args: Namespace) -> int:
     return 2 if refused else 0
 
 
-def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[Forecast]]:
+def _check(args: Namespace) -> tuple[list[CheckResult], list[LoadedDatabases], list[Forecast]]:
     from dataclasses import replace
 
     from agent.cli import preflight
     from agent.config import BusConfig
 
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     databases: list[LoadedDatabases] = []
     plan: list[Forecast] = []
     file = args.config if args.config or args.dbc else DEFAULT_CONFIG
@@ -110,7 +109,7 @@ def _check(args: Namespace) -> tuple[list[Finding], list[LoadedDatabases], list[
 
 def _check_config(
     config: Config, width: int | None, *, offline: bool
-) -> tuple[LoadedDatabases, list[Forecast], list[Finding]]:
+) -> tuple[LoadedDatabases, list[Forecast], list[CheckResult]]:
     from agent.cli import preflight
 
     loaded, findings = preflight.check_databases(config.buses)
@@ -123,20 +122,20 @@ def _check_config(
     return loaded, plan, findings
 
 
-def _check_mqtt(config: Config, loaded: LoadedDatabases, *, offline: bool) -> list[Finding]:
+def _check_mqtt(config: Config, loaded: LoadedDatabases, *, offline: bool) -> list[CheckResult]:
     import asyncio
 
     from agent.cli import preflight
     from agent.cli.preflight.broker import check_broker
 
     findings = [*preflight.check_credentials(config), *preflight.check_congestion(config)]
-    usable = all(finding.level is not preflight.Level.ERROR for finding in findings)
+    usable = all(finding.level is not preflight.CheckLevel.ERROR for finding in findings)
     if usable and not offline:
         findings += asyncio.run(check_broker(config, loaded.messages))
     return findings
 
 
-def _print(findings: Sequence[Finding], *, started: str) -> None:
+def _print(findings: Sequence[CheckResult], *, started: str) -> None:
     coloured = sys.stdout.isatty()
     for finding in findings:
         level = f"{finding.level:<8}"
@@ -149,12 +148,12 @@ def _print(findings: Sequence[Finding], *, started: str) -> None:
         print(f"{level} {text}", file=sys.stderr if refused else sys.stdout)
         for detail in finding.details:
             print(f"{_INDENT}{printable_line(detail)}")
-    errors, warnings = _counts(findings)
+    errors, warnings = _count_levels(findings)
     totals = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
     print(f"\n{totals}: {_refusal(findings) if errors else started}")
 
 
-def _refusal(findings: Sequence[Finding]) -> str:
+def _refusal(findings: Sequence[CheckResult]) -> str:
     from agent.cli.preflight import LOGIN, PUBLISH
 
     refused = [finding for finding in findings if finding.level == "error"]
@@ -162,12 +161,14 @@ def _refusal(findings: Sequence[Finding]) -> str:
     return "canferry run would start, and the broker refuse it" if by_broker else "canferry run would refuse"
 
 
-def _print_json(findings: Sequence[Finding], databases: Sequence[LoadedDatabases], plan: Sequence[Forecast]) -> None:
+def _print_json(
+    findings: Sequence[CheckResult], databases: Sequence[LoadedDatabases], plan: Sequence[Forecast]
+) -> None:
     from dataclasses import asdict
 
     from agent.decode.report import describe
 
-    errors, warnings = _counts(findings)
+    errors, warnings = _count_levels(findings)
     document = {
         "errors": errors,
         "warnings": warnings,
@@ -187,6 +188,6 @@ def _print_json(findings: Sequence[Finding], databases: Sequence[LoadedDatabases
     print(json_text(document))
 
 
-def _counts(findings: Sequence[Finding]) -> tuple[int, int]:
+def _count_levels(findings: Sequence[CheckResult]) -> tuple[int, int]:
     levels = [str(finding.level) for finding in findings]
     return levels.count("error"), levels.count("warning")

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from agent.cli.demo_run.outcome import Outcome
     from agent.cli.demo_run.scenario import Scenario
-    from agent.cli.demo_run.show import Show
-    from agent.cli.demo_run.voice import Voice
+    from agent.cli.demo_run.view import LogCapture, View
 
 _EXTRA = ("amqtt", "rich")
 _EPILOG = """\
@@ -53,7 +52,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Perform, and say what came of it."""
+    """Run the demo and print its result."""
     import asyncio
 
     from agent.cli.demo_run.scenario import Scenario
@@ -64,56 +63,56 @@ def run(args: Namespace) -> int:
     if missing:
         raise ConfigError(f"the demo needs {' and '.join(missing)}, not installed here: pip install 'canferry[demo]'")
     try:
-        outcome = asyncio.run(_perform(scenario, as_json=args.json))
+        outcome = asyncio.run(_run_demo(scenario, as_json=args.json))
     except asyncio.CancelledError:  # SIGTERM
         return 143
     return 0 if outcome.complete else 1
 
 
-async def _perform(scenario: Scenario, *, as_json: bool) -> Outcome:
-    """Play it in a temporary folder, with the agent's log turned aside."""
+async def _run_demo(scenario: Scenario, *, as_json: bool) -> Outcome:
+    """Run it in a temporary folder; the agent's log is captured."""
     import asyncio
     import signal
     from tempfile import TemporaryDirectory
 
-    from agent.cli.demo_run.voice import Voice
+    from agent.cli.demo_run.view import LogCapture
     from agent.system.log import configure_logging
 
     this = asyncio.current_task()
     assert this is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
-    voice = Voice()
-    configure_logging("debug", "json", voice)  # each batch is shown
+    log_capture = LogCapture()
+    configure_logging("debug", "json", log_capture)  # each batch is shown
     try:
-        with TemporaryDirectory(prefix="canferry-demo-") as folder, _show() as show:
-            show.tell(0, "car, agent, broker and cloud are starting on this machine")
-            from agent.cli.demo_run.stage import play  # a second of imports
+        with TemporaryDirectory(prefix="canferry-demo-") as folder, _view() as view:
+            view.report(0, "car, agent, broker and cloud are starting on this machine")
+            from agent.cli.demo_run.runner import play  # a second of imports
 
-            outcome, gaps = await play(scenario, show, voice, Path(folder))
+            outcome, gaps = await play(scenario, view, log_capture, Path(folder))
     finally:
         configure_logging("warning")
-    _print(outcome, gaps, voice, as_json=as_json)
+    _print(outcome, gaps, log_capture, as_json=as_json)
     return outcome
 
 
-def _show() -> Show:
+def _view() -> View:
     """Live where stderr is a terminal that can be drawn on, else a line a second."""
     from rich.console import Console
 
-    from agent.cli.demo_run.live import LiveShow
-    from agent.cli.demo_run.show import PlainShow
+    from agent.cli.demo_run.terminal_view import TerminalView
+    from agent.cli.demo_run.view import PlainView
 
     console = Console(stderr=True, highlight=False)
     drawable = console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
-    return LiveShow(console) if drawable else PlainShow(sys.stderr)
+    return TerminalView(console) if drawable else PlainView(sys.stderr)
 
 
-def _print(outcome: Outcome, gaps: list[str], voice: Voice, *, as_json: bool) -> None:
+def _print(outcome: Outcome, gaps: list[str], log_capture: LogCapture, *, as_json: bool) -> None:
     from rich.console import Console
 
-    from agent.cli.demo_run.closing import print_closing
+    from agent.cli.demo_run.outcome import print_result
 
     if as_json:
         print(json_text(outcome.as_dict()))
     else:
-        print_closing(Console(highlight=False), outcome, gaps, voice.warnings)
+        print_result(Console(highlight=False), outcome, gaps, log_capture.warnings)

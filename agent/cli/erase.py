@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.cli.addressing import DEFAULT_CONFIG
+from agent.cli.arguments import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -50,17 +50,17 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Erase, and say what stays."""
+    """Erase, and print what stays."""
     from agent.config import load_config
     from agent.pipeline.erase import erase
 
     config = load_config(args.config)
     erased = erase(config, everything=args.everything)
-    print(json.dumps(asdict(erased)) if args.json else _told(erased, config.spool.path))
+    print(json.dumps(asdict(erased)) if args.json else _summary(erased, config.spool.path))
     return 0
 
 
-def _told(erased: Erased, path: Path) -> str:
+def _summary(erased: Erased, path: Path) -> str:
     kept = [
         f"{number} {what}"
         for number, what in (

@@ -7,8 +7,8 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING
 
-from agent.cli.addressing import DEFAULT_CONFIG, add_agent_arguments
-from agent.cli.stdout import json_text, tell
+from agent.cli.arguments import DEFAULT_CONFIG, add_agent_arguments
+from agent.cli.stdout import json_text, print_message
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
 
     known = gather(args.socket, args.config, DEFAULT_CONFIG)
     if known.silent:
-        tell(known.silent)
+        print_message(known.silent)
     explanation = explain(known.definitions, known.rows, args.subject, known.integrity, known.priorities)
     if args.json:
         print(json_text(explain_text.plain(explanation) | {"agent": bool(known.time_ns)}))

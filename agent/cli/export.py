@@ -8,7 +8,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.cli.stdout import json_text, tell
+from agent.cli.stdout import json_text, print_message
 from agent.system.printable import printable_line
 
 if TYPE_CHECKING:
@@ -96,13 +96,13 @@ def run(args: Namespace) -> int:
     if args.json:
         print(json_text(summary.as_dict()), file=sys.stderr if args.out is None else sys.stdout)
     else:
-        _tell(summary)
+        _print_summary(summary)
     return 1 if summary.problems else 0
 
 
-def _tell(summary: ExportSummary) -> None:
+def _print_summary(summary: ExportSummary) -> None:
     for problem in summary.problems:
-        tell(str(problem))
+        print_message(str(problem))
     for correction in summary.corrections[:_CLOCK_LINES]:
         print(f"clock: {printable_line(str(correction))}", file=sys.stderr)
     if len(summary.corrections) > _CLOCK_LINES:

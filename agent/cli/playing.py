@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands that put frames onto a bus have in common: their options, and what they say in the end."""
+"""Frames onto a bus, for `replay --to` and `simulate`: their options, and the summary that they print."""
 
 from __future__ import annotations
 

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 _TOPICS = ("canferry/{vehicle}/batch", "canferry/{vehicle}/catalog")
 _GAP_LINES = 20
-_SHOWN_MAX, _LISTED_LENGTH = 10, 500
+_LISTED_MAX, _LISTED_LENGTH = 10, 500
 _WINDOW = 64
 """Messages that may wait for their acknowledgement: some are stored together while the next ones come."""
-_NOTES = {"duplicate": " (duplicate, dropped)", "reused": " (another content under a known id, kept beside the first)"}
+_SUFFIXES = {
+    "duplicate": " (duplicate, dropped)",
+    "reused": " (another content under a known id, kept beside the first)",
+}
 _EPILOG = """\
 examples:
   canferry receive --broker mqtts://telemetry.example.com:8883 --out received
@@ -103,25 +106,25 @@ def _receive(args: Namespace, options: MqttOptions, topics: tuple[str, ...], fol
     from agent.receiver.receive_loop import ReceiveLoop
 
     lines = sys.stdout.buffer if args.out is None else None
-    inbox = BatchReceiver(folder)
+    receiver = BatchReceiver(folder)
     decoded = None
     if args.format:
-        decoded = DecodedOutput(args.format, choices=args.choices, lines=lines, handling=inbox.handling)
+        decoded = DecodedOutput(args.format, choices=args.choices, lines=lines, handling=receiver.handling)
     totals = {"batches": 0, "frames": 0, "events": 0, "bytes": 0}
 
-    def tell(accepted: Accepted, size: int) -> None:
+    def report(accepted: Accepted, size: int) -> None:
         totals["bytes"] += size
         if accepted.batch is not None:
             _count(accepted, totals)
             if not (args.json or lines):
                 _print_batch(accepted, size)
 
-    reception = ReceiveLoop(inbox, topics, tell, decoded)
-    asyncio.run(_listen(args, options, topics, reception))
-    _print_summary(args, inbox, totals, reception.waiting)
+    receiving = ReceiveLoop(receiver, topics, report, decoded)
+    asyncio.run(_listen(args, options, topics, receiving))
+    _print_summary(args, receiver, totals, receiving.waiting)
 
 
-async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], reception: ReceiveLoop) -> None:
+async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...], receiving: ReceiveLoop) -> None:
     from agent.receiver.receive_loop import filters
     from agent.uplink.mqtt_subscriber import MqttSubscriber
 
@@ -130,16 +133,16 @@ async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...]
         options, filters(topics), shared_group=args.shared, session_expiry_s=expiry_s, window=_WINDOW
     )
 
-    async def take() -> None:
+    async def receive() -> None:
         async with subscriber:
-            await reception.take(subscriber)
+            await receiving.take(subscriber)
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
-        work = group.create_task(take(), name="receive")
+        work = group.create_task(receive(), name="receive")
         try:
             async with asyncio.timeout(args.seconds):
                 await stop.wait()
@@ -200,11 +203,11 @@ def _print_batch(accepted: Accepted, size: int) -> None:
 
     batch = accepted.batch
     if batch is not None:
-        note = _NOTES.get(accepted.verdict.value, "")
+        suffix = _SUFFIXES.get(accepted.verdict.value, "")
         gaps = _listed([f"gap:{gap.kind}" for gap in batch.gaps if gap.kind != GapKind.ENDED])
         events = _listed([f"event:{each.kind}:{each.subject}" for each in batch.events])
         name = f"{printable(batch.id.vehicle)} {printable(batch.id.stream)} {batch.id.sequence}"
-        print(f"{name}: {batch.frames} frames, {size} bytes{gaps}{events}{note}", flush=True)
+        print(f"{name}: {batch.frames} frames, {size} bytes{gaps}{events}{suffix}", flush=True)
 
 
 def _listed(texts: list[str]) -> str:
@@ -212,24 +215,24 @@ def _listed(texts: list[str]) -> str:
 
     listed = ""
     for number, text in enumerate(texts):
-        if number == _SHOWN_MAX or len(listed) > _LISTED_LENGTH:
+        if number == _LISTED_MAX or len(listed) > _LISTED_LENGTH:
             return f"{listed} and {len(texts) - number} more"
         listed += f" {printable(text)}"
     return listed
 
 
-def _print_summary(args: Namespace, inbox: BatchReceiver, totals: dict[str, int], waiting: int) -> None:
+def _print_summary(args: Namespace, receiver: BatchReceiver, totals: dict[str, int], waiting: int) -> None:
     from agent.receiver.batch_receiver import Verdict
 
-    gaps = inbox.report()
+    gaps = receiver.report()
     out = sys.stdout if args.out else sys.stderr
     if args.json:
         summary: dict[str, Any] = {
             **totals,
-            "duplicates_dropped": inbox.counts[Verdict.DUPLICATE],
-            "ids_reused": inbox.counts[Verdict.REUSED],
-            "catalogs": inbox.counts[Verdict.CATALOG],
-            "rejected": inbox.counts[Verdict.REJECTED],
+            "duplicates_dropped": receiver.counts[Verdict.DUPLICATE],
+            "ids_reused": receiver.counts[Verdict.REUSED],
+            "catalogs": receiver.counts[Verdict.CATALOG],
+            "rejected": receiver.counts[Verdict.REJECTED],
             "waiting_for_catalog": waiting,
             "gaps": [gap.as_dict() for gap in gaps],
         }
@@ -239,10 +242,10 @@ def _print_summary(args: Namespace, inbox: BatchReceiver, totals: dict[str, int]
         print(f"gap: {gap}", file=out)
     if len(gaps) > _GAP_LINES:
         print(f"gap: and {len(gaps) - _GAP_LINES} more; --json lists them all", file=out)
-    reused = inbox.counts[Verdict.REUSED]
+    reused = receiver.counts[Verdict.REUSED]
     print(
         f"{totals['batches']} batches, {totals['frames']} frames, {totals['events']} events, {totals['bytes']} bytes, "
-        f"{inbox.counts[Verdict.DUPLICATE]} duplicates dropped, {inbox.counts[Verdict.REJECTED]} rejected, "
+        f"{receiver.counts[Verdict.DUPLICATE]} duplicates dropped, {receiver.counts[Verdict.REJECTED]} rejected, "
         f"{waiting} waiting for their catalog, {len(gaps)} gaps"
         + (f", {reused} of them under ids that others had: both are kept" if reused else ""),
         file=out,

@@ -7,11 +7,10 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.cli.matching import ADVICE, add_j1939_argument
+from agent.cli.arguments import J1939_ADVICE, add_j1939_argument
 from agent.cli.playing import add_bus_arguments, play_onto, speed
-from agent.cli.progress import Progress
-from agent.cli.recording import Recording
-from agent.cli.stdout import json_text, tell
+from agent.cli.recording import Progress, Recording
+from agent.cli.stdout import json_text, print_message
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Replay, and say what came of it."""
+    """Replay, and print the counters."""
     if args.to is not None:
         return _play(args)
     if args.config is not None and args.j1939 is not None:
@@ -96,13 +95,13 @@ def run(args: Namespace) -> int:
                 refuse(config, check_endpoint(config))
                 refuse(config, check_credentials(config))
             packer = asyncio.run(replay.replay(config, watched, speed=args.speed))
-    left_out = recording.counts()
+    left_out = recording.counters()
     _print(packer.counters, left_out, as_json=args.json)
-    hint = watch.hint(load_buses(config.buses).messages, ADVICE) if packer.counters.frames_unknown else ""
-    _tell(hint)
+    hint = watch.hint(load_buses(config.buses).messages, J1939_ADVICE) if packer.counters.frames_unknown else ""
+    _print_hint(hint)
     if (packer.counters.frames or left_out["frames_ignored"]) and not packer.counters.frames_decoded and not hint:
-        _tell(f"no frame of {', '.join(buses)} was decoded: is it the right DBC file for the right bus?")
-    recording.tell_damage()
+        _print_hint(f"no frame of {', '.join(buses)} was decoded: is it the right DBC file for the right bus?")
+    recording.raise_damage()
     return 0
 
 
@@ -115,12 +114,12 @@ def _play(args: Namespace) -> int:
 
     channels = list(log_channels(args.log))
     targets: dict[str, str] = {}
-    for told in args.to:
-        bus, _, channel = told.rpartition("=")
+    for target in args.to:
+        bus, _, channel = target.rpartition("=")
         if bus and bus not in channels:
-            raise ConfigError(f"--to {told}: {args.log} has no bus {bus!r}; accepted: {', '.join(channels)}")
+            raise ConfigError(f"--to {target}: {args.log} has no bus {bus!r}; accepted: {', '.join(channels)}")
         if not bus and len(args.to) > 1:
-            raise ConfigError(f"--to {told}: of several, each says which bus it is; accepted: BUS={channel}")
+            raise ConfigError(f"--to {target}: of several, each says which bus it is; accepted: BUS={channel}")
         targets |= {bus: channel} if bus else dict.fromkeys(channels, channel)
     indexes = {name: index for index, name in enumerate(targets)}
     with read_log(args.log, buses=indexes) as blocks:
@@ -135,7 +134,7 @@ def _configured(args: Namespace) -> tuple[Config, dict[str, int]]:
 
     channels = log_channels(args.log)
     if args.config is None:
-        _tell(missing(args.log, channels, parse_dbc_arguments(args.dbc), "--dbc"))
+        _print_hint(missing(args.log, channels, parse_dbc_arguments(args.dbc), "--dbc"))
         config = config_from_arguments(
             args.log,
             args.dbc,
@@ -164,16 +163,16 @@ def _buses_in(log: Path, channels: Mapping[str, int], config: Config, file: Path
     found = {name: index for name, index in asked.items() if name in channels}
     named = [name for name, frames in channels.items() if frames]
     if len(named) == len(config.buses) == 1 and not found:
-        _tell(f"{log}: its only bus, {named[0]}, is taken for {config.buses[0].name}")
+        _print_hint(f"{log}: its only bus, {named[0]}, is taken for {config.buses[0].name}")
         return {named[0]: 0}
     if not found:
         missing(log, channels, asked, str(file))
     return found
 
 
-def _tell(text: str) -> None:
+def _print_hint(text: str) -> None:
     if text:
-        tell(text)
+        print_message(text)
 
 
 def _beside_the_agent(config: Config) -> Config:

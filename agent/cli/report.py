@@ -9,10 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.cli.matching import add_j1939_argument
-from agent.cli.progress import Progress
-from agent.cli.recording import Recording
-from agent.cli.stdout import json_text, tell
+from agent.cli.arguments import add_j1939_argument
+from agent.cli.recording import Progress, Recording
+from agent.cli.stdout import json_text, print_message
 from agent.errors import ConfigError
 from agent.system.printable import printable_line
 
@@ -77,18 +76,20 @@ def run(args: Namespace) -> int:
     with ExitStack() as opened:
         progress = opened.enter_context(Progress())
         paths, source = args.paths, ", ".join(path.absolute().name for path in args.paths)
-        progress.tell(f"{source}: looking into it", now=True)
+        progress.show(f"{source}: looking into it", now=True)
         if args.dbc is not None:
             from agent.cli.report_page.recorded import recorded
 
             def watched(reader: LogReader) -> Iterator[FrameBlock]:
                 return progress.frames(recording.blocks(reader), source)
 
-            log = recorded(args.paths[0], args.dbc, args.bus, args.vehicle, watched, j1939=args.j1939, tell=tell)
+            log = recorded(
+                args.paths[0], args.dbc, args.bus, args.vehicle, watched, j1939=args.j1939, tell=print_message
+            )
             paths = [opened.enter_context(log)]
         vehicle = None if args.dbc is not None else args.vehicle
         found = survey(Inventory(paths, acknowledged=args.acknowledged), vehicle, progress.batches(args.html.name))
-        progress.tell(f"{args.html.name}: drawing", now=True)
+        progress.show(f"{args.html.name}: drawing", now=True)
         content = "".join(page(found, source, args.hours)).encode()
     with whole(args.html) as fresh:
         fresh.write_bytes(content)
@@ -102,15 +103,15 @@ def run(args: Namespace) -> int:
         "events": len(found.events),
         "page_bytes": len(content),
         "problems": [{"place": problem.place, "reason": problem.reason} for problem in found.problems],
-    } | recording.counts()
+    } | recording.counters()
     if args.json:
         print(json_text(summary))
     else:
         for problem in found.problems:
-            tell(str(problem))
-        told = f"{found.frames:,} frames, {found.samples:,} samples, {len(found.gaps)} gaps"
-        print(printable_line(f"{args.html}: {told}; {len(content) / 1e6:.1f} MB"), file=sys.stderr)
-    recording.tell_damage()
+            print_message(str(problem))
+        text = f"{found.frames:,} frames, {found.samples:,} samples, {len(found.gaps)} gaps"
+        print(printable_line(f"{args.html}: {text}; {len(content) / 1e6:.1f} MB"), file=sys.stderr)
+    recording.raise_damage()
     return 1 if found.problems else 0
 
 

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.cli.addressing import DEFAULT_CONFIG
+from agent.cli.arguments import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction

@@ -46,7 +46,7 @@ def _seconds(text: str) -> int:
 
 
 def run(args: Namespace) -> int:
-    """Drive, and say what was sent."""
+    """Drive, and print what was sent."""
     import itertools
 
     from agent.sources.simulator import Drive

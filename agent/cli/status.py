@@ -9,8 +9,8 @@ import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING
 
-from agent.cli.addressing import add_agent_arguments, asked_socket
-from agent.cli.stdout import json_text, tell
+from agent.cli.arguments import add_agent_arguments, agent_socket
+from agent.cli.stdout import json_text, print_message
 
 if TYPE_CHECKING:
     from argparse import Namespace, _SubParsersAction
@@ -44,7 +44,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         formatter_class=RawDescriptionHelpFormatter,
     )
     add_agent_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="findings and figures as one JSON object on stdout")
+    parser.add_argument("--json", action="store_true", help="findings and status as one JSON object on stdout")
     parser.add_argument("--watch", action="store_true", help=f"again every {WATCH_S:.0f} s, until interrupted")
     parser.add_argument(
         "--log-level",
@@ -56,23 +56,23 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Ask and tell; 1 where somebody has to act, 2 where no agent answers."""
+    """Ask and print; 1 where somebody has to act, 2 where no agent answers."""
     from agent.errors import AgentError
     from agent.live.client import ask_once
 
-    path, status = asked_socket(args), 2
+    path, status = agent_socket(args), 2
     try:
         while True:
             try:
                 snapshot = ask_once(path, "status", log_level=args.log_level).snapshot
             except AgentError as error:
                 status = 2
-                if args.watch and sys.stdout.isatty():  # no figures of an agent that is gone
+                if args.watch and sys.stdout.isatty():  # no status of an agent that is gone
                     print(_UPPER_LEFT + _CLEAR, end="", flush=True)
-                tell(str(error))
+                print_message(str(error))
             else:
                 assert snapshot is not None
-                status = _show(snapshot, args)
+                status = _print(snapshot, args)
             if not args.watch:
                 return status
             time.sleep(WATCH_S)
@@ -84,7 +84,7 @@ def run(args: Namespace) -> int:
         return status
 
 
-def _show(snapshot: Snapshot, args: Namespace) -> int:
+def _print(snapshot: Snapshot, args: Namespace) -> int:
     from agent.live.client import read_bitrates, with_bitrates
     from agent.live.diagnosis import diagnose, exit_status
     from agent.live.snapshot import printable_snapshot

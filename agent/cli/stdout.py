@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def open_stdout() -> None:
-    """Make `sys.stdout` so; one that somebody else has put there only speaks so."""
+    """Make `sys.stdout` so; where it was replaced, only its encoding is set."""
     out = sys.stdout
-    speak(out)
+    set_encoding(out)
     if isinstance(out, io.TextIOWrapper) and out is sys.__stdout__:
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(_Stdout(out.fileno(), "wb", closefd=False)),
@@ -34,7 +34,7 @@ def open_stdout() -> None:
         )
 
 
-def speak(out: TextIO) -> None:
+def set_encoding(out: TextIO) -> None:
     """Names and units are not ASCII, and no reason to fail: what a terminal cannot show is a question mark there; what
     goes elsewhere, JSON among it, is UTF-8 whatever the locale says."""
     if isinstance(out, io.TextIOWrapper):
@@ -44,7 +44,7 @@ def speak(out: TextIO) -> None:
             out.reconfigure(encoding="utf-8")
 
 
-def tell(text: str) -> None:
+def print_message(text: str) -> None:
     """One line on stderr, under the command's name."""
     print(f"canferry: {printable_line(text)}", file=sys.stderr, flush=True)
 

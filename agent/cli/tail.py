@@ -10,7 +10,7 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING
 
-from agent.cli.addressing import add_agent_arguments, asked_socket
+from agent.cli.arguments import add_agent_arguments, agent_socket
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     )
     add_agent_arguments(parser)
     for what, also in (("bus", ""), ("message", ""), ("signal", ", also as MESSAGE.SIGNAL or bus.MESSAGE.SIGNAL")):
-        told = f"{what} names, with * and ?{also}"
-        parser.add_argument(f"--{what}", metavar="PATTERN", nargs="+", action="extend", default=[], help=told)
+        text = f"{what} names, with * and ?{also}"
+        parser.add_argument(f"--{what}", metavar="PATTERN", nargs="+", action="extend", default=[], help=text)
     parser.add_argument(
         "--plot",
         metavar="SIGNAL",
@@ -84,7 +84,7 @@ def run(args: Namespace) -> int:
     from agent.live.tail import TailOptions, tail
 
     _check(args)
-    path = asked_socket(args)
+    path = agent_socket(args)
     bus, message, signal = (tuple(patterns or ["*"]) for patterns in (args.bus, args.message, args.plot or args.signal))
     selection = Selection(bus, message, signal, args.when)
     in_place = sys.stdout.isatty() and not args.json and not args.once

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A decoded block as rules and triggers look at it: its columns by channel, its values by column and row.
+"""A decoded block as rules and triggers look at it: its columns by slot, its values by column and row.
 
 What costs something is made when it is first asked for.
 """
@@ -38,28 +38,28 @@ class Gathered:
 
 
 class BlockView:
-    """A block, what it was decoded from, and the steady time of each frame.
+    """A block, what it was decoded from, and the rebased time of each frame.
 
-    ahead    by how much steady times are ahead of the frames' own, where that is the same for all and they run on
-    lane     int64 (G,), of the groups · channel int64 (C,), of the columns
+    ahead    by how much rebased times are ahead of the frames' own, where that is the same for all and they run on
+    stream_key     int64 (G,), of the groups · slot int64 (C,), of the columns
     counts   int64 (C,), values of each column
     """
 
     def __init__(
         self,
-        roster: SignalIndex,
+        signal_index: SignalIndex,
         frames: FrameBlock,
         block: SignalBlock,
-        steady: NDArray[np.int64],
+        rebased: NDArray[np.int64],
         ahead: int | None = None,
     ) -> None:
-        self.roster = roster
+        self.signal_index = signal_index
         self.frames = frames
         self.block = block
-        self.steady = steady
+        self.rebased = rebased
         self.ahead = ahead
-        self.lane = roster.lanes(block)
-        self.channel = roster.first.take(self.lane).take(block.column_group) + block.column_signal
+        self.stream_key = signal_index.stream_keys(block)
+        self.slot = signal_index.first.take(self.stream_key).take(block.column_group) + block.column_signal
         self._start = start = block.column_start[:-1]
         self.counts = block.column_start[1:] - start
         self._rows = rows = block.row_start[1:] - block.row_start[:-1]
@@ -69,11 +69,11 @@ class BlockView:
 
     @cached_property
     def span(self) -> tuple[int, int]:
-        """The steady times between which the frames lie."""
-        steady = self.steady
+        """The rebased times between which the frames lie."""
+        rebased = self.rebased
         if self.ahead is not None:
-            return int(steady[0]), int(steady[-1])
-        return int(steady.min()), int(steady.max())
+            return int(rebased[0]), int(rebased[-1])
+        return int(rebased.min()), int(rebased.max())
 
     @cached_property
     def columns(self) -> NDArray[np.int64]:
@@ -82,30 +82,30 @@ class BlockView:
 
     @cached_property
     def place(self) -> NDArray[np.int64]:
-        """int64: the column of each channel, -1 where the block has none."""
-        place = np.full(len(self.roster.lane), -1, np.int64)
-        place[self.channel] = self.columns
+        """int64: the column of each slot, -1 where the block has none."""
+        place = np.full(len(self.signal_index.stream_key), -1, np.int64)
+        place[self.slot] = self.columns
         return place
 
-    def present(self, channels: NDArray[np.int64] | list[int]) -> NDArray[np.int64]:
-        """The columns of those of these channels that the block has."""
-        columns = self.place.take(channels)
+    def present(self, slots: NDArray[np.int64] | list[int]) -> NDArray[np.int64]:
+        """The columns of those of these slots that the block has."""
+        columns = self.place.take(slots)
         return columns[columns >= 0]
 
-    def rows_of_lane(self, lane: int) -> tuple[int, int]:
-        """The first row of a lane, and the one after its last."""
-        group = (self.lane == lane).nonzero()[0].tolist()
+    def rows_of_stream_key(self, stream_key: int) -> tuple[int, int]:
+        """The first row of a stream key, and the one after its last."""
+        group = (self.stream_key == stream_key).nonzero()[0].tolist()
         return (int(self.block.row_start[group[0]]), int(self.block.row_start[group[0] + 1])) if group else (0, 0)
 
     @cached_property
     def row_group(self) -> NDArray[np.int64]:
         """int64 (R,): the group of each row."""
-        return np.arange(len(self.lane)).repeat(self._rows)
+        return np.arange(len(self.stream_key)).repeat(self._rows)
 
     @cached_property
-    def row_lane(self) -> NDArray[np.int64]:
-        """int64 (R,): the lane of each row."""
-        return self.lane.repeat(self._rows)
+    def row_stream_key(self) -> NDArray[np.int64]:
+        """int64 (R,): the stream key of each row."""
+        return self.stream_key.repeat(self._rows)
 
     @cached_property
     def value_column(self) -> NDArray[np.int64]:
@@ -179,63 +179,63 @@ class BlockView:
         return arrival
 
     @cached_property
-    def row_steady(self) -> NDArray[np.int64]:
-        """int64 (R,): the steady time of each row."""
+    def row_rebased(self) -> NDArray[np.int64]:
+        """int64 (R,): the rebased time of each row."""
         if self.ahead is None:
-            return self.steady.take(self.arrival)
+            return self.rebased.take(self.arrival)
         return self.block.time_ns + self.ahead if self.ahead else self.block.time_ns
 
 
 class LastSamples:
-    """The latest sample of each channel, before the block at hand; arrays by channel. `values`: how many have come.
+    """The latest sample of each slot, before the block at hand; arrays by slot. `values`: how many have come.
 
-    raw uint64 · time_ns int64, its frame's own · steady int64, `NEVER` where there was none yet
-    kept      uint8, the highest priority that it was kept with so far, by a rule that does not keep all of the channel
-    serial    int64, its number among all values that have come, of all channels
-    returns   int64, how often its lane had returned (`silence`)
+    raw uint64 · time_ns int64, its frame's own · rebased int64, `NEVER` where there was none yet
+    kept      uint8, the highest priority that it was kept with so far, by a rule that does not keep all of the slot
+    serial    int64, its number among all values that have come, of all slots
+    returns   int64, how often its stream key had returned (`silence`)
     """
 
-    def __init__(self, roster: SignalIndex) -> None:
+    def __init__(self, signal_index: SignalIndex) -> None:
         self.raw = np.empty(0, np.uint64)
         self.time_ns = np.empty(0, np.int64)
-        self.steady = np.empty(0, np.int64)
+        self.rebased = np.empty(0, np.int64)
         self.kept = np.empty(0, np.uint8)
         self.serial = np.empty(0, np.int64)
         self.values = 0
         self.returns = np.empty(0, np.int64)
-        self._roster = roster
-        roster.on_change(self._grow, self._shrink)
+        self._signal_index = signal_index
+        signal_index.on_change(self._grow, self._shrink)
 
     def _shrink(self, staying: Staying) -> None:
-        channels = staying.channels
-        self.raw = self.raw.take(channels)
-        self.time_ns, self.steady = self.time_ns.take(channels), self.steady.take(channels)
-        self.kept, self.serial = self.kept.take(channels), self.serial.take(channels)
-        self.returns = self.returns.take(channels)
+        slots = staying.slots
+        self.raw = self.raw.take(slots)
+        self.time_ns, self.rebased = self.time_ns.take(slots), self.rebased.take(slots)
+        self.kept, self.serial = self.kept.take(slots), self.serial.take(slots)
+        self.returns = self.returns.take(slots)
 
-    def _grow(self, lanes: range) -> None:
-        more = len(self._roster.channels(lanes))
+    def _grow(self, stream_keys: range) -> None:
+        more = len(self._signal_index.slots(stream_keys))
         self.raw = np.concatenate([self.raw, np.zeros(more, np.uint64)])
         self.time_ns = np.concatenate([self.time_ns, np.zeros(more, np.int64)])
-        self.steady = np.concatenate([self.steady, np.full(more, NEVER)])
+        self.rebased = np.concatenate([self.rebased, np.full(more, NEVER)])
         self.kept = np.concatenate([self.kept, np.zeros(more, np.uint8)])
         self.serial = np.concatenate([self.serial, np.full(more, -1)])
         self.returns = np.concatenate([self.returns, np.zeros(more, np.int64)])
 
     def remember(self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
-        """Take in a block. kept: uint8 (V,), as above · returns: int64 (R,), None where no lane has ever returned."""
-        channel, place = view.channel, view.block.column_start[1:] - 1
+        """Update with a block. kept: uint8 (V,), as above · returns: int64 (R,), None where none has ever returned."""
+        slot, place = view.slot, view.block.column_start[1:] - 1
         row = view.row_of(place, view.columns)
-        self.raw[channel] = view.block.values.take(place)
-        self.time_ns[channel] = view.block.time_ns.take(row)
-        self.steady[channel] = view.row_steady.take(row)
-        self.kept[channel] = kept.take(place)
-        self.serial[channel] = place + self.values
+        self.raw[slot] = view.block.values.take(place)
+        self.time_ns[slot] = view.block.time_ns.take(row)
+        self.rebased[slot] = view.row_rebased.take(row)
+        self.kept[slot] = kept.take(place)
+        self.serial[slot] = place + self.values
         if returns is not None:
-            self.returns[channel] = returns.take(row)
+            self.returns[slot] = returns.take(row)
         self.values += len(view.block.values)
 
-    def mark(self, channel: NDArray[np.int64], serial: NDArray[np.int64], priority: NDArray[np.uint8]) -> None:
+    def mark(self, slot: NDArray[np.int64], serial: NDArray[np.int64], priority: NDArray[np.uint8]) -> None:
         """Samples have been kept with these priorities now, higher ones than before; of one sample the last counts."""
-        latest = (self.serial.take(channel) == serial).nonzero()[0]
-        self.kept[channel.take(latest)] = priority.take(latest)
+        latest = (self.serial.take(slot) == serial).nonzero()[0]
+        self.kept[slot.take(latest)] = priority.take(latest)

@@ -10,7 +10,7 @@ import numpy as np
 
 from agent.collect.block_view import BlockView
 from agent.collect.integrity.verify import Findings, Integrity
-from agent.collect.rebased_time import SteadyClock
+from agent.collect.rebased_time import RebasedClock
 from agent.collect.rules.engine import RuleStates
 from agent.collect.select_rows import Samples, Shapes, chosen_block, samples_at, samples_blocks
 from agent.collect.signal_index import SignalIndex
@@ -41,7 +41,7 @@ class Kept:
         if block is not None and len(block):
             self.blocks.setdefault(priority, []).append(block)
 
-    def tell(self, priority: Priority, events: Iterable[Event]) -> None:
+    def report(self, priority: Priority, events: Iterable[Event]) -> None:
         """Add events, if there are any."""
         for event in events:
             self.events.setdefault(priority, []).append(event)
@@ -58,7 +58,7 @@ class Collector:
         decode: decodes frames the way blocks were: what came before an event is decoded anew.
         ring_bytes: how much is held for that.
         payload_bytes: of a batch; what is recorded of the time before an event comes in blocks that fit one.
-        guards: what messages are verified by, by their index in the plan's.
+        protections: what messages are verified by, by their index in the plan's.
 
     Attributes:
         held_ns: the latest time of the frames that were taken last, None where all intervals have been closed since;
@@ -75,33 +75,33 @@ class Collector:
         decode: Callable[[FrameBlock], SignalBlock] | None = None,
         ring_bytes: int = 0,
         payload_bytes: int = 48 << 10,
-        guards: Mapping[int, MessageProtection] | None = None,
+        protections: Mapping[int, MessageProtection] | None = None,
     ) -> None:
         self.held_ns: int | None = None
         self._reporting = reporting
         self._decode = decode
         self._keeps_all = not book.rules and not triggers
-        self._clock = SteadyClock(len(plan.buses))
-        self._roster = SignalIndex(plan)
-        self._gates = RuleStates(self._roster, book)
+        self._clock = RebasedClock(len(plan.buses))
+        self._signal_index = SignalIndex(plan)
+        self._rules = RuleStates(self._signal_index, book)
         self._shapes = Shapes()
-        self._integrity = Integrity(self._roster, guards) if guards else None
+        self._integrity = Integrity(self._signal_index, protections) if protections else None
         self._findings = Findings()
         self._triggers = None
         if triggers:
             assert decode is not None
             self._triggers = Triggers(
-                self._roster,
-                self._gates.latest,
+                self._signal_index,
+                self._rules.latest,
                 book,
                 triggers,
                 decode,
                 ring_bytes=ring_bytes,
                 payload_bytes=payload_bytes,
             )
-        self._roster.enter(plan.plain_keys)
+        self._signal_index.enter(plan.plain_keys)
 
-    def take(self, frames: FrameBlock, block: SignalBlock, reading: ClockReading | None = None) -> Kept:
+    def process(self, frames: FrameBlock, block: SignalBlock, reading: ClockReading | None = None) -> Kept:
         """What is kept now.
 
         block     what the frames were decoded to
@@ -109,27 +109,27 @@ class Collector:
         """
         if not len(frames):
             return Kept()
-        if reading is not None and (step_ns := self._clock.hear(reading)):
+        if reading is not None and (step_ns := self._clock.update(reading)):
             self._set_clock(step_ns)
         kept = Kept()
         self._make_room(kept)
-        view = BlockView(self._roster, frames, block, *self._clock.advance(frames))
+        view = BlockView(self._signal_index, frames, block, *self._clock.advance(frames))
         if self._integrity is not None:
             view = self._verified(self._integrity, view, kept)
         if self._keeps_all:
-            kept.tell(self._reporting, self._gates.observe(view, self._clock.now))
+            kept.report(self._reporting, self._rules.observe(view, self._clock.now))
             kept.add(self._reporting, view.block)
             return kept
-        choice = self._gates.begin(view, self._clock.now)
-        kept.tell(self._reporting, choice.events)
+        mask = self._rules.begin(view, self._clock.now)
+        kept.report(self._reporting, mask.events)
         if self._triggers is not None and len(view.frames):
-            self._trigger(self._triggers, view, choice, kept)
-        closing = self._gates.finish(view, choice)
-        picks = self._gates.picks(view, choice)
+            self._trigger(self._triggers, view, mask, kept)
+        results = self._rules.finish(view, mask)
+        picks = self._rules.picks(view, mask)
         samples = []
-        if closing is not None:
-            samples.append(closing.samples())
-            for priority, places in closing.places():
+        if results is not None:
+            samples.append(results.samples())
+            for priority, places in results.places():
                 if priority in picks:
                     picks[priority][places] = True
                 else:
@@ -141,14 +141,14 @@ class Collector:
 
     def _make_room(self, kept: Kept) -> None:
         """Have those leave who came least recently, where there are too many; what their intervals hold is kept."""
-        staying = self._roster.crowded_out()
+        staying = self._signal_index.crowded_out()
         if staying is not None:
-            self._put_samples(kept, [self._gates.leave(staying).samples()])
-            self._roster.shrink(staying)
+            self._put_samples(kept, [self._rules.leave(staying).samples()])
+            self._signal_index.shrink(staying)
 
     def _set_clock(self, step_ns: int) -> None:
         """What is held back bears from now on the time that the clock would have said as it is set now."""
-        self._gates.set_clock(step_ns)
+        self._rules.set_clock(step_ns)
         self._findings.set_clock(step_ns)
         if self._triggers is not None:
             self._triggers.set_clock(step_ns)
@@ -156,22 +156,22 @@ class Collector:
     def _verified(self, integrity: Integrity, view: BlockView, kept: Kept) -> BlockView:
         """The block without the frames that are to be dropped, which still tell the time; what was found is told."""
         verdict = integrity.verify(view)
-        kept.tell(self._reporting, self._findings.tell(verdict.findings, view.span[1]))
+        kept.report(self._reporting, self._findings.report(verdict.findings, view.span[1]))
         if verdict.dropped is None:
             return view
         assert self._decode is not None
         stays = np.ones(len(view.frames), np.bool_)
         stays[view.arrival[verdict.dropped]] = False
         frames = view.frames.chosen(stays)
-        return BlockView(self._roster, frames, self._decode(frames), view.steady[stays], view.ahead)
+        return BlockView(self._signal_index, frames, self._decode(frames), view.rebased[stays], view.ahead)
 
-    def _trigger(self, triggers: Triggers, view: BlockView, choice: KeepMask, kept: Kept) -> None:
-        for trigger, event, blocks in triggers.record(view, triggers.fire(view), self._gates.always, self._shapes):
-            kept.tell(trigger.config.priority, [event])
+    def _trigger(self, triggers: Triggers, view: BlockView, mask: KeepMask, kept: Kept) -> None:
+        for trigger, event, blocks in triggers.record(view, triggers.fire(view), self._rules.always, self._shapes):
+            kept.report(trigger.config.priority, [event])
             for block in blocks:
                 kept.add(trigger.config.priority, block)
         if not triggers.recorder.is_idle(view.span[0]):
-            triggers.recorder.keep(view, choice.kept, self._gates.always)
+            triggers.recorder.keep(view, mask.kept, self._rules.always)
         triggers.remember(view, self._clock.now)
 
     def verified(self) -> dict[str, IntegrityCounters]:
@@ -181,11 +181,11 @@ class Collector:
     def flush(self) -> Kept:
         """What open intervals close with now: at the end, or when all has fallen silent."""
         kept = Kept()
-        kept.tell(self._reporting, self._findings.flush())
-        self._put_samples(kept, [self._gates.flush().samples()])
+        kept.report(self._reporting, self._findings.flush())
+        self._put_samples(kept, [self._rules.flush().samples()])
         return kept
 
     def _put_samples(self, kept: Kept, samples: Sequence[Samples]) -> None:
         if samples:
-            for priority, block in samples_blocks(self._roster, Samples.joined(samples), self._shapes):
+            for priority, block in samples_blocks(self._signal_index, Samples.joined(samples), self._shapes):
                 kept.add(Priority(priority), block)

@@ -14,7 +14,7 @@ from agent.collect.conditions.binding import bind, nearest
 from agent.collect.conditions.parser import parse_condition
 from agent.collect.conditions.static_check import impossible, is_certain
 from agent.collect.conditions.syntax import ExpressionError
-from agent.collect.integrity.protection import broken_guards
+from agent.collect.integrity.protection import broken_protections
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.windows import frame_bytes
 from agent.config.collecting import patterns
@@ -34,7 +34,7 @@ _RAW_NAMES = [signal.name for signal in RAW_SIGNALS]
 
 def broken(config: Config, directory: Directory) -> Iterator[tuple[str, str]]:
     """Key and text for everything that does not fit the definitions."""
-    yield from broken_guards(directory.messages, config.integrity)
+    yield from broken_protections(directory.messages, config.integrity)
     for number, rule in enumerate(config.collect, 1):
         yield from _broken_rule(f"collect[#{number}]", rule, config.buses, directory)
     keeps_unknown = any(bus.keep_unknown for bus in config.buses)

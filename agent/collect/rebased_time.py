@@ -3,7 +3,7 @@
 
 Steady time is what the unit's wall clock would say had nobody set it since the start, on all buses alike: a frame's own
 time, put back by what the readings of the clocks tell that the wall clock was set forward. What is kept bears its
-frame's own time; steady time is never seen outside.
+frame's own time; rebased time is never seen outside.
 
 An adapter may stamp frames by a clock of its own, and a stamp may be anything. By the readings a block's frames came
 between the reading before and its own: a bus all of whose frames lie elsewhere is brought to the time of the reading,
@@ -11,11 +11,11 @@ and goes on from there by its own clock; a single frame that does is of the time
 others' rules, nor hurries them on.
 
 A recorded log has no readings. There a frame that is more than a second older than the latest of its bus tells that
-the clock was set back: steady time stands still for an instant and goes on from there, on all buses. A clock that is
-set forward takes steady time with it; but frames that jump forward to where a clock that they have left must be by now
+the clock was set back: rebased time stands still for an instant and goes on from there, on all buses. A clock that is
+set forward takes rebased time with it; but frames that jump forward to where a clock that they have left must be by now
 are by that again: the log has frames by two clocks, and nobody has set either.
 
-Promise: a bus's steady time never goes back, and a frame's depends on the frames before it, not on how they came in
+Promise: a bus's rebased time never goes back, and a frame's depends on the frames before it, not on how they came in
 blocks; but for frames that cannot have come when the readings say.
 """
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from agent.model import ClockReading, FrameBlock
 
 NEVER = -(1 << 62)
-"""Before all times: the steady time of a bus that has not been heard."""
+"""Before all times: the rebased time of a bus that has not been heard."""
 AHEAD_NS_MAX = BACKWARD_NS_MAX
 """An adapter's clock may be so much ahead of the unit's without being brought to it."""
 LEFT_MAX = 4
 """So many clocks that a log's frames have left are remembered."""
 
 
-class SteadyClock:
-    """The steady time of each bus."""
+class RebasedClock:
+    """The rebased time of each bus."""
 
     def __init__(self, buses: int) -> None:
         self._latest = np.full(buses, NEVER, np.int64)
@@ -56,10 +56,10 @@ class SteadyClock:
 
     @property
     def now(self) -> NDArray[np.int64]:
-        """int64 (buses,): the steady time of each, `NEVER` where it has not been heard."""
+        """int64 (buses,): the rebased time of each, `NEVER` where it has not been heard."""
         return self._latest.copy()
 
-    def hear(self, reading: ClockReading) -> int:
+    def update(self, reading: ClockReading) -> int:
         """The clocks as they are when the frames to come have come; by how much the wall clock was set, 0 mostly."""
         before = self._reading
         if reading == before:
@@ -76,7 +76,7 @@ class SteadyClock:
         return step
 
     def advance(self, frames: FrameBlock) -> tuple[NDArray[np.int64], int | None]:
-        """int64 (n,): the steady time of each frame, in the order received; and by how much they are ahead of the
+        """int64 (n,): the rebased time of each frame, in the order received; and by how much they are ahead of the
         frames' own, where that is the same for all and they run on.
         """
         time, bus = frames.time_ns, frames.bus
@@ -90,24 +90,24 @@ class SteadyClock:
             and not (self._left and last - self._newest > WAITED_NS_MAX)
             and not (time[1:] < time[:-1]).any()
         ):
-            steady = time + ahead if ahead else time
-            self._latest[bus] = steady  # of a bus that is named twice the last one counts
+            rebased = time + ahead if ahead else time
+            self._latest[bus] = rebased  # of a bus that is named twice the last one counts
             self._newest = last
-            return steady, ahead
-        steady = self._of_log(time, bus) if self._reading is None else self._of_buses(time, bus)
+            return rebased, ahead
+        rebased = self._of_log(time, bus) if self._reading is None else self._of_buses(time, bus)
         self._newest = int(self._latest.max())
-        return steady, None
+        return rebased, None
 
     def _of_buses(self, time: NDArray[np.int64], bus: NDArray[np.uint8]) -> NDArray[np.int64]:
         """By the readings, each bus for itself."""
-        steady = np.empty_like(time)
+        rebased = np.empty_like(time)
         for index in np.bincount(bus).nonzero()[0].tolist():
             at = (bus == index).nonzero()[0]
             own = self._brought(index, time[at])
             own[0] = max(int(own[0]), int(self._latest[index]))
-            steady[at] = own = np.maximum.accumulate(own)
+            rebased[at] = own = np.maximum.accumulate(own)
             self._latest[index] = own[-1]
-        return steady
+        return rebased
 
     def _brought(self, bus: int, time: NDArray[np.int64]) -> NDArray[np.int64]:
         """Times of a bus's frames in a block, brought to where they can have come."""
@@ -122,22 +122,22 @@ class SteadyClock:
 
     def _of_log(self, time: NDArray[np.int64], bus: NDArray[np.uint8]) -> NDArray[np.int64]:
         """By the frames themselves; all at once where no clock changes, frame by frame else."""
-        steady = time + self._ahead
-        newest = int(steady.max())
+        rebased = time + self._ahead
+        newest = int(rebased.max())
         if self._left and newest - self._newest > WAITED_NS_MAX:
             return self._frame_by_frame(time, bus)
         latest = self._latest.copy()
         for index in np.bincount(bus).nonzero()[0].tolist():
             at = (bus == index).nonzero()[0]
-            run = np.maximum.accumulate(np.concatenate([latest[index : index + 1], steady[at]]))
-            if (steady[at] < run[:-1] - BACKWARD_NS_MAX).any():
+            run = np.maximum.accumulate(np.concatenate([latest[index : index + 1], rebased[at]]))
+            if (rebased[at] < run[:-1] - BACKWARD_NS_MAX).any():
                 return self._frame_by_frame(time, bus)
-            steady[at], latest[index] = run[1:], run[-1]
+            rebased[at], latest[index] = run[1:], run[-1]
         self._latest = latest
-        return steady
+        return rebased
 
     def _frame_by_frame(self, time: NDArray[np.int64], bus: NDArray[np.uint8]) -> NDArray[np.int64]:
-        steady, latest, newest = [], self._latest.tolist(), self._newest
+        rebased, latest, newest = [], self._latest.tolist(), self._newest
         for time_ns, index in zip(time.tolist(), bus.tolist(), strict=True):
             own, before = time_ns + self._ahead, latest[index]
             if own < before - BACKWARD_NS_MAX:
@@ -145,10 +145,10 @@ class SteadyClock:
             elif self._left and own - newest > WAITED_NS_MAX:
                 self._leave(time_ns, newest, self._ahead)
             own = max(time_ns + self._ahead, before)
-            steady.append(own)
+            rebased.append(own)
             latest[index], newest = own, max(newest, own)
         self._latest = np.array(latest, np.int64)
-        return np.array(steady, np.int64)
+        return np.array(rebased, np.int64)
 
     def _leave(self, time_ns: int, now_ns: int, ahead: int) -> None:
         """Go on by a clock that was left, if it says about what it is now; else by one so much ahead."""

@@ -142,10 +142,10 @@ def _sizes(first: NDArray[np.int64], end: int) -> NDArray[np.int64]:
 class Samples:
     """Samples that are no part of the block at hand; arrays of one length.
 
-    channel int64 · time_ns int64, of their frame · raw uint64 · priority uint8, that they are kept with
+    slot int64 · time_ns int64, of their frame · raw uint64 · priority uint8, that they are kept with
     """
 
-    channel: NDArray[np.int64]
+    slot: NDArray[np.int64]
     time_ns: NDArray[np.int64]
     raw: NDArray[np.uint64]
 
@@ -159,7 +159,7 @@ class Samples:
     def at(self, places: NDArray[np.int64]) -> Samples:
         """Some of them."""
         return Samples(
-            self.channel.take(places), self.time_ns.take(places), self.raw.take(places), self.priority.take(places)
+            self.slot.take(places), self.time_ns.take(places), self.raw.take(places), self.priority.take(places)
         )
 
 
@@ -168,23 +168,23 @@ def samples_at(view: BlockView, places: NDArray[np.int64], priority: int) -> Sam
     column = view.value_column.take(places)
     time_ns = view.block.time_ns.take(view.row_of(places, column))
     priorities = np.full(len(places), priority, np.uint8)
-    return Samples(view.channel.take(column), time_ns, view.block.values.take(places), priorities)
+    return Samples(view.slot.take(column), time_ns, view.block.values.take(places), priorities)
 
 
-def samples_blocks(roster: SignalIndex, samples: Samples, shapes: Shapes) -> list[tuple[int, SignalBlock]]:
-    """For each priority that occurs the block of its samples; those of one time and lane are one row."""
-    if not len(samples.channel):
+def samples_blocks(signal_index: SignalIndex, samples: Samples, shapes: Shapes) -> list[tuple[int, SignalBlock]]:
+    """For each priority that occurs the block of its samples; those of one time and stream key are one row."""
+    if not len(samples.slot):
         return []
     shapes.bound()
-    samples, key, turn = _in_order(roster, samples)
-    channel, time, priority = samples.channel, samples.time_ns, samples.priority
-    lane = roster.lane.take(channel)
+    samples, key, turn = _in_order(signal_index, samples)
+    slot, time, priority = samples.slot, samples.time_ns, samples.priority
+    stream_key = signal_index.stream_key.take(slot)
     row_first = _changes(priority, key, time, turn)
-    row = _numbered(row_first, len(channel))
+    row = _numbered(row_first, len(slot))
     row_group_first = _changes(priority.take(row_first), key.take(row_first))
     group_first = row_first.take(row_group_first)
     group = _numbered(row_group_first, len(row_first))
-    signal = channel - roster.first.take(lane)
+    signal = slot - signal_index.first.take(stream_key)
     column = (group.take(row) << 16) | signal
     order = column.argsort(kind="stable")
     column_first = _firsts(column.take(order))
@@ -197,9 +197,9 @@ def samples_blocks(roster: SignalIndex, samples: Samples, shapes: Shapes) -> lis
         _rows(shapes, row, signal)[1],
         group.take(row.take(of_column)).astype(np.int32),
         signal.take(of_column),
-        _ended(column_first, len(channel)),
+        _ended(column_first, len(slot)),
         samples.raw.take(order),
-        roster.bits.take(channel.take(of_column)),
+        signal_index.bits.take(slot.take(of_column)),
         shapes.list,
     )
     cuts = [*_firsts(priority.take(group_first)).tolist(), len(group_first)]
@@ -208,19 +208,19 @@ def samples_blocks(roster: SignalIndex, samples: Samples, shapes: Shapes) -> lis
     return [(int(priority[group_first[begin]]), groups_of(whole, begin, end)) for begin, end in pairwise(cuts)]
 
 
-def _in_order(roster: SignalIndex, samples: Samples) -> tuple[Samples, NDArray[np.uint64], NDArray[np.int64]]:
+def _in_order(signal_index: SignalIndex, samples: Samples) -> tuple[Samples, NDArray[np.uint64], NDArray[np.int64]]:
     """Samples by priority, group key, time, turn and signal; the keys, and the turns.
 
     Of several samples of one signal and time, which are of different frames or summaries, each has another turn.
     """
-    key = roster.key.take(roster.lane.take(samples.channel))
-    order = np.lexsort((samples.raw, samples.channel, samples.time_ns, key, samples.priority))
+    key = signal_index.key.take(signal_index.stream_key.take(samples.slot))
+    order = np.lexsort((samples.raw, samples.slot, samples.time_ns, key, samples.priority))
     samples = samples.at(order)
     key, turn = key.take(order), np.zeros(len(order), np.int64)
-    first = _changes(samples.priority, samples.time_ns, samples.channel)
+    first = _changes(samples.priority, samples.time_ns, samples.slot)
     if len(first) < len(key):
         turn = np.arange(len(key)) - first.take(_numbered(first, len(key)))
-        order = np.lexsort((samples.channel, turn, samples.time_ns, key, samples.priority))
+        order = np.lexsort((samples.slot, turn, samples.time_ns, key, samples.priority))
         samples, key, turn = samples.at(order), key.take(order), turn.take(order)
     return samples, key, turn
 
@@ -245,7 +245,7 @@ def groups_of(block: SignalBlock, begin: int, end: int) -> SignalBlock:
 
 
 def cut_by_groups(block: SignalBlock, columns_max: int) -> list[SignalBlock]:
-    """A block in pieces of whole groups that have no more than about so many columns each."""
+    """A block in split_frames of whole groups that have no more than about so many columns each."""
     if len(block.column_group) <= columns_max:
         return [block]
     first = block.column_group.searchsorted(np.arange(len(block.group_key) + 1))

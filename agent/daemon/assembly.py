@@ -326,7 +326,7 @@ class Agent:
             unsealed_since_ns=0 if listening is None else listening.since_ns,
         )
         if listening is not None:
-            await self.worker.call(listening.taken_over, listening_ns)
+            await self.worker.call(listening.recovered, listening_ns)
 
 
 @contextlib.asynccontextmanager

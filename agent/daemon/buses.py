@@ -34,10 +34,10 @@ class Setup:
         """What the kernel needs to let through, of buses that it filters."""
         if not self.config.collect:
             return {}
-        from agent.collect.rules.kernel_filter import wanted_frames
+        from agent.collect.rules.kernel_filter import kernel_filters
 
         live = {bus.name for bus in self.config.buses if bus.interface == "socketcan"}
-        wanted = wanted_frames(self.config, self.decoding.catalog.messages)
+        wanted = kernel_filters(self.config, self.decoding.catalog.messages)
         return {bus: frames for bus, frames in wanted.items() if bus in live}
 
     @classmethod

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from agent.pipeline.storage import Storage
     from agent.pipeline.tick import Source
     from agent.pipeline.traffic import LastFrame, TrafficStatistics
-    from agent.spool.index import SpoolStats
+    from agent.spool.index import StoreStatus
     from agent.system.clock import Clock
     from agent.system.liveness import LivenessDeadline
     from agent.system.log import Logging
@@ -63,7 +63,7 @@ WORKER = "worker"
 class _Stored:
     """What the worker tells."""
 
-    spool: Mapping[Priority, SpoolStats] = field(default_factory=dict)
+    spool: Mapping[Priority, StoreStatus] = field(default_factory=dict)
     free_bytes: int = 0
     traffic: Sequence[BusTraffic] = ()
     heard: Sequence[int] = ()

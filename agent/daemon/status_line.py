@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from agent.config.priorities import Priority
     from agent.pipeline.packer import PackerCounters
     from agent.pipeline.tick import Source
-    from agent.spool.index import SpoolStats
+    from agent.spool.index import StoreStatus
     from agent.uplink.status import LinkState
 
 
 def status_line(
     sources: Sequence[Source],
     counters: PackerCounters,
-    spooled: Mapping[Priority, SpoolStats],
+    spooled: Mapping[Priority, StoreStatus],
     link: LinkState,
     *cellular: object,
 ) -> str:
@@ -40,7 +40,7 @@ def status_line(
     return "; ".join([", ".join(states), frames, _spool(spooled), _link(link), *map(str, cellular)])
 
 
-def _spool(spooled: Mapping[Priority, SpoolStats]) -> str:
+def _spool(spooled: Mapping[Priority, StoreStatus]) -> str:
     batches = sum(stats.records for stats in spooled.values())
     size_bytes = sum(stats.payload_bytes for stats in spooled.values())
     stored = f"spool {batches} batches {size_bytes >> 10}KiB"

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from agent.blocks import pieces
+from agent.blocks import split_frames
 from agent.config.priorities import Priority
 from agent.decode.plan import Defect
 from agent.model import SignalBlock
@@ -165,7 +165,7 @@ class Packer:
         for part, its_reading in self._settings.divide(frames, read(self._clock)):
             for stream in self._streams.values():
                 stream.hear_clock(its_reading)
-            for begin, end in pieces(part, self._reporting.settings.limits.payload_bytes):
+            for begin, end in split_frames(part, self._reporting.settings.limits.payload_bytes):
                 self._take(part if end - begin == len(part) else part.slice(begin, end), its_reading)
 
     def _take(self, frames: FrameBlock, reading: ClockReading) -> None:
@@ -184,7 +184,7 @@ class Packer:
                 self._reporting.take(spans, [Part(begin_ns, end_ns, len(frames), decoded)])
         else:
             self._collector.held_ns = end_ns
-            kept = self._collector.take(frames, decoded.signals, reading if self._times_frames else None)
+            kept = self._collector.process(frames, decoded.signals, reading if self._times_frames else None)
             self._keep(kept, spans, end_ns, counted)
         if self._reporting.next_sequence != sequence:
             self._tell_other_gaps()

@@ -31,11 +31,11 @@ from agent.spool import retention
 from agent.spool.catalogs import CatalogStore
 from agent.spool.continuity import Continuity
 from agent.spool.journal import Journal
-from agent.spool.quarantine import set_aside, tell_set_aside
+from agent.spool.quarantine import report_set_aside, set_aside
 from agent.spool.retention import SharedLimit
 from agent.spool.segment import SUFFIX, extent
 from agent.spool.state import STATE_BYTES
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from agent.system.clock import YEAR_2020_NS
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.model import Gap, SealedBatch
-    from agent.spool.index import SpoolStats
+    from agent.spool.index import StoreStatus
     from agent.spool.retention import Layout
     from agent.system.clock import Clock
 
@@ -132,7 +132,7 @@ class Storage:
                 opened.callback(spool.close)
                 journal = _opened_journal(config, priority, layout)
                 opened.callback(journal.close)
-                tell_set_aside(path, spool)
+                report_set_aside(path, spool)
                 vaults[priority] = ClassStore(spool, journal)
             highest_first = dict(reversed(vaults.items()))
             shelf = CatalogStore(path / "catalogs", is_sound=is_catalog)
@@ -144,9 +144,9 @@ class Storage:
         """The highest priority first."""
         return [vault.spool for vault in self.vaults.values()]
 
-    def stats(self) -> dict[Priority, SpoolStats]:
+    def stats(self) -> dict[Priority, StoreStatus]:
         """What each priority holds."""
-        return {priority: vault.spool.stats() for priority, vault in self.vaults.items()}
+        return {priority: vault.spool.status() for priority, vault in self.vaults.items()}
 
     def larger_than(self, size_bytes: int) -> dict[Priority, int]:
         """How many batches of each priority are; none where that is 0."""
@@ -194,12 +194,14 @@ def _opened_spool(config: Config, priority: Priority, room: SharedLimit, boot_id
     def opened() -> Spool:
         return Spool.open(
             folder,
-            limit_bytes=config.spool.limit,
-            room=room,
-            priority=priority,
-            vehicle=config.vehicle.id,
+            SpoolOptions(
+                config.spool.limit,
+                priority=priority,
+                vehicle=config.vehicle.id,
+                erase=config.spool.erase == "acknowledged",
+            ),
+            shared=room,
             continuity=None if boot_id is None else Continuity.of(folder, boot_id),
-            erase=config.spool.erase == "acknowledged",
         )
 
     return _kept_apart(path, [folder, _journal(path, priority)], opened)

@@ -6,7 +6,7 @@ returns, so do the names. Nothing here retries, hides or interprets a failure: a
 caller, who alone knows what it means (a full disk evicts, a failed sync never trusts the pages again).
 
 Limits: one process; offsets and lengths below 2**63. `bytes_written` and `syncs` count what was asked of the
-file system, for the wear account; the file system's own journal comes on top.
+file system, to account for wear; the file system's own journal comes on top.
 
 Tests replace it with a disk in memory which forgets or tears whatever was not synced.
 

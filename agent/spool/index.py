@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The account: which sequence numbers were given out, which are done with, and what is missing.
+"""The spool's index: which sequence numbers were given out, which are done with, and what is missing.
 
 Promise: `save` makes all of it last in one write, and only then gives back the segments which nothing needs
 any more. So data is never deleted before the decision and its gap are on disk, and a gap never without its
@@ -24,7 +24,7 @@ from agent.spool.gap_ledger import GapLedger
 from agent.spool.state import RANGES_MAX, State, StateFile, Stream, stream_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from agent.model import SpooledBatch
@@ -39,7 +39,7 @@ SEQUENCES_END = 2**63
 
 
 @dataclass(frozen=True, slots=True)
-class SpoolStats:
+class StoreStatus:
     """What the spool holds, and what it has done since it was opened.
 
     records, payload_bytes      not yet acknowledged
@@ -130,7 +130,7 @@ class SequenceSet:
 
 
 @dataclass(slots=True)
-class Counts:
+class SpoolCounters:
     """Events since the spool was opened."""
 
     appended_records: int = 0
@@ -156,7 +156,7 @@ class SpoolIndex:
     """
 
     file: StateFile
-    shelf: SegmentSet
+    segments: SegmentSet
     ledger: GapLedger = field(default_factory=GapLedger)
     done: SequenceSet = field(default_factory=SequenceSet)
     streams: tuple[Stream, ...] = ()
@@ -165,22 +165,22 @@ class SpoolIndex:
     changed: bool = False
     unsaved: int = 0
     payload_bytes: int = 0
-    counts: Counts = field(default_factory=Counts)
+    counters: SpoolCounters = field(default_factory=SpoolCounters)
     erases: bool = False
 
     @classmethod
-    def open(cls, disk: Disk, path: Path, shelf: SegmentSet, *, erases: bool = False) -> SpoolIndex:
+    def open(cls, disk: Disk, path: Path, segments: SegmentSet, *, erases: bool = False) -> SpoolIndex:
         """Open the state file and load what it holds; `streams` is empty where it holds nothing."""
-        account = cls(StateFile(disk, path), shelf, erases=erases)
-        state = account.file.state
+        index = cls(StateFile(disk, path), segments, erases=erases)
+        state = index.file.state
         if state is not None:
-            account.streams = state.streams
-            account.next_sequence, account.unsealed_sequence = state.next_sequence, state.unsealed_sequence
-            account.done, account.ledger = SequenceSet(state.low, state.ranges), GapLedger(state.gaps)
-        return account
+            index.streams = state.streams
+            index.next_sequence, index.unsealed_sequence = state.next_sequence, state.unsealed_sequence
+            index.done, index.ledger = SequenceSet(state.low, state.ranges), GapLedger(state.gaps)
+        return index
 
     def save(self) -> None:
-        """Make the account last, then erase what is done with, and give back segments without live records."""
+        """Make the index last, then erase what is done with, and give back segments without live records."""
         done, ranges = self.done, self.done.ranges()
         all_last = len(ranges) <= RANGES_MAX  # else what is done with may be sent again after a crash
         if not all_last:
@@ -197,8 +197,8 @@ class SpoolIndex:
         )
         self.changed, self.unsaved = False, 0
         if self.erases and all_last:
-            self.shelf.erase(done)
-        self.shelf.reclaim()
+            self.segments.erase(done)
+        self.segments.reclaim()
 
     def stream_of(self, sequence: int) -> Stream:
         """The stream which the number was given out in."""
@@ -225,7 +225,7 @@ class SpoolIndex:
         self.payload_bytes -= segment.lengths[place]
         self.changed = True
 
-    def lose(self, kind: GapKind, segment: Segment, place: int, detail: str) -> None:
+    def report_gap(self, kind: GapKind, segment: Segment, place: int, detail: str) -> None:
         """The record will never arrive: a gap, and those that it carried are pending again."""
         sequence = segment.sequences[place]
         times = segment.begins[place], segment.ends[place]
@@ -238,46 +238,66 @@ class SpoolIndex:
         """The record that the gap names is in other batches; it stands in the ledger from now on."""
         for stream in self.streams:
             sequence = stream.base + gap.first_sequence
-            found = None if stream.name != gap.stream or sequence in self.done else self.shelf.find(sequence)
+            found = None if stream.name != gap.stream or sequence in self.done else self.segments.find(sequence)
             if found is not None:
                 self.ledger.add(gap)
                 self.ledger.returned(sequence)
                 self.finish(*found)
 
+    def size_of(self, sequence: int) -> int:
+        """Bytes of the record's payload; 0 where there is none."""
+        found = self.segments.find(sequence)
+        return 0 if found is None else found[0].lengths[found[1]]
+
+    def live(self, sequence: int, held: Collection[str] = ()) -> Iterator[int]:
+        """Sequences at or above this one that are not done with; what is done meanwhile is left out, and what is of a
+        vehicle that is held back passed over."""
+        while True:
+            found = self.segments.following(self.done.next_missing(sequence))
+            if found is None:
+                return
+            stream = self.stream_of(found)
+            if stream.vehicle in held:
+                sequence = self.end_of(stream)
+                continue
+            if found not in self.done:
+                yield found
+            sequence = found + 1
+
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle are not done with."""
-        numbers = (sequence for sequence in self.shelf.sequences() if sequence not in self.done)
+        numbers = (sequence for sequence in self.segments.sequences() if sequence not in self.done)
         return sum(self.stream_of(sequence).vehicle == vehicle for sequence in numbers)
 
     def expire(self, before_ns: int, since_ns: int, detail: str) -> int:
         """Lose the records that end before one time and after another; how many."""
         expired = [
             (segment, place)
-            for segment in self.shelf.segments
+            for segment in self.segments.segments
             for place, end_ns in enumerate(segment.ends)
             if since_ns < end_ns < before_ns and segment.sequences[place] not in self.done
         ]
         for segment, place in expired:
-            self.lose(GapKind.EVICTED, segment, place, detail)
-        self.counts.evicted_records += len(expired)
+            self.report_gap(GapKind.EVICTED, segment, place, detail)
+        self.counters.evicted_records += len(expired)
         return len(expired)
 
-    def lose_all(self, kind: GapKind, detail: str) -> None:
+    def report_all(self, kind: GapKind, detail: str) -> None:
         """None of the records will arrive."""
-        for segment in self.shelf.segments:
+        for segment in self.segments.segments:
             segment.sealed = True
             for place, sequence in enumerate(segment.sequences):
                 if sequence not in self.done:
-                    self.lose(kind, segment, place, detail)
+                    self.report_gap(kind, segment, place, detail)
 
-    def lose_unreadable(self, first: int, last: int) -> None:
+    def report_unreadable(self, first: int, last: int) -> None:
         """Numbers that were given out and of which nothing is found."""
         self.done.add(first, last)
         for begin, end in self._by_stream(first, last):
             numbers = self.number_of(begin), self.number_of(end)
             stream = self.stream_of(begin).name
             self.ledger.add(Gap(GapKind.CORRUPT, 0, 0, -1, stream, *numbers, "no readable head"))
-        self.counts.corrupt_records += last - first + 1
+        self.counters.corrupt_records += last - first + 1
         self.changed = True
 
     def drop(self, record: SpooledBatch, detail: str) -> None:
@@ -289,7 +309,7 @@ class SpoolIndex:
         gap = Gap(GapKind.EVICTED, *times, record.frames, record.stream, record.number, record.number, detail)
         self.ledger.add(gap)
         self.ledger.returned(sequence)
-        self.counts.dropped_records += 1
+        self.counters.dropped_records += 1
 
     def streams_in_use(self) -> tuple[Stream, ...]:
         """Those of which a number is not done with, and the last."""
@@ -308,7 +328,7 @@ class SpoolIndex:
         needed: list[tuple[int, int]] = []
         others: list[tuple[int, int]] = []
         for first, last in ranges:
-            begin, end = self.shelf.find(first), self.shelf.find(last)
+            begin, end = self.segments.find(first), self.segments.find(last)
             inside = begin is not None and end is not None and begin[0] is end[0]
             (others if inside else needed).append((first, last))
         return tuple(sorted([*needed, *others][:RANGES_MAX]))

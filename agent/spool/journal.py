@@ -300,8 +300,8 @@ class Journal:
         self._index -= torn  # its number is free again: it must not look lost at the next start
         lost = [index for index in range(self._index) if index not in intact]
         if lost or torn:
-            counts = {"lost": len(lost), "torn": torn, "recovered": len(intact)}
-            log.warning("journal_damaged", path=str(self._path), **counts, hint=_DAMAGED)
+            counters = {"lost": len(lost), "torn": torn, "recovered": len(intact)}
+            log.warning("journal_damaged", path=str(self._path), **counters, hint=_DAMAGED)
         before = [alive[index][0].written_ns for index in intact if lost and index < lost[0]]
         after = [alive[index][0].written_ns for index in alive if lost and index >= lost[-1]]
         return Recovery(

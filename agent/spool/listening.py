@@ -46,7 +46,7 @@ class ListeningMark:
             else:
                 self._write(now_ns)
 
-    def taken_over(self, listening_ns: int) -> None:
+    def recovered(self, listening_ns: int) -> None:
         """All that there was to tell of earlier processes is told: this one listens since then."""
         with naming("note since when the agent listens", self._path):
             self._write(listening_ns)

@@ -30,29 +30,28 @@ if TYPE_CHECKING:
     from agent.spool.disk import Disk
     from agent.spool.index import SpoolIndex
     from agent.spool.retention import SharedLimit
-    from agent.spool.segment_set import SegmentSet
 
 log = structlog.get_logger()
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Placement:
-    """Writes records to the shelf within the layout's limits."""
+    """Writes records to segments within the layout's limits."""
 
-    def __init__(self, disk: Disk, directory: Path, shelf: SegmentSet, account: SpoolIndex, room: SharedLimit) -> None:
+    def __init__(self, disk: Disk, directory: Path, index: SpoolIndex, shared: SharedLimit) -> None:
         self._disk = disk
         self._directory = directory
-        self._shelf = shelf
-        self._account = account
-        self._room = room
+        self._segments = index.segments
+        self._index = index
+        self._shared = shared
 
     def store(self, record: SpooledBatch) -> bool:
         """Write the record somewhere, durable on return; False where there is no room for it."""
         length = len(record.payload)
-        if extent(length) > self._room.layout.segment_bytes:
+        if extent(length) > self._shared.layout.segment_bytes:
             hint = "raise the spool's limit, or seal smaller batches"
-            segment_bytes = self._room.layout.segment_bytes
-            stream = self._account.stream_of(record.sequence).name
+            segment_bytes = self._shared.layout.segment_bytes
+            stream = self._index.stream_of(record.sequence).name
             log.error("batch_too_large", stream=stream, size_bytes=length, segment_bytes=segment_bytes, hint=hint)
             return False
         failures = 0
@@ -80,72 +79,72 @@ class Placement:
     def evict(self, segment: Segment) -> None:
         """Give up the segment's records: the gaps and the decision in one write, then the data goes."""
         segment.sealed = True
-        lost = [place for place, sequence in enumerate(segment.sequences) if sequence not in self._account.done]
+        lost = [place for place, sequence in enumerate(segment.sequences) if sequence not in self._index.done]
         first, last = (segment.sequences[lost[0]], segment.sequences[lost[-1]]) if lost else (-1, -1)
         for place in lost:
-            self._account.lose(GapKind.EVICTED, segment, place, "the spool was full")
-        self._account.counts.evicted_records += len(lost)
-        self._account.save()
+            self._index.report_gap(GapKind.EVICTED, segment, place, "the spool was full")
+        self._index.counters.evicted_records += len(lost)
+        self._index.save()
         if lost:
             hint = "the link was away for longer than the spool has room for: raise its limit, or keep less"
-            stream, number_of = self._account.stream_of(last).name, self._account.number_of
+            stream, number_of = self._index.stream_of(last).name, self._index.number_of
             ends = {"first": number_of(first), "last": number_of(last)}
             log.warning("batches_evicted", stream=stream, batches=len(lost), **ends, hint=hint)
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """Number and bytes of each segment that is not a spare."""
-        return [(segment.number, segment.size) for segment in self._shelf.segments]
+        return [(segment.number, segment.size) for segment in self._segments.segments]
 
     @property
     def has_spare(self) -> bool:
         """Whether an empty segment waits to be used again."""
-        return self._shelf.has_spare
+        return self._segments.has_spare
 
     @property
     def used_bytes(self) -> int:
         """Bytes in segment files, spares included."""
-        return self._shelf.used_bytes
+        return self._segments.used_bytes
 
     def evict_oldest(self) -> None:
         """Give up the records of the oldest segment, which becomes a spare or goes."""
-        self.evict(self._shelf.segments[0])
+        self.evict(self._segments.segments[0])
 
     def discard_spares(self) -> bool:
         """Delete empty segments; whether there were any."""
-        return self._shelf.discard_spares()
+        return self._segments.discard_spares()
 
     def reserve(self) -> None:
         """Have a segment before anything needs it: it is recycled from then on, whatever else fills the disk."""
-        if not self._shelf.has_reusable and self._next_step(full=False) is Step.CREATE:
+        if not self._segments.has_reusable and self._next_step(full=False) is Step.CREATE:
             try:
-                self._shelf.create()
+                self._segments.create()
             except OSError as error:
                 if error.errno not in _FULL:
                     raise
 
     def _writable(self, length: int) -> Segment | None:
         """A segment with room for the payload: the last one, the spare, a new one, or the evicted oldest."""
-        segment = self._shelf.writable(length)
+        segment = self._segments.writable(length)
         if segment is not None:
             return segment
-        self._shelf.seal()
-        if self._account.changed:
-            self._account.save()
+        self._segments.seal()
+        if self._index.changed:
+            self._index.save()
         else:
-            self._shelf.reclaim()
+            self._segments.reclaim()
         full = False
         while True:
             step = self._next_step(full=full)
             if step is Step.RECYCLE:
-                return self._shelf.recycle()
+                return self._segments.recycle()
             if step is Step.GIVE_UP:
                 return None
             if step is Step.EVICT:
-                self._room.give_way(self)
+                self._shared.evict_one(self)
                 continue
             try:
-                return self._shelf.create()
+                return self._segments.create()
             except OSError as error:
                 if error.errno not in _FULL:
                     raise
@@ -153,19 +152,19 @@ class Placement:
 
     def _next_step(self, *, full: bool) -> Step:
         return retention.next_step(
-            self._room.layout,
-            spare=self._shelf.has_spare,
-            used_bytes=self._room.used_bytes,
-            evictable=self._room.can_give_way(self),
+            self._shared.layout,
+            spare=self._segments.has_spare,
+            used_bytes=self._shared.used_bytes,
+            evictable=self._shared.can_evict(self),
             free_bytes=0 if full else self._disk.free_bytes(self._directory),
-            min_free_bytes=self._room.min_free_bytes,
+            min_free_bytes=self._shared.min_free_bytes,
         )
 
     def _make_way(self) -> None:
         """Give room back to a file system that refuses even a write in place."""
-        if not self._shelf.discard_spares() and self._room.can_give_way(self):
-            self._room.give_way(self)
-            self._shelf.discard_spares()
+        if not self._segments.discard_spares() and self._shared.can_evict(self):
+            self._shared.evict_one(self)
+            self._segments.discard_spares()
 
 
 def _head(record: SpooledBatch, segment: Segment) -> Head:

@@ -102,7 +102,7 @@ class Quarantine:
 
 
 SET_ASIDE_MAX = 8
-_PREFIX, _UNTOLD = "set-aside-", ".untold"
+_PREFIX, _UNREPORTED = "set-aside-", ".untold"
 
 
 def set_aside(path: Path, parts: Sequence[Path], error: SpoolVersionError) -> None:
@@ -110,7 +110,7 @@ def set_aside(path: Path, parts: Sequence[Path], error: SpoolVersionError) -> No
     numbers = [int(_number(each)) for each in path.glob(f"{_PREFIX}*") if _number(each).isdecimal()]
     if len(numbers) >= SET_ASIDE_MAX:
         raise SpoolError(f"{error}; {len(numbers)} such spools lie in {path} already: send or remove {_PREFIX}*")
-    folder = path / f"{_PREFIX}{max(numbers, default=0) + 1}{_UNTOLD}"
+    folder = path / f"{_PREFIX}{max(numbers, default=0) + 1}{_UNREPORTED}"
     with naming("set aside what another version has left", folder):
         folder.mkdir(mode=0o750)
         if (path / "catalogs").is_dir():
@@ -120,15 +120,15 @@ def set_aside(path: Path, parts: Sequence[Path], error: SpoolVersionError) -> No
                 part.rename(folder / part.name)
         sync_folder(folder)
         sync_folder(path)
-    kept = path / _told(folder)
+    kept = path / _reported_name(folder)
     hint = f"it lies whole in {kept}: the canferry that wrote it sends it, with spool.path there"
     log.error("spool_refused", path=str(path), reason=str(error), hint=hint)
 
 
-def tell_set_aside(path: Path, spool: Spool) -> None:
+def report_set_aside(path: Path, spool: Spool) -> None:
     """Tell, as a gap of this spool, what was set aside and is not told yet."""
-    for folder in sorted(path.glob(f"{_PREFIX}*{_UNTOLD}")):
-        told = _told(folder)
+    for folder in sorted(path.glob(f"{_PREFIX}*{_UNREPORTED}")):
+        told = _reported_name(folder)
         detail = f"batches in the format of another version were set aside, in {told}"
         gap = Gap(GapKind.CORRUPT, detail=detail)
         if gap not in spool.pending_gaps():
@@ -138,12 +138,12 @@ def tell_set_aside(path: Path, spool: Spool) -> None:
             sync_folder(path)
 
 
-def _told(folder: Path) -> str:
-    return folder.name.removesuffix(_UNTOLD)
+def _reported_name(folder: Path) -> str:
+    return folder.name.removesuffix(_UNREPORTED)
 
 
 def _number(folder: Path) -> str:
-    return _told(folder).removeprefix(_PREFIX)
+    return _reported_name(folder).removeprefix(_PREFIX)
 
 
 def folders(path: Path) -> list[Path]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recovery: what an earlier process left on disk, made into a sound account before anything else happens.
+"""Recovery: what an earlier process left on disk, made into a sound index before anything else happens.
 
 Only the newest record can be torn: every other append had returned before the next one began. A torn record
 was offered to nobody, but nobody can prove afterwards that it was torn and not damaged later; so its number
@@ -8,7 +8,7 @@ next one.
 
 No readable state (deleted, or all four copies damaged) begins a new stream. Records that are found
 nevertheless are kept under their own stream and numbers, the new stream begins above them, and a gap says
-that the account was lost.
+that the index was lost.
 
 A stream is of one vehicle, and of one boot: where the vehicle's id was changed, a new stream begins, and so it does
 where nothing proves that the spool is the one that was left (continuity.py). What waits in the one before keeps stream,
@@ -49,24 +49,26 @@ _CORRUPT = "it is lost, the cloud is told: look at the disk"
 
 
 def recover(
-    account: SpoolIndex, corrupt: Quarantine, fresh_stream: str, vehicle: str, continuity: Continuity | None = None
+    index: SpoolIndex, corrupt: Quarantine, fresh_stream: str, vehicle: str, continuity: Continuity | None = None
 ) -> None:
-    """Index the shelf, find what is torn or missing, and make the result last; what comes now is of this vehicle, and
-    in the fresh stream unless it is proven that the last one may go on."""
-    if not account.streams:
-        _begin_stream(account, fresh_stream)
-    elif account.file.damaged_copies:
+    """Index the segments, find what is torn or missing, and make the result last.
+
+    What comes now is of this vehicle, and in the fresh stream unless it is proven that the last one may go on.
+    """
+    if not index.streams:
+        _begin_stream(index, fresh_stream)
+    elif index.file.damaged_copies:
         hint = "one copy was damaged, the other served: look at the disk if it comes again"
-        log.warning("state_repaired", path=str(account.file.path), copies=account.file.damaged_copies, hint=hint)
-    account.shelf.recover(
-        lambda head: head.sequence not in account.done and head.stream == account.stream_of(head.sequence).name
+        log.warning("state_repaired", path=str(index.file.path), copies=index.file.damaged_copies, hint=hint)
+    index.segments.recover(
+        lambda head: head.sequence not in index.done and head.stream == index.stream_of(head.sequence).name
     )
-    account.payload_bytes = sum(sum(segment.lengths) for segment in account.shelf.segments)
-    _check_newest(account, corrupt)
-    _report_missing(account)
-    _return_gaps(account)
-    _choose_stream(account, fresh_stream, vehicle, continuity)
-    account.save()
+    index.payload_bytes = sum(sum(segment.lengths) for segment in index.segments.segments)
+    _check_newest(index, corrupt)
+    _report_missing(index)
+    _return_gaps(index)
+    _choose_stream(index, fresh_stream, vehicle, continuity)
+    index.save()
 
 
 def refuse_other_versions(disk: Disk, directory: Path) -> None:
@@ -87,114 +89,114 @@ def stream_name(name: str) -> str:
     return f"{safe}-{os.urandom(6).hex()}"
 
 
-def _begin_stream(account: SpoolIndex, fresh_stream: str) -> None:
-    heads = list(account.shelf.heads())
+def _begin_stream(index: SpoolIndex, fresh_stream: str) -> None:
+    heads = list(index.segments.heads())
     if not heads:
-        account.streams = (Stream(fresh_stream, 0),)
+        index.streams = (Stream(fresh_stream, 0),)
         return
     found = max(heads, key=lambda head: (head.segment, head.offset)).stream
     kept = sorted({head.sequence for head in heads if head.stream == found})
-    account.streams = (Stream(found, 0), Stream(fresh_stream, kept[-1] + 1, base=kept[-1] + 1))
-    account.next_sequence = account.unsealed_sequence = kept[-1] + 1
-    for first, last in gaps_between(kept, account.next_sequence):
-        account.done.add(first, last)
+    index.streams = (Stream(found, 0), Stream(fresh_stream, kept[-1] + 1, base=kept[-1] + 1))
+    index.next_sequence = index.unsealed_sequence = kept[-1] + 1
+    for first, last in gaps_between(kept, index.next_sequence):
+        index.done.add(first, last)
     detail = "the spool's state was lost: earlier gaps are unknown, acknowledged batches may come again"
-    account.ledger.add(Gap(GapKind.CORRUPT, stream=found, detail=detail))
+    index.ledger.add(Gap(GapKind.CORRUPT, stream=found, detail=detail))
     hint = "a new stream begins, batches may be sent twice: look at the disk"
-    log.error("state_unreadable", path=str(account.file.path), records=len(kept), stream=fresh_stream, hint=hint)
+    log.error("state_unreadable", path=str(index.file.path), records=len(kept), stream=fresh_stream, hint=hint)
 
 
-def _choose_stream(account: SpoolIndex, fresh_stream: str, vehicle: str, continuity: Continuity | None) -> None:
+def _choose_stream(index: SpoolIndex, fresh_stream: str, vehicle: str, continuity: Continuity | None) -> None:
     """Let the last stream go on, or begin another one, of which nothing was given out yet."""
-    *before, last = account.streams
-    unused = last.first == account.next_sequence
+    *before, last = index.streams
+    unused = last.first == index.next_sequence
     if last.vehicle not in ("", vehicle) and not unused:
-        waiting = sum(segment.live for segment in account.shelf.segments)
+        waiting = sum(segment.live for segment in index.segments.segments)
         log.info("vehicle_changed", before=last.vehicle, now=vehicle, stream=fresh_stream, waiting=waiting)
-    elif continuity is None or _may_go_on(account, continuity):
-        account.streams = (*before, Stream(last.name, last.first, vehicle, last.base))
+    elif continuity is None or _may_go_on(index, continuity):
+        index.streams = (*before, Stream(last.name, last.first, vehicle, last.base))
         return
     else:
-        _tell_ended(account, continuity.left)
-    kept = before if unused else account.streams
-    account.streams = (*kept, Stream(fresh_stream, account.next_sequence, vehicle, account.next_sequence))
+        _report_ended(index, continuity.left)
+    kept = before if unused else index.streams
+    index.streams = (*kept, Stream(fresh_stream, index.next_sequence, vehicle, index.next_sequence))
 
 
-def _may_go_on(account: SpoolIndex, continuity: Continuity) -> bool:
-    last = account.streams[-1]
-    if continuity.proves(last.name, account.next_sequence - last.base):
+def _may_go_on(index: SpoolIndex, continuity: Continuity) -> bool:
+    last = index.streams[-1]
+    if continuity.proves(last.name, index.next_sequence - last.base):
         return True
-    if last.first == account.next_sequence or len(account.streams_in_use()) < STREAMS_MAX:
+    if last.first == index.next_sequence or len(index.streams_in_use()) < STREAMS_MAX:
         return False
     hint = "each boot since the link was lost has left batches: were the spool a copy, only the receiver would notice"
     log.warning("stream_kept", stream=last.name, hint=hint)
     return True
 
 
-def _tell_ended(account: SpoolIndex, left: Left | None) -> None:
+def _report_ended(index: SpoolIndex, left: Left | None) -> None:
     """How many batches the streams have that are left: the spool's last one, and what memory knows of this boot."""
-    last = account.streams[-1]
-    known = account.next_sequence - last.base
+    last = index.streams[-1]
+    known = index.next_sequence - last.base
     streams = {last.name: (last.first - last.base, known)}
     if left is not None:
         first, numbers = streams.get(left.stream, (0, 0))
         streams[left.stream] = first, max(numbers, left.numbers)
-    told = {entry.gap for entry in account.ledger.entries}
+    told = {entry.gap for entry in index.ledger.entries}
     for stream, (first, numbers) in streams.items():
         gap = Gap(GapKind.ENDED, stream=stream, first_sequence=first, last_sequence=numbers - 1, detail=_ENDED)
         if numbers <= first or gap in told:
             continue
-        account.ledger.add(gap)
+        index.ledger.add(gap)
         if left is not None and left.stream == stream:
             hint = "it was put back, copied or deleted while no agent ran: another stream begins, the cloud is told"
-            account.ledger.add(Gap(GapKind.INTERRUPTED, detail=_REPLACED))
+            index.ledger.add(Gap(GapKind.INTERRUPTED, detail=_REPLACED))
             log.warning("spool_replaced", stream=stream, batches=numbers, hint=hint)
 
 
-def _check_newest(account: SpoolIndex, corrupt: Quarantine) -> None:
-    newest = account.shelf.newest()
+def _check_newest(index: SpoolIndex, corrupt: Quarantine) -> None:
+    newest = index.segments.newest()
     if newest is None:
         return
     segment, place = newest
     sequence, offset = segment.sequences[place], segment.offsets[place]
-    account.next_sequence = max(account.next_sequence, sequence + 1)
+    index.next_sequence = max(index.next_sequence, sequence + 1)
     if segment.read(place) is not None:
-        account.unsealed_sequence = max(account.unsealed_sequence, sequence + 1)
-    elif sequence < account.unsealed_sequence:
-        set_aside_corrupt(account, corrupt, sequence)
+        index.unsealed_sequence = max(index.unsealed_sequence, sequence + 1)
+    elif sequence < index.unsealed_sequence:
+        set_aside_corrupt(index, corrupt, sequence)
     else:
-        account.unsealed_sequence = sequence
+        index.unsealed_sequence = sequence
         corrupt.keep(segment.copy_name(place), segment.raw(place))
         detail = "its write was cut off; what the journal holds of it comes with the next batch"
-        account.lose(GapKind.INTERRUPTED, segment, place, detail)
-        account.counts.corrupt_records += 1
+        index.report_gap(GapKind.INTERRUPTED, segment, place, detail)
+        index.counters.corrupt_records += 1
         hint = "the journal has its content: nothing is to be done"
         log.warning("record_torn", path=str(segment.path), offset=offset, sequence=sequence, hint=hint)
 
 
-def set_aside_corrupt(account: SpoolIndex, corrupt: Quarantine, sequence: int) -> None:
+def set_aside_corrupt(index: SpoolIndex, corrupt: Quarantine, sequence: int) -> None:
     """A damaged record: a copy for a person, a gap for the cloud, a line in the log. The caller saves."""
-    found = account.shelf.find(sequence)
+    found = index.segments.find(sequence)
     if found is None:
         return
     segment, place = found
     offset = segment.offsets[place]
     corrupt.keep(segment.copy_name(place), segment.raw(place))
-    account.lose(GapKind.CORRUPT, segment, place, f"{segment.path.name} at {offset}")
-    account.counts.corrupt_records += 1
+    index.report_gap(GapKind.CORRUPT, segment, place, f"{segment.path.name} at {offset}")
+    index.counters.corrupt_records += 1
     log.error("record_corrupt", path=str(segment.path), offset=offset, sequence=sequence, hint=_CORRUPT)
 
 
-def _report_missing(account: SpoolIndex) -> None:
+def _report_missing(index: SpoolIndex) -> None:
     """Numbers that were given out, are not done with, and of which no head could be read."""
-    known = SequenceSet(account.done.low, account.done.ranges())
-    for sequence in account.shelf.sequences():
+    known = SequenceSet(index.done.low, index.done.ranges())
+    for sequence in index.segments.sequences():
         known.add(sequence)
-    for first, last in known.missing(account.next_sequence):
-        account.lose_unreadable(first, last)
+    for first, last in known.missing(index.next_sequence):
+        index.report_unreadable(first, last)
         log.error(
             "record_corrupt",
-            path=str(account.file.path.parent),
+            path=str(index.file.path.parent),
             offset=-1,
             sequence=first,
             last_sequence=last,
@@ -202,9 +204,9 @@ def _report_missing(account: SpoolIndex) -> None:
         )
 
 
-def _return_gaps(account: SpoolIndex) -> None:
+def _return_gaps(index: SpoolIndex) -> None:
     """Gaps whose carrier was never written, or is lost, are pending again."""
-    for entry in account.ledger.entries:
-        gone = entry.carrier in account.done or account.shelf.find(entry.carrier) is None
+    for entry in index.ledger.entries:
+        gone = entry.carrier in index.done or index.segments.find(entry.carrier) is None
         if entry.carrier != PENDING and gone:
-            account.ledger.returned(entry.carrier)
+            index.ledger.returned(entry.carrier)

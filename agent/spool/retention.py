@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+SEGMENT_BYTES = 4 << 20
 SEGMENTS_MIN = 8
 SEGMENTS_MAX = 256
 SEGMENT_BYTES_MIN = 2 * PAGE
@@ -34,8 +35,32 @@ FEW_SEGMENT_BYTES_MAX = 64 << 20
 """Larger ones are not made just so that there are fewer: each is written whole before it is used."""
 JOURNALS_SHARE = 8
 JOURNAL_BYTES_MIN = 48 << 10
-ASIDE_SHARE = 64
-ASIDE_BYTES_MAX = 4 << 20
+QUARANTINE_SHARE = 64
+QUARANTINE_BYTES_MAX = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolOptions:
+    """How one spool is kept.
+
+    limit_bytes      of all its files, or of all files of those that share a limit
+    segment_bytes, min_free_bytes   of a segment, and what is left free on the disk; where no limit is shared
+    priority         the lowest gives way first
+    ack_delay_s      acknowledgements last after so long
+    name             the stream's names begin with it; "": with the directory's
+    vehicle          what is appended is of it
+    erase            what is acknowledged, evicted or set aside is overwritten as soon as that lasts; so is, at the
+                     start, what earlier processes have left of it: for that all segments are read
+    """
+
+    limit_bytes: int
+    segment_bytes: int = SEGMENT_BYTES
+    min_free_bytes: int = 0
+    priority: int = 0
+    ack_delay_s: float = 60.0
+    name: str = ""
+    vehicle: str = ""
+    erase: bool = False
 
 
 class Step(enum.Enum):
@@ -57,23 +82,23 @@ class Layout:
 
     segment_bytes: int
     segments_bytes: int
-    aside_bytes: int
+    quarantine_bytes: int
     journal_bytes: int
 
 
 def layout(limit_bytes: int, segment_bytes: int, spools: int = 1) -> Layout:
     """Share out the limit: state, journal and two folders of set-aside records for each spool, and at least
     `SEGMENTS_MIN` segments for all of them."""
-    aside_bytes = min(ASIDE_BYTES_MAX, limit_bytes // ASIDE_SHARE) // spools // PAGE * PAGE
+    quarantine_bytes = min(QUARANTINE_BYTES_MAX, limit_bytes // QUARANTINE_SHARE) // spools // PAGE * PAGE
     journal_bytes = min(JOURNAL_BYTES, limit_bytes // JOURNALS_SHARE // spools // PAGE * PAGE)
     journal_bytes = max(JOURNAL_BYTES_MIN, journal_bytes)
-    available = limit_bytes - spools * (STATE_BYTES + journal_bytes + 2 * aside_bytes)
+    available = limit_bytes - spools * (STATE_BYTES + journal_bytes + 2 * quarantine_bytes)
     few = min(available // SEGMENTS_MAX, FEW_SEGMENT_BYTES_MAX)
     wanted = max(segment_bytes, few, SEGMENT_BYTES_MIN)
     size = min(wanted, available // SEGMENTS_MIN) // PAGE * PAGE
     if size < SEGMENT_BYTES_MIN:
         raise SpoolError(f"a spool limit of {limit_bytes} bytes is too small: give at least 1 MiB")
-    return Layout(size, available // size * size, aside_bytes, journal_bytes)
+    return Layout(size, available // size * size, quarantine_bytes, journal_bytes)
 
 
 def next_step(
@@ -129,23 +154,23 @@ class SharedLimit:
     def __init__(self, layout: Layout, min_free_bytes: int = 0) -> None:
         self.layout = layout
         self.min_free_bytes = min_free_bytes
-        self._tenants: list[tuple[int, LimitedSpool]] = []
+        self._spools: list[tuple[int, LimitedSpool]] = []
 
-    def let(self, tenant: LimitedSpool, priority: int) -> None:
-        """Take in a tenant; the lowest priority gives way first."""
-        self._tenants.append((priority, tenant))
-        self._tenants.sort(key=lambda entry: entry[0])
+    def register(self, spool: LimitedSpool, priority: int) -> None:
+        """Register a spool; that of the lowest priority is evicted from first."""
+        self._spools.append((priority, spool))
+        self._spools.sort(key=lambda entry: entry[0])
 
     @property
     def used_bytes(self) -> int:
         """Bytes in all segment files."""
-        return sum(tenant.used_bytes for _, tenant in self._tenants)
+        return sum(spool.used_bytes for _, spool in self._spools)
 
-    def can_give_way(self, asking: LimitedSpool) -> bool:
-        """Whether anything could go for this tenant."""
+    def can_evict(self, asking: LimitedSpool) -> bool:
+        """Whether anything could go for this spool."""
         return any(other.has_spare for other in self._others(asking)) or self._victim(asking) is not None
 
-    def give_way(self, asking: LimitedSpool) -> None:
+    def evict_one(self, asking: LimitedSpool) -> None:
         """Let go of what `can_give_way`: spares of others, else one segment."""
         if any([other.discard_spares() for other in self._others(asking)]):  # noqa: C419 - all of them
             return
@@ -157,22 +182,22 @@ class SharedLimit:
 
     def trim(self) -> None:
         """Evict what exceeds the limit, which may be smaller than when the segments were made."""
-        for _, tenant in self._tenants:
+        for _, spool in self._spools:
             over = self.used_bytes - self.layout.segments_bytes
-            kept = sum(size for _, size in tenant.sizes) - over
-            gone = excess(tenant.sizes, max(0, kept)) if over > 0 else ()
+            kept = sum(size for _, size in spool.sizes) - over
+            gone = excess(spool.sizes, max(0, kept)) if over > 0 else ()
             for _ in gone:
-                tenant.evict_oldest()
+                spool.evict_oldest()
             if gone:
-                tenant.discard_spares()
+                spool.discard_spares()
 
     def _others(self, asking: LimitedSpool) -> list[LimitedSpool]:
-        return [tenant for _, tenant in self._tenants if tenant is not asking]
+        return [spool for _, spool in self._spools if spool is not asking]
 
     def _victim(self, asking: LimitedSpool) -> LimitedSpool | None:
-        for _, tenant in self._tenants:
-            if tenant.sizes:
-                return tenant
-            if tenant is asking:
+        for _, spool in self._spools:
+            if spool.sizes:
+                return spool
+            if spool is asking:
                 break
         return None

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shelf: all segments of a spool, the last one to append to, and at most one spare to be recycled.
+"""All segments of a spool, the last one to append to, and at most one spare to be recycled.
 
 It finds records, makes, recycles and deletes segments, and never decides what may go: `store.py` does, after
 it has made that decision last. Numbers only grow, by the order of use, so that the oldest segment holds the
 oldest records.
 
-Failure: an `OSError` leaves the shelf as it was, except that `append` seals the segment it failed in.
+Failure: an `OSError` leaves the set as it was, except that `append` seals the segment it failed in.
 """
 
 from __future__ import annotations

@@ -41,11 +41,11 @@ from agent.errors import SpoolError
 from agent.model import Gap, GapKind, SpooledBatch
 from agent.spool import retention
 from agent.spool.disk import Disk, blank_folder, locked, naming, put_back
-from agent.spool.index import SpoolIndex, SpoolStats
+from agent.spool.index import SpoolIndex, StoreStatus
 from agent.spool.placement import Placement
 from agent.spool.quarantine import Quarantine
 from agent.spool.recovery import recover, refuse_other_versions, set_aside_corrupt, stream_name
-from agent.spool.retention import SharedLimit
+from agent.spool.retention import SharedLimit, SpoolOptions
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.segment_set import SegmentSet
 
@@ -56,12 +56,10 @@ if TYPE_CHECKING:
     from agent.model import SealedBatch
     from agent.spool.continuity import Continuity
 
-__all__ = ["Spool", "SpoolStats"]
+__all__ = ["Spool", "SpoolOptions", "StoreStatus"]
 
 log = structlog.get_logger()
 
-SEGMENT_BYTES = 4 << 20
-ACK_DELAY_S = 60.0
 ACKS_MAX = 64
 
 
@@ -71,47 +69,43 @@ class Spool:
     def __init__(
         self,
         directory: Path,
+        options: SpoolOptions,
         *,
-        limit_bytes: int,
-        room: SharedLimit,
-        priority: int,
-        ack_delay_s: float,
-        name: str,
-        vehicle: str,
+        shared: SharedLimit,
         clock: Callable[[], float],
         disk: Disk,
         continuity: Continuity | None,
-        erase: bool,
     ) -> None:
-        layout = room.layout
+        layout = shared.layout
         self.directory = directory
-        self._limit_bytes = limit_bytes
-        self._ack_delay_s = ack_delay_s
+        self._options = options
         self._clock = clock
         self._disk = disk
         self._continuity = continuity
         self._unsaved_since = 0.0
         self._acknowledged_end_ns, self._acknowledged_s = 0, 0.0
         self._failure: SpoolError | None = None
-        self._corrupt = Quarantine(disk, directory / "corrupt", layout.aside_bytes)
-        self._refused = Quarantine(disk, directory / "refused", layout.aside_bytes)
+        self._corrupt = Quarantine(disk, directory / "corrupt", layout.quarantine_bytes)
+        self._refused = Quarantine(disk, directory / "refused", layout.quarantine_bytes)
         with contextlib.ExitStack() as files:
             if continuity is not None:
                 files.callback(continuity.close)
             self._lock = locked(disk, directory)
             files.callback(disk.close, self._lock)
             refuse_other_versions(disk, directory)
-            self._shelf = SegmentSet(disk, directory, layout.segment_bytes)
-            files.callback(self._shelf.close)
-            self._account = SpoolIndex.open(disk, directory / "state", self._shelf, erases=erase)
-            files.callback(self._account.file.close)
-            self._placement = Placement(disk, directory, self._shelf, self._account, room)
-            recover(self._account, self._corrupt, stream_name(name), vehicle, continuity)
+            self._segments = SegmentSet(disk, directory, layout.segment_bytes)
+            files.callback(self._segments.close)
+            self._index = SpoolIndex.open(disk, directory / "state", self._segments, erases=options.erase)
+            files.callback(self._index.file.close)
+            self._placement = Placement(disk, directory, self._index, shared)
+            recover(
+                self._index, self._corrupt, stream_name(options.name or directory.name), options.vehicle, continuity
+            )
             self._record_continuity()
-            for aside in (self._corrupt, self._refused):
-                aside.trim()
-            room.let(self._placement, priority)
-            room.trim()
+            self._corrupt.trim()
+            self._refused.trim()
+            shared.register(self._placement, options.priority)
+            shared.trim()
             self._placement.reserve()
             self._files = files.pop_all()
 
@@ -119,67 +113,55 @@ class Spool:
     def open(
         cls,
         directory: Path,
+        options: SpoolOptions,
         *,
-        limit_bytes: int,
-        segment_bytes: int = SEGMENT_BYTES,
-        min_free_bytes: int = 0,
-        room: SharedLimit | None = None,
-        priority: int = 0,
-        ack_delay_s: float = ACK_DELAY_S,
-        name: str | None = None,
-        vehicle: str = "",
+        shared: SharedLimit | None = None,
         clock: Callable[[], float] = time.monotonic,
         disk: Disk | None = None,
         continuity: Continuity | None = None,
-        erase: bool = False,
     ) -> Self:
-        """Open or make the spool in `directory`; `name` (else the directory's) begins the stream's, and what is
-        appended is of `vehicle`. The stream goes on where `continuity` proves that it may; without one the caller
-        vouches for that. With `erase` what is acknowledged, evicted or set aside is overwritten as soon as that lasts,
-        and what earlier processes have left of it now: for that all segments are read.
+        """Open or make the spool in `directory`.
 
-        Raises SpoolVersionError where another version has written it; nothing is changed then.
+        Args:
+            directory: the spool's own.
+            options: its limits, whose batches it takes, whether it erases.
+            shared: the limit over several spools, which are opened in the order of their priority; segments and free
+                bytes are its.
+            clock: seconds, monotonic.
+            disk: all access to the file system.
+            continuity: proves that the last stream may go on; without one the caller vouches for that.
 
-        `room` is shared with other spools, opened in the order of their `priority`; segments and free bytes are its.
+        Raises:
+            SpoolVersionError: another version has written it; nothing is changed then.
+
         """
         disk = disk or Disk()
-        room = room or SharedLimit(retention.layout(limit_bytes, segment_bytes), min_free_bytes)
+        if shared is None:
+            shared = SharedLimit(retention.layout(options.limit_bytes, options.segment_bytes), options.min_free_bytes)
         with naming("open the spool", directory):
             disk.make_directory(directory)
             disk.sync_directory(directory.parent)
-            return cls(
-                directory,
-                limit_bytes=limit_bytes,
-                room=room,
-                priority=priority,
-                ack_delay_s=ack_delay_s,
-                name=name or directory.name,
-                vehicle=vehicle,
-                clock=clock,
-                disk=disk,
-                continuity=continuity,
-                erase=erase,
-            )
+            return cls(directory, options, shared=shared, clock=clock, disk=disk, continuity=continuity)
 
     @property
     def stream(self) -> str:
         """The stream's name, made with the directory, and anew with each boot or vehicle, see recovery.py."""
-        return self._account.streams[-1].name
+        return self._index.streams[-1].name
 
     @property
     def next_sequence(self) -> int:
         """The number that the next batch gets; none was ever given out twice."""
-        return self._account.next_sequence
+        return self._index.next_sequence
 
     @property
     def next_number(self) -> int:
         """What that is called in its stream, and in the batch's id: each stream is numbered from 0."""
-        return self._account.number_of(self._account.next_sequence)
+        return self._index.number_of(self._index.next_sequence)
 
     @property
     def unsealed_sequence(self) -> int:
         """Every batch below was sealed for certain; what the journal holds from here on is in no record."""
-        return self._account.unsealed_sequence
+        return self._index.unsealed_sequence
 
     def append(self, batch: SealedBatch) -> SpooledBatch | None:
         """Spool a batch as `next_sequence`; durable on return. None: no room at all, dropped as a gap.
@@ -188,7 +170,7 @@ class Spool:
         """
         if len(batch.catalog) > NAME_BYTES_MAX or not batch.catalog.isascii():
             raise ValueError(f"catalog {batch.catalog!r}: at most {NAME_BYTES_MAX} ASCII characters")
-        stream, sequence = self._account.streams[-1], self.next_sequence
+        stream, sequence = self._index.streams[-1], self.next_sequence
         record = SpooledBatch(
             payload=batch.payload,
             catalog=batch.catalog,
@@ -204,31 +186,31 @@ class Spool:
         self.keep_in_place()
         with self._guarded("append"):
             if batch.gaps:
-                self._account.ledger.carry(batch.gaps, record.sequence)
-                self._account.save()
+                self._index.ledger.carry(batch.gaps, record.sequence)
+                self._index.save()
             if not self._placement.store(record):
-                self._account.drop(record, "no room: dropped when it was sealed")
-                self._account.save()
+                self._index.drop(record, "no room: dropped when it was sealed")
+                self._index.save()
                 hint = "the disk is full of other things: free some room"
                 log.error("batch_dropped", stream=self.stream, sequence=record.number, hint=hint)
                 self._record_continuity()
                 return None
-            self._account.give_out(record.sequence)
-            self._account.counts.appended_records += 1
-            self._account.payload_bytes += len(batch.payload)
+            self._index.give_out(record.sequence)
+            self._index.counters.appended_records += 1
+            self._index.payload_bytes += len(batch.payload)
             self._record_continuity()
             self._save_if_due()
         return record
 
     def pending_gaps(self) -> tuple[Gap, ...]:
         """Gaps that no spooled batch carries, oldest first."""
-        return self._account.ledger.pending()
+        return self._index.ledger.pending()
 
     def add_gap(self, gap: Gap) -> None:
         """Record a gap; durable on return, at the price of one sync: call it per batch, not per frame."""
         with self._guarded("record a gap"):
-            self._account.ledger.add(gap)
-            self._account.save()
+            self._index.ledger.add(gap)
+            self._index.save()
 
     def oldest(
         self, after: int = -1, limit: int = 1, held: Collection[str] = (), bytes_max: int | None = None
@@ -237,8 +219,8 @@ class Spool:
         payload of more than `bytes_max`; corrupt ones are set aside on the way."""
         records: list[SpooledBatch] = []
         with self._guarded("read"):
-            for sequence in self._live(after + 1, held):
-                if bytes_max is not None and self._payload_bytes(sequence) > bytes_max:
+            for sequence in self._index.live(after + 1, held):
+                if bytes_max is not None and self._index.size_of(sequence) > bytes_max:
                     continue
                 if len(records) >= limit:
                     break
@@ -250,17 +232,17 @@ class Spool:
     def read(self, sequence: int) -> SpooledBatch | None:
         """The record; None where it is done with, unknown, or just found corrupt (and set aside)."""
         with self._guarded("read"):
-            found = None if sequence in self._account.done else self._shelf.find(sequence)
+            found = None if sequence in self._index.done else self._segments.find(sequence)
             if found is None:
                 return None
             segment, place = found
             content = segment.read(place)
             if content is None:
-                set_aside_corrupt(self._account, self._corrupt, sequence)
-                self._account.save()
+                set_aside_corrupt(self._index, self._corrupt, sequence)
+                self._index.save()
                 return None
         head, payload = content
-        stream = self._account.stream_of(sequence)
+        stream = self._index.stream_of(sequence)
         return SpooledBatch(
             payload=payload,
             catalog=head.catalog,
@@ -279,38 +261,38 @@ class Spool:
 
     def larger(self, size_bytes: int) -> list[int]:
         """The records with a larger payload, by their sequence, oldest first."""
-        return [sequence for sequence in self._live(0) if self._payload_bytes(sequence) > size_bytes]
+        return [sequence for sequence in self._index.live(0) if self._index.size_of(sequence) > size_bytes]
 
     def forget_cut(self, gap: Gap) -> None:
         """The record that the gap names is in other batches now; durable with the next append. Repeated: nothing."""
         with self._guarded("forget"):
-            self._account.forget_cut(gap)
+            self._index.forget_cut(gap)
 
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle there are."""
-        return self._account.waiting_of(vehicle)
+        return self._index.waiting_of(vehicle)
 
     def acknowledge(self, sequence: int) -> None:
         """The cloud has this batch, and knows the gaps it carried. Unknown or repeated: nothing happens."""
         with self._guarded("acknowledge"):
-            found = None if sequence in self._account.done else self._shelf.find(sequence)
+            found = None if sequence in self._index.done else self._segments.find(sequence)
             if found is not None:
-                self._account.ledger.acknowledged(sequence)
-                self._account.finish(*found)
-                self._account.counts.acknowledged_records += 1
+                self._index.ledger.acknowledged(sequence)
+                self._index.finish(*found)
+                self._index.counters.acknowledged_records += 1
                 segment, place = found
                 self._acknowledged_end_ns = max(self._acknowledged_end_ns, segment.ends[place])
                 self._acknowledged_s = self._clock()
-                if not self._account.unsaved:
+                if not self._index.unsaved:
                     self._unsaved_since = self._clock()
-                self._account.unsaved += 1
+                self._index.unsaved += 1
             self._save_if_due()
 
     def set_aside(self, sequence: int, reason: str) -> bool:
         """The broker will never take this batch: keep a copy for a person, record the gap, go on. False: the folder of
         copies is full, so the batch stays where it is."""
         with self._guarded("set aside"):
-            found = None if sequence in self._account.done else self._shelf.find(sequence)
+            found = None if sequence in self._index.done else self._segments.find(sequence)
             if found is None:
                 return True
             segment, place = found
@@ -318,11 +300,11 @@ class Spool:
             if not self._refused.has_room(len(raw)):
                 return False
             self._refused.keep(segment.copy_name(place), raw)
-            self._account.lose(GapKind.REFUSED, segment, place, reason)
-            self._account.counts.refused_records += 1
-            self._account.save()
+            self._index.report_gap(GapKind.REFUSED, segment, place, reason)
+            self._index.counters.refused_records += 1
+            self._index.save()
         hint = "it lies in refused/, the cloud is told; the others go on"
-        name = {"stream": self._account.stream_of(sequence).name, "sequence": self._account.number_of(sequence)}
+        name = {"stream": self._index.stream_of(sequence).name, "sequence": self._index.number_of(sequence)}
         log.warning("batch_refused", **name, reason=reason, hint=hint)
         return True
 
@@ -332,26 +314,26 @@ class Spool:
         All are looked at, wherever they lie: a clock that was set has left older ones behind younger ones.
         """
         with self._guarded("expire"):
-            expired = self._account.expire(before_ns, since_ns, "past its time to live")
+            expired = self._index.expire(before_ns, since_ns, "past its time to live")
             if expired:
-                self._account.save()
+                self._index.save()
                 log.info("batches_expired", stream=self.stream, batches=expired)
 
     def flush(self) -> None:
         """Make acknowledgements last now; else they are after `ack_delay_s`, looked at in each call."""
         with self._guarded("flush"):
-            if self._account.changed:
-                self._account.save()
+            if self._index.changed:
+                self._index.save()
 
     def keep_in_place(self) -> None:
         """Put back what somebody has deleted, moved or replaced beneath this spool, from what it has open; done before
         each append, so that none goes into nothing, and to be done now and then."""
         with self._guarded("put back what was deleted"):
-            state = self._account.file
-            files = [(state.file, state.path), *self._shelf.files()]
+            state = self._index.file
+            files = [(state.file, state.path), *self._segments.files()]
             found = put_back(self._disk, self.directory, self._lock, files)
         if found:
-            self._account.counts.put_back_files += found
+            self._index.counters.put_back_files += found
             hint = "its files were written anew, and nothing that waits is lost: find out who deletes or moves them"
             log.error("spool_deleted", stream=self.stream, path=str(self.directory), files=found, hint=hint)
 
@@ -360,28 +342,28 @@ class Spool:
         bytes were written. With `everything` also what waits, which becomes a gap."""
         with self._guarded("erase"):
             if everything:
-                self._account.lose_all(GapKind.EVICTED, "erased by hand")
-            self._account.save()
-            self._shelf.discard_spares()
-            aside = sum(blank_folder(self._disk, self.directory / name) for name in ("corrupt", "refused"))
-        return self._shelf.erased_bytes + aside
+                self._index.report_all(GapKind.EVICTED, "erased by hand")
+            self._index.save()
+            self._segments.discard_spares()
+            copies = sum(blank_folder(self._disk, self.directory / name) for name in ("corrupt", "refused"))
+        return self._segments.erased_bytes + copies
 
-    def stats(self) -> SpoolStats:
+    def status(self) -> StoreStatus:
         """What is held and what was done."""
-        oldest = next(self._live(0), -1)
-        found = self._shelf.find(oldest)
-        return SpoolStats(
-            records=sum(segment.live for segment in self._shelf.segments),
-            payload_bytes=self._account.payload_bytes,
+        oldest = next(self._index.live(0), -1)
+        found = self._segments.find(oldest)
+        return StoreStatus(
+            records=sum(segment.live for segment in self._segments.segments),
+            payload_bytes=self._index.payload_bytes,
             oldest_begin_ns=0 if found is None else found[0].begins[found[1]],
-            disk_bytes=self._shelf.used_bytes,
-            limit_bytes=self._limit_bytes,
-            gaps=len(self._account.ledger.entries),
+            disk_bytes=self._segments.used_bytes,
+            limit_bytes=self._options.limit_bytes,
+            gaps=len(self._index.ledger.entries),
             bytes_written=self._disk.bytes_written,
             syncs=self._disk.syncs,
             acknowledged_end_ns=self._acknowledged_end_ns,
             acknowledged_s=self._acknowledged_s,
-            **self._account.counts.items(),
+            **self._index.counters.items(),
         )
 
     def close(self) -> None:
@@ -391,34 +373,14 @@ class Spool:
                 self.flush()
         self._failure = SpoolError(f"{self.directory}: the spool is closed")
 
-    def _payload_bytes(self, sequence: int) -> int:
-        found = self._shelf.find(sequence)
-        return 0 if found is None else found[0].lengths[found[1]]
-
-    def _live(self, sequence: int, held: Collection[str] = ()) -> Iterator[int]:
-        """Sequences at or above this one that are not done with; what is done meanwhile is left out, and what is of a
-        vehicle that is held back passed over."""
-        done = self._account.done
-        while True:
-            found = self._shelf.following(done.next_missing(sequence))
-            if found is None:
-                return
-            stream = self._account.stream_of(found)
-            if stream.vehicle in held:
-                sequence = self._account.end_of(stream)
-                continue
-            if found not in done:
-                yield found
-            sequence = found + 1
-
     def _record_continuity(self) -> None:
         if self._continuity is not None:
             self._continuity.record(self.stream, self.next_number)
 
     def _save_if_due(self) -> None:
-        unsaved = self._account.unsaved
-        if unsaved and (unsaved >= ACKS_MAX or self._clock() - self._unsaved_since >= self._ack_delay_s):
-            self._account.save()
+        unsaved = self._index.unsaved
+        if unsaved and (unsaved >= ACKS_MAX or self._clock() - self._unsaved_since >= self._options.ack_delay_s):
+            self._index.save()
 
     @contextlib.contextmanager
     def _guarded(self, operation: str) -> Iterator[None]:

@@ -95,7 +95,7 @@ def main() -> None:
 
     def collect(collector: Collector) -> Iterator[None]:
         for block, signals in zip(blocks, decoded, strict=True):
-            kept = collector.take(block, signals)
+            kept = collector.process(block, signals)
             events.append(sum(map(len, kept.events.values())))
             yield
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from agent.model import SealedBatch
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def measured(directory: Path, payloads: list[bytes], store: Callable[[int, bytes
 
 
 def by_spool(directory: Path, payloads: list[bytes]) -> dict[str, float]:
-    spool = Spool.open(directory / "spool", limit_bytes=64 << 20)
+    spool = Spool.open(directory / "spool", SpoolOptions(64 << 20))
 
     def put(_: int, payload: bytes) -> None:
         spool.append(SealedBatch(payload, catalog="", begin_ns=0, end_ns=0, frames=0))
@@ -74,9 +74,9 @@ def by_spool(directory: Path, payloads: list[bytes]) -> dict[str, float]:
     size = len(payloads[0])
     for _ in range(2 * (4 << 20) // max(4096, size) + 8):
         put(0, bytes(size))
-    before = spool.stats()
+    before = spool.status()
     result = measured(directory, payloads, put)
-    after = spool.stats()
+    after = spool.status()
     total = sum(map(len, payloads))
     result["asked"] = round((after.bytes_written - before.bytes_written) / total, 2)
     result["syncs_per_batch"] = round((after.syncs - before.syncs) / len(payloads), 3)

@@ -15,7 +15,7 @@ from agent.model import BatchId, Gap, GapKind, SealedBatch
 from agent.receiver.gaps import EARLIER, MISSING, GapAccount
 from agent.spool.continuity import LINES_MAX, Continuity, Left
 from agent.spool.index import STREAMS_MAX
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ class Unit:
         memory.mkdir(parents=True, exist_ok=True)
         continuity = Continuity(memory / "line", f"boot-{self.boot}")
         return Spool.open(
-            self.spool_folder, limit_bytes=8 << 20, segment_bytes=64 << 10, vehicle=VEHICLE, continuity=continuity
+            self.spool_folder, SpoolOptions(8 << 20, segment_bytes=64 << 10, vehicle=VEHICLE), continuity=continuity
         )
 
     def seal(self, spool: Spool, batches: int = 1, *, send: bool = True) -> None:
@@ -212,7 +212,7 @@ def test_a_boot_that_sealed_nothing_leaves_no_stream(tmp_path: Path) -> None:
         car.open().close()
     car.boot += 1
     spool = car.open()
-    assert len(spool._account.streams) == 1
+    assert len(spool._index.streams) == 1
     assert len(spool.pending_gaps()) == 1
     spool.close()
 
@@ -232,7 +232,7 @@ def test_a_spool_deleted_while_the_agent_was_stopped_is_told(tmp_path: Path) -> 
 def test_without_a_place_in_memory_each_start_begins_a_stream(tmp_path: Path) -> None:
     streams = set()
     for _ in range(3):
-        spool = Spool.open(tmp_path / "normal", limit_bytes=1 << 20, continuity=Continuity(None, "boot"))
+        spool = Spool.open(tmp_path / "normal", SpoolOptions(1 << 20), continuity=Continuity(None, "boot"))
         streams.add(spool.stream)
         spool.close()
     assert len(streams) == 3

@@ -13,7 +13,7 @@ from agent.errors import SpoolError
 from agent.model import SealedBatch
 from agent.spool.catalogs import CatalogStore
 from agent.spool.journal import Journal
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from agent.system.systemd_notify import LOOK_S
 from tests.faults.whole import agent, arrived, cloud
 from tests.support.mosquitto import free_port, running
@@ -29,7 +29,7 @@ LIMIT = 4 << 20
 
 
 def opened(folder: Path) -> Spool:
-    return Spool.open(folder / "normal", limit_bytes=LIMIT, segment_bytes=64 << 10)
+    return Spool.open(folder / "normal", SpoolOptions(LIMIT, segment_bytes=64 << 10))
 
 
 def put(spool: Spool, number: int) -> SpooledBatch:
@@ -41,7 +41,7 @@ def put(spool: Spool, number: int) -> SpooledBatch:
 def replaced(folder: Path) -> None:
     """By another spool, which nobody has open."""
     shutil.rmtree(folder)
-    Spool.open(folder, limit_bytes=LIMIT, segment_bytes=64 << 10).close()
+    Spool.open(folder, SpoolOptions(LIMIT, segment_bytes=64 << 10)).close()
 
 
 WAYS: dict[str, Callable[[Path], object]] = {
@@ -64,7 +64,7 @@ def test_nothing_that_waits_goes_with_a_folder_that_is_gone(tmp_path: Path, way:
     with capture_logs() as logs:
         records.append(put(spool, 12))
     assert [line["event"] for line in logs] == ["spool_deleted"]
-    assert spool.stats().put_back_files == logs[0]["files"] > 0
+    assert spool.status().put_back_files == logs[0]["files"] > 0
     for number in (2, 3):
         spool.acknowledge(number)
     stream = spool.stream
@@ -98,7 +98,7 @@ def test_another_process_that_has_made_a_spool_there_keeps_it(tmp_path: Path) ->
     with pytest.raises(SpoolError, match="another process has made a spool of its own here"):
         put(spool, 2)
     assert other.oldest(limit=9) == [record]
-    assert other.stats().put_back_files == 0
+    assert other.status().put_back_files == 0
 
 
 def test_a_journal_that_is_gone_is_written_anew_with_what_it_held(tmp_path: Path) -> None:

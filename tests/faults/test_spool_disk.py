@@ -19,7 +19,7 @@ from agent.errors import SpoolError
 from agent.model import GapKind, SealedBatch, SpooledBatch
 from agent.spool.disk import PAGE
 from agent.spool.journal import Journal
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from tests.support.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ def hog(folder: Path) -> Path:
 
 
 def test_a_full_file_system_evicts_the_oldest_and_goes_on(tiny: Path) -> None:
-    spool = Spool.open(tiny / "normal", limit_bytes=64 << 20, segment_bytes=512 * 1024)
+    spool = Spool.open(tiny / "normal", SpoolOptions(64 << 20, segment_bytes=512 * 1024))
     for _ in range(300):
         assert put(spool) is not None
-    stats = spool.stats()
+    stats = spool.status()
     assert stats.records + stats.evicted_records == 300
     assert stats.records >= 75
     (gap,) = spool.pending_gaps()
@@ -81,28 +81,28 @@ def test_a_full_file_system_evicts_the_oldest_and_goes_on(tiny: Path) -> None:
 
 
 def test_a_file_system_that_others_fill_leaves_the_spool_its_segment(tiny: Path) -> None:
-    Spool.open(tiny / "normal", limit_bytes=64 << 20, segment_bytes=1 << 20).close()
-    spool = Spool.open(tiny / "normal", limit_bytes=64 << 20, segment_bytes=512 * 1024)
+    Spool.open(tiny / "normal", SpoolOptions(64 << 20, segment_bytes=1 << 20)).close()
+    spool = Spool.open(tiny / "normal", SpoolOptions(64 << 20, segment_bytes=512 * 1024))
     hog(tiny)
     for _ in range(100):
         assert put(spool) is not None
         (record,) = spool.oldest(limit=1)
         spool.acknowledge(record.sequence)
-    assert spool.stats().evicted_records == 0
+    assert spool.status().evicted_records == 0
     for _ in range(100):
         assert put(spool) is not None
-    assert spool.stats().records + spool.stats().evicted_records == 100
-    assert spool.stats().records > 0
+    assert spool.status().records + spool.status().evicted_records == 100
+    assert spool.status().records > 0
     spool.close()
 
 
 def test_a_file_system_that_is_full_already_drops_new_batches_with_a_gap_until_there_is_room(tiny: Path) -> None:
     with hog(tiny).open("r+b") as file:
         file.truncate(file.seek(0, os.SEEK_END) - 400 * 1024)
-    spool = Spool.open(tiny / "normal", limit_bytes=64 << 20, segment_bytes=512 * 1024)
+    spool = Spool.open(tiny / "normal", SpoolOptions(64 << 20, segment_bytes=512 * 1024))
     assert put(spool) is None
     assert put(spool) is None
-    assert spool.stats().dropped_records == 2
+    assert spool.status().dropped_records == 2
     (tiny / "hog").unlink()
     record = put(spool)
     assert record is not None
@@ -114,7 +114,7 @@ def test_a_file_system_that_is_full_already_drops_new_batches_with_a_gap_until_t
 
 
 def test_the_reserve_of_the_file_system_is_left_free(tiny: Path) -> None:
-    spool = Spool.open(tiny / "normal", limit_bytes=64 << 20, segment_bytes=256 * 1024, min_free_bytes=1 << 20)
+    spool = Spool.open(tiny / "normal", SpoolOptions(64 << 20, segment_bytes=256 * 1024, min_free_bytes=1 << 20))
     for _ in range(200):
         assert put(spool) is not None
     usage = os.statvfs(tiny)
@@ -123,7 +123,7 @@ def test_the_reserve_of_the_file_system_is_left_free(tiny: Path) -> None:
 
 
 def test_all_files_stay_within_the_limit(tmp_path: Path) -> None:
-    spool = Spool.open(tmp_path / "normal", limit_bytes=1 << 20, segment_bytes=128 * 1024)
+    spool = Spool.open(tmp_path / "normal", SpoolOptions(1 << 20, segment_bytes=128 * 1024))
     for number in range(70):
         assert put(spool, 30_000) is not None
         if number % 20 == 0:
@@ -137,24 +137,24 @@ def test_all_files_stay_within_the_limit(tmp_path: Path) -> None:
 
 def test_a_full_disk_in_place_evicts_and_goes_on() -> None:
     disk = MemoryDisk()
-    spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+    spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
     for _ in range(40):
         put(spool)
     disk.fail = failing("write", ".segment", 1, errno.ENOSPC)
     assert put(spool) is not None
-    assert spool.stats().evicted_records > 0
+    assert spool.status().evicted_records > 0
 
 
 @pytest.mark.parametrize("operation", ["write", "sync"])
 def test_a_failed_write_is_repeated_elsewhere_and_believed_only_when_it_reads_back(operation: str) -> None:
     disk = MemoryDisk()
-    spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+    spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
     put(spool)
     disk.fail = failing(operation, ".segment", 1)
     record = put(spool)
     assert record is not None
     disk.crash(random.Random(1))
-    spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+    spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
     assert [each.sequence for each in spool.oldest(limit=9)] == [0, 1]
     assert spool.read(1) == record
     assert spool.pending_gaps() == ()
@@ -178,7 +178,7 @@ class LyingDisk(MemoryDisk):
 
 def test_a_repeated_write_that_does_not_read_back_is_an_error() -> None:
     disk = LyingDisk()
-    spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+    spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
     put(spool)
     disk.lies = 2
     with pytest.raises(SpoolError, match="reads back differently"):
@@ -187,7 +187,7 @@ def test_a_repeated_write_that_does_not_read_back_is_an_error() -> None:
 
 def test_a_disk_that_fails_twice_is_an_error_that_names_the_file_and_ends_the_spool() -> None:
     disk = MemoryDisk()
-    spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+    spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
     put(spool)
     disk.fail = failing("sync", "", 99)
     with pytest.raises(SpoolError, match=r"/spool.*(write|append).*Input/output error"):
@@ -196,14 +196,14 @@ def test_a_disk_that_fails_twice_is_an_error_that_names_the_file_and_ends_the_sp
     with pytest.raises(SpoolError, match=r"Input/output error.*nothing is done"):
         put(spool)
     spool.close()
-    again = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+    again = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
     assert [record.sequence for record in again.oldest(limit=9)] == [0]
     assert again.next_sequence >= 1
 
 
 def test_a_failed_save_of_the_state_never_touches_the_good_slot() -> None:
     disk = MemoryDisk()
-    spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+    spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
     put(spool)
     put(spool)
     spool.acknowledge(0)
@@ -214,7 +214,7 @@ def test_a_failed_save_of_the_state_never_touches_the_good_slot() -> None:
         spool.flush()
     stream = spool.stream
     disk.crash(random.Random(0))
-    again = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+    again = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
     assert again.stream == stream
     assert again.read(0) is None
     assert again.pending_gaps() == ()
@@ -222,7 +222,7 @@ def test_a_failed_save_of_the_state_never_touches_the_good_slot() -> None:
 
 def test_an_unreadable_sector_costs_its_record() -> None:
     disk = MemoryDisk()
-    spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+    spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
     put(spool)
     put(spool)
     disk.fail = failing("read", ".segment", 2)
@@ -270,10 +270,11 @@ def test_a_failed_sync_of_the_journal_is_repeated_and_then_an_error() -> None:
 CHILD = """
 import random, sys
 from pathlib import Path
+from agent.model import SealedBatch
 from agent.spool.disk import PAGE
 from agent.spool.journal import Journal
-from agent.spool.store import Spool
-spool = Spool.open(Path(sys.argv[1]), limit_bytes=8 << 20, segment_bytes=256 << 10)
+from agent.spool.store import Spool, SpoolOptions
+spool = Spool.open(Path(sys.argv[1]), SpoolOptions(8 << 20, segment_bytes=256 << 10))
 journal = Journal.open(Path(sys.argv[1]) / "journal", 256 << 10)
 recovery = journal.recover(spool.unsealed_sequence)
 print("recovered", len(recovery.payloads), spool.next_sequence, flush=True)
@@ -302,7 +303,7 @@ def test_kill_9_at_random_moments_keeps_every_append_that_returned(tmp_path: Pat
         words = live_until_killed(tmp_path / "normal", chance.randint(1, 60))
         sealed |= {number for word, number, _ in words if word == "sealed"}
         acknowledged |= {number for word, number, _ in words if word == "acknowledging"}
-        spool = Spool.open(tmp_path / "normal", limit_bytes=8 << 20, segment_bytes=256 << 10)
+        spool = Spool.open(tmp_path / "normal", SpoolOptions(8 << 20, segment_bytes=256 << 10))
         records = {record.sequence: record.payload for record in spool.oldest(limit=10_000)}
         gaps = spool.pending_gaps()
         assert {gap.kind for gap in gaps} <= {GapKind.INTERRUPTED, GapKind.EVICTED}
@@ -337,8 +338,8 @@ def live_until_killed(directory: Path, lines: int) -> list[tuple[str, int, int]]
 
 
 def test_a_second_process_is_told_who_has_the_spool(tmp_path: Path) -> None:
-    spool = Spool.open(tmp_path / "normal", limit_bytes=LIMIT)
+    spool = Spool.open(tmp_path / "normal", SpoolOptions(LIMIT))
     with pytest.raises(SpoolError, match=r"normal: another process has this spool open.*stop"):
-        Spool.open(tmp_path / "normal", limit_bytes=LIMIT)
+        Spool.open(tmp_path / "normal", SpoolOptions(LIMIT))
     spool.close()
-    Spool.open(tmp_path / "normal", limit_bytes=LIMIT).close()
+    Spool.open(tmp_path / "normal", SpoolOptions(LIMIT)).close()

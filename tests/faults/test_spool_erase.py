@@ -20,7 +20,7 @@ from agent.errors import ConfigError
 from agent.model import GapKind, SealedBatch
 from agent.pipeline.storage import Storage
 from agent.spool.journal import Journal
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from tests.support.memory_disk import MemoryDisk, PowerCutError
 from tests.support.mosquitto import running
 from tests.support.processes import ROOT, SIMULATED, Agent, Receiver
@@ -65,7 +65,7 @@ def found(folder: Path, numbers: range) -> set[int]:
 
 
 def opened(folder: Path, *, erase: bool = True) -> Spool:
-    return Spool.open(folder / "normal", limit_bytes=2 << 20, segment_bytes=SEGMENT, ack_delay_s=0.0, erase=erase)
+    return Spool.open(folder / "normal", SpoolOptions(2 << 20, segment_bytes=SEGMENT, ack_delay_s=0.0, erase=erase))
 
 
 def test_what_is_acknowledged_is_found_no_more_and_what_waits_is_whole(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_what_is_acknowledged_is_found_no_more_and_what_waits_is_whole(tmp_path:
 def test_by_default_it_stays_until_its_place_is_written_again(tmp_path: Path) -> None:
     spool = opened(tmp_path, erase=False)
     put(spool, 0)
-    written = spool.stats().bytes_written
+    written = spool.status().bytes_written
     spool.acknowledge(0)
     spool.close()
     assert found(tmp_path, range(1)) == {0}
@@ -114,7 +114,7 @@ def test_what_processes_without_the_setting_have_left_is_erased_at_the_start(tmp
 
 def test_what_cannot_be_overwritten_is_told_and_tried_again(tmp_path: Path) -> None:
     disk = MemoryDisk()
-    spool = Spool.open(tmp_path, limit_bytes=2 << 20, segment_bytes=SEGMENT, ack_delay_s=0.0, disk=disk, erase=True)
+    spool = Spool.open(tmp_path, SpoolOptions(2 << 20, segment_bytes=SEGMENT, ack_delay_s=0.0, erase=True), disk=disk)
     put(spool, 0)
     disk.fail = lambda operation, path: OSError(5, "I/O error") if operation == "write" and "segment" in path else None
     with capture_logs() as logs:
@@ -133,7 +133,7 @@ def test_a_power_cut_while_it_erases_loses_and_invents_nothing(tmp_path: Path) -
             disk = MemoryDisk()
 
             def begin(disk: MemoryDisk = disk) -> tuple[Spool, Journal]:
-                spool = Spool.open(tmp_path, limit_bytes=1 << 20, segment_bytes=SEGMENT, disk=disk, erase=True)
+                spool = Spool.open(tmp_path, SpoolOptions(1 << 20, segment_bytes=SEGMENT, erase=True), disk=disk)
                 return spool, Journal.open(tmp_path / "journal", SEGMENT, disk=disk, erase=True)
 
             spool, journal = begin()

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from agent.model import Gap, GapKind, SealedBatch
 from agent.spool.journal import Journal
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from tests.support.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ GAP = Gap(GapKind.DROPPED, frames=3, detail="before")
 
 def spooled(*, clean: bool) -> MemoryDisk:
     disk = MemoryDisk()
-    spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+    spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
     for number, payload in enumerate(PAYLOADS):
         spool.append(SealedBatch(payload, catalog="c" * 32, begin_ns=number, end_ns=number + 1, frames=number))
     spool.acknowledge(2)
@@ -47,7 +47,7 @@ def expectation(disk: MemoryDisk, *, clean: bool) -> Callable[[str, int], None]:
     def flip(path: str, offset: int) -> None:
         disk.damage(path, offset, 1 << (offset % 8))
         with capture_logs() as logs:
-            spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+            spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
             records = {record.sequence: record.payload for record in spool.oldest(limit=100)}
         assert all(payload == PAYLOADS[sequence] for sequence, payload in records.items())
         missing = {0, 1, 3, 4, 5} - set(records)
@@ -135,7 +135,7 @@ def test_a_truncated_segment_yields_a_clean_prefix() -> None:
         disk.inodes[path].cached = bytearray(content[:length])
         disk.inodes[path].durable = bytearray(content[:length])
         state = bytes(disk.inodes["/spool/state"].cached)
-        spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+        spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
         whole = [number for number, end in enumerate(ends) if end <= length and number != 2]
         assert [record.sequence for record in spool.oldest(limit=100)] == whole
         told = {
@@ -170,12 +170,12 @@ def test_a_truncated_journal_yields_a_clean_prefix() -> None:
 @pytest.mark.parametrize("lost", ["state", "segment"])
 def test_a_lost_file_is_reported_and_the_rest_is_delivered(lost: str) -> None:
     disk = spooled(clean=True)
-    old = Spool.open(HOME, limit_bytes=LIMIT, disk=disk).stream
+    old = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk).stream
     disk.kill()
     for path in [path for path in disk.inodes if path.endswith(lost)]:
         del disk.inodes[path]
     with capture_logs() as logs:
-        spool = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+        spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
     kept = [(record.stream, record.sequence) for record in spool.oldest(limit=9)]
     if lost == "state":
         assert spool.stream != old
@@ -185,7 +185,7 @@ def test_a_lost_file_is_reported_and_the_rest_is_delivered(lost: str) -> None:
         assert logs[0]["event"] == "state_unreadable"
         spool.append(SealedBatch(b"new", catalog="", begin_ns=0, end_ns=0, frames=0))
         disk.kill()
-        again = Spool.open(HOME, limit_bytes=LIMIT, disk=disk)
+        again = Spool.open(HOME, SpoolOptions(LIMIT), disk=disk)
         assert [record.stream for record in again.oldest(limit=9)] == [old] * 6 + [spool.stream]
     else:
         assert spool.stream == old

@@ -11,7 +11,7 @@ import pytest
 
 from agent.model import Gap, GapKind, SealedBatch
 from agent.spool.journal import Journal
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from tests.support.memory_disk import MemoryDisk, PowerCutError
 
 pytestmark = pytest.mark.timeout(180)
@@ -33,7 +33,7 @@ class Diary:
 
 
 def opened(disk: MemoryDisk) -> tuple[Spool, Journal, tuple[bytes, ...]]:
-    spool = Spool.open(HOME, limit_bytes=LIMIT, ack_delay_s=3, disk=disk, clock=lambda: float(len(disk.trace)))
+    spool = Spool.open(HOME, SpoolOptions(LIMIT, ack_delay_s=3), disk=disk, clock=lambda: float(len(disk.trace)))
     journal = Journal.open(HOME / "journal", 32 * 1024, disk=disk)
     recovery = journal.recover(spool.unsealed_sequence)
     assert recovery.lost == 0
@@ -72,8 +72,8 @@ def live_a_day(disk: MemoryDisk, diary: Diary, rounds: int) -> None:
 
 def check(disk: MemoryDisk, diary: Diary) -> None:
     spool, _, recovered = opened(disk)
-    gaps = [*diary.known, *(entry.gap for entry in spool._account.ledger.entries)]
-    for entry in spool._account.ledger.entries:
+    gaps = [*diary.known, *(entry.gap for entry in spool._index.ledger.entries)]
+    for entry in spool._index.ledger.entries:
         assert entry.carrier == -1 or spool.read(entry.carrier) is not None, "carried by nothing"
     newest = max(diary.sealed, default=-1)
     assert spool.next_sequence > newest

@@ -10,7 +10,7 @@ from zlib import crc32
 import pytest
 from structlog.testing import capture_logs
 
-from agent.cli.preflight.finding import Level
+from agent.cli.preflight.result import CheckLevel
 from agent.cli.preflight.unit import check_spool
 from agent.config import BusConfig, Config, SpoolConfig, VehicleConfig
 from agent.config.priorities import Priority
@@ -111,7 +111,7 @@ def test_a_journal_of_another_version_is_set_aside_and_the_spool_goes_on(tmp_pat
     of_version(tmp_path, 2, ("journal",))
     before = (tmp_path / "journal").read_bytes()
     storage = Storage.open(config(tmp_path))
-    assert storage.vaults[Priority.NORMAL].spool.stats().records == 4
+    assert storage.vaults[Priority.NORMAL].spool.status().records == 4
     assert (tmp_path / "set-aside-1/journal").read_bytes() == before
     storage.close(clean=True)
 
@@ -169,7 +169,7 @@ def test_a_flipped_byte_in_what_is_declared_is_damage_and_no_other_version(tmp_p
         data[begin + place] ^= 2
         file.write_bytes(data)
     storage = Storage.open(config(tmp_path))
-    assert storage.vaults[Priority.NORMAL].spool.stats().records == 4
+    assert storage.vaults[Priority.NORMAL].spool.status().records == 4
     assert not list(tmp_path.glob("set-aside*"))
     storage.close(clean=False)
 
@@ -178,6 +178,6 @@ def test_check_tells_of_a_spool_of_another_version_before_it_is_set_aside(tmp_pa
     filled(tmp_path)
     of_version(tmp_path, 2)
     before = contents(tmp_path)
-    warnings = [finding.text for finding in check_spool(config(tmp_path)) if finding.level is Level.WARNING]
+    warnings = [finding.text for finding in check_spool(config(tmp_path)) if finding.level is CheckLevel.WARNING]
     assert [text.rpartition("; run ")[2] for text in warnings] == ["sets it aside unsent, for that version to send"]
     assert contents(tmp_path) == before

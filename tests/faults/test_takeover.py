@@ -26,7 +26,7 @@ from agent.pipeline.storage import ClassStore
 from agent.pipeline.stream import Stream, StreamSettings
 from agent.spool.catalogs import CatalogStore
 from agent.spool.journal import Journal
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from tests.support.memory_disk import MemoryDisk, PowerCutError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Car:
 
     def start(self, catalog: Catalog = CATALOG, *, unsealed_since_ns: int = 0) -> None:
         self.clock.now_ns += 700 * MS
-        self.spool = Spool.open(HOME / "normal", limit_bytes=1 << 20, segment_bytes=64 << 10, disk=self.disk)
+        self.spool = Spool.open(HOME / "normal", SpoolOptions(1 << 20, segment_bytes=64 << 10), disk=self.disk)
         journal = Journal.open(HOME / "journal", 64 << 10, disk=self.disk, clock=self.clock.wall_ns)
         limits = SealLimits(3600 * 10**9, self.payload_bytes)
         settings = StreamSettings("car-1", MS, 3, limits)

@@ -180,9 +180,9 @@ def test_a_sound_configuration_is_neither_refused_by_check_nor_by_run(folder: Pa
 
 
 def test_a_second_agent_on_the_same_spool_is_a_failure(folder: Path) -> None:
-    from agent.spool.store import Spool
+    from agent.spool.store import Spool, SpoolOptions
 
-    spool = Spool.open(folder / "spool" / "normal", limit_bytes=16 << 20)
+    spool = Spool.open(folder / "spool" / "normal", SpoolOptions(16 << 20))
     try:
         done = canferry(folder, "run", "--config", config(folder))
         one_line(done.returncode, done.stderr, 1, ["spool/normal", "another process has this spool open"])

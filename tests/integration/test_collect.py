@@ -12,7 +12,7 @@ import pytest
 from agent.model import SealedBatch
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from tests.support import samples
 from tests.support.mosquitto import running
 from tests.support.processes import VEHICLE, Agent, Receiver
@@ -121,7 +121,7 @@ async def test_rules_and_a_trigger_from_the_car_to_the_receiver(tmp_path: Path) 
 
 def an_hour_of_bulk(folder: Path) -> None:
     """A batch of 20 KB every ten seconds, none of them sent."""
-    spool = Spool.open(folder / "spool" / "bulk", limit_bytes=64 << 20)
+    spool = Spool.open(folder / "spool" / "bulk", SpoolOptions(64 << 20))
     dice = random.Random(1)
     for sequence in range(HOUR_BATCHES):
         begin_ns = samples.START + sequence * 10_000 * MS

@@ -39,7 +39,7 @@ def test_what_is_kept_equals_the_reference_however_the_stream_is_cut(
         for frame in part:
             reference.take(frame)
         frames = block(part)
-        kept.append(collector.take(frames, decoder.decode(frames).signals))
+        kept.append(collector.process(frames, decoder.decode(frames).signals))
         if place in silences or place == len(cut) - 1:
             reference.flush()
             kept.append(collector.flush())

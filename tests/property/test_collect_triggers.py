@@ -75,7 +75,7 @@ def test_what_fires_and_what_is_kept_equals_the_reference_however_the_stream_is_
         lambda frames: decoder.decode(frames).signals,
         RING_BYTES,
     )
-    kept = [collector.take(part, decoder.decode(part).signals) for part in map(block, cut)]
+    kept = [collector.process(part, decoder.decode(part).signals) for part in map(block, cut)]
     kept.append(collector.flush())
     told = [event for each in kept for events in each.events.values() for event in events]
     fired = [
@@ -120,5 +120,5 @@ def fired(drawn: list[Written], cut: list[list[Frame]]) -> list[tuple[int, str]]
         lambda frames: decoder.decode(frames).signals,
         RING_BYTES,
     )
-    kept = [collector.take(part, decoder.decode(part).signals) for part in map(block, cut)]
+    kept = [collector.process(part, decoder.decode(part).signals) for part in map(block, cut)]
     return sorted((event.time_ns, event.subject) for each in kept for told in each.events.values() for event in told)

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agent.model import Gap, GapKind, SealedBatch
 from agent.spool.journal import Journal
-from agent.spool.retention import layout
-from agent.spool.store import SEGMENT_BYTES, Spool
+from agent.spool.retention import SEGMENT_BYTES, layout
+from agent.spool.store import Spool, SpoolOptions
 from tests.support.memory_disk import MemoryDisk, PowerCutError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.stream = self.spool.stream
 
     def open(self) -> None:
-        self.spool = Spool.open(HOME, limit_bytes=LIMIT, disk=self.disk, clock=lambda: self.now)
+        self.spool = Spool.open(HOME, SpoolOptions(LIMIT), disk=self.disk, clock=lambda: self.now)
         self.journal = Journal.open(HOME / "journal", JOURNAL_BYTES, disk=self.disk)
         recovery = self.journal.recover(self.spool.unsealed_sequence)
         assert recovery.lost == 0
@@ -176,7 +176,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def everything_is_there_or_reported(self) -> None:
-        gaps = [*self.known, *(entry.gap for entry in self.spool._account.ledger.entries)]
+        gaps = [*self.known, *(entry.gap for entry in self.spool._index.ledger.entries)]
         for sequence, payload in self.sealed.items():
             record = self.spool.read(sequence)
             if record is not None:
@@ -189,7 +189,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_gap_is_forgotten(self) -> None:
-        gaps = [*self.known, *(entry.gap for entry in self.spool._account.ledger.entries)]
+        gaps = [*self.known, *(entry.gap for entry in self.spool._index.ledger.entries)]
         assert sum(gap.frames for gap in gaps if gap.kind == GapKind.DROPPED) >= self.lost_frames
         assert not any(gap.kind == GapKind.CORRUPT for gap in gaps)
 
@@ -201,7 +201,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def records_come_in_order(self) -> None:
         sequences = [record.sequence for record in self.spool.oldest(limit=10_000)]
         assert sequences == sorted(set(sequences))
-        assert len(sequences) == self.spool.stats().records
+        assert len(sequences) == self.spool.status().records
 
 
 SpoolMachine.TestCase.settings = settings(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.model import SealedBatch
 from agent.spool.catalogs import CatalogStore
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from agent.uplink.mqtt_transport import MqttTransport
 from agent.uplink.options import MqttOptions
 from agent.uplink.sender import Sender, SenderOptions, SpoolAccess
@@ -45,7 +45,7 @@ class Rig:
 
     def __init__(self, folder: Path, mqtt: MqttOptions, worker: ThreadPoolExecutor, **changes: Any) -> None:
         self._worker = worker
-        self.spool = Spool.open(folder / "normal", limit_bytes=64 << 20)
+        self.spool = Spool.open(folder / "normal", SpoolOptions(64 << 20))
         self.shelf = CatalogStore(folder / "catalogs")
         chosen: dict[str, Any] = {"vehicle": VEHICLE, "backoff_base_s": 0.05, "backoff_max_s": 0.4}
         self.sender = Sender(

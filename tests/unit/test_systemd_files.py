@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from agent.cli.addressing import DEFAULT_CONFIG
+from agent.cli.arguments import DEFAULT_CONFIG
 from agent.config import inspect_config
 from agent.config.sections import AgentConfig, MqttConfig, SpoolConfig
 from agent.system.clock import BOOT_ID_VARIABLE

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cloud's end in the demo: the real receiver, and a tally of what it got.
+"""The cloud's end in the demo: the real receiver, and counters of what it received.
 
-Promise: what is counted was received over MQTT, stored, and decoded again from the stored file; a duplicate is
-counted as such and never as data.
+Promise: what is counted was received over MQTT, stored, and decoded again from the stored file. A duplicate is counted
+as a duplicate and never as data.
 
-`Tally.json_bytes` is what the same frames would take as one JSON object each: the lines that
-``canferry export --format jsonl`` writes (time, bus, id, message, every signal by name), newline included and no
-MQTT around them.
+`ReceivedCounters.json_bytes` is what the same frames take as one JSON object each: the lines of
+``canferry export --format jsonl`` (time, bus, id, message, every signal by name), with newlines and without MQTT.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ LATENCIES_MAX = 10_000
 
 
 @dataclass(slots=True)
-class Tally:
-    """What has arrived.
+class ReceivedCounters:
+    """What was received.
 
     frames, samples   of the batches that were decoded
     batch_bytes       of those batches, each once
@@ -69,8 +68,8 @@ class Cloud:
 
     def __init__(self, folder: Path, port: int) -> None:
         options = MqttOptions(host="127.0.0.1", port=port, tls=False, client_id="demo-cloud", version="3.1.1")
-        self.tally = Tally()
-        self._inbox = BatchReceiver(folder)
+        self.received = ReceivedCounters()
+        self._receiver = BatchReceiver(folder)
         self._catalogs = CatalogFolders()
         self._subscriber = MqttSubscriber(options, filters(TOPICS), session_expiry_s=0)
         self._stored: asyncio.Queue[Path] = asyncio.Queue()
@@ -90,14 +89,14 @@ class Cloud:
         """Receive and count until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._count_stored(), name="tally")
-            await ReceiveLoop(self._inbox, TOPICS, self._tell).take(self._subscriber)
+            await ReceiveLoop(self._receiver, TOPICS, self._on_message).take(self._subscriber)
 
-    async def caught_up(self, samples: int, patience_s: float) -> bool:
+    async def caught_up(self, samples: int, timeout_s: float) -> bool:
         """Wait for so many samples; False where nothing more has come for so long."""
-        while self.tally.samples < samples:
+        while self.received.samples < samples:
             self._counted.clear()
             try:
-                async with asyncio.timeout(patience_s):
+                async with asyncio.timeout(timeout_s):
                     await self._counted.wait()
             except TimeoutError:
                 return False
@@ -105,13 +104,13 @@ class Cloud:
 
     def gaps(self) -> list[str]:
         """What the receiver knows to be missing."""
-        return [str(gap) for gap in self._inbox.report()]
+        return [str(gap) for gap in self._receiver.report()]
 
-    def _tell(self, accepted: Accepted, _size: int) -> None:
-        tally = self.tally
-        tally.duplicates += accepted.verdict is Verdict.DUPLICATE
+    def _on_message(self, accepted: Accepted, _size: int) -> None:
+        received = self.received
+        received.duplicates += accepted.verdict is Verdict.DUPLICATE
         if accepted.verdict is Verdict.BATCH and accepted.batch is not None and accepted.path is not None:
-            tally.latencies_s.append((time.time_ns() - accepted.batch.sealed_ns) / 1e9)
+            received.latencies_s.append((time.time_ns() - accepted.batch.sealed_ns) / 1e9)
             self._stored.put_nowait(accepted.path)
 
     async def _count_stored(self) -> None:
@@ -129,9 +128,9 @@ class Cloud:
         batch = decode_batch(payload, catalog)
         parts = list(whole(batch, catalog))
         samples = sum(len(column) for part in parts for column in part.group.columns.values())
-        tally = self.tally
-        tally.json_bytes += sum(len("".join(json_lines(part).tolist()).encode()) for part in parts)
-        tally.frames += batch.frames
-        tally.batches += 1
-        tally.batch_bytes += len(payload)
-        tally.samples += samples  # last: whoever waits for them finds all else counted
+        received = self.received
+        received.json_bytes += sum(len("".join(json_lines(part).tolist()).encode()) for part in parts)
+        received.frames += batch.frames
+        received.batches += 1
+        received.batch_bytes += len(payload)
+        received.samples += samples  # last: whoever waits for them finds all else counted

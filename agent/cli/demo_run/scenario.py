@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long the demo lasts, when its link is cut, and the configuration of its agent. Pure.
 
-Batches of one second instead of the usual ten, so that there is something to see; the uplink retries twice a
-second instead of backing off for minutes; the backlog is sent at a pace at which one can watch it go.
+Batches take one second instead of ten, so that there is something to see. The uplink retries twice a second instead of
+backing off for minutes. The backlog is sent slowly enough to be watched.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent would find if it started now; nothing is started, and what is written to try a folder is gone again.
+"""What the agent would find if it started now. Nothing is started; files that try a folder are removed.
 
 Promise: an `ERROR` is what ``canferry run`` refuses to start with, or, of `LOGIN` and `PUBLISH`, what the broker
 refuses for a reason that waiting does not mend; a `WARNING` is what it lives with: it tries again, or does less than
-the configuration asks for. Every finding is one line that says what and where, with further lines as details.
+the configuration asks for. Every result is one line that says what and where, with further lines as details.
 
     definitions.py   DBC files, rules and triggers
     unit.py          configuration file, buses, modem, disk
@@ -11,7 +11,7 @@ the configuration asks for. Every finding is one line that says what and where, 
     broker.py        the broker itself; by itself, for it imports the MQTT library
 
 Limits: looked at with the rights of whoever asks, which may be more than the agent's; of the broker as `broker` says.
-Failure: none of its own; whatever goes wrong is a finding.
+Failure: none of its own; whatever goes wrong is a result.
 """
 
 from agent.cli.preflight.definitions import check_collecting, check_databases
@@ -22,14 +22,14 @@ from agent.cli.preflight.endpoint import (
     check_endpoint,
     check_vehicle,
 )
-from agent.cli.preflight.finding import LOGIN, PUBLISH, Finding, Level, refuse
+from agent.cli.preflight.result import LOGIN, PUBLISH, CheckLevel, CheckResult, refuse
 from agent.cli.preflight.unit import check_buses, check_config_file, check_disk, check_modem, check_spool
 
 __all__ = [
     "LOGIN",
     "PUBLISH",
-    "Finding",
-    "Level",
+    "CheckLevel",
+    "CheckResult",
     "check_buses",
     "check_catalog",
     "check_collecting",

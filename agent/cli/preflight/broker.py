@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.batch.catalog import Catalog, encode_catalog
-from agent.cli.preflight.finding import LOGIN, PUBLISH, Finding, Level
+from agent.cli.preflight.result import ERROR, LOGIN, OK, PUBLISH, WARNING, CheckResult
 from agent.config.collecting import priorities_in_use
 from agent.daemon.options import mqtt_options, sender_options
 from agent.errors import AgentError, ConfigError, DatabaseError, UplinkError
@@ -54,7 +54,7 @@ _LASTING = frozenset({0x84, 0x90, 0x95, 0x9A, 0x9B})
 
 
 @dataclass(frozen=True, slots=True)
-class _Message:
+class _TrialMessage:
     """One that `run` will publish. `needed`: without it no batch goes."""
 
     key: str
@@ -64,7 +64,7 @@ class _Message:
     needed: bool = True
 
 
-async def check_broker(config: Config, messages: Sequence[MessageDefinition] = ()) -> list[Finding]:
+async def check_broker(config: Config, messages: Sequence[MessageDefinition] = ()) -> list[CheckResult]:
     """Whether the broker, which is configured, answers, lets us in, and takes what these messages come to."""
     options = replace(mqtt_options(config), connect_timeout_s=REACH_S)
     name = f"{options.client_id}{SUFFIX}"
@@ -74,40 +74,40 @@ async def check_broker(config: Config, messages: Sequence[MessageDefinition] = (
     try:
         if untried := _untried(config, options):
             await _reach(options)
-            return [Finding(Level.OK, "mqtt.broker", f"{options.address} {how}; login not tried: {untried}")]
+            return [CheckResult(OK, "mqtt.broker", f"{options.address} {how}; login not tried: {untried}")]
         findings, takes = await _ask(asked, _published(config, messages), options.client_id, memory)
     except RefusedError as error:
         return [await _refused(error, options.client_id, asked, memory)]
     except (TimeoutError, UplinkError, ConfigError, OSError) as error:
         text = f"no answer from {options.address} within {REACH_S:.0f} s" if not str(error) else str(error)
-        return [Finding(Level.WARNING, "mqtt.broker", text)]
-    login = Finding(Level.OK, "mqtt.broker", f'{options.address} {how}; {takes}logged in as "{name}"')
+        return [CheckResult(WARNING, "mqtt.broker", text)]
+    login = CheckResult(OK, "mqtt.broker", f'{options.address} {how}; {takes}logged in as "{name}"')
     return [login, *findings]
 
 
 async def _ask(
-    options: MqttOptions, published: Sequence[_Message], own: str, memory: BrokerMemory
-) -> tuple[list[Finding], str]:
+    options: MqttOptions, published: Sequence[_TrialMessage], own_id: str, memory: BrokerMemory
+) -> tuple[list[CheckResult], str]:
     """What is wrong with what would be published, and in words what is known to be taken."""
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     async with await Dialer(options, memory=memory).dial() as connection:
         findings += _unretained(options, connection)
         old = connection.version is V311
     if old and options.version == "auto":
         text = f"{options.address} refuses MQTT 5, and is spoken to in 3.1.1: {UNTOLD}"
-        findings.append(Finding(Level.WARNING, "mqtt.version", text))
+        findings.append(CheckResult(WARNING, "mqtt.version", text))
     for message in published:
         verdict = await _try(replace(options, will_topic=""), message, memory)
         if verdict.answer is None:
             return findings, "whether it takes batches was not tried: it has no QoS 2; "
-        findings += _judged(options, message, verdict, verdict.answer, own)
+        findings += _publish_results(options, message, verdict, verdict.answer, own_id)
     if old:
         return findings, "whether it takes batches MQTT 3.1.1 cannot tell; "
     refused = any(finding.subject == PUBLISH for finding in findings)
     return findings, "" if refused else f"takes batches of {Size(published[0].size_bytes)}; "
 
 
-async def _try(options: MqttOptions, message: _Message, memory: BrokerMemory) -> Verdict:
+async def _try(options: MqttOptions, message: _TrialMessage, memory: BrokerMemory) -> Verdict:
     try:
         async with await Dialer(options, memory=memory).dial() as connection:
             return await try_publish(connection, message.topic, message.size_bytes, TRIAL_S, message.properties)
@@ -115,7 +115,7 @@ async def _try(options: MqttOptions, message: _Message, memory: BrokerMemory) ->
         return Verdict(Answer(Outcome.LOST, error.code, str(error)))
 
 
-def _published(config: Config, messages: Sequence[MessageDefinition]) -> list[_Message]:
+def _published(config: Config, messages: Sequence[MessageDefinition]) -> list[_TrialMessage]:
     """The largest of each kind, a batch for each of its topics first."""
     sending = sender_options(config)
     found = []
@@ -123,28 +123,32 @@ def _published(config: Config, messages: Sequence[MessageDefinition]) -> list[_M
         sending.batch_topic(str(each)) for each in priorities_in_use(config.collect, config.triggers)
     ):
         properties = sending.properties("batch", "critical-0123456789ab/1000000")
-        found.append(_Message("mqtt.topic_batch", topic, config.batch.max_bytes, properties))
+        found.append(_TrialMessage("mqtt.topic_batch", topic, config.batch.max_bytes, properties))
     try:
         size = len(encode_catalog(Catalog(tuple(bus.name for bus in config.buses), tuple(messages))))
     except DatabaseError:  # told where it is looked for
         size = 0
     properties = sending.properties("catalog", "0" * 32)
-    found.append(_Message("mqtt.topic_catalog", sending.topic(sending.catalog), size, properties))
+    found.append(_TrialMessage("mqtt.topic_catalog", sending.topic(sending.catalog), size, properties))
     if sending.status:
         properties = sending.properties("status", "0" * 16)
         found.append(
-            _Message("mqtt.topic_status", sending.topic(sending.status), STATUS_BYTES, properties, needed=False)
+            _TrialMessage("mqtt.topic_status", sending.topic(sending.status), STATUS_BYTES, properties, needed=False)
         )
     return found
 
 
-def _judged(options: MqttOptions, message: _Message, verdict: Verdict, answer: Answer, own: str) -> Iterator[Finding]:
+def _publish_results(
+    options: MqttOptions, message: _TrialMessage, verdict: Verdict, answer: Answer, own_id: str
+) -> Iterator[CheckResult]:
     """As `run` would fare with it: what it can do without is a warning, as is what waiting may mend."""
     if answer.outcome is Outcome.ACCEPTED:
         return
     hint = UNACCEPTABLE.get(answer.code, "look at its log").replace("mqtt.topic_batch", message.key)
     if answer.outcome is Outcome.UNAUTHORIZED:
-        hint = "allow this client to publish there in the broker's access rules" + _by_client_id(options.client_id, own)
+        hint = "allow this client to publish there in the broker's access rules" + _by_client_id(
+            options.client_id, own_id
+        )
     elif answer.outcome in (Outcome.BUSY, Outcome.LOST):
         hint = "run tries again"
     spared = message.key == "mqtt.topic_catalog" and answer.outcome is Outcome.UNACCEPTABLE and not verdict.closed
@@ -152,16 +156,16 @@ def _judged(options: MqttOptions, message: _Message, verdict: Verdict, answer: A
     grave = answer.outcome in (Outcome.UNAUTHORIZED, Outcome.UNACCEPTABLE) and not dispensable
     what = f"{int(message.size_bytes)} bytes to {message.topic} ({message.key})"
     text = f"broker {options.address}: it would not take {what}: {answer.reason}; {hint}"
-    yield Finding(Level.ERROR if grave else Level.WARNING, PUBLISH, text)
+    yield CheckResult(ERROR if grave else WARNING, PUBLISH, text)
 
 
-def _unretained(options: MqttOptions, connection: MqttConnection) -> Iterator[Finding]:
+def _unretained(options: MqttOptions, connection: MqttConnection) -> Iterator[CheckResult]:
     """With a last will, a broker that keeps nothing has refused us."""
     if options.retain and not connection.limits.retain:
         text = (
             f"broker {options.address}: it keeps no retained messages: a receiver has to listen before the catalog is"
         )
-        yield Finding(Level.WARNING, "mqtt.retain", f"{text} sent; set mqtt.retain = false")
+        yield CheckResult(WARNING, "mqtt.retain", f"{text} sent; set mqtt.retain = false")
 
 
 async def _reach(options: MqttOptions) -> None:
@@ -170,21 +174,21 @@ async def _reach(options: MqttOptions) -> None:
         (await open_socket(options, context)).close()
 
 
-async def _refused(error: RefusedError, own: str, asked: MqttOptions, memory: BrokerMemory) -> Finding:
+async def _refused(error: RefusedError, own_id: str, asked: MqttOptions, memory: BrokerMemory) -> CheckResult:
     """The broker's refusal of the login, or of the last will alone."""
     text = str(error)
     if error.silent or error.code in (_ID_REFUSED, _NOT_AUTHORIZED):
-        text += _by_client_id(asked.client_id, own)
+        text += _by_client_id(asked.client_id, own_id)
     lasting = error.code in _LASTING
     if asked.will_topic or error.silent:
         again = await _refusal(replace(asked, will_topic=""), memory)
         if again is None and asked.will_topic and error.trouble is not Trouble.BUSY:
             told = f"{text}; without a last will it lets us in: see mqtt.topic_status and mqtt.retain"
-            return Finding(Level.ERROR, LOGIN, told)
+            return CheckResult(ERROR, LOGIN, told)
         lasting |= error.silent and again is not None and again.silent  # no dead spot closes twice at once
     if lasting or (error.trouble is Trouble.UNAUTHORIZED and error.code != _ID_REFUSED):
-        return Finding(Level.ERROR, LOGIN, text)
-    return Finding(Level.WARNING, "mqtt.broker", text)
+        return CheckResult(ERROR, LOGIN, text)
+    return CheckResult(WARNING, "mqtt.broker", text)
 
 
 async def _refusal(options: MqttOptions, memory: BrokerMemory) -> RefusedError | None:
@@ -195,10 +199,10 @@ async def _refusal(options: MqttOptions, memory: BrokerMemory) -> RefusedError |
         return error
 
 
-def _by_client_id(name: str, own: str) -> str:
+def _by_client_id(name: str, own_id: str) -> str:
     return (
         f'; asked as "{name}", not to end the agent\'s own connection: a broker that lets in known client ids'
-        f' alone may refuse that, and still take "{own}"'
+        f' alone may refuse that, and still take "{own_id}"'
     )
 
 

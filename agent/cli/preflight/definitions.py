@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.cli.preflight.finding import Finding, Level
+from agent.cli.preflight.result import ERROR, OK, WARNING, CheckResult
 from agent.collect import config_check
 from agent.collect.conditions.binding import Directory
 from agent.collect.integrity.protection import protections_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent.model import MessageDefinition
 
 
-def check_databases(buses: Sequence[BusConfig]) -> tuple[LoadedDatabases, list[Finding]]:
+def check_databases(buses: Sequence[BusConfig]) -> tuple[LoadedDatabases, list[CheckResult]]:
     """The definitions of all files that can be read, and a finding a file."""
     findings = []
     try:
@@ -44,50 +44,54 @@ def check_databases(buses: Sequence[BusConfig]) -> tuple[LoadedDatabases, list[F
             else:
                 readable.append(alone)
         loaded = load_buses(readable)
-    findings += [_database_finding(report) for report in loaded.files]
+    findings += [_database_result(report) for report in loaded.files]
     return loaded, findings
 
 
-def _refused(bus: str, file: Path, error: DatabaseError) -> Finding:
+def _refused(bus: str, file: Path, error: DatabaseError) -> CheckResult:
     """As the error of a key, unless the file was given by itself."""
     subject = f"bus[{bus}].dbc" if bus != str(file) else str(file)
-    return Finding(Level.ERROR, subject, str(error).removeprefix(f"{subject}: "))
+    return CheckResult(ERROR, subject, str(error).removeprefix(f"{subject}: "))
 
 
-def _database_finding(report: FileReport) -> Finding:
-    level = Level.WARNING if report.count(Severity.SKIPPED) else Level.OK
+def _database_result(report: FileReport) -> CheckResult:
+    level = WARNING if report.count(Severity.SKIPPED) else OK
     text = f"{report.messages} messages, {report.signals} signals, loaded {report.how}"
     subject = report.file if report.bus == report.file else f"{report.file} on {report.bus}"
-    return Finding(level, subject, text, tuple(str(problem) for problem in report.problems))
+    return CheckResult(level, subject, text, tuple(str(problem) for problem in report.problems))
 
 
 def check_collecting(
     config: Config, messages: Sequence[MessageDefinition], width: int | None = None
-) -> tuple[list[Forecast], list[Finding]]:
+) -> tuple[list[Forecast], list[CheckResult]]:
     """What rules and triggers come to, and what is wrong with them; nothing where there are none.
 
     width   of the terminal on which the details are to fit; None: there is none
     """
     directory = Directory(messages)
-    errors = [Finding(Level.ERROR, key, text) for key, text in config_check.broken(config, directory)]
+    errors = [CheckResult(ERROR, key, text) for key, text in config_check.broken(config, directory)]
     if errors:
         return [], errors
     guards = protections_of(messages, config.integrity)
-    verified = [Finding(Level.OK, "integrity", f"{len(guards)} messages are verified")] if guards else []
+    verified = [CheckResult(OK, "integrity", f"{len(guards)} messages are verified")] if guards else []
     if not config.collect and not config.triggers:
         return [], verified
-    findings = [Finding(Level.WARNING, key, text) for key, text in config_check.doubtful(config, directory)]
+    findings = [CheckResult(WARNING, key, text) for key, text in config_check.doubtful(config, directory)]
     plan = list(forecast(config.collect, directory))
     kept = sum(each.kept for each in plan)
     rules = f"{len(config.collect)} rules" if config.collect else "without rules all is kept"
     details = table(plan, len(directory.decoded), width)
     for trigger in config.triggers:
-        details += [_told(trigger)] if width is None else textwrap.wrap(_told(trigger), width, subsequent_indent="  ")
+        details += (
+            [_trigger_text(trigger)]
+            if width is None
+            else textwrap.wrap(_trigger_text(trigger), width, subsequent_indent="  ")
+        )
     text = f"{rules}, {len(config.triggers)} triggers: {kept} signals kept, {total(plan)}"
-    return plan, [*findings, *verified, Finding(Level.OK, "collect", text, tuple(details))]
+    return plan, [*findings, *verified, CheckResult(OK, "collect", text, tuple(details))]
 
 
-def _told(trigger: TriggerConfig) -> str:
+def _trigger_text(trigger: TriggerConfig) -> str:
     record = ", ".join(patterns(trigger.record))
     window = f"{trigger.before} before to {trigger.after} after"
     return f"trigger {trigger.name}: {trigger.priority}, records {record} from {window} {trigger.when}"

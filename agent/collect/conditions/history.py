@@ -35,65 +35,65 @@ SAMPLES_MAX = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The value a signal came with last: raw, and the steady time of its frame."""
+    """The value a signal came with last: raw, and the rebased time of its frame."""
 
     raw: int
-    steady: int
+    rebased: int
 
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """A signal's samples in a block, in the order received: place of the frame, raw value, steady time."""
+    """A signal's samples in a block, in the order received: place of the frame, raw value, rebased time."""
 
     arrival: NDArray[np.int64]
     raw: NDArray[np.uint64]
-    steady: NDArray[np.int64]
+    rebased: NDArray[np.int64]
 
 
 @dataclass(slots=True)
 class History:
-    """Samples of a span of time, of blocks before: steady times, and numbers (of a message's frames: zeros).
+    """Samples of a span of time, of blocks before: rebased times, and numbers (of a message's frames: zeros).
 
     buses   of the messages whose frames are instants of the conditions that look back
     """
 
     span_ns: int = 0
     buses: set[int] = field(default_factory=set)
-    steady: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    rebased: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     numbers: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
-        return len(self.steady)
+        return len(self.rebased)
 
     def extended(
-        self, steady: NDArray[np.int64], numbers: NDArray[np.float64]
+        self, rebased: NDArray[np.int64], numbers: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Steady times and numbers of all samples, those of the block at hand included."""
-        return np.concatenate([self.steady, steady]), np.concatenate([self.numbers, numbers])
+        return np.concatenate([self.rebased, rebased]), np.concatenate([self.numbers, numbers])
 
-    def keep(self, steady: NDArray[np.int64], numbers: NDArray[np.float64], now: NDArray[np.int64]) -> None:
-        """Remember of these what instants to come look back to. `now`: int64 (buses,), steady time after the block."""
+    def keep(self, rebased: NDArray[np.int64], numbers: NDArray[np.float64], now: NDArray[np.int64]) -> None:
+        """Remember of these what instants to come look back to. `now`: int64 (buses,), rebased time after the block."""
         horizon = min(int(now[bus]) for bus in self.buses) - self.span_ns
-        first = max(int(steady.searchsorted(horizon, side="right")), len(steady) - SAMPLES_MAX)
-        self.steady, self.numbers = steady[first:], numbers[first:]
+        first = max(int(rebased.searchsorted(horizon, side="right")), len(rebased) - SAMPLES_MAX)
+        self.rebased, self.numbers = rebased[first:], numbers[first:]
 
 
 class Inputs:
     """The signals and messages of all conditions. `latest` is of before the block at hand."""
 
-    def __init__(self, roster: SignalIndex, latest: LastSamples) -> None:
+    def __init__(self, signal_index: SignalIndex, latest: LastSamples) -> None:
         self.histories: dict[SignalRef | int, History] = {}
-        self._roster = roster
+        self._signal_index = signal_index
         self._latest = latest
-        self._held: dict[SignalRef, Held] = {}  # of those that more than one lane may carry
-        self._channels: dict[SignalRef, list[int]] = {}
-        self._lanes: dict[int, list[int]] = {}
+        self._held: dict[SignalRef, Held] = {}  # of those that more than one stream key may carry
+        self._slots: dict[SignalRef, list[int]] = {}
+        self._stream_keys: dict[int, list[int]] = {}
         self._block: _LookedUp | None = None
-        roster.on_change(self._grow, self._grow)
+        signal_index.on_change(self._grow, self._grow)
 
     def watch(self, condition: CompiledCondition, buses: set[int]) -> None:
         """Remember what a condition needs; `buses` are those of its trigger's messages."""
-        self._channels |= {ref: self._found(ref) for ref in condition.signals}
+        self._slots |= {ref: self._found(ref) for ref in condition.signals}
         spans = [(over.signal.ref, over.span_ns) for over in condition.overs]  # type: ignore[union-attr]
         for source, span_ns in [*spans, *((count.messages[0], count.span_ns) for count in condition.counts)]:
             history = self.histories.setdefault(source, History())
@@ -101,24 +101,24 @@ class Inputs:
             history.buses |= buses
 
     def _grow(self, _: range | Staying) -> None:
-        self._lanes.clear()
-        self._channels = {ref: self._found(ref) for ref in self._channels}
+        self._stream_keys.clear()
+        self._slots = {ref: self._found(ref) for ref in self._slots}
 
     def _is_shared(self, ref: SignalRef) -> bool:
-        return self._roster.messages[ref.message].j1939
+        return self._signal_index.messages[ref.message].j1939
 
     def _found(self, ref: SignalRef) -> list[int]:
-        """The channels of a signal: more than one where its message is matched by parameter group."""
-        lanes = (self._roster.message == ref.message).nonzero()[0]
-        return [channel + ref.signal for channel in self._roster.first.take(lanes).tolist()]
+        """The slots of a signal: more than one where its message is matched by parameter group."""
+        stream_keys = (self._signal_index.message == ref.message).nonzero()[0]
+        return [slot + ref.signal for slot in self._signal_index.first.take(stream_keys).tolist()]
 
     def held(self, ref: SignalRef) -> Held | None:
         """The value that a signal came with last, before the block; None where it has not come yet."""
-        channels = self._channels[ref]
-        if self._is_shared(ref) or not channels:
+        slots = self._slots[ref]
+        if self._is_shared(ref) or not slots:
             return self._held.get(ref)
-        steady = int(self._latest.steady[channels[0]])
-        return Held(int(self._latest.raw[channels[0]]), steady) if steady != NEVER else None
+        rebased = int(self._latest.rebased[slots[0]])
+        return Held(int(self._latest.raw[slots[0]]), rebased) if rebased != NEVER else None
 
     def _looked_up(self, view: BlockView) -> _LookedUp:
         if self._block is None or self._block.view is not view:
@@ -138,28 +138,28 @@ class Inputs:
         """A signal's samples in a block."""
         found = self._looked_up(view).came
         if ref not in found:
-            gathered = view.gather(view.present(self._channels[ref]))
+            gathered = view.gather(view.present(self._slots[ref]))
             row = view.rows_of(gathered)
             arrival, raw = view.arrival.take(row), view.block.values.take(gathered.place)
             if len(gathered.columns) > 1:
                 order = np.argsort(arrival)
                 arrival, raw = arrival.take(order), raw.take(order)
-            found[ref] = Came(arrival, raw, view.steady.take(arrival))
+            found[ref] = Came(arrival, raw, view.rebased.take(arrival))
         return found[ref]
 
     def frames(self, view: BlockView, messages: Iterable[int]) -> NDArray[np.int64]:
         """Places of the frames of some messages among those received, in their order."""
-        lanes = [lane for message in messages for lane in self._lanes_of(message)]
-        rows = [view.arrival[slice(*view.rows_of_lane(lane))] for lane in lanes]
+        stream_keys = [stream_key for message in messages for stream_key in self._stream_keys_of(message)]
+        rows = [view.arrival[slice(*view.rows_of_stream_key(stream_key))] for stream_key in stream_keys]
         arrival = np.concatenate([np.empty(0, np.int64), *rows])
         arrival.sort()
         return arrival
 
-    def _lanes_of(self, message: int) -> list[int]:
-        lanes = self._lanes.get(message)
-        if lanes is None:
-            lanes = self._lanes[message] = (self._roster.message == message).nonzero()[0].tolist()
-        return lanes
+    def _stream_keys_of(self, message: int) -> list[int]:
+        stream_keys = self._stream_keys.get(message)
+        if stream_keys is None:
+            stream_keys = self._stream_keys[message] = (self._signal_index.message == message).nonzero()[0].tolist()
+        return stream_keys
 
     def samples(self, view: BlockView, source: SignalRef | int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Steady times and numbers of a signal's samples or a message's frames, in the span before and in the block."""
@@ -168,17 +168,17 @@ class Inputs:
             history = self.histories[source]
             if isinstance(source, SignalRef):
                 came = self.came(view, source)
-                found[source] = history.extended(came.steady, numbers_of(source, came.raw))
+                found[source] = history.extended(came.rebased, numbers_of(source, came.raw))
             else:
-                steady = view.steady.take(self.frames(view, [source]))
-                found[source] = history.extended(steady, np.zeros(len(steady)))
+                rebased = view.rebased.take(self.frames(view, [source]))
+                found[source] = history.extended(rebased, np.zeros(len(rebased)))
         return found[source]
 
     def remember(self, view: BlockView, now: NDArray[np.int64]) -> None:
-        """What the block leaves behind. `now`: int64 (buses,), steady time after it."""
-        for ref in self._channels:
+        """What the block leaves behind. `now`: int64 (buses,), rebased time after it."""
+        for ref in self._slots:
             if self._is_shared(ref) and len((came := self.came(view, ref)).raw):
-                self._held[ref] = Held(int(came.raw[-1]), int(came.steady[-1]))
+                self._held[ref] = Held(int(came.raw[-1]), int(came.rebased[-1]))
         for source, history in self.histories.items():
             history.keep(*self.samples(view, source), now)
         self._block = None
@@ -225,9 +225,9 @@ class BlockInstants:
         return len(self.arrival)
 
     @cached_property
-    def steady(self) -> NDArray[np.int64]:
-        """int64 (n,): the steady time of each instant."""
-        return self._view.steady.take(self.arrival)
+    def rebased(self) -> NDArray[np.int64]:
+        """int64 (n,): the rebased time of each instant."""
+        return self._view.rebased.take(self.arrival)
 
     def raw(self, ref: SignalRef) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         """A signal's raw value at each instant, and whether it is known."""
@@ -242,8 +242,8 @@ class BlockInstants:
         raw = np.concatenate([np.array([before.raw], np.uint64), came.raw]).take(at)
         known = at > 0 if held is None else np.ones(len(at), np.bool_)
         if self._stale_ns:
-            steady = np.concatenate([np.array([before.steady], np.int64), came.steady]).take(at)
-            known = known & (self.steady - steady <= self._stale_ns)
+            rebased = np.concatenate([np.array([before.rebased], np.int64), came.rebased]).take(at)
+            known = known & (self.rebased - rebased <= self._stale_ns)
         return raw, known
 
     def constant(self, number: float) -> np.float64:
@@ -272,10 +272,10 @@ class BlockInstants:
 
     def over(self, over: Over, ref: SignalRef) -> NDArray[np.float64]:
         """As `evaluate.Instants` says."""
-        steady, numbers = self._inputs.samples(self._view, ref)
+        rebased, numbers = self._inputs.samples(self._view, ref)
         came = self._inputs.came(self._view, ref)
-        end = len(steady) - len(came.raw) + came.arrival.searchsorted(self.arrival, side="right")
-        begin = np.minimum(steady.searchsorted(self.steady - over.span_ns, side="right"), end)
+        end = len(rebased) - len(came.raw) + came.arrival.searchsorted(self.arrival, side="right")
+        begin = np.minimum(rebased.searchsorted(self.rebased - over.span_ns, side="right"), end)
         pairs = np.stack([begin, end], axis=1).ravel()
         reduce = {"min": np.minimum, "max": np.maximum, "mean": np.add}[over.function]
         with np.errstate(invalid="ignore", over="ignore"):
@@ -285,9 +285,9 @@ class BlockInstants:
 
     def count(self, count: Count) -> NDArray[np.float64]:
         """As `evaluate.Instants` says."""
-        steady, _ = self._inputs.samples(self._view, count.messages[0])
+        rebased, _ = self._inputs.samples(self._view, count.messages[0])
         frames = self._inputs.frames(self._view, count.messages)
-        end = len(steady) - len(frames) + frames.searchsorted(self.arrival, side="right")
-        begin = steady.searchsorted(self.steady - count.span_ns, side="right")
+        end = len(rebased) - len(frames) + frames.searchsorted(self.arrival, side="right")
+        begin = rebased.searchsorted(self.rebased - count.span_ns, side="right")
         counted: NDArray[np.float64] = np.maximum(end - begin, 0).astype(np.float64)
         return counted

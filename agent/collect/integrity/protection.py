@@ -50,23 +50,25 @@ class MessageProtection:
 def protections_of(
     messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]
 ) -> dict[int, MessageProtection]:
-    """The guard of each message that has one, by its index; of configurations in which nothing is broken."""
-    guards = {index: guard for index, each in enumerate(messages) if (guard := _declared(each)) is not None}
+    """The protection of each message that has one, by its index; of configurations in which nothing is broken."""
+    protections = {
+        index: protection for index, each in enumerate(messages) if (protection := _declared(each)) is not None
+    }
     for config in configs:
         for index in covered(messages, config):
             message = messages[index]
             counter = place_of(message, config.counter)
             checksum = place_of(message, config.checksum)
             if counter >= 0 or checksum >= 0:
-                guards[index] = _guard(message, config, counter, checksum)
-    return guards
+                protections[index] = _protection(message, config, counter, checksum)
+    return protections
 
 
 def _declared(message: MessageDefinition) -> MessageProtection | None:
-    """The guard of a message that its DBC file is enough for."""
+    """The protection of a message that its DBC file is enough for."""
     for index, signal in enumerate(message.signals):
         if signal.counter and not signal.is_float and signal.length <= COUNTER_BITS_MAX:
-            return _guard(message, IntegrityConfig(message=message.name, counter=signal.name), index, -1)
+            return _protection(message, IntegrityConfig(message=message.name, counter=signal.name), index, -1)
     return None
 
 
@@ -84,7 +86,7 @@ def place_of(message: MessageDefinition, pattern: str | None) -> int:
     return next((index for index, signal in enumerate(message.signals) if match(signal.name)), -1)
 
 
-def _guard(message: MessageDefinition, config: IntegrityConfig, counter: int, checksum: int) -> MessageProtection:
+def _protection(message: MessageDefinition, config: IntegrityConfig, counter: int, checksum: int) -> MessageProtection:
     mask = np.full(PAYLOAD_MAX, 0xFF, np.uint8)
     counter_max, bits, byte = 0, 0, -1
     if counter >= 0:
@@ -118,7 +120,7 @@ def field_bits(signal: SignalDefinition) -> list[int]:
 SUM_BITS_MAX = 16
 
 
-def broken_guards(
+def broken_protections(
     messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]
 ) -> Iterator[tuple[str, str]]:
     """Key and text for each section that the DBC files do not bear out."""

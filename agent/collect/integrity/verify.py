@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _NONE = -1
 
 
-TOLD_EVERY_NS = 60_000_000_000
+REPORTED_EVERY_NS = 60_000_000_000
 """What goes on being amiss is told at once, and then so often."""
 
 
@@ -80,11 +80,11 @@ class IntegrityCounters:
 class _Read:
     """The values of one signal of some messages, end to end; those of a message in the order received.
 
-    lane    int64 (c,), of each column · begin int64 (c+1,), the c-th has values begin[c]…begin[c+1]
+    stream_key    int64 (c,), of each column · begin int64 (c+1,), the c-th has values begin[c]…begin[c+1]
     column  int64 (n,), of each value · row int64 (n,), in the block · raw uint64 (n,)
     """
 
-    lane: NDArray[np.int64]
+    stream_key: NDArray[np.int64]
     begin: NDArray[np.int64]
     column: NDArray[np.int64]
     row: NDArray[np.int64]
@@ -95,17 +95,17 @@ class Findings:
     """What is told of them: each kind of each message at once, and then once a while how many more there were."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[EventKind, str], int] = {}
+        self._reported: dict[tuple[EventKind, str], int] = {}
         self._more: dict[tuple[EventKind, str], Finding] = {}
 
-    def tell(self, findings: Iterable[Finding], now: int) -> list[Event]:
-        """What is to be told now, of these and of those that were held back. `now`: steady time."""
+    def report(self, findings: Iterable[Finding], now: int) -> list[Event]:
+        """What is to be told now, of these and of those that were held back. `now`: rebased time."""
         for finding in findings:
             key = finding.kind, finding.subject
             held = self._more.get(key)
             self._more[key] = finding if held is None else replace(held, frames=held.frames + finding.frames)
-        due = [key for key in self._more if now - self._told.get(key, NEVER) >= TOLD_EVERY_NS]
-        self._told |= dict.fromkeys(due, now)
+        due = [key for key in self._more if now - self._reported.get(key, NEVER) >= REPORTED_EVERY_NS]
+        self._reported |= dict.fromkeys(due, now)
         return [_event(self._more.pop(key)) for key in due]
 
     def set_clock(self, step_ns: int) -> None:
@@ -125,78 +125,83 @@ def _event(finding: Finding) -> Event:
 
 
 class Integrity:
-    """Verifies the messages that have a guard, by their index in the plan's messages."""
+    """Verifies the messages that have a protection, by their index in the plan's messages."""
 
-    def __init__(self, roster: SignalIndex, guards: Mapping[int, MessageProtection]) -> None:
-        self._roster = roster
-        self._guards = list(guards.values())
-        self._number = {message: number for number, message in enumerate(guards)}
-        self._checksums = Checksums(self._guards)
-        self._modulus = np.array([guard.counter_max + 1 for guard in self._guards], np.int64)
-        self._drops = np.array([guard.config.drop for guard in self._guards], np.bool_)
+    def __init__(self, signal_index: SignalIndex, protections: Mapping[int, MessageProtection]) -> None:
+        self._signal_index = signal_index
+        self._protections = list(protections.values())
+        self._number = {message: number for number, message in enumerate(protections)}
+        self._checksums = Checksums(self._protections)
+        self._modulus = np.array([protection.counter_max + 1 for protection in self._protections], np.int64)
+        self._drops = np.array([protection.config.drop for protection in self._protections], np.bool_)
         self._subjects: list[str] = []
-        self._guard = np.empty(0, np.int64)
+        self._protection = np.empty(0, np.int64)
         self._counter = np.empty(0, np.int64)
         self._checksum = np.empty(0, np.int64)
         self._last = np.empty(0, np.int64)
         self._wrong_since = np.empty(0, np.int64)
         self._frames = np.empty(0, np.int64)
         self._counts = dict.fromkeys(EventKind, np.empty(0, np.int64))
-        self._left: dict[str, IntegrityCounters] = {}  # of lanes that are not there any more
-        roster.on_change(self._grow, self._shrink)
+        self._left: dict[str, IntegrityCounters] = {}  # of stream keys that are not there any more
+        signal_index.on_change(self._grow, self._shrink)
 
-    def _grow(self, lanes: range) -> None:
-        number = [self._number.get(int(self._roster.message[lane]), _NONE) for lane in lanes]
-        first = self._roster.first[lanes.start : lanes.stop].tolist()
-        own = [self._guards[each] if each >= 0 else None for each in number]
+    def _grow(self, stream_keys: range) -> None:
+        number = [self._number.get(int(self._signal_index.message[stream_key]), _NONE) for stream_key in stream_keys]
+        first = self._signal_index.first[stream_keys.start : stream_keys.stop].tolist()
+        own = [self._protections[each] if each >= 0 else None for each in number]
         counter = [at + g.counter if g and g.counter >= 0 else _NONE for at, g in zip(first, own, strict=True)]
         checksum = [at + g.checksum if g and g.checksum >= 0 else _NONE for at, g in zip(first, own, strict=True)]
-        self._subjects += [f"{self._roster.bus_name(lane)}.{self._roster.message_name(lane)}" for lane in lanes]
-        self._guard = np.concatenate([self._guard, np.array(number, np.int64)])
+        self._subjects += [
+            f"{self._signal_index.bus_name(stream_key)}.{self._signal_index.message_name(stream_key)}"
+            for stream_key in stream_keys
+        ]
+        self._protection = np.concatenate([self._protection, np.array(number, np.int64)])
         self._counter = np.concatenate([self._counter, np.array(counter, np.int64)])
         self._checksum = np.concatenate([self._checksum, np.array(checksum, np.int64)])
-        self._last = np.concatenate([self._last, np.full(len(lanes), _NONE, np.int64)])
-        none = np.zeros(len(lanes), np.int64)
+        self._last = np.concatenate([self._last, np.full(len(stream_keys), _NONE, np.int64)])
+        none = np.zeros(len(stream_keys), np.int64)
         self._wrong_since = np.concatenate([self._wrong_since, none])
         self._frames = np.concatenate([self._frames, none])
         self._counts = {kind: np.concatenate([counts, none]) for kind, counts in self._counts.items()}
 
     def _shrink(self, staying: Staying) -> None:
-        leaving = (staying.lane_of < 0) & (self._frames > 0)
+        leaving = (staying.stream_key_of < 0) & (self._frames > 0)
         self._left = self._counted(leaving.nonzero()[0].tolist(), self._left)
-        lanes = staying.lanes
-        self._subjects = [self._subjects[lane] for lane in lanes.tolist()]
-        self._guard, self._last, self._wrong_since, self._frames = (
-            each.take(lanes) for each in (self._guard, self._last, self._wrong_since, self._frames)
+        stream_keys = staying.stream_keys
+        self._subjects = [self._subjects[stream_key] for stream_key in stream_keys.tolist()]
+        self._protection, self._last, self._wrong_since, self._frames = (
+            each.take(stream_keys) for each in (self._protection, self._last, self._wrong_since, self._frames)
         )
         self._counter, self._checksum = (
-            np.where(each < 0, _NONE, staying.channel_of.take(each)).take(lanes)
+            np.where(each < 0, _NONE, staying.slot_of.take(each)).take(stream_keys)
             for each in (self._counter, self._checksum)
         )
-        self._counts = {kind: counts.take(lanes) for kind, counts in self._counts.items()}
+        self._counts = {kind: counts.take(stream_keys) for kind, counts in self._counts.items()}
 
     def counters(self) -> dict[str, IntegrityCounters]:
         """By bus.message, of each that has been verified."""
         return self._counted(self._frames.nonzero()[0].tolist(), self._left)
 
-    def _counted(self, lanes: Sequence[int], before: Mapping[str, IntegrityCounters]) -> dict[str, IntegrityCounters]:
-        """What was counted of some lanes, added to what was before."""
+    def _counted(
+        self, stream_keys: Sequence[int], before: Mapping[str, IntegrityCounters]
+    ) -> dict[str, IntegrityCounters]:
+        """What was counted of some stream keys, added to what was before."""
         found = {subject: replace(counters) for subject, counters in before.items()}
-        for lane in lanes:
-            counters = found.setdefault(self._subjects[lane], IntegrityCounters())
-            counters.frames += int(self._frames[lane])
-            counters.wrong += int(self._counts[EventKind.WRONG][lane])
-            counters.missing += int(self._counts[EventKind.MISSING][lane])
-            counters.repeated += int(self._counts[EventKind.REPEATED][lane])
+        for stream_key in stream_keys:
+            counters = found.setdefault(self._subjects[stream_key], IntegrityCounters())
+            counters.frames += int(self._frames[stream_key])
+            counters.wrong += int(self._counts[EventKind.WRONG][stream_key])
+            counters.missing += int(self._counts[EventKind.MISSING][stream_key])
+            counters.repeated += int(self._counts[EventKind.REPEATED][stream_key])
         return found
 
     def verify(self, view: BlockView) -> Verdict:
         """What the frames of the next block are worth."""
-        groups = (self._guard.take(view.lane) >= 0).nonzero()[0]
+        groups = (self._protection.take(view.stream_key) >= 0).nonzero()[0]
         if not len(groups):
             return Verdict()
-        guarded, rows = view.lane.take(groups), np.diff(view.block.row_start).take(groups)
-        counted, checked = (_read(view, signal.take(guarded)) for signal in (self._counter, self._checksum))
+        protected, rows = view.stream_key.take(groups), np.diff(view.block.row_start).take(groups)
+        counted, checked = (_read(view, signal.take(protected)) for signal in (self._counter, self._checksum))
         wrong, damaged = self._wrong(view, counted, checked)
         missing, repeated = self._follow(counted, ~wrong[counted.row])
         wrong_rows = wrong.nonzero()[0]
@@ -205,11 +210,11 @@ class Integrity:
             *self._find(view, counted.row, missing, EventKind.MISSING),
             *self._find(view, counted.row, repeated, EventKind.REPEATED),
         ]
-        self._frames[guarded] += rows
+        self._frames[protected] += rows
         if not len(wrong_rows):
             return Verdict(findings=findings)
         dropped = damaged
-        dropped[wrong_rows] &= self._drops.take(self._guard.take(view.row_lane.take(wrong_rows)))
+        dropped[wrong_rows] &= self._drops.take(self._protection.take(view.row_stream_key.take(wrong_rows)))
         return Verdict(wrong, dropped if dropped.any() else None, findings)
 
     def _wrong(self, view: BlockView, counted: _Read, checked: _Read) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -222,7 +227,7 @@ class Integrity:
         if len(checked.row):
             at = view.arrival.take(checked.row)
             expected = self._checksums.expected(
-                self._guard.take(checked.lane).take(checked.column),
+                self._protection.take(checked.stream_key).take(checked.column),
                 frames.data[at],
                 frames.length[at],
                 frames.can_id[at] & np.uint32(EXTENDED_MASK),
@@ -232,8 +237,8 @@ class Integrity:
         return wrong | damaged, damaged
 
     def _of(self, table: NDArray[np.int64], read: _Read) -> NDArray[np.int64]:
-        """The entry of each value's guard."""
-        return table.take(self._guard.take(read.lane)).take(read.column)
+        """The entry of each value's protection."""
+        return table.take(self._protection.take(read.stream_key)).take(read.column)
 
     def _follow(self, counted: _Read, good: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """How many frames are missing before each that was counted, and whether it is a repeated one (0 or 1)."""
@@ -244,20 +249,20 @@ class Integrity:
         at = good.nonzero()[0]
         column, raw = counted.column.take(at), counted.raw.take(at).astype(np.int64)
         place = at - counted.begin.take(column)
-        lane = counted.lane.take(column)
+        stream_key = counted.stream_key.take(column)
         is_first, is_last = np.ones(len(at), np.bool_), np.ones(len(at), np.bool_)
         is_first[1:] = is_last[:-1] = column[1:] != column[:-1]
         before, between = np.empty_like(raw), np.empty_like(raw)
         before[1:], between[1:] = raw[:-1], np.diff(place) - 1
-        before[is_first] = self._last[lane[is_first]]
-        between[is_first] = place[is_first] + self._wrong_since[lane[is_first]]
+        before[is_first] = self._last[stream_key[is_first]]
+        between[is_first] = place[is_first] + self._wrong_since[stream_key[is_first]]
         passed = (raw - before) % self._of(self._modulus, counted).take(at)
         known = before >= 0
         missing[at] = np.where(known, np.maximum(passed - 1 - between, 0), 0)
         repeated[at] = known & (passed == 0) & (between == 0)
-        self._wrong_since[counted.lane] += sizes
-        self._wrong_since[lane[is_last]] = sizes.take(column[is_last]) - 1 - place[is_last]
-        self._last[lane[is_last]] = raw[is_last]
+        self._wrong_since[counted.stream_key] += sizes
+        self._wrong_since[stream_key[is_last]] = sizes.take(column[is_last]) - 1 - place[is_last]
+        self._last[stream_key[is_last]] = raw[is_last]
         return missing, repeated
 
     def _find(
@@ -268,21 +273,21 @@ class Integrity:
         if not frames.any():
             return found
         row, frames = row[frames > 0], frames[frames > 0]
-        lanes = view.row_lane.take(row)
-        for lane in np.unique(lanes).tolist():
-            own = lanes == lane
+        stream_keys = view.row_stream_key.take(row)
+        for stream_key in np.unique(stream_keys).tolist():
+            own = stream_keys == stream_key
             total, first = int(frames[own].sum()), int(row[own].min())
-            self._counts[kind][lane] += total
-            _, _, can_id = split_group_key(int(self._roster.key[lane]))
-            found.append(Finding(kind, int(view.block.time_ns[first]), self._subjects[lane], can_id, total))
+            self._counts[kind][stream_key] += total
+            _, _, can_id = split_group_key(int(self._signal_index.key[stream_key]))
+            found.append(Finding(kind, int(view.block.time_ns[first]), self._subjects[stream_key], can_id, total))
         return found
 
 
-def _read(view: BlockView, channels: NDArray[np.int64]) -> _Read:
-    columns = view.place.take(channels[channels >= 0])
+def _read(view: BlockView, slots: NDArray[np.int64]) -> _Read:
+    columns = view.place.take(slots[slots >= 0])
     gathered = view.gather(columns[columns >= 0])
     return _Read(
-        view.lane.take(view.block.column_group.take(gathered.columns)),
+        view.stream_key.take(view.block.column_group.take(gathered.columns)),
         gathered.begin,
         np.arange(len(gathered.columns)).repeat(gathered.counts),
         view.rows_of(gathered),

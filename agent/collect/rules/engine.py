@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class KeepMask:
     """What is kept of a block, or told.
 
-    kept       uint8 (V,): the priority that each value is kept with at once, by what does not keep all of its channel
-    returns    int64 (R,): how often the row's lane has returned, None where none ever has
+    kept       uint8 (V,): the priority that each value is kept with at once, by what does not keep all of its slot
+    returns    int64 (R,): how often the row's stream key has returned, None where none ever has
     """
 
     kept: NDArray[np.uint8]
@@ -39,90 +39,95 @@ class KeepMask:
 
 @dataclass(slots=True)
 class RuleStates:
-    """The rules of all channels, and their state between blocks. For each block first `begin`, then `finish`.
+    """The rules of all slots, and their state between blocks. For each block first `begin`, then `finish`.
 
-    always   uint8 (channels,): the priority that all samples of a channel are kept with, 0 where not all are
+    always   uint8 (slots,): the priority that all samples of a slot are kept with, 0 where not all are
     """
 
-    roster: SignalIndex
+    signal_index: SignalIndex
     book: RuleBook
     always: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
     latest: LastSamples = field(init=False)
-    _treatments: list[EffectiveRule] = field(default_factory=list)
+    _effective_rules: list[EffectiveRule] = field(default_factory=list)
     _of_message: dict[int, list[EffectiveRule]] = field(default_factory=dict)
-    _always_channels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    _always_slots: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     _shared: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))  # with more than one interval
     _changes: ChangeStates = field(init=False)
     _intervals: IntervalStates = field(init=False)
-    _silences: AbsenceMonitor = field(init=False)
+    _absence: AbsenceMonitor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.roster.on_change(self._grow, self._shrink)
-        self.latest = LastSamples(self.roster)
-        self._silences = AbsenceMonitor(self.roster, self._patience_of)
-        self._changes = ChangeStates(self.roster, self._treatments.__getitem__)
-        self._intervals = IntervalStates(self.roster, self.latest, self._treatments.__getitem__)
+        self.signal_index.on_change(self._grow, self._shrink)
+        self.latest = LastSamples(self.signal_index)
+        self._absence = AbsenceMonitor(self.signal_index, self._timeout_of)
+        self._changes = ChangeStates(self.signal_index, self._effective_rules.__getitem__)
+        self._intervals = IntervalStates(self.signal_index, self.latest, self._effective_rules.__getitem__)
 
-    def _grow(self, lanes: range) -> None:
-        treated = [self.roster.of_signals(lane, self._of_message, self.book.treatment) for lane in lanes]
-        fresh = [treatment for signals in treated for treatment in signals]
-        self._treatments += fresh
+    def _grow(self, stream_keys: range) -> None:
+        treated = [
+            self.signal_index.of_signals(stream_key, self._of_message, self.book.effective_rule)
+            for stream_key in stream_keys
+        ]
+        fresh = [effective_rule for signals in treated for effective_rule in signals]
+        self._effective_rules += fresh
         self.always = np.concatenate([self.always, np.array([each.priority for each in fresh], np.uint8)])
-        self._always_channels = self.always.nonzero()[0]
+        self._always_slots = self.always.nonzero()[0]
         self._shared = np.concatenate([self._shared, np.array([len(each.intervals) > 1 for each in fresh], np.bool_)])
 
     def _shrink(self, staying: Staying) -> None:
-        self._treatments[:] = [self._treatments[channel] for channel in staying.channels.tolist()]
-        self.always = self.always.take(staying.channels)
-        self._always_channels = self.always.nonzero()[0]
-        self._shared = self._shared.take(staying.channels)
+        self._effective_rules[:] = [self._effective_rules[slot] for slot in staying.slots.tolist()]
+        self.always = self.always.take(staying.slots)
+        self._always_slots = self.always.nonzero()[0]
+        self._shared = self._shared.take(staying.slots)
 
-    def _patience_of(self, lane: int) -> AbsenceTimeout:
-        channels = self.roster.channels(range(lane, lane + 1))
-        told = [stale_ns for each in channels if (stale_ns := self._treatments[each].stale_ns)]
+    def _timeout_of(self, stream_key: int) -> AbsenceTimeout:
+        slots = self.signal_index.slots(range(stream_key, stream_key + 1))
+        told = [stale_ns for each in slots if (stale_ns := self._effective_rules[each].stale_ns)]
         if told:
             return AbsenceTimeout(min(told), expected=False)
-        message = int(self.roster.message[lane])
-        return AbsenceTimeout(stopped_after_ns(self.roster.messages[message]) if message >= 0 else 0, expected=True)
+        message = int(self.signal_index.message[stream_key])
+        return AbsenceTimeout(
+            stopped_after_ns(self.signal_index.messages[message]) if message >= 0 else 0, expected=True
+        )
 
     def observe(self, view: BlockView, now: NDArray[np.int64]) -> list[Event]:
         """What is told of messages that stop and start, where nothing else is to be done."""
-        return self._silences.observe(view, now)[1]
+        return self._absence.observe(view, now)[1]
 
     def begin(self, view: BlockView, now: NDArray[np.int64]) -> KeepMask:
-        """What is kept at once, and what is told. `now`: int64 (buses,), steady time after the block."""
+        """What is kept at once, and what is told. `now`: int64 (buses,), rebased time after the block."""
         kept = np.zeros(len(view.block.values), np.uint8)
-        returns, events = self._silences.observe(view, now)
+        returns, events = self._absence.observe(view, now)
         self._changes.keep(view, self.latest, kept, returns)
         self._intervals.begin(view, kept, returns, now)
         return KeepMask(kept, returns, events)
 
-    def finish(self, view: BlockView, choice: KeepMask) -> IntervalResults | None:
+    def finish(self, view: BlockView, mask: KeepMask) -> IntervalResults | None:
         """What intervals are closed with, once all else that keeps samples at once has had its say."""
-        closings = self._intervals.finish(view, choice.kept, choice.returns)
-        self.latest.remember(view, choice.kept, choice.returns)
-        return self._once(IntervalResults.joined(closings)) if closings else None
+        results_so_far = self._intervals.finish(view, mask.kept, mask.returns)
+        self.latest.remember(view, mask.kept, mask.returns)
+        return self._once(IntervalResults.joined(results_so_far)) if results_so_far else None
 
-    def _once(self, closing: IntervalResults) -> IntervalResults:
+    def _once(self, results: IntervalResults) -> IntervalResults:
         """Each sample once in a class; what it is kept with is remembered where it may be chosen again."""
-        keeps = closing.of_higher_priority(self.always)
-        again = (keeps & self._shared.take(closing.channel) & (closing.serial >= 0)).nonzero()[0]
+        keeps = results.of_higher_priority(self.always)
+        again = (keeps & self._shared.take(results.slot) & (results.serial >= 0)).nonzero()[0]
         if len(again):
-            once = closing.once(again)
+            once = results.once(again)
             keeps[again] = False
             keeps[once] = True
-            serial, priority = closing.serial.take(once), closing.priority.take(once)
-            self.latest.mark(closing.channel.take(once), serial, priority)
+            serial, priority = results.serial.take(once), results.priority.take(once)
+            self.latest.mark(results.slot.take(once), serial, priority)
             self._intervals.mark(serial, priority)
-        return closing.at(keeps.nonzero()[0])
+        return results.at(keeps.nonzero()[0])
 
-    def picks(self, view: BlockView, choice: KeepMask) -> dict[int, NDArray[np.bool_]]:
-        """Which values of a block are kept at once, by priority: bool (V,) each. Takes over `choice.kept`."""
-        kept = choice.kept
-        always = self._always_channels
+    def picks(self, view: BlockView, mask: KeepMask) -> dict[int, NDArray[np.bool_]]:
+        """Which values of a block are kept at once, by priority: bool (V,) each. Takes over `mask.kept`."""
+        kept = mask.kept
+        always = self._always_slots
         if len(always):
             gathered = view.gather(view.present(always))
-            priorities = self.always.take(view.channel.take(gathered.columns)).repeat(gathered.counts)
+            priorities = self.always.take(view.slot.take(gathered.columns)).repeat(gathered.counts)
             kept[gathered.place] = np.maximum(kept.take(gathered.place), priorities)
         return {priority: chosen for priority in Priority if (chosen := kept == priority).any()}
 
@@ -130,17 +135,17 @@ class RuleStates:
         """The wall clock was set forward by so much: so are the times of what is held back."""
         self.latest.time_ns += step_ns
         self._intervals.set_clock(step_ns)
-        self._silences.set_clock(step_ns)
+        self._absence.set_clock(step_ns)
 
     def flush(self) -> IntervalResults:
         """Close all intervals that are open."""
         return self._closed(self._intervals.flush())
 
     def leave(self, staying: Staying) -> IntervalResults:
-        """Close the intervals that are open of channels that are about to leave."""
-        leaves = staying.channel_of < 0
+        """Close the intervals that are open of slots that are about to leave."""
+        leaves = staying.slot_of < 0
         return self._closed(self._intervals.flush(leaves))
 
-    def _closed(self, closings: list[IntervalResults]) -> IntervalResults:
-        closing = IntervalResults.joined(closings)
-        return self._once(replace(closing, end=np.zeros_like(closing.end)))
+    def _closed(self, results_so_far: list[IntervalResults]) -> IntervalResults:
+        results = IntervalResults.joined(results_so_far)
+        return self._once(replace(results, end=np.zeros_like(results.end)))

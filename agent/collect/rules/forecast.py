@@ -57,15 +57,15 @@ def forecast(configs: Sequence[CollectConfig], directory: Directory) -> Iterator
     book = RuleBook.of(configs)
     for index in directory.decoded:
         message = directory.messages[index]
-        treatments = [book.treatment(message.bus, message.name, signal) for signal in message.signals]
+        effective_rules = [book.effective_rule(message.bus, message.name, signal) for signal in message.signals]
         for priority in HIGHEST_FIRST:
-            found = _of_priority(message, treatments, priority)
+            found = _of_priority(message, effective_rules, priority)
             if found is not None:
                 yield found
 
 
 def _of_priority(
-    message: MessageDefinition, treatments: Sequence[EffectiveRule], priority: Priority
+    message: MessageDefinition, effective_rules: Sequence[EffectiveRule], priority: Priority
 ) -> Forecast | None:
     """What a class keeps of a message."""
     signals: dict[str, int] = defaultdict(int)
@@ -73,8 +73,8 @@ def _of_priority(
     kept = 0
     at_most = False
     cycle_rate = HOUR_MS / message.cycle_ms if message.cycle_ms else None
-    for treatment in treatments:
-        ways = dict(_ways(treatment, priority))
+    for effective_rule in effective_rules:
+        ways = dict(_ways(effective_rule, priority))
         kept += bool(ways)
         for how, rate in ways.items():
             signals[how] += 1
@@ -89,22 +89,22 @@ def _of_priority(
         values = sum(signals[how] * rate for how, rate in rates.items())
         bytes_hour = frames * ROW_BYTES + values * VALUE_BYTES
     name = f"{message.bus}.{message.name}"
-    return Forecast(name, priority, kept, len(treatments), ", ".join(signals), frames, bytes_hour, at_most)
+    return Forecast(name, priority, kept, len(effective_rules), ", ".join(signals), frames, bytes_hour, at_most)
 
 
-def _ways(treatment: EffectiveRule, priority: Priority) -> Iterator[tuple[str, float | None]]:
+def _ways(effective_rule: EffectiveRule, priority: Priority) -> Iterator[tuple[str, float | None]]:
     """How a class keeps a signal, and how many samples that are in an hour, at most; None: as many as there are."""
-    if treatment.priority == priority:
+    if effective_rule.priority == priority:
         yield "all", None
-    for change in treatment.changes:
+    for change in effective_rule.changes:
         if change.priority == priority:
-            yield _on_change(change.deadband), None
-    for interval in treatment.intervals:
+            yield _on_change(change.written), None
+    for interval in effective_rule.intervals:
         if interval.priority == priority:
             every = Duration(interval.every_ns)
             how = f"{interval.value} of each {every}"
             rate = HOUR_MS / (interval.every_ns / 1e6) * (2 if interval.value == "first" else 1)
-            yield how if interval.band is None else f"{how} {_on_change(interval.deadband)}", rate
+            yield how if interval.deadband is None else f"{how} {_on_change(interval.written)}", rate
 
 
 def _on_change(deadband: float) -> str:

@@ -35,34 +35,34 @@ if TYPE_CHECKING:
 
 
 LEAST, MEAN, LAST, FIRST = range(4)
-"""Kinds of gates, in the order that they are kept in; "max" is the least of the keys upside down."""
+"""Kinds of states, in the order that they are kept in; "max" is the least of the keys upside down."""
 _KIND = {"last": LAST, "first": FIRST, "min": LEAST, "max": LEAST, "mean": MEAN}
 CLOSED = -(1 << 62)
-"""The end of the interval of a gate that has none open."""
+"""The end of the interval of a state that has none open."""
 
 
 @dataclass(slots=True)
 class RuleStateTable:
-    """The gates; arrays by gate.
+    """The states; arrays by state.
 
-    number int64, its place when it was made · channel int64 · bus int64 · every int64 · priority uint8 · kind uint8
+    number int64, its place when it was made · slot int64 · bus int64 · every int64 · priority uint8 · kind uint8
     flip        uint64, turns a raw value into what is least for the one looked for; of floats 0, or all ones
     busy        bool, to be looked at in each block: all but last and first
-    banded      bool, what differs enough from what it kept before is kept · floating: bool, the least float
-    interval    int64, the number of the interval that is open · until: steady time at which it is over
+    has_deadband      bool, what differs enough from what it kept before is kept · floating: bool, the least float
+    interval    int64, the number of the interval that is open · until: rebased time at which it is over
     first       uint64, raw value of its first sample
     raw, time_ns, kept, returns, serial   of its least sample, as in `LastSamples`
     """
 
     number: NDArray[np.int64]
-    channel: NDArray[np.int64]
+    slot: NDArray[np.int64]
     bus: NDArray[np.int64]
     every: NDArray[np.int64]
     priority: NDArray[np.uint8]
     kind: NDArray[np.uint8]
     flip: NDArray[np.uint64]
     busy: NDArray[np.bool_]
-    banded: NDArray[np.bool_]
+    has_deadband: NDArray[np.bool_]
     floating: NDArray[np.bool_]
     interval: NDArray[np.int64]
     until: NDArray[np.int64]
@@ -74,23 +74,25 @@ class RuleStateTable:
     serial: NDArray[np.int64]
 
     @classmethod
-    def of(cls, roster: SignalIndex, rules: Sequence[tuple[int, IntervalRule]], first: int = 0) -> RuleStateTable:
-        """Gates for these channels and rules, none of them open, numbered from `first`."""
-        channel = np.array([channel for channel, _ in rules], np.int64)
+    def of(cls, signal_index: SignalIndex, rules: Sequence[tuple[int, IntervalRule]], first: int = 0) -> RuleStateTable:
+        """States for these slots and rules, none of them open, numbered from `first`."""
+        slot = np.array([slot for slot, _ in rules], np.int64)
         kind = np.array([_KIND[rule.value] for _, rule in rules], np.uint8)
         upside_down = np.array([rule.value == "max" for _, rule in rules], np.bool_)
-        flip = roster.sign.take(channel)
-        floating = [_KIND[rule.value] == LEAST and reads_as_float(roster.definition(each)) for each, rule in rules]
+        flip = signal_index.sign.take(slot)
+        floating = [
+            _KIND[rule.value] == LEAST and reads_as_float(signal_index.definition(each)) for each, rule in rules
+        ]
         return cls(
             np.arange(first, first + len(rules)),
-            channel,
-            roster.bus.take(roster.lane.take(channel)),
+            slot,
+            signal_index.bus.take(signal_index.stream_key.take(slot)),
             np.array([rule.every_ns for _, rule in rules], np.int64),
             np.array([rule.priority for _, rule in rules], np.uint8),
             kind,
             np.where(upside_down, ~flip, flip),
             kind < LAST,
-            np.array([rule.band is not None for _, rule in rules], np.bool_),
+            np.array([rule.deadband is not None for _, rule in rules], np.bool_),
             np.array(floating, np.bool_),
             np.full(len(rules), CLOSED),
             np.full(len(rules), CLOSED),
@@ -103,39 +105,39 @@ class RuleStateTable:
         )
 
     def with_more(self, more: RuleStateTable) -> RuleStateTable:
-        """These gates, and some more, by kind."""
+        """These states, and some more, by kind."""
         order = np.argsort(np.concatenate([self.kind, more.kind]), kind="stable")
         names = [each.name for each in fields(self)]
         return RuleStateTable(*(np.concatenate([getattr(self, name), getattr(more, name)])[order] for name in names))
 
-    def staying(self, channel_of: NDArray[np.int64]) -> RuleStateTable:
-        """Those whose channels have a number from now on, by their old ones."""
-        stays = (channel_of.take(self.channel) >= 0).nonzero()[0]
+    def staying(self, slot_of: NDArray[np.int64]) -> RuleStateTable:
+        """Those whose slots have a number from now on, by their old ones."""
+        stays = (slot_of.take(self.slot) >= 0).nonzero()[0]
         found = RuleStateTable(*(getattr(self, each.name).take(stays) for each in fields(self)))
-        found.channel = channel_of.take(found.channel)
+        found.slot = slot_of.take(found.slot)
         return found
 
 
 @dataclass(slots=True)
-class Pieces:
-    """Values of gates in this block, cut by interval. By gate, in the order given:
+class IntervalRuns:
+    """Values of states in this block, cut by interval. By state, in the order given:
 
-    gates    the gate · first_of, last: its first and last piece · until: steady time at which the last one is over
-    By piece, in the order of the gates and then of time:
-    gate, interval   it is part of · goes_on: with the interval that was open before · closes: the interval is over
+    states    the state · first_of, last: its first and last run · until: rebased time at which the last one is over
+    By run, in the order of the states and then of time:
+    state, interval   it is part of · goes_on: with the interval that was open before · closes: the interval is over
     begin, end       of its values among those gathered, whose raw values are `values`
     place            of the sample to close with, -1 where it is the one carried
     raw              of that sample, or the mean · first: raw value of the first sample of the interval
-    tells            what it closes with is to be kept
+    keeps            what it closes with is to be kept
     """
 
     gathered: Gathered
     values: NDArray[np.uint64]
-    gates: NDArray[np.int64]
+    states: NDArray[np.int64]
     first_of: NDArray[np.int64]
     last: NDArray[np.int64]
     until: NDArray[np.int64]
-    gate: NDArray[np.int64]
+    state: NDArray[np.int64]
     interval: NDArray[np.int64]
     goes_on: NDArray[np.bool_]
     closes: NDArray[np.bool_]
@@ -144,21 +146,21 @@ class Pieces:
     place: NDArray[np.int64]
     raw: NDArray[np.uint64]
     first: NDArray[np.uint64]
-    tells: NDArray[np.bool_]
+    keeps: NDArray[np.bool_]
 
     @classmethod
     def cut(
         cls,
         view: BlockView,
-        gates: RuleStateTable,
+        states: RuleStateTable,
         column: NDArray[np.int64],
         chosen: NDArray[np.int64],
         now: NDArray[np.int64],
-    ) -> Pieces:
-        """Of the chosen gates. `column`: that of each gate · now: int64 (buses,), steady time after the block."""
+    ) -> IntervalRuns:
+        """Of the chosen states. `column`: that of each state · now: int64 (buses,), rebased time after the block."""
         gathered = view.gather(column.take(chosen))
-        start, every = gathered.begin[:-1], gates.every.take(chosen)
-        interval = view.row_steady.take(view.rows_of(gathered)) // every.repeat(gathered.counts)
+        start, every = gathered.begin[:-1], states.every.take(chosen)
+        interval = view.row_rebased.take(view.rows_of(gathered)) // every.repeat(gathered.counts)
         fresh = np.empty(len(interval), np.bool_)
         np.not_equal(interval[1:], interval[:-1], out=fresh[1:])
         fresh[start] = True
@@ -167,15 +169,15 @@ class Pieces:
         first = begin.searchsorted(start)
         last = np.append(first[1:], len(begin)) - 1
         interval = interval.take(begin)
-        gate = chosen.repeat(last - first + 1)
+        state = chosen.repeat(last - first + 1)
         goes_on, closes = np.zeros(len(begin), np.bool_), np.ones(len(begin), np.bool_)
-        goes_on[first] = gates.interval.take(chosen) == interval.take(first)
+        goes_on[first] = states.interval.take(chosen) == interval.take(first)
         until = (interval.take(last) + 1) * every
-        closes[last] = until <= now.take(gates.bus.take(chosen))
+        closes[last] = until <= now.take(states.bus.take(chosen))
         values = view.block.values.take(gathered.place)
         place, raw = gathered.place.take(end - 1), values.take(end - 1)
-        first_raw = np.where(goes_on, gates.first.take(gate), values.take(begin))
-        tells = closes & ((gates.kind.take(gate) != FIRST) | (raw != first_raw))
+        first_raw = np.where(goes_on, states.first.take(state), values.take(begin))
+        keeps = closes & ((states.kind.take(state) != FIRST) | (raw != first_raw))
         return cls(
             gathered,
             values,
@@ -183,7 +185,7 @@ class Pieces:
             first,
             last,
             until,
-            gate,
+            state,
             interval,
             goes_on,
             closes,
@@ -192,7 +194,7 @@ class Pieces:
             place,
             raw,
             first_raw,
-            tells,
+            keeps,
         )
 
 
@@ -204,13 +206,13 @@ SUMMARY = -1
 class IntervalResults:
     """Samples that intervals choose; arrays of one length.
 
-    channel   int64 · serial: int64, the sample's number among all that have come, or `SUMMARY`
+    slot   int64 · serial: int64, the sample's number among all that have come, or `SUMMARY`
     place     int64, in the block at hand, -1 of what is no value of it · time_ns int64, raw uint64: of the latter
     priority      uint8, that the rule keeps it with · kept: uint8, that it has been kept with so far
-    end       int64, steady time at which the interval is over
+    end       int64, rebased time at which the interval is over
     """
 
-    channel: NDArray[np.int64]
+    slot: NDArray[np.int64]
     serial: NDArray[np.int64]
     place: NDArray[np.int64]
     time_ns: NDArray[np.int64]
@@ -231,9 +233,9 @@ class IntervalResults:
     def of_higher_priority(self, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which are of a higher priority than they have been kept with so far.
 
-        always   uint8 (channels,), the priority that all samples of a channel are kept with
+        always   uint8 (slots,), the priority that all samples of a slot are kept with
         """
-        return (self.priority > self.kept) & ((self.serial < 0) | (self.priority > always.take(self.channel)))
+        return (self.priority > self.kept) & ((self.serial < 0) | (self.priority > always.take(self.slot)))
 
     def once(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Which of these are kept beside one another, by sample and then by priority.
@@ -258,9 +260,7 @@ class IntervalResults:
     def samples(self) -> Samples:
         """Those that are no values of the block at hand."""
         there = (self.place < 0).nonzero()[0]
-        return Samples(
-            self.channel.take(there), self.time_ns.take(there), self.raw.take(there), self.priority.take(there)
-        )
+        return Samples(self.slot.take(there), self.time_ns.take(there), self.raw.take(there), self.priority.take(there))
 
 
 _arrays = attrgetter(*(each.name for each in fields(IntervalResults)))

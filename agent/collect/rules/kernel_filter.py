@@ -30,7 +30,7 @@ CLOCK_CYCLE_MS_MAX = 1000
 _GROUP_MASK, _DESTINATION_MASK, _PDU2 = 0x03FF_FF00, 0x0000_FF00, 240
 
 
-def wanted_frames(config: Config, messages: Sequence[MessageDefinition]) -> dict[str, list[tuple[int, int]]]:
+def kernel_filters(config: Config, messages: Sequence[MessageDefinition]) -> dict[str, list[tuple[int, int]]]:
     """By bus: the wanted (arbitration id word, mask); buses of which everything is wanted are not in it."""
     if not config.collect or config.triggers:
         return {}
@@ -52,15 +52,15 @@ def _wanted(config: Config, bus: BusConfig, messages: Sequence[MessageDefinition
     verified = [(Patterns(each.bus), Patterns(each.message)) for each in config.integrity]
     wanted, clocks, missed, has_intervals = [], [], [], False
     for message in messages:
-        guarded = any(of_bus.match(bus.name) and of_name.match(message.name) for of_bus, of_name in verified)
-        treatments = [book.treatment(bus.name, message.name, signal) for signal in message.signals]
-        if not guarded and all(treatment.is_dropped for treatment in treatments):
+        protected = any(of_bus.match(bus.name) and of_name.match(message.name) for of_bus, of_name in verified)
+        effective_rules = [book.effective_rule(bus.name, message.name, signal) for signal in message.signals]
+        if not protected and all(effective_rule.is_dropped for effective_rule in effective_rules):
             continue
         wanted.append(message)
-        has_intervals |= any(treatment.intervals for treatment in treatments)
+        has_intervals |= any(effective_rule.intervals for effective_rule in effective_rules)
         if message.cyclic and 0 < message.cycle_ms <= CLOCK_CYCLE_MS_MAX:
             clocks.append(message)
-        if stopped_after_ns(message) or any(treatment.stale_ns for treatment in treatments):
+        if stopped_after_ns(message) or any(effective_rule.stale_ns for effective_rule in effective_rules):
             missed.append(message)
     tells_time = bool(clocks) or not has_intervals
     tells_silence = all(any(clock is not message for clock in clocks) for message in missed)

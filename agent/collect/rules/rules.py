@@ -54,26 +54,26 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class ChangeRule:
-    """Keep a sample that differs from the one kept before by more than `band`, in steps of the raw value.
+    """Keep a sample that differs from the one kept before by more than `deadband`, in steps of the raw value.
 
-    band      whole steps; for a float signal the difference itself, scale not applied
-    deadband  as a person has written it, in the signal's unit
+    deadband  whole steps; for a float signal the difference itself, scale not applied
+    written   as a person has written it, in the signal's unit
     """
 
     priority: int
-    band: int | float
-    deadband: float = field(default=0.0, compare=False, repr=False)
+    deadband: int | float
+    written: float = field(default=0.0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class IntervalRule:
-    """Keep `value` of each interval; with a `band`, only if it differs by more from the one kept before."""
+    """Keep `value` of each interval; with a `deadband`, only if it differs by more from the one kept before."""
 
     priority: int
     every_ns: int
     value: Value
-    band: int | float | None = None
-    deadband: float = field(default=0.0, compare=False, repr=False)
+    deadband: int | float | None = None
+    written: float = field(default=0.0, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class RuleBook:
             self._found[bus, message] = of_message
         return [rule for rule in of_message if rule.signal.match(bus, message, signal)]
 
-    def treatment(self, bus: str, message: str, definition: SignalDefinition) -> EffectiveRule:
+    def effective_rule(self, bus: str, message: str, definition: SignalDefinition) -> EffectiveRule:
         """What the rules come to for a signal."""
         if not self.rules:
             return KEEP_ALL
@@ -156,7 +156,7 @@ def combined(rules: Iterable[Rule], definition: SignalDefinition) -> EffectiveRu
     rules = list(rules)
     always = max((rule.priority for rule in rules if _keeps_all(rule)), default=0)
     changes = {
-        ChangeRule(rule.priority, band_of(rule, definition), rule.config.deadband or 0.0)
+        ChangeRule(rule.priority, deadband_of(rule, definition), rule.config.deadband or 0.0)
         for rule in rules
         if rule.config.on_change and rule.config.every is None and rule.priority > always
     }
@@ -165,7 +165,7 @@ def combined(rules: Iterable[Rule], definition: SignalDefinition) -> EffectiveRu
             rule.priority,
             rule.config.every,
             rule.config.value,
-            band_of(rule, definition) if rule.config.on_change else None,
+            deadband_of(rule, definition) if rule.config.on_change else None,
             rule.config.deadband or 0.0,
         )
         for rule in rules
@@ -185,13 +185,13 @@ def _keeps_all(rule: Rule) -> bool:
 
 
 def _outdone_change(one: ChangeRule, all_of_them: set[ChangeRule]) -> bool:
-    return any(other != one and other.band == 0 and other.priority >= one.priority for other in all_of_them)
+    return any(other != one and other.deadband == 0 and other.priority >= one.priority for other in all_of_them)
 
 
 def _outdone_interval(one: IntervalRule, all_of_them: set[IntervalRule]) -> bool:
     """The last sample of a long interval is the last of a short one, too, where the short ones make up the long."""
-    return (one.value, one.band) == ("last", None) and any(
-        (other.value, other.band) == ("last", None)
+    return (one.value, one.deadband) == ("last", None) and any(
+        (other.value, other.deadband) == ("last", None)
         and other != one
         and other.priority >= one.priority
         and one.every_ns % other.every_ns == 0
@@ -199,8 +199,8 @@ def _outdone_interval(one: IntervalRule, all_of_them: set[IntervalRule]) -> bool
     )
 
 
-def band_of(rule: Rule, definition: SignalDefinition) -> int | float:
-    """A rule's dead band, in steps of the signal's raw value."""
+def deadband_of(rule: Rule, definition: SignalDefinition) -> int | float:
+    """A rule's deadband, in steps of the signal's raw value."""
     deadband = rule.config.deadband or 0
     if is_counted(definition):
         return int(Fraction(repr(deadband)) / abs(exact(definition.scale)))

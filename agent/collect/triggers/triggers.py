@@ -6,7 +6,7 @@ The event is that the condition becomes true: true at an instant, and not betwee
 been true for that long, at each instant of it. An event that comes too soon after the last one (`at_most_every`) is
 passed over.
 
-Limit: of an id that has left since (`roster`) nothing is recorded of the time before.
+Limit: of an id that has left since (`signal_index`) nothing is recorded of the time before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from agent.blocks import pieces
+from agent.blocks import split_frames
 from agent.collect.block_view import BlockView
 from agent.collect.conditions.binding import bind
 from agent.collect.conditions.evaluate import CompiledCondition
@@ -48,8 +48,8 @@ class Trigger:
     armed     its condition has been known not to be true: from then on it fires; from the start, but not after a reload
     on        it has fired, and is not over yet
     level     what its condition was after the last instant
-    since     steady time since which the condition has been true, while `hold` is waited for
-    fired     steady time of the last event, and passed_over: how many have come too soon after it
+    since     rebased time since which the condition has been true, while `hold` is waited for
+    fired     rebased time of the last event, and passed_over: how many have come too soon after it
     """
 
     config: TriggerConfig
@@ -90,8 +90,8 @@ class Trigger:
             self.level = bool(level[-1])
         else:
             over = ~truth if self.until is None else self.until.evaluate(at)[0]
-            events = self._walk(truth, over, at.steady)
-        return self._due(events, at.steady)
+            events = self._walk(truth, over, at.rebased)
+        return self._due(events, at.rebased)
 
     def _arm(
         self, at: BlockInstants, truth: NDArray[np.bool_], level: NDArray[np.bool_]
@@ -102,11 +102,11 @@ class Trigger:
         since = np.logical_or.accumulate(fails)
         return truth & since, level & since
 
-    def _walk(self, truth: NDArray[np.bool_], over: NDArray[np.bool_], steady: NDArray[np.int64]) -> list[int]:
+    def _walk(self, truth: NDArray[np.bool_], over: NDArray[np.bool_], rebased: NDArray[np.int64]) -> list[int]:
         """Instant by instant: on, off, and how long it has been true."""
         events = []
         for place, (is_true, is_over, now) in enumerate(
-            zip(truth.tolist(), over.tolist(), steady.tolist(), strict=True)
+            zip(truth.tolist(), over.tolist(), rebased.tolist(), strict=True)
         ):
             if self.on:
                 self.on = not is_over
@@ -120,11 +120,11 @@ class Trigger:
                     events.append(place)
         return events
 
-    def _due(self, events: list[int], steady: NDArray[np.int64]) -> list[tuple[int, int]]:
+    def _due(self, events: list[int], rebased: NDArray[np.int64]) -> list[tuple[int, int]]:
         """Those that come late enough after the last one, and how many before each did not."""
         due = []
         for event in events:
-            now = int(steady[event])
+            now = int(rebased[event])
             if self.fired is not None and now - self.fired < self.config.at_most_every:
                 self.passed_over += 1
                 continue
@@ -145,8 +145,8 @@ class Triggers:
     """Conditions, windows and the ring of frames before them.
 
     Args:
-        roster: knows the lanes.
-        latest: sample of each channel, before the block at hand.
+        signal_index: knows the stream keys.
+        latest: sample of each slot, before the block at hand.
         book: the rules; what they forbid is recorded only where it is named.
         triggers: in the order of the configuration.
         decode: what frames of the ring are decoded with, the way blocks are.
@@ -157,7 +157,7 @@ class Triggers:
 
     def __init__(
         self,
-        roster: SignalIndex,
+        signal_index: SignalIndex,
         latest: LastSamples,
         book: RuleBook,
         triggers: Sequence[Trigger],
@@ -165,14 +165,17 @@ class Triggers:
         ring_bytes: int,
         payload_bytes: int,
     ) -> None:
-        self._roster = roster
+        self._signal_index = signal_index
         self._triggers = tuple(triggers)
         self._decode = decode
         self._ring = Ring(ring_bytes)
         self._payload_bytes = payload_bytes
-        self._inputs = Inputs(roster, latest)
-        self.recorder = Recorder(roster, book, [trigger.config for trigger in triggers])
-        bus_of = {message: roster.buses.index(definition.bus) for message, definition in enumerate(roster.messages)}
+        self._inputs = Inputs(signal_index, latest)
+        self.recorder = Recorder(signal_index, book, [trigger.config for trigger in triggers])
+        bus_of = {
+            message: signal_index.buses.index(definition.bus)
+            for message, definition in enumerate(signal_index.messages)
+        }
         for trigger in triggers:
             for condition in trigger.conditions:
                 self._inputs.watch(condition, {bus_of[message] for message in trigger.messages})
@@ -191,39 +194,39 @@ class Triggers:
     ) -> Iterator[tuple[Trigger, Event, list[SignalBlock]]]:
         """For each event what is told of it and what is recorded of the time before it; its window opens with it.
 
-        always   uint8 (channels,), the priority that rules keep all of each channel with
+        always   uint8 (slots,), the priority that rules keep all of each slot with
         """
         for arrival, number, passed_over in events:
-            trigger, event = self._triggers[number], int(view.steady[arrival])
-            frames, steady = self._ring.since(event - trigger.config.before)
+            trigger, event = self._triggers[number], int(view.rebased[arrival])
+            frames, rebased = self._ring.since(event - trigger.config.before)
             frames = FrameBlock.concatenate([frames, view.frames.slice(0, arrival)])
-            steady = np.concatenate([steady, view.steady[:arrival]])
-            missing = self.recorder.missing(number, steady, event)
+            rebased = np.concatenate([rebased, view.rebased[:arrival]])
+            missing = self.recorder.missing(number, rebased, event)
             blocks: list[SignalBlock] = []
-            frames, steady = frames.chosen(missing), steady[missing]
-            for first, end in pieces(frames, self._payload_bytes):
+            frames, rebased = frames.chosen(missing), rebased[missing]
+            for first, end in split_frames(frames, self._payload_bytes):
                 piece = frames.slice(first, end)
-                before = self._view(piece, steady[first:end])
+                before = self._view(piece, rebased[first:end])
                 block = chosen_block(before, self.recorder.chosen(number, before, always), shapes)
                 blocks += [block] if block is not None else []
             self.recorder.open(number, arrival, event)
             yield trigger, _event(trigger.config, int(view.frames.time_ns[arrival]), passed_over), blocks
 
-    def _view(self, frames: FrameBlock, steady: NDArray[np.int64]) -> BlockView:
+    def _view(self, frames: FrameBlock, rebased: NDArray[np.int64]) -> BlockView:
         """Frames of the ring, decoded anew, but those of ids that are not remembered any more."""
         block = self._decode(frames)
-        has = self._roster.has(block)
+        has = self._signal_index.has(block)
         if not has.all():
             ids = (block.group_key & np.uint64(0xFF_FFFF_FFFF)).compress(has)
             here = np.isin((frames.bus.astype(np.uint64) << np.uint64(32)) | frames.can_id, ids)
-            frames, steady = frames.chosen(here), steady[here]
+            frames, rebased = frames.chosen(here), rebased[here]
             block = self._decode(frames)
-        return BlockView(self._roster, frames, block, steady)
+        return BlockView(self._signal_index, frames, block, rebased)
 
     def remember(self, view: BlockView, now: NDArray[np.int64]) -> None:
-        """What the block leaves behind. `now`: int64 (buses,), steady time after it."""
+        """What the block leaves behind. `now`: int64 (buses,), rebased time after it."""
         self._inputs.remember(view, now)
-        self._ring.append(view.frames, view.steady)
+        self._ring.append(view.frames, view.rebased)
         self.recorder.settle()
 
     def set_clock(self, step_ns: int) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What triggers record: all samples of their signals in a window of time around each event, each once.
 
-A window of a trigger is a stretch of steady time, from `before` its event to `after` it, on all buses. What came
+A window of a trigger is a stretch of rebased time, from `before` its event to `after` it, on all buses. What came
 before the event is taken from the ring and decoded anew; what comes from then on is kept at once, as by a rule, in the
 highest class of all that keep it. Windows that overlap are one. A sample that a rule keeps at once, always, in as high
 a class is not recorded twice, nor one in the window of another trigger of as high a class. What rules forbid
@@ -43,7 +43,7 @@ WINDOWS_MAX = 64
 
 @dataclass(slots=True)
 class _Window:
-    """A stretch of steady time, both ends included; frames before `arrival` in this block are not kept by it."""
+    """A stretch of rebased time, both ends included; frames before `arrival` in this block are not kept by it."""
 
     begin: int
     end: int
@@ -52,7 +52,7 @@ class _Window:
 
 @dataclass(slots=True)
 class _Recording:
-    """A trigger's windows, and the channels that it records, bool (channels,)."""
+    """A trigger's windows, and the slots that it records, bool (slots,)."""
 
     config: TriggerConfig
     record: SignalPatterns
@@ -60,11 +60,11 @@ class _Recording:
     windows: list[_Window] = field(default_factory=list)
     of_message: dict[int, list[bool]] = field(default_factory=dict)
 
-    def covers(self, steady: NDArray[np.int64], arrival: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
+    def covers(self, rebased: NDArray[np.int64], arrival: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
         """Which of these frames lie in a window; with `arrival`, their places, in one that knew of them."""
-        covered = np.zeros(len(steady), np.bool_)
+        covered = np.zeros(len(rebased), np.bool_)
         for window in self.windows:
-            inside = (steady >= window.begin) & (steady <= window.end)
+            inside = (rebased >= window.begin) & (rebased <= window.end)
             covered |= inside if arrival is None else inside & (arrival >= window.arrival)
         return covered
 
@@ -72,17 +72,19 @@ class _Recording:
 class Recorder:
     """The windows of all triggers."""
 
-    def __init__(self, roster: SignalIndex, book: RuleBook, triggers: Sequence[TriggerConfig]) -> None:
-        self._roster = roster
+    def __init__(self, signal_index: SignalIndex, book: RuleBook, triggers: Sequence[TriggerConfig]) -> None:
+        self._signal_index = signal_index
         self._book = book
         self._recordings = [_Recording(config, SignalPatterns(config.record)) for config in triggers]
         self._latest_end = -1
-        roster.on_change(self._grow, self._shrink)
+        signal_index.on_change(self._grow, self._shrink)
 
-    def _grow(self, lanes: range) -> None:
+    def _grow(self, stream_keys: range) -> None:
         for recording in self._recordings:
             judge = partial(self._lets_record, recording.record)
-            recorded = [self._roster.of_signals(lane, recording.of_message, judge) for lane in lanes]
+            recorded = [
+                self._signal_index.of_signals(stream_key, recording.of_message, judge) for stream_key in stream_keys
+            ]
             fresh = [records for signals in recorded for records in signals]
             recording.records = np.concatenate([recording.records, np.array(fresh, np.bool_)])
 
@@ -91,14 +93,14 @@ class Recorder:
 
     def _shrink(self, staying: Staying) -> None:
         for recording in self._recordings:
-            recording.records = recording.records.take(staying.channels)
+            recording.records = recording.records.take(staying.slots)
 
     def is_idle(self, begin: int) -> bool:
-        """Whether no window reaches as far as this steady time."""
+        """Whether no window reaches as far as this rebased time."""
         return begin > self._latest_end
 
     def open(self, number: int, arrival: int, event: int) -> _Window:
-        """Begin a window of a trigger, for an event at a steady time and place in the block."""
+        """Begin a window of a trigger, for an event at a rebased time and place in the block."""
         recording = self._recordings[number]
         config = recording.config
         window = _Window(event - config.before, event + config.after, arrival)
@@ -106,24 +108,24 @@ class Recorder:
         self._latest_end = max(self._latest_end, window.end)
         return window
 
-    def missing(self, number: int, steady: NDArray[np.int64], event: int) -> NDArray[np.bool_]:
+    def missing(self, number: int, rebased: NDArray[np.int64], event: int) -> NDArray[np.bool_]:
         """Which of the frames before an event are to be recorded: in its window, and in none of the trigger before."""
         recording = self._recordings[number]
         begin, end = event - recording.config.before, event + recording.config.after
-        return (steady >= begin) & (steady <= end) & ~recording.covers(steady)
+        return (rebased >= begin) & (rebased <= end) & ~recording.covers(rebased)
 
     def chosen(self, number: int, view: BlockView, always: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """bool (V,): the values that are recorded, of a block before an event.
 
-        always   uint8 (channels,), the priority that rules keep all of each channel with
+        always   uint8 (slots,), the priority that rules keep all of each slot with
         """
         recording = self._recordings[number]
         own = recording.config.priority
-        chosen = (recording.records & (always < own)).take(view.channel).take(view.value_column)
+        chosen = (recording.records & (always < own)).take(view.slot).take(view.value_column)
         for other, each in enumerate(self._recordings):
             if other != number and each.config.priority >= own and each.windows:
-                covered = each.covers(view.row_steady).take(view.value_row)
-                chosen &= ~(covered & each.records.take(view.channel).take(view.value_column))
+                covered = each.covers(view.row_rebased).take(view.value_row)
+                chosen &= ~(covered & each.records.take(view.slot).take(view.value_column))
         return chosen
 
     def keep(self, view: BlockView, kept: NDArray[np.uint8], always: NDArray[np.uint8]) -> None:
@@ -131,8 +133,8 @@ class Recorder:
         for recording in self._recordings:
             if recording.windows:
                 priority = recording.config.priority
-                covered = recording.covers(view.row_steady, view.arrival).take(view.value_row)
-                covered &= (recording.records & (always < priority)).take(view.channel).take(view.value_column)
+                covered = recording.covers(view.row_rebased, view.arrival).take(view.value_row)
+                covered &= (recording.records & (always < priority)).take(view.slot).take(view.value_column)
                 np.maximum(kept, np.uint8(priority), out=kept, where=covered, dtype=np.uint8)
 
     def settle(self) -> None:
@@ -166,10 +168,10 @@ def frame_bytes(width: int) -> int:
 
 @dataclass(slots=True)
 class _Chunk:
-    """Room for frames and their steady times, of which the first so many are `filled`."""
+    """Room for frames and their rebased times, of which the first so many are `filled`."""
 
     frames: FrameBlock
-    steady: NDArray[np.int64]
+    rebased: NDArray[np.int64]
     filled: int = 0
 
     @classmethod
@@ -178,9 +180,9 @@ class _Chunk:
         rows = max(1, (size_bytes - _OVERHEAD_BYTES) // frame_bytes(width))
         narrow = (np.empty(rows, np.uint8) for _ in range(3))
         bus, length, flags = narrow
-        times, steady = np.empty(rows, np.int64), np.empty(rows, np.int64)
+        times, rebased = np.empty(rows, np.int64), np.empty(rows, np.int64)
         ids, data = np.empty(rows, np.uint32), np.empty((rows, width), np.uint8)
-        return cls(FrameBlock(times, bus, ids, length, flags, data), steady)
+        return cls(FrameBlock(times, bus, ids, length, flags, data), rebased)
 
     @property
     def width(self) -> int:
@@ -197,7 +199,7 @@ class _Chunk:
         """What it takes in memory."""
         return len(self.frames) * frame_bytes(self.width) + _OVERHEAD_BYTES
 
-    def append(self, frames: FrameBlock, steady: NDArray[np.int64]) -> None:
+    def append(self, frames: FrameBlock, rebased: NDArray[np.int64]) -> None:
         """Take in frames, for which there is room."""
         begin, end, width = self.filled, self.filled + len(frames), frames.data.shape[1]
         own = self.frames
@@ -209,12 +211,12 @@ class _Chunk:
         own.data[begin:end, :width] = frames.data
         if width < self.width:
             own.data[begin:end, width:] = 0
-        self.steady[begin:end] = steady
+        self.rebased[begin:end] = rebased
         self.filled = end
 
     def since(self, begin: int) -> tuple[FrameBlock, NDArray[np.int64]]:
-        """Its frames whose steady time is `begin` or later, and their steady times; copies."""
-        found = (self.steady[: self.filled] >= begin).nonzero()[0]
+        """Its frames whose rebased time is `begin` or later, and their rebased times; copies."""
+        found = (self.rebased[: self.filled] >= begin).nonzero()[0]
         own = self.frames
         frames = FrameBlock(
             own.time_ns.take(found),
@@ -224,7 +226,7 @@ class _Chunk:
             own.flags.take(found),
             own.data.take(found, axis=0),
         )
-        return frames, self.steady.take(found)
+        return frames, self.rebased.take(found)
 
 
 class Ring:
@@ -240,7 +242,7 @@ class Ring:
         """What the ring takes in memory."""
         return sum(chunk.size_bytes for chunk in self._chunks)
 
-    def append(self, frames: FrameBlock, steady: NDArray[np.int64]) -> None:
+    def append(self, frames: FrameBlock, rebased: NDArray[np.int64]) -> None:
         """Take in a block; what is oldest goes where there is no more room."""
         self._width = max(self._width, frames.data.shape[1])
         begin = 0
@@ -248,13 +250,13 @@ class Ring:
             chunk = self._chunk_with_room()
             end = min(len(frames), begin + chunk.room)
             part = frames if end - begin == len(frames) else frames.slice(begin, end)
-            chunk.append(part, steady[begin:end])
+            chunk.append(part, rebased[begin:end])
             begin = end
 
     def since(self, begin: int) -> tuple[FrameBlock, NDArray[np.int64]]:
-        """All frames whose steady time is `begin` or later, and their steady times; in the order received."""
+        """All frames whose rebased time is `begin` or later, and their rebased times; in the order received."""
         found = [chunk.since(begin) for chunk in self._chunks]
-        blocks, times = [frames for frames, _ in found], [steady for _, steady in found]
+        blocks, times = [frames for frames, _ in found], [rebased for _, rebased in found]
         return FrameBlock.concatenate(blocks), np.concatenate([np.empty(0, np.int64), *times])
 
     def set_clock(self, step_ns: int) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from agent import cli
 from agent.cli import demo
-from agent.cli.demo_run import stage
+from agent.cli.demo_run import runner
 from agent.cli.demo_run.outcome import Outcome
 from agent.cli.demo_run.scenario import Scenario
 from agent.errors import ConfigError, SpoolError
@@ -59,14 +59,14 @@ def playing(monkeypatch: pytest.MonkeyPatch, outcome: Outcome | Exception, gaps:
     """Put an outcome in the place of the performance; the folders it was given."""
     folders: list[Path] = []
 
-    async def play(_scenario: object, _show: object, _voice: object, folder: Path) -> Any:
+    async def play(_scenario: object, _view: object, _log_capture: object, folder: Path) -> Any:
         assert folder.is_dir()
         folders.append(folder)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome, gaps or []
 
-    monkeypatch.setattr(stage, "play", play)
+    monkeypatch.setattr(runner, "play", play)
     return folders
 
 

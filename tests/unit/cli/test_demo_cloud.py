@@ -21,10 +21,10 @@ def test_whoever_waits_for_samples_finds_their_frames_counted(tmp_path: Path, mo
     seen: list[tuple[int, int]] = []
 
     def while_counting(part: Any) -> Any:
-        seen.append((watched.tally.samples, watched.tally.frames))
+        seen.append((watched.received.samples, watched.received.frames))
         return json_lines(part)
 
     monkeypatch.setattr(cloud, "json_lines", while_counting)
     watched._count(path)
     assert seen == [(0, 0)]
-    assert (watched.tally.samples, watched.tally.frames, watched.tally.batches) == (15, 5, 1)
+    assert (watched.received.samples, watched.received.frames, watched.received.batches) == (15, 5, 1)

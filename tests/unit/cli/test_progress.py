@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 import pytest
 
-from agent.cli.progress import TELLS_S, Progress
+from agent.cli.recording import REFRESH_S, Progress
 from agent.model import FrameBlock
 
 S = 10**9
@@ -54,10 +54,10 @@ def test_what_comes_too_soon_is_left_out_unless_it_matters(monkeypatch: pytest.M
     screen, now_s = Screen(), [100.0]
     progress = Progress(screen, lambda: now_s[0])
     for text in ("first", "too soon"):
-        progress.tell(text)
-    progress.tell("begun", now=True)
-    now_s[0] += 2 * TELLS_S
-    progress.tell("x" * 500)
+        progress.show(text)
+    progress.show("begun", now=True)
+    now_s[0] += 2 * REFRESH_S
+    progress.show("x" * 500)
     said = screen.getvalue().replace("\x1b[K", "").split("\r")[1:]
     assert said[:2] == ["first", "begun"]
     assert len(said[2]) < 500
@@ -67,6 +67,6 @@ def test_what_comes_too_soon_is_left_out_unless_it_matters(monkeypatch: pytest.M
 def test_into_a_pipe_nothing_is_said(screen: io.StringIO, terminal: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", terminal)
     with Progress(screen) as progress:
-        progress.tell("begun", now=True)
+        progress.show("begun", now=True)
         assert len(list(progress.frames(blocks(3), "drive.log"))) == 3
     assert screen.getvalue() == ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.cli.stdout import open_stdout, speak
+from agent.cli.stdout import open_stdout, set_encoding
 from agent.errors import AgentError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def test_what_a_locale_cannot_say_is_no_failure(terminal: bool, said: bytes) -> 
 
     written = io.BytesIO()
     out = Out(written, encoding="ascii")
-    speak(out)
+    set_encoding(out)
     out.write("→ 21 °C")
     out.flush()
     assert written.getvalue() == said

@@ -37,7 +37,7 @@ class Car:
 
     def _take(self, frames: list[Frame]) -> list[tuple[str, int, int]]:
         taken = block(frames)
-        return told(self.collector.take(taken, self.decoder.decode(taken).signals))
+        return told(self.collector.process(taken, self.decoder.decode(taken).signals))
 
     def flush(self) -> list[tuple[str, int, int]]:
         return told(self.collector.flush())

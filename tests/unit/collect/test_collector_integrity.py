@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from agent.collect.collector import Collector, Kept
 from agent.collect.conditions.binding import Directory
 from agent.collect.integrity.protection import protections_of
-from agent.collect.integrity.verify import TOLD_EVERY_NS
+from agent.collect.integrity.verify import REPORTED_EVERY_NS
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.triggers import Trigger
 from agent.config.collecting import CollectConfig, TriggerConfig
@@ -51,7 +51,7 @@ class Car:
         triggers: Sequence[TriggerConfig] = (),
     ) -> None:
         self.decoder = Decoder(Plan(("can0",), MESSAGES))
-        guards = protections_of(MESSAGES, configs)
+        protections = protections_of(MESSAGES, configs)
         found = [Trigger.of(each, Directory(MESSAGES)) for each in triggers]
         self.collector = Collector(
             self.decoder.plan,
@@ -59,7 +59,7 @@ class Car:
             triggers=found,
             decode=self.decode,
             ring_bytes=1 << 20,
-            guards=guards,
+            protections=protections,
         )
 
     def decode(self, frames: FrameBlock) -> SignalBlock:
@@ -78,7 +78,7 @@ class Car:
             zeros,
             data,
         )
-        return self.collector.take(block, self.decode(block), reading)
+        return self.collector.process(block, self.decode(block), reading)
 
 
 def events(kept: Kept) -> list[Event]:
@@ -166,7 +166,7 @@ def test_what_goes_on_being_wrong_is_told_once_a_minute_with_how_many() -> None:
         (EventKind.WRONG, "240 frames"),
         (EventKind.WRONG, "240 frames"),
     ]
-    assert [event.time_ns for event in told] == [0, 250 * MS, TOLD_EVERY_NS + 250 * MS]
+    assert [event.time_ns for event in told] == [0, 250 * MS, REPORTED_EVERY_NS + 250 * MS]
     assert [event.detail for event in events(car.collector.flush())] == ["39 frames"]
 
 

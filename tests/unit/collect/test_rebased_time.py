@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent.collect.rebased_time import AHEAD_NS_MAX, SteadyClock
+from agent.collect.rebased_time import AHEAD_NS_MAX, RebasedClock
 from agent.model import ClockReading, FrameBlock
 from agent.system.clock import WAITED_NS_MAX
 
@@ -26,10 +26,10 @@ def block(*frames: tuple[int, int]) -> FrameBlock:
 
 
 class Live:
-    """Takes blocks, each read a second after the one before; times are seconds of steady time."""
+    """Takes blocks, each read a second after the one before; times are seconds of rebased time."""
 
     def __init__(self, error_ns: int = 0) -> None:
-        self.clock = SteadyClock(2)
+        self.clock = RebasedClock(2)
         self.error_ns = error_ns
         self.start_ns = NOW + error_ns
         self.seconds = 0
@@ -38,12 +38,12 @@ class Live:
         """Frames that a bus's adapter stamps so many seconds after the reading before."""
         now_ns = NOW + self.seconds * S
         self.seconds += 1
-        self.clock.hear(ClockReading(b"boot", now_ns + S + self.error_ns, now_ns + S - BOOTED, trusted=False))
+        self.clock.update(ClockReading(b"boot", now_ns + S + self.error_ns, now_ns + S - BOOTED, trusted=False))
         stamped = [(bus, now_ns + self.error_ns + round(after * S)) for bus, after in frames]
-        steady, ahead = self.clock.advance(block(*stamped))
+        rebased, ahead = self.clock.advance(block(*stamped))
         if ahead is not None:
-            assert [time + ahead for _, time in stamped] == steady.tolist()
-        return [float((each - self.start_ns) / S) for each in steady.tolist()]
+            assert [time + ahead for _, time in stamped] == rebased.tolist()
+        return [float((each - self.start_ns) / S) for each in rebased.tolist()]
 
     def set_clock(self, error_ns: int) -> None:
         self.error_ns = error_ns
@@ -62,9 +62,9 @@ def test_a_clock_that_is_set_does_nothing_to_it(first: int, then: int) -> None:
 
 
 def test_by_how_much_the_clock_was_set_is_told_once() -> None:
-    clock = SteadyClock(1)
+    clock = RebasedClock(1)
     readings = [ClockReading(b"boot", NOW + error, NOW - BOOTED, trusted=False) for error in (0, 9 * MS, HOUR, HOUR, 0)]
-    assert [clock.hear(reading) for reading in readings] == [0, 0, HOUR, 0, -HOUR]
+    assert [clock.update(reading) for reading in readings] == [0, 0, HOUR, 0, -HOUR]
 
 
 def test_a_bus_that_is_first_heard_after_the_clock_was_set_keeps_step_with_the_others() -> None:
@@ -121,11 +121,11 @@ def test_a_suspend_passes() -> None:
 
 def log(*frames: tuple[int, float]) -> list[float]:
     """Steady times of a log in one block, and of one frame a block, which are the same."""
-    whole, piecewise = SteadyClock(2), SteadyClock(2)
+    whole, piecewise = RebasedClock(2), RebasedClock(2)
     stamped = [(bus, round(at * S)) for bus, at in frames]
-    steady, _ = whole.advance(block(*stamped))
-    assert steady.tolist() == [int(piecewise.advance(block(each))[0][0]) for each in stamped]
-    return [each / S for each in steady.tolist()]
+    rebased, _ = whole.advance(block(*stamped))
+    assert rebased.tolist() == [int(piecewise.advance(block(each))[0][0]) for each in stamped]
+    return [each / S for each in rebased.tolist()]
 
 
 def test_a_logs_clock_that_was_set_back_goes_on_for_all_buses() -> None:
@@ -154,9 +154,9 @@ def test_a_logs_clock_that_was_set_forward_takes_it_along() -> None:
 
 @pytest.mark.parametrize("apart", [-HOUR, IN_1970])
 def test_log_of_two_clocks_on_one_bus_runs_on_by_both(apart: int) -> None:
-    clock = SteadyClock(1)
+    clock = RebasedClock(1)
     times = [NOW + n // 2 * MS + n % 2 * apart for n in range(4000)]
-    steady = np.concatenate(
+    rebased = np.concatenate(
         [clock.advance(block(*((0, time) for time in times[at : at + 7])))[0] for at in range(0, 4000, 7)]
     )
-    assert steady.tolist() == [NOW + n // 2 * MS for n in range(4000)]
+    assert rebased.tolist() == [NOW + n // 2 * MS for n in range(4000)]

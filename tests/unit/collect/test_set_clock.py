@@ -50,7 +50,7 @@ def driven(error_ns: int, *triggers: TriggerConfig) -> tuple[list[Event], int]:
         payload = drive(200 if second >= SET_AT else 0, gear=second // 3)
         frames = block([Frame(START + error + second * S + place * 100 * MS, 0, 0x100, payload) for place in range(10)])
         reading = ClockReading(b"boot", START + (second + 1) * S + error, 60 * S + second * S, trusted=not error)
-        kept = collector.take(frames, decoder.decode(frames).signals, reading)
+        kept = collector.process(frames, decoder.decode(frames).signals, reading)
         events += [event for told in kept.events.values() for event in told]
         found = [each for signals in kept.blocks.get(Priority.CRITICAL, []) for each in samples(signals)]
         critical += sum(signal == "SPEED" for _, _, signal, _, _ in found)

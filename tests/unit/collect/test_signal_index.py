@@ -54,7 +54,7 @@ class Bench:
 
     def take(self, frames: Sequence[Frame]) -> None:
         taken = block(list(frames))
-        self._note(self.collector.take(taken, self.decoder.decode(taken).signals))
+        self._note(self.collector.process(taken, self.decoder.decode(taken).signals))
 
     def flush(self) -> None:
         self._note(self.collector.flush())
@@ -107,7 +107,7 @@ def test_rules_on_who_comes_again_are_the_same_among_strangers(rule: CollectConf
     for number in range(45):
         calm.take(genuine(number))
         crowded.take([*strangers(number, raw=raw), *genuine(number)])
-        assert len(crowded.collector._roster.key) <= 2 + GUESTS + STRANGERS
+        assert len(crowded.collector._signal_index.key) <= 2 + GUESTS + STRANGERS
     calm.flush()
     crowded.flush()
     assert {each: count for each, count in crowded.samples.items() if each[0] in (0x100, ENGINES[1])} == calm.samples
@@ -131,7 +131,7 @@ def test_value_of_a_sender_that_has_left_holds_for_conditions() -> None:
     bench.take([torque(0, ENGINES[0], 200.0)])
     for number in range(1, 20):
         bench.take(strangers(number, raw=True))
-    keys = bench.collector._roster.key.tolist()
+    keys = bench.collector._signal_index.key.tolist()
     assert ENGINES[0] not in {split_group_key(key)[2] for key in keys}
     bench.take([Frame(START + 2000 * MS, 0, 0x100, drive(200))])
     assert EventKind.TRIGGERED in bench.events
@@ -143,7 +143,7 @@ def test_raw_frames_that_become_longer_are_kept_whole() -> None:
     long = block([Frame(START + MS, 1, 0x700, bytes(8))])
     data = np.arange(64, dtype=np.uint8).reshape(1, 64)
     wide = type(long)(long.time_ns, long.bus, long.can_id, np.array([64], np.uint8), long.flags, data)
-    bench._note(bench.collector.take(wide, bench.decoder.decode(wide).signals))
+    bench._note(bench.collector.process(wide, bench.decoder.decode(wide).signals))
     bench.flush()
     last = {signal: raw for _, signal, time_ns, raw in bench.samples if time_ns == START + MS}
     assert last == {f"byte{n}": n for n in range(64)}

@@ -11,10 +11,10 @@ from agent.config.priorities import Priority
 from agent.daemon.status_line import status_line
 from agent.model import FrameBlock, SourceCounters
 from agent.pipeline.packer import PackerCounters
-from agent.spool.index import SpoolStats
+from agent.spool.index import StoreStatus
 from agent.uplink.status import LinkState
 
-STORED = SpoolStats(12, 348_160, *[0] * 11)
+STORED = StoreStatus(12, 348_160, *[0] * 11)
 
 
 class Wires:

@@ -10,7 +10,7 @@ import pytest
 from agent.config.priorities import Priority
 from agent.errors import ConfigError
 from agent.receiver.folder import open_folder
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from tests.support.samples import START, batch, catalog, steer, store
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def test_a_folder_that_holds_batches_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["", "normal"])
 def test_an_agents_spool_is_refused_and_left_as_it_is(tmp_path: Path, place: str) -> None:
-    Spool.open(tmp_path / "normal", limit_bytes=16 << 20).close()
+    Spool.open(tmp_path / "normal", SpoolOptions(16 << 20)).close()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ConfigError, match="is a spool"):
         open_folder(tmp_path / place, "car-1", catalog(), [Priority.NORMAL])

@@ -9,7 +9,7 @@ import pytest
 
 from agent.errors import ConfigError, SpoolError
 from agent.receiver.folder_lock import claimed
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_folder_is_one_receivers_until_it_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["", "normal"])
 def test_a_spool_is_received_into_by_nobody(tmp_path: Path, place: str) -> None:
-    Spool.open(tmp_path / "normal", limit_bytes=16 << 20).close()
+    Spool.open(tmp_path / "normal", SpoolOptions(16 << 20)).close()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ConfigError, match="is a spool"):
         enter(tmp_path / place)

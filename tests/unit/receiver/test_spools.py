@@ -11,7 +11,7 @@ from agent.errors import AgentError
 from agent.model import SealedBatch
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from tests.support.samples import CATALOG, START, batch, catalog, steer
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def test_records_of_an_open_spool_are_exported_and_left_alone(tmp_path: Path) ->
     catalogs = tmp_path / "catalogs"
     catalogs.mkdir()
     (catalogs / f"{CATALOG.hash}.catalog.zst").write_bytes(catalog())
-    spool = Spool.open(folder, limit_bytes=64 << 20, segment_bytes=1 << 20)
+    spool = Spool.open(folder, SpoolOptions(64 << 20, segment_bytes=1 << 20))
     for number in range(3):
         payload = batch(spool.next_sequence, [steer(START + number, 2 * number)], stream=spool.stream)
         spool.append(SealedBatch(payload, catalog=CATALOG.hash, begin_ns=START, end_ns=START, frames=1))
@@ -67,7 +67,7 @@ def test_without_a_readable_state_everything_is_taken_to_wait(tmp_path: Path) ->
 def filled(folder: Path, batches: int) -> Spool:
     (folder / "catalogs").mkdir()
     (folder / "catalogs" / f"{CATALOG.hash}.catalog.zst").write_bytes(catalog())
-    spool = Spool.open(folder / "spool/normal", limit_bytes=64 << 20, segment_bytes=1 << 20)
+    spool = Spool.open(folder / "spool/normal", SpoolOptions(64 << 20, segment_bytes=1 << 20))
     for number in range(batches):
         payload = batch(number, [steer(START + number, 2 * number)], stream=spool.stream)
         spool.append(SealedBatch(payload, catalog=CATALOG.hash, begin_ns=START, end_ns=START, frames=1))
@@ -77,7 +77,7 @@ def filled(folder: Path, batches: int) -> Spool:
 def test_a_damaged_record_costs_itself(tmp_path: Path) -> None:
     (tmp_path / "catalogs").mkdir()
     (tmp_path / "catalogs" / f"{CATALOG.hash}.catalog.zst").write_bytes(catalog())
-    spool = Spool.open(tmp_path / "spool", limit_bytes=64 << 20, segment_bytes=1 << 20)
+    spool = Spool.open(tmp_path / "spool", SpoolOptions(64 << 20, segment_bytes=1 << 20))
     for number in range(3):
         payload = batch(number, [steer(START + number, 2 * number)], stream=spool.stream)
         spool.append(SealedBatch(payload, catalog=CATALOG.hash, begin_ns=START, end_ns=START, frames=1))

@@ -32,7 +32,7 @@ def test_time_of_a_process_that_took_nothing_over_is_kept(tmp_path: Path) -> Non
 def test_time_moves_on_when_all_before_it_is_told(tmp_path: Path) -> None:
     first, second = ListeningMark(tmp_path), ListeningMark(tmp_path)
     first.begin(1_000)
-    first.taken_over(1_500)
+    first.recovered(1_500)
     second.begin(2_000)
     assert (first.since_ns, second.since_ns) == (0, 1_500)
 

@@ -13,17 +13,17 @@ from agent.spool.journal import JOURNAL_BYTES
 from agent.spool.retention import JOURNAL_BYTES_MIN, SEGMENTS_MIN, Layout, Step, excess, layout, next_step
 from agent.spool.state import STATE_BYTES
 
-ROOM = Layout(segment_bytes=100, segments_bytes=800, aside_bytes=10, journal_bytes=50)
+ROOM = Layout(segment_bytes=100, segments_bytes=800, quarantine_bytes=10, journal_bytes=50)
 
 
 @settings(deadline=None)
 @given(st.integers(1 << 20, 1 << 40), st.integers(PAGE, 1 << 30), st.integers(1, 3))
 def test_the_parts_of_the_limit_add_up_to_no_more_than_it(limit: int, segment: int, spools: int) -> None:
     room = layout(limit, segment, spools)
-    assert room.segments_bytes + spools * (2 * room.aside_bytes + STATE_BYTES + room.journal_bytes) <= limit
+    assert room.segments_bytes + spools * (2 * room.quarantine_bytes + STATE_BYTES + room.journal_bytes) <= limit
     assert room.segments_bytes >= SEGMENTS_MIN * room.segment_bytes
     assert JOURNAL_BYTES_MIN <= room.journal_bytes <= JOURNAL_BYTES
-    assert {each % PAGE for each in (room.segment_bytes, room.aside_bytes, room.journal_bytes)} == {0}
+    assert {each % PAGE for each in (room.segment_bytes, room.quarantine_bytes, room.journal_bytes)} == {0}
 
 
 @pytest.mark.parametrize(("limit", "spools", "journal"), [(512, 3, 4096), (32, 1, 4096), (4, 3, 168), (1, 1, 128)])

@@ -12,7 +12,7 @@ from agent.model import GapKind, SealedBatch
 from agent.spool import retention
 from agent.spool.retention import SharedLimit
 from agent.spool.segment_set import SegmentSet
-from agent.spool.store import Spool
+from agent.spool.store import Spool, SpoolOptions
 from tests.support.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Unit:
     def open(self, limit_bytes: int) -> None:
         self.room = SharedLimit(retention.layout(limit_bytes, 64 << 10, len(CLASSES)))
         self.bulk, self.normal, self.critical = (
-            Spool.open(Path("/") / name, limit_bytes=limit_bytes, room=self.room, priority=priority, disk=self.disk)
+            Spool.open(Path("/") / name, SpoolOptions(limit_bytes, priority=priority), shared=self.room, disk=self.disk)
             for priority, name in enumerate(CLASSES)
         )
 
@@ -46,10 +46,10 @@ class Unit:
         yield from (self.bulk, self.normal, self.critical)
 
     def records(self) -> list[int]:
-        return [spool.stats().records for spool in self.spools()]
+        return [spool.status().records for spool in self.spools()]
 
     def used_bytes(self) -> int:
-        return sum(spool.stats().disk_bytes for spool in self.spools())
+        return sum(spool.status().disk_bytes for spool in self.spools())
 
 
 def fill(spool: Spool, batches: int, *, end_ns: int = 0) -> list[bool]:
@@ -128,7 +128,7 @@ def test_a_clock_that_was_set_hides_nothing_that_is_past_its_time_to_live() -> N
     unit.bulk.expire(before_ns=100, since_ns=40)
     assert [record.end_ns for record in unit.bulk.oldest(limit=10)] == [900, 30, 800]
     assert [gap.first_sequence for gap in unit.bulk.pending_gaps()] == [0, 5]
-    assert unit.bulk.stats().evicted_records == 2
+    assert unit.bulk.status().evicted_records == 2
 
 
 def test_what_may_stay_is_not_searched_for_one_record_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from agent.errors import SpoolError
 from agent.model import Gap, GapKind, SealedBatch, SpooledBatch
 from agent.spool.segment import NAME_BYTES_MAX
 from agent.spool.state import RANGES_MAX
-from agent.spool.store import ACKS_MAX, Spool
+from agent.spool.store import ACKS_MAX, Spool, SpoolOptions
 from tests.support.memory_disk import MemoryDisk
 
 HOME = Path("/spool/normal")
@@ -26,7 +26,7 @@ class Clock:
 
 
 def opened(disk: MemoryDisk, limit: int = LIMIT, clock: Clock | None = None) -> Spool:
-    return Spool.open(HOME, limit_bytes=limit, disk=disk, clock=clock or Clock())
+    return Spool.open(HOME, SpoolOptions(limit), disk=disk, clock=clock or Clock())
 
 
 def put(spool: Spool, size: int = 100, gaps: tuple[Gap, ...] = ()) -> SpooledBatch:
@@ -71,9 +71,9 @@ def test_an_append_costs_one_sync_and_whole_pages_only() -> None:
     spool = opened(disk)
     put(spool, 20_000)
     for size, pages in ((2000, 1), (3840, 1), (3844, 2), (20_000, 5)):
-        before = spool.stats()
+        before = spool.status()
         put(spool, size)
-        after = spool.stats()
+        after = spool.status()
         assert after.syncs - before.syncs == 1
         assert after.bytes_written - before.bytes_written == pages * 4096
 
@@ -88,7 +88,7 @@ def test_acknowledgements_in_any_order_are_remembered() -> None:
     assert held(spool) == [1, 2, 4, 6]
     spool = reopened(spool, disk)
     assert held(spool) == [1, 2, 4, 6]
-    assert spool.stats().records == 4
+    assert spool.status().records == 4
 
 
 def test_sequence_numbers_are_not_reused_after_everything_was_acknowledged() -> None:
@@ -134,7 +134,7 @@ def test_a_live_spool_recycles_two_segments_for_ever() -> None:
         spool.acknowledge(put(spool, 30_000).sequence - 1)
     assert len([path for path in disk.inodes if path.endswith(".segment")]) == 2
     assert disk.trace.count("remove") == 0
-    assert spool.stats().bytes_written < 300 * 32_768 * 1.15
+    assert spool.status().bytes_written < 300 * 32_768 * 1.15
 
 
 def test_a_backlog_that_was_sent_gives_its_disk_space_back() -> None:
@@ -145,7 +145,7 @@ def test_a_backlog_that_was_sent_gives_its_disk_space_back() -> None:
     for sequence in range(50):
         spool.acknowledge(sequence)
     spool.flush()
-    assert spool.stats().disk_bytes <= 2 * 221_184
+    assert spool.status().disk_bytes <= 2 * 221_184
 
 
 def test_a_segment_is_deleted_only_after_its_acknowledgements_last() -> None:
@@ -168,7 +168,7 @@ def test_stale_records_of_a_recycled_segment_stay_dead_even_if_the_state_is_lost
     while not any(path.endswith("3.segment") for path in disk.inodes):
         put(spool, 30_000)
         spool.acknowledge(spool.next_sequence - 2)
-    written = list(spool._shelf.sequences())
+    written = list(spool._segments.sequences())
     spool.flush()
     del disk.inodes["/spool/normal/state"]
     disk.kill()
@@ -180,7 +180,7 @@ def test_over_the_limit_the_oldest_are_evicted_with_one_gap() -> None:
     spool = opened(disk)
     for _ in range(100):
         put(spool, 40_000)
-    stats = spool.stats()
+    stats = spool.status()
     first = held(spool)[0]
     assert stats.evicted_records == first == 100 - stats.records > 0
     assert spool.pending_gaps() == (
@@ -197,7 +197,7 @@ def test_a_smaller_limit_evicts_at_the_next_start() -> None:
         put(spool, 40_000)
     spool.close()
     spool = opened(disk, 1 << 20)
-    assert 0 < spool.stats().records < 30
+    assert 0 < spool.status().records < 30
     assert spool.pending_gaps()[0].last_sequence == held(spool)[0] - 1
     assert disk.used() <= 1 << 20
 
@@ -219,7 +219,7 @@ def test_a_gap_is_told_until_a_batch_that_carries_it_is_acknowledged() -> None:
     put(spool, gaps=spool.pending_gaps())
     spool.acknowledge(1)
     spool = reopened(spool, disk)
-    assert spool.stats().gaps == 0
+    assert spool.status().gaps == 0
 
 
 def test_an_evicted_batch_gives_its_gaps_back() -> None:
@@ -243,7 +243,7 @@ def test_set_aside_records_are_kept_for_a_person_within_a_limit() -> None:
     kept = sorted(path for path in disk.inodes if "/refused/" in path)
     assert 0 < len(kept) == sum(taken) < 30
     assert kept[0].startswith("/spool/normal/refused/000000000000-"), "none gives way to another"
-    assert spool.stats().refused_records == len(kept)
+    assert spool.status().refused_records == len(kept)
     assert held(spool) == list(range(len(kept), 30)), "what has no room there stays"
 
 
@@ -298,7 +298,7 @@ def test_more_runs_of_acknowledgements_than_can_be_saved_are_sent_again_but_neve
 
 def of_vehicle(disk: MemoryDisk, vehicle: str) -> Spool:
     disk.kill()
-    return Spool.open(HOME, limit_bytes=LIMIT, disk=disk, vehicle=vehicle)
+    return Spool.open(HOME, SpoolOptions(LIMIT, vehicle=vehicle), disk=disk)
 
 
 def test_records_keep_the_vehicle_that_they_were_sealed_for_under_a_stream_of_its_own() -> None:

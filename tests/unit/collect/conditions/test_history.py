@@ -25,13 +25,13 @@ POWER = SignalRef(0, 0, DOUBLE)
 
 def test_a_mean_whose_sum_no_float_holds_is_infinite_and_warns_of_nothing() -> None:
     decoder = Decoder(Plan(("can0",), (ENERGY,)))
-    roster = SignalIndex(decoder.plan)
-    inputs = Inputs(roster, LastSamples(roster))
+    signal_index = SignalIndex(decoder.plan)
+    inputs = Inputs(signal_index, LastSamples(signal_index))
     mean = Over(0, "mean", Signal(0, POWER, "POWER"), 5 * S)
     inputs.watch(CompiledCondition(Comparison(0, ">", mean, Number(0, Fraction(0)))), {0})
-    roster.enter(decoder.plan.plain_keys)
+    signal_index.enter(decoder.plan.plain_keys)
     frames = block([Frame(START + at * MS, 0, 0x300, struct.pack("<d", 1.7e308)) for at in range(3)])
-    view = BlockView(roster, frames, decoder.decode(frames).signals, frames.time_ns)
+    view = BlockView(signal_index, frames, decoder.decode(frames).signals, frames.time_ns)
     at = BlockInstants(view, inputs, inputs.frames(view, [0]), 0)
     assert at.over(mean, POWER).tolist() == [1.7e308, float("inf"), float("inf")]
 
@@ -43,34 +43,34 @@ def history_of(span_ns: int) -> History:
 def test_a_history_forgets_what_no_instant_to_come_looks_back_to() -> None:
     history = history_of(S)
     for second in range(100):
-        steady = np.arange(10) * 100 * MS + second * S
-        history.keep(*history.extended(steady, np.zeros(10)), steady[-1:])
+        rebased = np.arange(10) * 100 * MS + second * S
+        history.keep(*history.extended(rebased, np.zeros(10)), rebased[-1:])
         assert len(history) <= 30
-    assert history.steady[-10:].tolist() == [99 * S + 100 * MS * place for place in range(10)]
+    assert history.rebased[-10:].tolist() == [99 * S + 100 * MS * place for place in range(10)]
 
 
 def test_a_history_holds_no_more_samples_than_its_limit_and_those_are_the_latest() -> None:
     history = history_of(600 * S)
     for second in range(130):
-        steady = np.arange(1000) * MS + second * S
-        history.keep(*history.extended(steady, np.full(1000, float(second))), steady[-1:])
+        rebased = np.arange(1000) * MS + second * S
+        history.keep(*history.extended(rebased, np.full(1000, float(second))), rebased[-1:])
     assert len(history) == SAMPLES_MAX
     assert history.numbers[-1] == 129
-    assert (np.diff(history.steady) == MS).all()
+    assert (np.diff(history.rebased) == MS).all()
 
 
 def test_what_a_signal_came_with_last_holds_when_another_sender_of_its_message_appears() -> None:
     car = plan()
-    decoder, roster = Decoder(car), SignalIndex(car)
-    latest = LastSamples(roster)
-    inputs = Inputs(roster, latest)
+    decoder, signal_index = Decoder(car), SignalIndex(car)
+    latest = LastSamples(signal_index)
+    inputs = Inputs(signal_index, latest)
     torque = SignalRef(2, 0, MESSAGES[2].signals[0])
     inputs.watch(CompiledCondition(Changed(0, Signal(0, torque, "TORQUE"))), {1})
     changed = []
     for at, (sender, value) in enumerate([(0, 1.5), (1, 2.5), (1, 2.5), (0, 2.5), (0, 1.5)]):
         frames = block([Frame(START + at * MS, 1, ENGINES[sender], np.float32(value).tobytes())])
         signals = decoder.decode(frames).signals
-        view = BlockView(roster, frames, signals, frames.time_ns)
+        view = BlockView(signal_index, frames, signals, frames.time_ns)
         changed += BlockInstants(view, inputs, inputs.frames(view, [2]), 0).changed(torque).tolist()
         inputs.remember(view, frames.time_ns[-1:].repeat(2))
         latest.remember(view, np.zeros(len(signals.values), np.uint8), None)

@@ -36,11 +36,11 @@ def test_a_number_of_more_digits_than_anyone_needs_is_refused_at_once(text: str)
     assert caught.value.at == 4
 
 
-@pytest.mark.parametrize(("opening", "closing"), [("(", ")"), ("not ", ""), ("- ", ""), ("abs(", ")")])
-def test_parentheses_within_one_another_have_a_limit(opening: str, closing: str) -> None:
+@pytest.mark.parametrize(("opening", "results"), [("(", ")"), ("not ", ""), ("- ", ""), ("abs(", ")")])
+def test_parentheses_within_one_another_have_a_limit(opening: str, results: str) -> None:
     def nested(depth: int) -> str:
         inner = "X > 1" if opening in ("(", "not ") else "X"
-        return opening * depth + inner + closing * depth + ("" if inner == "X > 1" else " > 1")
+        return opening * depth + inner + results * depth + ("" if inner == "X > 1" else " > 1")
 
     parse_condition(nested(DEPTH_MAX - 1))
     with pytest.raises(ExpressionError, match=f"too deep; accepted: up to {DEPTH_MAX} levels"):

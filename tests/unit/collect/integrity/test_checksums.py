@@ -14,7 +14,7 @@ from agent.model import EXTENDED, MessageDefinition, SignalDefinition
 LENGTH = 64
 
 
-def guard(config: IntegrityConfig, checksum_byte: int, bits: int = 8) -> MessageProtection:
+def protection(config: IntegrityConfig, checksum_byte: int, bits: int = 8) -> MessageProtection:
     counter = SignalDefinition("COUNTER", 8, 4)
     checksum = SignalDefinition("CHECKSUM", 8 * checksum_byte, bits)
     return protections_of([MessageDefinition("can0", 0x123, "M", 8, (counter, checksum))], [config])[0]
@@ -24,7 +24,7 @@ def computed(config: IntegrityConfig, payload: bytes, *, at: int = 0, can_id: in
     """The checksum that lies at a byte of this payload, whose counter is the low half of byte 1."""
     data = np.zeros((1, LENGTH), np.uint8)
     data[0, : len(payload)] = np.frombuffer(payload, np.uint8)
-    expected = Checksums([guard(config, at, bits)]).expected(
+    expected = Checksums([protection(config, at, bits)]).expected(
         np.zeros(1, np.int64),
         data,
         np.array([len(payload)], np.uint8),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.collect.integrity.protection import broken_guards, protections_of
+from agent.collect.integrity.protection import broken_protections, protections_of
 from agent.config.integrity import IntegrityConfig, broken_integrity
 from agent.model import MessageDefinition, SignalDefinition
 
@@ -59,7 +59,7 @@ def test_keys_that_do_not_go_together_are_named(keys: dict[str, Any], broken: li
 
 
 def broken(**keys: Any) -> list[str]:
-    return [f"{key} {text}" for key, text in broken_guards(MESSAGES, [section(**keys)])]
+    return [f"{key} {text}" for key, text in broken_protections(MESSAGES, [section(**keys)])]
 
 
 def test_a_message_that_no_file_has_is_named_with_the_nearest_one() -> None:
@@ -94,8 +94,11 @@ def test_a_signal_that_cannot_be_what_it_is_said_to_be_is_named_with_the_reason(
 def test_a_message_has_the_last_sections_guard_and_none_where_it_has_none_of_the_signals() -> None:
     everything = section(message="*", counter="COUNTER")
     brakes = section(message="BRAKE", counter="COUNTER", checksum="CHECKSUM", kind="e2e-1", data_id=1)
-    guards = protections_of(MESSAGES, [everything, brakes])
-    assert {index: (guard.counter, guard.counter_max, guard.checksum) for index, guard in guards.items()} == {
+    protections = protections_of(MESSAGES, [everything, brakes])
+    assert {
+        index: (protection.counter, protection.counter_max, protection.checksum)
+        for index, protection in protections.items()
+    } == {
         0: (1, 14, 0),
         1: (1, 15, -1),
         2: (-1, 0, 0),

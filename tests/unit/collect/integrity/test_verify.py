@@ -40,8 +40,8 @@ class Bench:
 
     def __init__(self, *configs: IntegrityConfig) -> None:
         self.decoder = Decoder(Plan(("can0",), MESSAGES))
-        self.roster = SignalIndex(self.decoder.plan)
-        self.integrity = Integrity(self.roster, protections_of(MESSAGES, configs))
+        self.signal_index = SignalIndex(self.decoder.plan)
+        self.integrity = Integrity(self.signal_index, protections_of(MESSAGES, configs))
 
     def verify(self, *frames: Frame) -> Verdict:
         zeros = np.zeros(len(frames), np.uint8)
@@ -57,7 +57,7 @@ class Bench:
             data,
         )
         return self.integrity.verify(
-            BlockView(self.roster, block, self.decoder.decode(block).signals, block.time_ns, 0)
+            BlockView(self.signal_index, block, self.decoder.decode(block).signals, block.time_ns, 0)
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agent.collect.block_view import BlockView
-from agent.collect.rebased_time import SteadyClock
+from agent.collect.rebased_time import RebasedClock
 from agent.collect.rules.absence import AbsenceMonitor, AbsenceTimeout, stopped_after_ns
 from agent.collect.signal_index import SignalIndex
 from agent.decode.decoder import Decoder
@@ -44,14 +44,15 @@ def block(frames: list[tuple[int, int]]) -> FrameBlock:
 
 def events(blocks: list[list[tuple[int, int]]], *, expected: bool = True) -> list[Event]:
     decoder = Decoder(Plan(("can0",), MESSAGES))
-    roster, clock = SignalIndex(decoder.plan), SteadyClock(1)
+    signal_index, clock = SignalIndex(decoder.plan), RebasedClock(1)
     silences = AbsenceMonitor(
-        roster, lambda lane: AbsenceTimeout(stopped_after_ns(MESSAGES[int(roster.message[lane])]), expected)
+        signal_index,
+        lambda stream_key: AbsenceTimeout(stopped_after_ns(MESSAGES[int(signal_index.message[stream_key])]), expected),
     )
     found = []
     for frames in map(block, blocks):
         found += silences.observe(
-            BlockView(roster, frames, decoder.decode(frames).signals, *clock.advance(frames)), clock.now
+            BlockView(signal_index, frames, decoder.decode(frames).signals, *clock.advance(frames)), clock.now
         )[1]
     return found
 

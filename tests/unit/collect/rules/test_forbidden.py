@@ -46,7 +46,7 @@ def sent(*rules: CollectConfig, record: str | tuple[str, ...] = "*") -> Counter[
         )
     ]
     parts = [block(frames[begin : begin + 30]) for begin in range(0, len(frames), 30)]
-    kept = [collector.take(part, decoder.decode(part).signals) for part in parts]
+    kept = [collector.process(part, decoder.decode(part).signals) for part in parts]
     kept.append(collector.flush())
     blocks = [each for taken in kept for of_class in taken.blocks.values() for each in of_class]
     return Counter(signal for each in blocks for _, _, signal, _, _ in samples(each))

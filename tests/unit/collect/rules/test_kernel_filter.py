@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.collect.rules.kernel_filter import wanted_frames
+from agent.collect.rules.kernel_filter import kernel_filters
 from agent.config import BusConfig, CollectConfig, Config, TriggerConfig, VehicleConfig
 from agent.model import EXTENDED, MessageDefinition, SignalDefinition
 from agent.units import Duration
@@ -28,7 +28,7 @@ SECOND = Duration.parse("1s")
 
 def filters(*rules: CollectConfig, keep_unknown: bool = False, **given: Any) -> dict[str, list[tuple[int, int]]]:
     bus = BusConfig(name="can0", interface="socketcan", channel="can0", keep_unknown=keep_unknown)
-    return wanted_frames(Config(vehicle=VehicleConfig(id="car"), buses=(bus,), collect=rules, **given), MESSAGES)
+    return kernel_filters(Config(vehicle=VehicleConfig(id="car"), buses=(bus,), collect=rules, **given), MESSAGES)
 
 
 def ids(*rules: CollectConfig) -> set[int] | None:

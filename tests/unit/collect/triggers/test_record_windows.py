@@ -44,7 +44,7 @@ def recorded(ahead_ns: int) -> Counter[str]:
         )
     ]
     kept = [
-        collector.take(each, decoder.decode(each).signals)
+        collector.process(each, decoder.decode(each).signals)
         for each in (block(frames[begin : begin + 20]) for begin in range(0, len(frames), 20))
     ]
     blocks = [each for taken in kept for each in taken.blocks.get(Priority.CRITICAL, [])]

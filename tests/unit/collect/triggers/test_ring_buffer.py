@@ -22,11 +22,11 @@ def frames(first: int, count: int, width: int = 8) -> FrameBlock:
 
 def held(ring: Ring, since: int = 0) -> list[int]:
     """The numbers of the frames that are held, each found whole."""
-    found, steady = ring.since(since)
+    found, rebased = ring.since(since)
     assert (found.data[:, 0] == found.can_id.astype(np.uint8)).all()
     assert (found.bus == found.can_id.astype(np.uint8)).all()
     assert (found.time_ns == found.can_id).all()
-    assert (steady == found.time_ns).all()
+    assert (rebased == found.time_ns).all()
     return found.can_id.tolist()  # type: ignore[no-any-return]
 
 
@@ -64,7 +64,7 @@ def test_wide_frames_make_room_for_themselves_and_leave_no_bytes_behind() -> Non
 def test_what_was_asked_for_stays_when_the_ring_goes_on() -> None:
     ring = Ring(CAPACITY)
     ring.append(frames(0, 100), np.arange(100))
-    found, steady = ring.since(0)
+    found, rebased = ring.since(0)
     for first in range(100, 80_000, 100):
         ring.append(frames(first, 100), np.arange(first, first + 100))
-    assert found.can_id.tolist() == steady.tolist() == list(range(100))
+    assert found.can_id.tolist() == rebased.tolist() == list(range(100))

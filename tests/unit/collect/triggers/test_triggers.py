@@ -36,7 +36,7 @@ class Car:
 
     def take(self, *frames: tuple[int, int]) -> list[tuple[int, str]]:
         taken = block([Frame(START + at_ms * MS, 0, 0x100, drive(speed)) for at_ms, speed in frames])
-        kept = self.collector.take(taken, self.decoder.decode(taken).signals)
+        kept = self.collector.process(taken, self.decoder.decode(taken).signals)
         told = [event for events in kept.events.values() for event in events if event.kind == EventKind.TRIGGERED]
         return [((event.time_ns - START) // MS, event.detail) for event in told]
 

@@ -46,7 +46,7 @@ def test_a_sample_in_a_window_of_another_trigger_is_not_recorded_again_as_far_as
     speeds = [(1000 * second + late, FAST if not late else 0) for second in range(shorts) for late in (0, 500)]
     for at_ms, speed in [*speeds, (1000 * shorts, FASTEST)]:
         frames = block([Frame(START + at_ms * MS, 0, 0x100, drive(speed))])
-        kept = collector.take(frames, decoder.decode(frames).signals)
+        kept = collector.process(frames, decoder.decode(frames).signals)
         for each in kept.blocks.get(Priority.CRITICAL, []):
             recorded.update((time_ns - START) // MS for *_, time_ns, _ in samples(each))
     assert sorted(recorded) == [at_ms for at_ms, _ in speeds] + [1000 * shorts]

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cellular link: a TCP relay in front of the broker that goes away and comes back.
+"""The network between agent and cloud: a cellular link that can be cut, and an MQTT 3.1.1 broker in this process.
 
-An outage begins as on the road: first the answers no longer arrive, while what is being sent may still get
-through; then nothing does. So a batch can be at the broker without the agent knowing, is sent again, and has to
-be dropped as a duplicate at the other end. While the link is cut, connections end and new ones end at once.
+The link is a TCP relay in front of the broker. An outage begins as on the road: first answers no longer arrive, while
+what is being sent may still get through; then nothing gets through. So the broker can have a batch without the agent
+knowing. It is sent again, and the other end drops it as a duplicate. While the link is cut, connections end, new ones
+at once.
 
-The port is the operating system's choice and stays taken from beginning to end.
+Promise: both ports are chosen by the operating system and stay taken until the end. The broker listens on this machine
+alone and admits everybody; its library logs nothing.
+Limits: the broker keeps everything in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ _CHUNK = 65_536
 _PUBLISH_BYTES = 256
 """More than any packet but a publish of data."""
 _SETTLE_S = 0.2
+
+_SILENT = logging.CRITICAL + 1
 
 
 class CellularLink:
@@ -109,3 +115,50 @@ class CellularLink:
             await self._answers.wait()
             writer.write(data)
             await writer.drain()
+
+
+class EmbeddedBroker:
+    """Takes connections on `port` between `async with` and its end."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        from amqtt.broker import Broker
+        from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
+
+        logging.getLogger("amqtt").setLevel(_SILENT)
+        logging.getLogger("transitions").setLevel(_SILENT)
+        # The library's own listener cannot say which port it was given: the socket is ours, connections its.
+        self._broker = Broker(
+            BrokerConfig(
+                listeners={"default": ListenerConfig(type=ListenerType.EXTERNAL)},
+                plugins={"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+            )
+        )
+        await self._broker.start()
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._server.close()
+        await self._broker.shutdown()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._broker.stream_connected(reader, writer, "default")
+        except (OSError, asyncio.CancelledError):
+            pass  # a client that is gone is no news
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo on a terminal: what has happened stays above, how it is now is drawn anew below.
+"""The demo on a terminal: events stay above, the status is drawn anew below them.
 
-Promise: the terminal is left as it was, also after an exception. Limits: 60 columns or more look as meant.
+Promise: the terminal is left as it was, also after an exception. Limits: it needs 60 columns or more.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from agent.cli.demo_run.show import LinkView
+from agent.cli.demo_run.view import LinkPhase
 
 if TYPE_CHECKING:
     from typing import Self
 
     from rich.console import Console
 
-    from agent.cli.demo_run.show import Snapshot
+    from agent.cli.demo_run.view import DemoStatus
 
 WIDTH_MAX = 88
 _BAR_CELLS_MAX = 34
 _BESIDE_BAR_CELLS = 46
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _STYLES = {
-    LinkView.UP: "bold green",
-    LinkView.CUT: "bold red",
-    LinkView.CONNECTING: "bold yellow",
-    LinkView.CLOSED: "dim",
+    LinkPhase.UP: "bold green",
+    LinkPhase.CUT: "bold red",
+    LinkPhase.CONNECTING: "bold yellow",
+    LinkPhase.CLOSED: "dim",
 }
 
 
-class LiveShow:
-    """Draws on a terminal, only when told to: it has no thread of its own."""
+class TerminalView:
+    """Draws on a terminal when it is called; it has no thread of its own."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -49,16 +49,16 @@ class LiveShow:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def tell(self, elapsed_s: float, text: str) -> None:
+    def report(self, elapsed_s: float, text: str) -> None:
         """A line above."""
         self._console.print(Text.assemble((f"{elapsed_s:6.1f} s  ", "dim"), text))
 
-    def update(self, snapshot: Snapshot) -> None:
-        """The picture below."""
-        self._live.update(picture(snapshot, self._console.width), refresh=True)
+    def update(self, snapshot: DemoStatus) -> None:
+        """The panel below."""
+        self._live.update(render(snapshot, self._console.width), refresh=True)
 
 
-def picture(snapshot: Snapshot, width: int) -> Panel:
+def render(snapshot: DemoStatus, width: int) -> Panel:
     """A moment, drawn."""
     cells = max(4, min(_BAR_CELLS_MAX, width - _BESIDE_BAR_CELLS))
     rows = Table.grid(padding=(0, 2))
@@ -71,13 +71,13 @@ def picture(snapshot: Snapshot, width: int) -> Panel:
     rows.add_row("sent", f"{snapshot.acknowledged_batches} batches, {_kilobytes(snapshot.acknowledged_bytes)}")
     rows.add_row("received", _received(snapshot))
     rows.add_row("", "")
-    rows.add_row("agent log", Text(snapshot.said or "…", style="dim", no_wrap=True, overflow="ellipsis"))
-    return Panel(Group(_way(snapshot.link), Text(), rows), width=min(width, WIDTH_MAX), border_style="dim")
+    rows.add_row("agent log", Text(snapshot.log_line or "…", style="dim", no_wrap=True, overflow="ellipsis"))
+    return Panel(Group(_chain(snapshot.link), Text(), rows), width=min(width, WIDTH_MAX), border_style="dim")
 
 
-def _way(link: LinkView) -> Text:
+def _chain(link: LinkPhase) -> Text:
     """The chain of stations, with the link as it is."""
-    line = {LinkView.UP: "━━━━━━▶", LinkView.CUT: "━━╸ ╺━▶", LinkView.CONNECTING: "╌╌╌╌╌╌▶"}.get(link, "──────▶")
+    line = {LinkPhase.UP: "━━━━━━▶", LinkPhase.CUT: "━━╸ ╺━▶", LinkPhase.CONNECTING: "╌╌╌╌╌╌▶"}.get(link, "──────▶")
     return Text.assemble(
         ("car", "bold"),
         " ──▶ ",
@@ -91,29 +91,29 @@ def _way(link: LinkView) -> Text:
     )
 
 
-def _drive(snapshot: Snapshot, cells: int) -> Text:
+def _drive(snapshot: DemoStatus, cells: int) -> Text:
     seconds = snapshot.scenario.seconds
     bar = _bar(snapshot.elapsed_s / seconds, cells)
     return Text.assemble((bar, "cyan"), f" {min(snapshot.elapsed_s, seconds):4.1f} of {seconds:g} s")
 
 
-def _link(snapshot: Snapshot) -> Text:
+def _link(snapshot: DemoStatus) -> Text:
     text = Text(snapshot.link.value, style=_STYLES[snapshot.link])
-    if snapshot.link is LinkView.CUT:
+    if snapshot.link is LinkPhase.CUT:
         text.append(f" for {snapshot.phase_s:.1f} of {snapshot.scenario.outage_s:g} s", style="red")
     return text
 
 
-def _backlog(snapshot: Snapshot, cells: int) -> Text:
+def _backlog(snapshot: DemoStatus, cells: int) -> Text:
     """Full is what the outage is expected to make, or has made."""
     full = max(snapshot.scenario.backlog_expected_bytes, snapshot.backlog_bytes_max)
-    style = "red" if snapshot.link is LinkView.CUT else "yellow"
+    style = "red" if snapshot.link is LinkPhase.CUT else "yellow"
     size = _kilobytes(snapshot.backlog_bytes)
     where = f"{size} on disk, {snapshot.backlog_batches} batches" if snapshot.backlog_batches else "none"
     return Text.assemble((_bar(snapshot.backlog_bytes / full, cells), style), f" {where}")
 
 
-def _received(snapshot: Snapshot) -> str:
+def _received(snapshot: DemoStatus) -> str:
     text = f"{snapshot.received_batches} batches, {snapshot.received_samples:,} samples"
     if snapshot.duplicates:
         text += f", {snapshot.duplicates} dropped as duplicate"

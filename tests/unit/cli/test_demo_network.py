@@ -7,7 +7,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from agent.cli.demo_run.cellular import CellularLink
+from agent.cli.demo_run.network import CellularLink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
