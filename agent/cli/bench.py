@@ -111,10 +111,19 @@ def _table(figures: dict[str, Any]) -> list[str]:
         _row("bytes/frame, beside JSON", size["batch"], size["json"], ratios["bytes_vs_json"]),
         _row("bytes/frame, beside JSON + gzip", size["batch"], size["json_gzip"], ratios["bytes_vs_json_gzip"]),
         "",
+        *_multiplexed(figures["multiplexed"]),
         "µs/second   " + "  ".join(f"{name} {value:,.0f}" for name, value in figures["us_per_second"].items()),
         "µs/frame    " + "  ".join(f"{name} {value:.3f}" for name, value in us.items()),
         "bytes/frame " + "  ".join(f"{name} {value:.3f}" for name, value in figures["streams"].items()),
     ]
+
+
+def _multiplexed(figures: dict[str, Any] | None) -> list[str]:
+    if figures is None:
+        return []
+    frames, us, plain, ratio = (figures[name] for name in ("frames", "us_per_frame", "us_per_plain_frame", "ratio"))
+    alone = f"{frames:,} multiplexed frames alone: decode {us:.3f} µs/frame"
+    return [f"{alone}, {ratio:.2f} times plain ones of as many signals ({plain:.3f})", ""]
 
 
 def _row(name: str, ours: float, plain: float, times: float) -> str:

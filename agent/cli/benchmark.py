@@ -11,6 +11,7 @@ processes disturb it less. The frames are those of the log's beginning, at most 
     encode   columns and zstd, in batches of ten seconds, at the configuration's default level
     cantools `decode_message(id, data, decode_choices=False)` for every frame whose id it knows
     json_gzip  one JSON object a frame (as `export --format jsonl` writes it) and gzip level 6 of each ten seconds
+    multiplexed  blocks of one second of multiplexed frames alone to raw values, and their plain twin (`plain_twin`)
 
 Bytes and times are per frame that the DBC files know; `us_per_second` is what a second of the traffic costs the
 daemon, of each second that has any. A bus of few frames pays by the block, not by the frame: there it tells more.
@@ -35,6 +36,7 @@ import numpy as np
 
 from agent.batch.codec import Header, encode_batch
 from agent.blocks import merge_blocks
+from agent.cli.plain_twin import multiplexed_only, plain_twin
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import EXTENDED, RAW_SIGNALS, BatchId, FrameBlock, SignalBlock, split_group_key
@@ -107,6 +109,7 @@ def run(
             "bytes_vs_json_gzip": _ratio(size["json_gzip"], size["batch"]),
         },
         "streams": ours["streams"],
+        "multiplexed": _multiplexed(work, plan),
         "cantools_refused": theirs["refused"],
         "rss_bytes": rss_bytes,
     }
@@ -177,6 +180,26 @@ def _our_costs(log: Path, buses: dict[str, int], work: _Work, plan: Plan, config
         "bytes": {"batch": _ratio(whole, work.rows)},
         "streams": {name: _ratio(size, work.rows) for name, size in _streams(work, plan, config, whole).items()},
     }
+
+
+def _multiplexed(work: _Work, plan: Plan) -> dict[str, Any] | None:
+    """What decoding multiplexed frames alone costs, beside plain ones of as many signals; None where there are none."""
+    frames = multiplexed_only(work.frames, plan)
+    if not len(frames) or not (twin := plain_twin(frames, plan)):
+        return None
+
+    def us_per_frame(frames: FrameBlock, plan: Plan) -> float:
+        decoder, blocks = Decoder(plan), _cut(frames, BLOCK_NS)
+
+        def decode_raw() -> None:
+            for block in blocks:
+                decoder.decode(block)
+
+        decode_raw()  # ids and multiplexor values are met
+        return _ratio(_us(decode_raw), len(frames))
+
+    ours, plain = us_per_frame(frames, plan), us_per_frame(*twin)
+    return {"frames": len(frames), "us_per_frame": ours, "us_per_plain_frame": plain, "ratio": _ratio(ours, plain)}
 
 
 def _scale(batch: SignalBlock, plan: Plan) -> None:

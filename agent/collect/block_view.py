@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A decoded block as rules and triggers look at it: its columns by slot, its values by column and row.
+"""A decoded block as rules and triggers look at it, and the latest samples before it.
 
 What costs something is made when it is first asked for.
 """
@@ -222,7 +222,7 @@ class LastSamples:
         self.serial = np.concatenate([self.serial, np.full(more, -1)])
         self.returns = np.concatenate([self.returns, np.zeros(more, np.int64)])
 
-    def remember(self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
+    def update(self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None) -> None:
         """Update with a block. kept: uint8 (V,), as above · returns: int64 (R,), None where none has ever returned."""
         slot, place = view.slot, view.block.column_start[1:] - 1
         row = view.row_of(place, view.columns)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept: decoded blocks in, blocks of the samples that rules and triggers keep out, class by class."""
+"""What is kept: decoded blocks in; out come blocks of the samples that rules and triggers keep, by priority."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of some frames, by class: blocks, those with older samples first, and events."""
+    """What is kept of some frames, by priority: blocks, those with older samples first, and events."""
 
     blocks: dict[Priority, list[SignalBlock]] = field(default_factory=dict)
     events: dict[Priority, list[Event]] = field(default_factory=dict)
@@ -52,17 +52,17 @@ class Collector:
 
     Args:
         plan: of the decoder.
-        book: the rules; none keep everything, class "normal".
+        book: the rules; none keep everything, with the priority "normal".
         reporting: the priority of events that no trigger is behind.
-        triggers: as `trigger.Trigger.of` makes them.
+        triggers: as `Trigger.of` makes them.
         decode: decodes frames the way blocks were: what came before an event is decoded anew.
         ring_bytes: how much is held for that.
         payload_bytes: of a batch; what is recorded of the time before an event comes in blocks that fit one.
         protections: what messages are verified by, by their index in the plan's.
 
     Attributes:
-        held_ns: the latest time of the frames that were taken last, None where all intervals have been closed since;
-            for whoever stores what is kept, and who comes after it, to see to.
+        held_ns: the latest time of the frames that were processed last, None where all intervals have been closed
+            since. Set by who stores what is kept.
 
     """
 
@@ -102,10 +102,10 @@ class Collector:
         self._signal_index.enter(plan.plain_keys)
 
     def process(self, frames: FrameBlock, block: SignalBlock, reading: ClockReading | None = None) -> Kept:
-        """What is kept now.
+        """Process a block of frames; what is kept now.
 
         block     what the frames were decoded to
-        reading   of the clocks, that holds for them; None: they are of a recorded log
+        reading   of the clocks when the frames had come; None: they are of a recorded log
         """
         if not len(frames):
             return Kept()
@@ -140,21 +140,21 @@ class Collector:
         return kept
 
     def _make_room(self, kept: Kept) -> None:
-        """Have those leave who came least recently, where there are too many; what their intervals hold is kept."""
+        """Remove the stream keys that came least recently, where there are too many; close their intervals."""
         staying = self._signal_index.crowded_out()
         if staying is not None:
             self._put_samples(kept, [self._rules.leave(staying).samples()])
             self._signal_index.shrink(staying)
 
     def _set_clock(self, step_ns: int) -> None:
-        """What is held back bears from now on the time that the clock would have said as it is set now."""
+        """Re-stamp what is held back with the corrected clock."""
         self._rules.set_clock(step_ns)
         self._findings.set_clock(step_ns)
         if self._triggers is not None:
             self._triggers.set_clock(step_ns)
 
     def _verified(self, integrity: Integrity, view: BlockView, kept: Kept) -> BlockView:
-        """The block without the frames that are to be dropped, which still tell the time; what was found is told."""
+        """The block without the frames that are to be dropped, which still tell the time; findings are reported."""
         verdict = integrity.verify(view)
         kept.report(self._reporting, self._findings.report(verdict.findings, view.span[1]))
         if verdict.dropped is None:
@@ -175,11 +175,11 @@ class Collector:
         triggers.remember(view, self._clock.now)
 
     def verified(self) -> dict[str, IntegrityCounters]:
-        """What was found of the messages that are verified, by bus.message."""
+        """Counters of the messages that are verified, by bus.message."""
         return {} if self._integrity is None else self._integrity.counters()
 
     def flush(self) -> Kept:
-        """What open intervals close with now: at the end, or when all has fallen silent."""
+        """Close open intervals: at the end, or when all buses have fallen silent."""
         kept = Kept()
         kept.report(self._reporting, self._findings.flush())
         self._put_samples(kept, [self._rules.flush().samples()])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.collect.conditions.binding import bind, nearest
+from agent.collect.conditions.binding import bind
 from agent.collect.conditions.parser import parse_condition
 from agent.collect.conditions.static_check import impossible, is_certain
 from agent.collect.conditions.syntax import ExpressionError
@@ -18,7 +18,7 @@ from agent.collect.integrity.protection import broken_protections
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.windows import frame_bytes
 from agent.config.collecting import patterns
-from agent.config.patterns import Patterns, SignalPatterns
+from agent.config.patterns import Patterns, SignalPatterns, nearest
 from agent.decode.overlaps import Overlaps, TooManyError
 from agent.model import RAW_SIGNALS
 
@@ -112,7 +112,7 @@ def _decoded(directory: Directory) -> list[MessageDefinition]:
 
 def doubtful(config: Config, directory: Directory) -> Iterator[tuple[str, str]]:
     """Key and text for conditions that are always true, for what triggers record of what rules forbid, and for windows
-    that the ring is too small for, as far as the DBC files tell how much traffic is."""
+    that the ring is too small for, as far as the DBC files say how much traffic is."""
     book = RuleBook.of(config.collect)
     for trigger in config.triggers:
         yield from _certain(f"trigger[{trigger.name}]", trigger, directory)
@@ -156,7 +156,7 @@ def _shared_bits(config: Config, book: RuleBook, directory: Directory) -> Iterat
         forbidden = {index for index, name in enumerate(names) if book.forbids(*name)}
         try:
             pairs = overlaps.of(message) if forbidden else []
-        except TooManyError:  # told where the file is read
+        except TooManyError:  # reported where the file is read
             return
         for one, other in pairs:
             hidden, shown = (one, other) if one in forbidden else (other, one)
@@ -173,11 +173,11 @@ def _certain(where: str, trigger: TriggerConfig, directory: Directory) -> Iterat
     """A `when` that is always true is not beside stale_after: it is not while its signals stay away."""
     comes_once = "the event comes once, with the first frames"
     comes_again = "the event comes again as soon as until is true"
-    told = {
+    texts = {
         "when": "" if trigger.stale_after is not None else comes_once if trigger.until is None else comes_again,
         "until": "the event may come again with every frame",
     }
-    for key, text in told.items():
+    for key, text in texts.items():
         written = getattr(trigger, key)
         if text and written is not None and is_certain(bind(parse_condition(written), directory)):
             yield f"{where}.{key}", f'"{written}" is always true: {text}'

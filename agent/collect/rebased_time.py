@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clock that rules and triggers go by: the frames' own time, made so that setting a clock does nothing to it.
+"""The clock that rules and triggers go by: the frames' own time, as if nobody had set a clock.
 
-Steady time is what the unit's wall clock would say had nobody set it since the start, on all buses alike: a frame's own
-time, put back by what the readings of the clocks tell that the wall clock was set forward. What is kept bears its
-frame's own time; rebased time is never seen outside.
+Rebased time is what the unit's wall clock would say had nobody set it since the start, on all buses alike: a frame's
+own time, put back by what the clock readings tell that the wall clock was set forward. What is kept bears its frame's
+own time; rebased time is never seen outside.
 
-An adapter may stamp frames by a clock of its own, and a stamp may be anything. By the readings a block's frames came
-between the reading before and its own: a bus all of whose frames lie elsewhere is brought to the time of the reading,
-and goes on from there by its own clock; a single frame that does is of the time of the reading. So no bus holds up the
-others' rules, nor hurries them on.
+An adapter may stamp frames by a clock of its own, and a stamp may be anything. The readings bound when a block's
+frames came: between the reading before and its own. A bus all of whose frames lie elsewhere is brought to the time of
+the reading, and goes on from there by its own clock. A single frame that lies elsewhere gets the time of the reading.
+So no bus holds up the rules of others, nor hurries them on.
 
-A recorded log has no readings. There a frame that is more than a second older than the latest of its bus tells that
+A recorded log has no readings. There a frame that is more than a second older than the latest of its bus means that
 the clock was set back: rebased time stands still for an instant and goes on from there, on all buses. A clock that is
-set forward takes rebased time with it; but frames that jump forward to where a clock that they have left must be by now
-are by that again: the log has frames by two clocks, and nobody has set either.
+set forward takes rebased time with it. Frames that jump forward to where a clock that they have left must be by now
+are by that clock again: the log has frames by two clocks, and nobody has set either.
 
-Promise: a bus's rebased time never goes back, and a frame's depends on the frames before it, not on how they came in
-blocks; but for frames that cannot have come when the readings say.
+Promise: a bus's rebased time never goes back. A frame's depends on the frames before it, not on how they came in
+blocks, but for frames that cannot have come when the readings say.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class RebasedClock:
         return self._latest.copy()
 
     def update(self, reading: ClockReading) -> int:
-        """The clocks as they are when the frames to come have come; by how much the wall clock was set, 0 mostly."""
+        """Update with the reading taken when the next frames had come; by how much the wall clock was set, mostly 0."""
         before = self._reading
         if reading == before:
             return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks made of some of the samples of others: the chosen values of a block, or samples that were put by.
+"""Blocks made of some of the samples of others: the chosen values of a block, or samples of earlier ones.
 
 A row of the result is a frame of which at least one sample is chosen; its shape is the set of those. Rows keep
 their frame's time, groups and columns their order.

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dense numbers for what blocks consist of, so that what is known of it lies in flat tables.
+"""Dense numbers of stream keys and signal slots, so that what is known of them lies in flat tables.
 
-    stream_key     one (message, bus, arbitration id), a block's group; numbered as it is met
-    slot  one signal of a stream key; those of a stream key are numbered on end: first[stream_key] + signal
+    stream key   one (message, bus, arbitration id), a block's group; numbered as it is met
+    slot         one signal of a stream key; those of a stream key are numbered on end: first[stream_key] + signal
 
-What the DBC files define is met at the start, and stays; the ids of J1939 and of raw frames, guests, are met on the
-bus. Of raw frames the bytes have slots as far as they came: eight, or all of CAN FD.
+What the DBC files define is entered at the start, and stays. The ids of J1939 and of raw frames, guests, are entered
+when they come. Of raw frames the bytes have slots as far as they came: eight, or all of CAN FD.
 
-Limits: past `GUESTS_MAX` guests, or `GUEST_SLOTS_MAX` slots of theirs, those that came least recently leave,
-between blocks, until as many stay as the decoder has room for; all that stay are numbered anew.
+Limits: past `GUESTS_MAX` guests, or `GUEST_SLOTS_MAX` slots of theirs, those that came least recently leave between
+blocks, until as many stay as the decoder has room for. All that stay are numbered anew.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def _renumbered(kept: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 class SignalIndex:
     """The stream keys and slots met so far.
 
-    key      uint64 (L,)  `model.group_key` of the stream key
-    bus      int64 (L,)   · message int64 (L,), -1 for raw frames
-    first    int64 (L+1,) stream_key l has slots first[l]…first[l+1]
-    stream_key     int64 (C,)   of the slot
-    bits     uint8 (C,)   field length of the signal
-    sign     uint64 (C,)  what turns a raw value into its key: the sign bit of a signed whole number, else 0
+    key          uint64 (K,)  `model.group_key` of the stream key
+    bus          int64 (K,)   · message int64 (K,), -1 for raw frames
+    first        int64 (K+1,) stream key k has slots first[k]…first[k+1]
+    stream_key   int64 (S,)   of the slot
+    bits         uint8 (S,)   field length of the signal
+    sign         uint64 (S,)  what turns a raw value into its key: the sign bit of a signed whole number, else 0
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -42,7 +42,7 @@ def open_folder(out: Path, vehicle: str, catalog: bytes, priorities: Iterable[Pr
 class FolderStore:
     """Stores batches as files; nothing is journaled, because what is replayed can be replayed again."""
 
-    journals = False
+    has_journal = False
 
     def __init__(self, inbox: BatchReceiver, vehicle: str, stream: str) -> None:
         self.stream = f"{stream}-{secrets.token_hex(6)}"
@@ -51,16 +51,16 @@ class FolderStore:
         self._gaps: list[Gap] = []
         self._vehicle = vehicle
 
-    def note(self, part: bytes) -> bool:  # noqa: ARG002
+    def append_entry(self, entry: bytes) -> bool:  # noqa: ARG002
         """Nothing to do."""
         return True
 
     def add_gap(self, gap: Gap) -> None:
-        """Something is missing: told with the next batch."""
+        """Something is missing: reported with the next batch."""
         self._gaps.append(gap)
 
     def pending_gaps(self) -> tuple[Gap, ...]:
-        """What the next batch has to tell."""
+        """What the next batch has to report."""
         return tuple(self._gaps)
 
     def append(self, batches: Sequence[SealedBatch]) -> None:

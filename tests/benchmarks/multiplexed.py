@@ -13,6 +13,7 @@ a folder with another version of the package, which is run in turn with this one
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -40,6 +41,11 @@ LOGS = {
     "mustang_drive": {"can0": "mustang.dbc"},
     "obd2_gnss_drive": {"can1": "obd2.dbc", "can2": "gnss.dbc"},
 }
+_TWIN = importlib.util.spec_from_file_location("twin", ROOT / "agent" / "cli" / "plain_twin.py")
+assert _TWIN is not None
+assert _TWIN.loader is not None
+twins = importlib.util.module_from_spec(_TWIN)  # of this version, whichever is measured
+_TWIN.loader.exec_module(twins)
 FRAMES_MAX = 60_000
 PASSES = 5
 BLOCK_NS, BLOCK_FRAMES = 700_000_000, 2_000
@@ -88,35 +94,6 @@ def recorded(name: str) -> tuple[FrameBlock, Plan]:
     return FrameBlock.concatenate(taken).slice(0, FRAMES_MAX), plan
 
 
-def multiplexed_only(frames: FrameBlock, plan: Plan) -> FrameBlock:
-    """The frames of messages with multiplexors."""
-    found = {at for at, message in plan.plain.items() if any(each.multiplexor for each in plan.signals(message))}
-    return frames.chosen(
-        np.array([at in found for at in zip(frames.bus.tolist(), frames.can_id.tolist(), strict=True)])
-    )
-
-
-def twin(frames: FrameBlock, plan: Plan) -> tuple[FrameBlock, Plan]:
-    """The same with an id and a plain message for each set of signals."""
-    block = Decoder(plan).decode(frames).signals
-    can_id, number = np.zeros(len(frames), np.uint32), dict[tuple[int, int], int]()
-    definitions = []
-    for group, key in enumerate(block.group_key.tolist()):
-        message, bus, word = (key >> 40) - 1, key >> 32 & 0xFF, key & 0xFFFF_FFFF
-        rows = np.flatnonzero((frames.bus == bus) & (frames.can_id == word))
-        shapes = block.shape[block.row_start[group] : block.row_start[group + 1]]
-        for shape in np.unique(shapes).tolist():
-            each = number[group, shape] = len(number)
-            signals = [
-                SignalDefinition(f"S{n}", signal.start, signal.length, signal.little_endian)
-                for n, signal in enumerate(plan.signals(message)[index] for index in block.shapes[shape])
-            ]
-            definitions.append(MessageDefinition("can0", each, f"M{each}", 8, tuple(signals)))
-            can_id[rows[shapes == shape]] = each
-    assert len(number) <= 2048, "there are so many ids of eleven bits"
-    return frames_of(frames.time_ns, can_id, frames.data), Plan(("can0",), definitions)
-
-
 def by_time(frames: FrameBlock) -> list[FrameBlock]:
     cuts = np.flatnonzero(np.diff(frames.time_ns // BLOCK_NS)) + 1
     ends = [0, *cuts.tolist(), len(frames)]
@@ -145,7 +122,7 @@ def cases() -> Iterator[tuple[str, FrameBlock, Plan]]:
     for name in LOGS:
         frames, plan = recorded(name)
         yield name, frames, plan
-        if len(only := multiplexed_only(frames, plan)):
+        if len(only := twins.multiplexed_only(frames, plan)):
             yield f"{name}, multiplexed frames alone", only, plan
 
 
@@ -153,7 +130,9 @@ def measure() -> dict[str, tuple[float, float]]:
     """By case: the blocks as they are, and their plain twins."""
     found = {}
     for name, frames, plan in cases():
-        plain, plain_plan = twin(frames, plan)
+        twin = twins.plain_twin(frames, plan)
+        assert twin is not None
+        plain, plain_plan = twin
         for how, cut in (("0.7 s", by_time), ("2,000 frames", by_number)):
             found[f"{name}, by {how}"] = cost_us(cut(frames), plan), cost_us(cut(plain), plain_plan)
     return found

@@ -55,6 +55,23 @@ def test_bench_tells_all_its_figures_and_what_a_second_costs(
         )
 
 
+def test_bench_tells_what_multiplexed_frames_cost_beside_plain_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signals = ' SG_ MODE M : 0|8@1+ (1,0) [0|0] "" A\n' + "".join(
+        f' SG_ S{n} m{n} : {8 + n}|16@1+ (1,0) [0|0] "" A\n' for n in range(4)
+    )
+    (tmp_path / "car.dbc").write_text(f'VERSION ""\nBS_:\nBU_: A\nBO_ 192 MODES: 8 A\n{signals}\nBO_ 193 PLAIN: 8 A\n')
+    log = log_of(tmp_path, [1e9 + n / 10 for n in range(300)])
+    assert main(["bench", str(log), "--dbc", str(tmp_path / "car.dbc"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["multiplexed"]
+    assert found["frames"] == 300
+    assert found["ratio"] == pytest.approx(found["us_per_frame"] / found["us_per_plain_frame"], rel=0.01)
+    assert main(["bench", str(log), "--dbc", str(tmp_path / "car.dbc")]) == 0
+    assert "300 multiplexed frames alone" in capsys.readouterr().out
+    assert bench(log, capsys)["multiplexed"] is None
+
+
 def test_bench_decodes_by_the_path_of_exports(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,14 +86,14 @@ def _scratch_stores(
 class _ScratchStore:
     """Batches as files that are read once and deleted."""
 
-    journals = False
+    has_journal = False
 
     def __init__(self, folder: Path, stream: str) -> None:
         self.stream = stream
         self.next_sequence = 0
         self._folder = folder
 
-    def note(self, part: bytes) -> bool:  # noqa: ARG002
+    def append_entry(self, entry: bytes) -> bool:  # noqa: ARG002
         """Nothing to do."""
         return True
 

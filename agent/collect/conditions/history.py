@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What conditions look at: for each signal the value it came with last and, where a condition looks back over a
-span of time, its samples of that span; for each message that is counted, when its frames came.
+"""What conditions look at: for each signal the value it came with last and, where a condition looks back over a span of
+time, its samples of that span; for each message that is counted, when its frames came.
 
 What is looked up in a block is looked up once for all conditions.
 
-Limits: of a signal or message no more than `SAMPLES_MAX` samples are remembered, the latest ones; a span that holds
-more is cut short by that.
+Limits: of a signal or message the latest `SAMPLES_MAX` samples are remembered; a longer span is cut short by that.
 """
 
 from __future__ import annotations

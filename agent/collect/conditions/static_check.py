@@ -189,12 +189,12 @@ def _left(part: InRange, keys: _Keys) -> tuple[int, int] | None:
 
 
 def _why_never(written: Comparison) -> str:
-    told = [
+    sides = [
         f"{_called(side)} is {quantity(side)(_EVER)}"
         for side in (written.left, written.right)
         if not isinstance(side, Number)
     ]
-    return f"this can never be true: {' and '.join(told)}{_nearest_values(written)}"
+    return f"this can never be true: {' and '.join(sides)}{_nearest_values(written)}"
 
 
 def _nearest_values(written: Comparison) -> str:

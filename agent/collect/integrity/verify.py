@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message counters and checksums, verified a block at a time: what came damaged, what was lost on the way.
+"""Message counters and checksums, verified a block at a time.
 
 A frame whose checksum is not what its payload makes it, or whose counter is beyond its last value, is *wrong*. Between
-frames that are not, the counter tells how many are *missing*; wrong ones in between count as come. One that says the
-same as the one before, with none in between, is *repeated*: its sender hangs, or it was sent anew.
+frames that are not, the counter says how many are *missing*; wrong ones in between count as received. One with the
+counter of the one before, with none in between, is *repeated*: its sender hangs, or it was sent anew.
 
 Promise: the same frames are judged and counted the same, however they come in blocks.
-Limits: a counter tells no whole turns, so of sixteen frames lost none may be missing. Frames that do not carry the
+Limits: a counter says nothing of whole turns: of sixteen frames lost, none may be missing. Frames that do not carry the
 signals, short ones and multiplexed ones, are passed over.
 """
 
@@ -34,7 +34,7 @@ _NONE = -1
 
 
 REPORTED_EVERY_NS = 60_000_000_000
-"""What goes on being amiss is told at once, and then so often."""
+"""What goes on being amiss is reported at once, and then so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +92,14 @@ class _Read:
 
 
 class Findings:
-    """What is told of them: each kind of each message at once, and then once a while how many more there were."""
+    """What is reported: each kind of each message at once, and then once a while how many more there were."""
 
     def __init__(self) -> None:
         self._reported: dict[tuple[EventKind, str], int] = {}
         self._more: dict[tuple[EventKind, str], Finding] = {}
 
     def report(self, findings: Iterable[Finding], now: int) -> list[Event]:
-        """What is to be told now, of these and of those that were held back. `now`: rebased time."""
+        """Events to report now, of these findings and of those that were held back. `now`: rebased time."""
         for finding in findings:
             key = finding.kind, finding.subject
             held = self._more.get(key)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``[[collect]]``: what of each signal is kept, how often, in which class."""
+"""``[[collect]]``: what of each signal is kept, how often, with which priority."""

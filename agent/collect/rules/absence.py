@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages that have stopped: told as absent when they have been silent for their time, and as back when they
+"""Messages that have stopped: reported as absent when they have been silent for their timeout, and as back when they
 return. Nothing of an absent message is ever repeated; its next samples count as changed, whatever they say.
 
-Silence is counted on the rebased clock of the message's bus. Where a whole bus is silent, nothing tells the time, and
-its messages are told when it is heard again.
+Silence is counted in the rebased time of the message's bus. Where a whole bus is silent, nothing tells the time, and
+its messages are reported when it is heard again. A message that has never come is not missed.
 
-Limit: a message that does not keep to the cycle that its DBC file gives it would be told with every frame. After
-`STOPS_MAX` stops, each within `STOPS_APART_NS` of the one before, it is given twice the time; so again after as many.
-What a rule says is kept to.
+The timeout is a rule's `stale_after`. Without one it is three of the cycles that the DBC file gives the message: a bus
+under load delays frames, and a gateway drops one now and then.
+
+Limit: a message that does not keep to the cycle of its DBC file would be reported with every frame. After `STOPS_MAX`
+stops, each within `STOPS_APART_NS` of the one before, its timeout is doubled; so again after as many. A rule's is kept.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 STOPS_MAX = 8
 STOPS_APART_NS = 60_000_000_000
 EVENTS_MAX = 256
-"""Of a block; what is beyond is told in one, by its number. Messages that a DBC file names come first."""
+"""Of a block; what is beyond is reported in one, by its number. Messages that a DBC file names come first."""
 
 
 class AbsenceTimeout(NamedTuple):
@@ -109,7 +111,7 @@ class AbsenceMonitor:
         return returns, events
 
     def set_clock(self, step_ns: int) -> None:
-        """As of `gates.Gates`."""
+        """As of `RuleStates`."""
         self._last_time += step_ns
 
     def _overdue(self, view: BlockView, now: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -125,7 +127,7 @@ class AbsenceMonitor:
         return np.where(resting, heard_now, overdue)
 
     def _look_closer(self, view: BlockView, stream_key: int, now: int, events: list[Event]) -> list[tuple[int, int]]:
-        """Tell what a stream key's silences were; for each return the rows from it to the end of the group."""
+        """Report a stream key's silences; for each return the rows from it to the end of the group."""
         block = view.block
         begin, end = view.rows_of_stream_key(stream_key)
         last, last_time = int(self._last[stream_key]), int(self._last_time[stream_key])
@@ -151,7 +153,7 @@ class AbsenceMonitor:
         return returns
 
     def _absent(self, stream_key: int, rebased: int, time_ns: int) -> Event:
-        """Tell that it was heard last at these times; who stops all the time is given more of it."""
+        """Report that it was heard last at these times; double the timeout of one that stops all the time."""
         if stream_key in self._stops:
             stops, before = self._stops[stream_key]
             stops = stops + 1 if rebased - before <= STOPS_APART_NS else 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All rules at work on a block: which of its samples are kept, in which class, and which of earlier ones now."""
+"""All rules on a block: which of its samples are kept, with which priority, and which of earlier ones now."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class KeepMask:
-    """What is kept of a block, or told.
+    """What is kept of a block at once, and the events that are reported.
 
     kept       uint8 (V,): the priority that each value is kept with at once, by what does not keep all of its slot
     returns    int64 (R,): how often the row's stream key has returned, None where none ever has
@@ -64,11 +64,11 @@ class RuleStates:
         self._intervals = IntervalStates(self.signal_index, self.latest, self._effective_rules.__getitem__)
 
     def _grow(self, stream_keys: range) -> None:
-        treated = [
-            self.signal_index.of_signals(stream_key, self._of_message, self.book.effective_rule)
+        fresh = [
+            rule
             for stream_key in stream_keys
+            for rule in self.signal_index.of_signals(stream_key, self._of_message, self.book.effective_rule)
         ]
-        fresh = [effective_rule for signals in treated for effective_rule in signals]
         self._effective_rules += fresh
         self.always = np.concatenate([self.always, np.array([each.priority for each in fresh], np.uint8)])
         self._always_slots = self.always.nonzero()[0]
@@ -82,20 +82,20 @@ class RuleStates:
 
     def _timeout_of(self, stream_key: int) -> AbsenceTimeout:
         slots = self.signal_index.slots(range(stream_key, stream_key + 1))
-        told = [stale_ns for each in slots if (stale_ns := self._effective_rules[each].stale_ns)]
-        if told:
-            return AbsenceTimeout(min(told), expected=False)
+        given = [stale_ns for each in slots if (stale_ns := self._effective_rules[each].stale_ns)]
+        if given:
+            return AbsenceTimeout(min(given), expected=False)
         message = int(self.signal_index.message[stream_key])
         return AbsenceTimeout(
             stopped_after_ns(self.signal_index.messages[message]) if message >= 0 else 0, expected=True
         )
 
     def observe(self, view: BlockView, now: NDArray[np.int64]) -> list[Event]:
-        """What is told of messages that stop and start, where nothing else is to be done."""
+        """Events of messages that stop and start, where everything is kept."""
         return self._absence.observe(view, now)[1]
 
     def begin(self, view: BlockView, now: NDArray[np.int64]) -> KeepMask:
-        """What is kept at once, and what is told. `now`: int64 (buses,), rebased time after the block."""
+        """What is kept at once, and what is reported. `now`: int64 (buses,), rebased time after the block."""
         kept = np.zeros(len(view.block.values), np.uint8)
         returns, events = self._absence.observe(view, now)
         self._changes.keep(view, self.latest, kept, returns)
@@ -104,12 +104,12 @@ class RuleStates:
 
     def finish(self, view: BlockView, mask: KeepMask) -> IntervalResults | None:
         """What intervals are closed with, once all else that keeps samples at once has had its say."""
-        results_so_far = self._intervals.finish(view, mask.kept, mask.returns)
-        self.latest.remember(view, mask.kept, mask.returns)
-        return self._once(IntervalResults.joined(results_so_far)) if results_so_far else None
+        results = self._intervals.finish(view, mask.kept, mask.returns)
+        self.latest.update(view, mask.kept, mask.returns)
+        return self._once(IntervalResults.joined(results)) if results else None
 
     def _once(self, results: IntervalResults) -> IntervalResults:
-        """Each sample once in a class; what it is kept with is remembered where it may be chosen again."""
+        """Each sample once with a priority; what it is kept with is remembered where it may be chosen again."""
         keeps = results.of_higher_priority(self.always)
         again = (keeps & self._shared.take(results.slot) & (results.serial >= 0)).nonzero()[0]
         if len(again):
@@ -143,9 +143,7 @@ class RuleStates:
 
     def leave(self, staying: Staying) -> IntervalResults:
         """Close the intervals that are open of slots that are about to leave."""
-        leaves = staying.slot_of < 0
-        return self._closed(self._intervals.flush(leaves))
+        return self._closed(self._intervals.flush(staying.slot_of < 0))
 
-    def _closed(self, results_so_far: list[IntervalResults]) -> IntervalResults:
-        results = IntervalResults.joined(results_so_far)
+    def _closed(self, results: IntervalResults) -> IntervalResults:
         return self._once(replace(results, end=np.zeros_like(results.end)))

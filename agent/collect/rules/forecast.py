@@ -33,7 +33,7 @@ NAME_MIN = 16
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is kept of a message in one class.
+    """What is kept of a message with one priority.
 
     kept, signals   how many of the message's signals
     how             as a rule would say it
@@ -53,7 +53,7 @@ class Forecast:
 
 
 def forecast(configs: Sequence[CollectConfig], directory: Directory) -> Iterator[Forecast]:
-    """Each message of which anything is kept, once for each class."""
+    """Each message of which anything is kept, once for each priority."""
     book = RuleBook.of(configs)
     for index in directory.decoded:
         message = directory.messages[index]
@@ -67,7 +67,7 @@ def forecast(configs: Sequence[CollectConfig], directory: Directory) -> Iterator
 def _of_priority(
     message: MessageDefinition, effective_rules: Sequence[EffectiveRule], priority: Priority
 ) -> Forecast | None:
-    """What a class keeps of a message."""
+    """What is kept of a message with a priority."""
     signals: dict[str, int] = defaultdict(int)
     rates: dict[str, float] = {}
     kept = 0
@@ -93,7 +93,7 @@ def _of_priority(
 
 
 def _ways(effective_rule: EffectiveRule, priority: Priority) -> Iterator[tuple[str, float | None]]:
-    """How a class keeps a signal, and how many samples that are in an hour, at most; None: as many as there are."""
+    """How a signal is kept with a priority, and how many samples that are in an hour, at most; None: all."""
     if effective_rule.priority == priority:
         yield "all", None
     for change in effective_rule.changes:

@@ -43,12 +43,12 @@ CLOSED = -(1 << 62)
 
 @dataclass(slots=True)
 class RuleStateTable:
-    """The states; arrays by state.
+    """Rule states: a slot and a rule with an interval each; arrays by state.
 
     number int64, its place when it was made · slot int64 · bus int64 · every int64 · priority uint8 · kind uint8
     flip        uint64, turns a raw value into what is least for the one looked for; of floats 0, or all ones
     busy        bool, to be looked at in each block: all but last and first
-    has_deadband      bool, what differs enough from what it kept before is kept · floating: bool, the least float
+    has_deadband  bool, what differs enough from what it kept before is kept · floating: bool, the least float
     interval    int64, the number of the interval that is open · until: rebased time at which it is over
     first       uint64, raw value of its first sample
     raw, time_ns, kept, returns, serial   of its least sample, as in `LastSamples`
@@ -83,25 +83,26 @@ class RuleStateTable:
         floating = [
             _KIND[rule.value] == LEAST and reads_as_float(signal_index.definition(each)) for each, rule in rules
         ]
+        count = len(rules)
         return cls(
-            np.arange(first, first + len(rules)),
-            slot,
-            signal_index.bus.take(signal_index.stream_key.take(slot)),
-            np.array([rule.every_ns for _, rule in rules], np.int64),
-            np.array([rule.priority for _, rule in rules], np.uint8),
-            kind,
-            np.where(upside_down, ~flip, flip),
-            kind < LAST,
-            np.array([rule.deadband is not None for _, rule in rules], np.bool_),
-            np.array(floating, np.bool_),
-            np.full(len(rules), CLOSED),
-            np.full(len(rules), CLOSED),
-            np.zeros(len(rules), np.uint64),
-            np.zeros(len(rules), np.uint64),
-            np.zeros(len(rules), np.int64),
-            np.zeros(len(rules), np.uint8),
-            np.zeros(len(rules), np.int64),
-            np.zeros(len(rules), np.int64),
+            number=np.arange(first, first + count),
+            slot=slot,
+            bus=signal_index.bus.take(signal_index.stream_key.take(slot)),
+            every=np.array([rule.every_ns for _, rule in rules], np.int64),
+            priority=np.array([rule.priority for _, rule in rules], np.uint8),
+            kind=kind,
+            flip=np.where(upside_down, ~flip, flip),
+            busy=kind < LAST,
+            has_deadband=np.array([rule.deadband is not None for _, rule in rules], np.bool_),
+            floating=np.array(floating, np.bool_),
+            interval=np.full(count, CLOSED),
+            until=np.full(count, CLOSED),
+            first=np.zeros(count, np.uint64),
+            raw=np.zeros(count, np.uint64),
+            time_ns=np.zeros(count, np.int64),
+            kept=np.zeros(count, np.uint8),
+            returns=np.zeros(count, np.int64),
+            serial=np.zeros(count, np.int64),
         )
 
     def with_more(self, more: RuleStateTable) -> RuleStateTable:
@@ -120,9 +121,10 @@ class RuleStateTable:
 
 @dataclass(slots=True)
 class IntervalRuns:
-    """Values of states in this block, cut by interval. By state, in the order given:
+    """Values of a block, cut by rule state and interval to runs. By state, in the order given:
 
-    states    the state · first_of, last: its first and last run · until: rebased time at which the last one is over
+    states            its number in the table · first_of, last: its first and last run
+    until             rebased time at which the last one is over
     By run, in the order of the states and then of time:
     state, interval   it is part of · goes_on: with the interval that was open before · closes: the interval is over
     begin, end       of its values among those gathered, whose raw values are `values`
@@ -179,22 +181,22 @@ class IntervalRuns:
         first_raw = np.where(goes_on, states.first.take(state), values.take(begin))
         keeps = closes & ((states.kind.take(state) != FIRST) | (raw != first_raw))
         return cls(
-            gathered,
-            values,
-            chosen,
-            first,
-            last,
-            until,
-            state,
-            interval,
-            goes_on,
-            closes,
-            begin,
-            end,
-            place,
-            raw,
-            first_raw,
-            keeps,
+            gathered=gathered,
+            values=values,
+            states=chosen,
+            first_of=first,
+            last=last,
+            until=until,
+            state=state,
+            interval=interval,
+            goes_on=goes_on,
+            closes=closes,
+            begin=begin,
+            end=end,
+            place=place,
+            raw=raw,
+            first=first_raw,
+            keeps=keeps,
         )
 
 

@@ -11,9 +11,9 @@ another. What it closes with is chosen then:
     mean        the value nearest to the mean of all that the signal can carry, with the last sample's time
 
 With a deadband (`on_change`), what would be kept is kept only if it differs by more from what was kept before.
-A sample that was kept in as high a class already is not kept again (`results`).
+A sample that was kept with as high a priority already is not kept again (`IntervalResults`).
 
-A state is a slot and a rule. While no interval ends, the states of last and first samples have nothing to do: what
+A rule state is a slot and a rule. While no interval ends, the states of last and first samples have nothing to do: what
 they would close with is the slot's latest sample. The others, and those whose interval ends, have their values cut
 to runs by interval; the first run of a state goes on where the state left off.
 """
@@ -256,19 +256,19 @@ class IntervalStates:
         self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None
     ) -> list[IntervalResults]:
         """What intervals are closed with. `kept`: the priorities that the values are kept with at once, all told."""
-        results_so_far = [] if self._lapsed is None else [self._lapsed]
+        results = [] if self._lapsed is None else [self._lapsed]
         runs = self._runs
         if self._less:
             state, place = np.array(self._less).T
             self._carry(view, state, place, kept, returns)
         if runs is None:
-            return results_so_far
-        self._close_runs(view, runs, kept, results_so_far)
+            return results
+        self._close_runs(view, runs, kept, results)
         self._remember(view, runs, kept, returns)
-        return results_so_far
+        return results
 
     def _close_runs(
-        self, view: BlockView, runs: IntervalRuns, kept: NDArray[np.uint8], results_so_far: list[IntervalResults]
+        self, view: BlockView, runs: IntervalRuns, kept: NDArray[np.uint8], results: list[IntervalResults]
     ) -> None:
         states = self._states
         telling = runs.keeps.nonzero()[0]
@@ -283,7 +283,7 @@ class IntervalStates:
         so_far = np.where(carried, states.kept.take(state), kept.take(at))
         serial[summary], place[summary], so_far[summary] = SUMMARY, -1, 0
         end = (runs.interval.take(telling) + 1) * states.every.take(state)
-        results_so_far.append(
+        results.append(
             IntervalResults(states.slot.take(state), serial, place, time, raw, states.priority.take(state), so_far, end)
         )
 
@@ -331,7 +331,7 @@ class IntervalStates:
         """As of `states.States`."""
         self._states.time_ns += step_ns
 
-    def flush(self, leaves: NDArray[np.bool_] | None = None) -> list[IntervalResults]:
+    def flush(self, leaves: NDArray[np.bool_] | None = None) -> IntervalResults:
         """Close what is open; a later sample of the same interval begins it anew.
 
         leaves   bool (slots,): of these alone
@@ -339,7 +339,7 @@ class IntervalStates:
         is_open = self._states.until > CLOSED
         if leaves is not None:
             is_open &= leaves.take(self._states.slot)
-        return [self._close(is_open.nonzero()[0])]
+        return self._close(is_open.nonzero()[0])
 
     def _close(self, lapsed: NDArray[np.int64]) -> IntervalResults:
         """Close the open intervals of these states with samples of earlier blocks."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which frames rules want at all: what a kernel filter may let through, so that all others cost nothing.
+"""Which frames rules need: what a kernel filter may let through, so that all others cost nothing.
 
-Promise: with the filter, the samples that are kept are the same. So there is none for a bus that a trigger may look at
-or record from, or whose unknown frames a rule may keep, and none where frames must tell the time, for intervals to be
-closed and silence to be noticed, and no wanted message is sent often enough to do so: of a message that may stop
-another one has to tell that it has.
+Promise: with the filter, the samples that are kept are the same. There is none for a bus that a trigger may look at or
+record from, or whose unknown frames a rule may keep. There is none either where frames have to tell the time (to close
+intervals, to notice absence) and no message that is needed is sent often enough: that a message has stopped, another
+one has to tell.
 
 What is filtered is not received, so it is not counted either.
 """
@@ -26,37 +26,37 @@ if TYPE_CHECKING:
     from agent.model import MessageDefinition
 
 CLOCK_CYCLE_MS_MAX = 1000
-"""A message that is sent at least so often, all the time, tells it."""
+"""A message that is sent at least so often, all the time, tells the time."""
 _GROUP_MASK, _DESTINATION_MASK, _PDU2 = 0x03FF_FF00, 0x0000_FF00, 240
 
 
 def kernel_filters(config: Config, messages: Sequence[MessageDefinition]) -> dict[str, list[tuple[int, int]]]:
-    """By bus: the wanted (arbitration id word, mask); buses of which everything is wanted are not in it."""
+    """By bus: (arbitration id word, mask) of what is needed; buses of which everything is needed are not in it."""
     if not config.collect or config.triggers:
         return {}
     directory = Directory(messages)
     found = {}
     for bus in config.buses:
         of_bus = [directory.messages[index] for index in directory.decoded if directory.messages[index].bus == bus.name]
-        wanted = _wanted(config, bus, of_bus)
-        if len(wanted) < len(of_bus):
-            found[bus.name] = [_filter(message) for message in wanted]
+        needed = _needed(config, bus, of_bus)
+        if len(needed) < len(of_bus):
+            found[bus.name] = [_filter(message) for message in needed]
     return found
 
 
-def _wanted(config: Config, bus: BusConfig, messages: Sequence[MessageDefinition]) -> Sequence[MessageDefinition]:
+def _needed(config: Config, bus: BusConfig, messages: Sequence[MessageDefinition]) -> Sequence[MessageDefinition]:
     """The messages of which anything is kept or verified; all of them where everything has to be received."""
     if bus.keep_unknown and any(rule.keep and Patterns(rule.bus).match(bus.name) for rule in config.collect):
         return messages
     book = RuleBook.of(config.collect)
     verified = [(Patterns(each.bus), Patterns(each.message)) for each in config.integrity]
-    wanted, clocks, missed, has_intervals = [], [], [], False
+    needed, clocks, missed, has_intervals = [], [], [], False
     for message in messages:
         protected = any(of_bus.match(bus.name) and of_name.match(message.name) for of_bus, of_name in verified)
         effective_rules = [book.effective_rule(bus.name, message.name, signal) for signal in message.signals]
         if not protected and all(effective_rule.is_dropped for effective_rule in effective_rules):
             continue
-        wanted.append(message)
+        needed.append(message)
         has_intervals |= any(effective_rule.intervals for effective_rule in effective_rules)
         if message.cyclic and 0 < message.cycle_ms <= CLOCK_CYCLE_MS_MAX:
             clocks.append(message)
@@ -64,7 +64,7 @@ def _wanted(config: Config, bus: BusConfig, messages: Sequence[MessageDefinition
             missed.append(message)
     tells_time = bool(clocks) or not has_intervals
     tells_silence = all(any(clock is not message for clock in clocks) for message in missed)
-    return wanted if tells_time and tells_silence else messages
+    return needed if tells_time and tells_silence else messages
 
 
 def _filter(message: MessageDefinition) -> tuple[int, int]:

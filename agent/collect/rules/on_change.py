@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules that keep a sample as soon as it differs from the one kept before.
 
-Without a deadband that is any change from the sample before, as `scan` has found them. With one, a sample is compared
-with the last *kept* one: slots that stay within their deadband, which most do most of the time, are last by their least
-and greatest key, and only the others are gone through sample by sample.
+Without a deadband that is any change from the sample before (`ChangeScan`). With one, a sample is compared with the
+last *kept* one. Slots that stay within their deadband, as most do most of the time, are recognized by their least and
+greatest key; only the others are gone through sample by sample.
 
-The first sample of a slot is kept, and the first after a silence (`silence`).
+The first sample of a slot is kept, and the first after an absence.
 """
 
 from __future__ import annotations

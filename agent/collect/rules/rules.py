@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``[[collect]]`` rules, and what they come to for one signal of one message on one bus.
+"""``[[collect]]`` rules, and the effective rule for one signal of one message on one bus.
+
+A signal's `EffectiveRule` is the sum of the rules that name it and are not taken back by a later one with
+``keep = false``. What another rule of the same signal does as well, with at least the same priority, is left out of
+it: a rule that keeps every sample makes others of its priority and below superfluous, and one that keeps the last
+sample of each second does so to one that keeps the last of each ten.
 
 A signal that no rule keeps because the last one that names it says ``keep = false`` is *forbidden*: no trigger records
 it either, but one whose ``record`` names it, without a wildcard.
-
-A signal's `EffectiveRule` is the sum of the rules that name it and are not taken back by a later one with
-``keep = false``. What another rule of the same signal does as well, and at least as urgently, is left out of it: a
-rule that keeps every sample outdoes all others of its class and below, and one that keeps the last sample of each
-second outdoes one that keeps the last of each ten.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class IntervalRule:
 class EffectiveRule:
     """What is done with the samples of one signal.
 
-    priority       the class that every sample of it goes to, 0 where not every one is kept
+    priority   that every sample of it is kept with, 0 where not every one is
     stale_ns   after this silence of its message it is marked as absent; 0: never
     """
 

@@ -6,7 +6,7 @@ The event is that the condition becomes true: true at an instant, and not betwee
 been true for that long, at each instant of it. An event that comes too soon after the last one (`at_most_every`) is
 passed over.
 
-Limit: of an id that has left since (`signal_index`) nothing is recorded of the time before.
+Limit: of an id that has left the signal index nothing is recorded of the time before.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Triggers:
     def record(
         self, view: BlockView, events: Sequence[Fired], always: NDArray[np.uint8], shapes: Shapes
     ) -> Iterator[tuple[Trigger, Event, list[SignalBlock]]]:
-        """For each event what is told of it and what is recorded of the time before it; its window opens with it.
+        """For each event what is reported, and what is recorded of the time before; its window opens with it.
 
         always   uint8 (slots,), the priority that rules keep all of each slot with
         """

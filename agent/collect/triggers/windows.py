@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What triggers record: all samples of their signals in a window of time around each event, each once.
 
-A window of a trigger is a stretch of rebased time, from `before` its event to `after` it, on all buses. What came
-before the event is taken from the ring and decoded anew; what comes from then on is kept at once, as by a rule, in the
-highest class of all that keep it. Windows that overlap are one. A sample that a rule keeps at once, always, in as high
-a class is not recorded twice, nor one in the window of another trigger of as high a class. What rules forbid
+A window is the time from `before` an event to `after` it, in rebased time, on all buses. What came before the event is
+taken from the ring and decoded anew. What comes from then on is kept at once, as by a rule, with the highest priority
+of all that keep it. Windows that overlap are one. A sample is not recorded where a rule keeps all samples of its signal
+with as high a priority, nor where another trigger of as high a priority has it in its window. What rules forbid
 (``keep = false``) is recorded only by a trigger that names it.
-
-Limits: `WINDOWS_MAX` windows of a trigger are remembered, the latest; the ring holds what it holds.
 
 The ring's frames lie in chunks, whose arrays are allocated once; the oldest chunk is overwritten when all are full, so
 that what is held takes the configured bytes, and never more. A frame takes 31 bytes, or 87 from the first CAN FD
 frame of more than eight bytes on.
+
+Limits: `WINDOWS_MAX` windows of a trigger are remembered, the latest; the ring holds what it holds.
 """
 
 from __future__ import annotations

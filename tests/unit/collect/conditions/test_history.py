@@ -73,6 +73,6 @@ def test_what_a_signal_came_with_last_holds_when_another_sender_of_its_message_a
         view = BlockView(signal_index, frames, signals, frames.time_ns)
         changed += BlockInstants(view, inputs, inputs.frames(view, [2]), 0).changed(torque).tolist()
         inputs.remember(view, frames.time_ns[-1:].repeat(2))
-        latest.remember(view, np.zeros(len(signals.values), np.uint8), None)
+        latest.update(view, np.zeros(len(signals.values), np.uint8), None)
     assert changed == [False, True, False, False, True]
     assert inputs.held(torque) == Held(int(np.float32(1.5).view(np.uint32)), START + 4 * MS)
