@@ -38,7 +38,7 @@ IDS_MAX = 10_000
 """Of one message of a SYM file, which may name a range."""
 ENTRIES_MAX = 500_000
 """In the value tables of a file."""
-NOTES_MAX = 1_000
+WARNINGS_MAX = 1_000
 RAW_CATEGORIES = ("IDENTICAL", "BITFIELD_TEXTTABLE")
 """Of an ARXML file's conversions that cantools does not read: those whose numbers are the raw values."""
 TEXT_CHARS_MAX = 1_000
@@ -61,7 +61,7 @@ class _Reader:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.left_out: list[tuple[str, str, str]] = []
-        self.notes: list[tuple[str, str]] = []
+        self.warnings: list[tuple[str, str]] = []
         self.tables: list[list[tuple[str, str]]] = []
         self._table_numbers: dict[int, tuple[int, Any]] = {}  # the tables themselves keep their ids from being reused
         self._declared = self._entries = 0
@@ -73,7 +73,7 @@ class _Reader:
         return {
             "messages": self.messages,
             "left_out": self.left_out,
-            "notes": self.notes,
+            "warnings": self.warnings,
             "tables": self.tables,
         }
 
@@ -91,7 +91,7 @@ class _Reader:
             self.left_out.append((self._reading, "", _reason(error)))
         self._reading = ""
 
-    def note(self, record: logging.LogRecord) -> None:
+    def warn(self, record: logging.LogRecord) -> None:
         """Add what cantools warns of; a scaling that it does not know is kept in `doubt`."""
         text = " ".join(record.getMessage().split())[:REASON_CHARS_MAX]
         category = text.removeprefix("Compu method category ")
@@ -99,8 +99,8 @@ class _Reader:
             self.doubt = "" if category.split()[0] in RAW_CATEGORIES else text
         elif text.startswith("Signal scaling featuring multiple segments"):
             self.doubt = "its scaling has several segments"
-        elif record.levelno >= logging.WARNING and len(self.notes) < NOTES_MAX:
-            self.notes.append((self._reading, text))
+        elif record.levelno >= logging.WARNING and len(self.warnings) < WARNINGS_MAX:
+            self.warnings.append((self._reading, text))
 
     def refuse_doubt(self) -> None:
         """Raise where the signal that has been loaded has a scaling that cantools does not know."""
@@ -352,7 +352,7 @@ def _serve(kind: str, memory_bytes: int, work: float) -> str:
 
     reader = _Reader()
     handler = logging.Handler()
-    handler.emit = reader.note  # type: ignore[method-assign]
+    handler.emit = reader.warn  # type: ignore[method-assign]
     logging.getLogger("cantools").addHandler(handler)
     logging.getLogger("cantools").setLevel(logging.DEBUG)
     _limit(memory_bytes, work)

@@ -84,7 +84,7 @@ class _Message(msgspec.Struct):
 class _Answer(msgspec.Struct):
     messages: list[_Message] = []
     left_out: list[tuple[str, str, str]] = []
-    notes: list[tuple[str, str]] = []
+    warnings: list[tuple[str, str]] = []
     tables: list[list[tuple[str, str]]] = []
     error: str = ""
     line: int = 0
@@ -102,9 +102,9 @@ def read_with_cantools(kind: Kind, bus: str, file: str, text: str) -> Statements
         subject = Subject.SIGNAL if name else Subject.MESSAGE
         reason = f"{subject} left out, it cannot be read: {why}"
         statements.report(places.line(of, name), reason, Severity.SKIPPED, subject, of, name)
-    for of, note in answer.notes:
+    for of, warning in answer.warnings:
         subject = Subject.MESSAGE if of else Subject.FILE
-        statements.report(places.line(of), f"cantools: {note}", Severity.NOTE, subject, of)
+        statements.report(places.line(of), f"cantools: {warning}", Severity.NOTE, subject, of)
     for message in _of_bus(bus, answer.messages, statements):
         _add(message, answer.tables, places, statements)
     return statements
