@@ -367,7 +367,7 @@ async def open_agent(
 
             def fit(payload_bytes: int | None) -> None:
                 packer.fit(payload_bytes)
-                memory.note_payload_bytes(transport.address, payload_bytes)
+                memory.remember_payload_bytes(transport.address, payload_bytes)
 
             spools = SpoolAccess(
                 storage.spools,
