@@ -44,7 +44,7 @@ from agent.daemon.assembly import load_decoding, make_packer
 from agent.daemon.options import mqtt_options, sender_options
 from agent.model import FrameBlock, SealedBatch
 from agent.pipeline.storage import Storage
-from agent.receiver.inventory import BATCH_SUFFIX
+from agent.receiver.layout import BATCH_SUFFIX
 from agent.sources.replay import log_channels, read_log
 from agent.system.clock import LogClock
 from agent.system.log import configure_logging

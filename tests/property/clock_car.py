@@ -124,7 +124,7 @@ def _placed(batches: dict[Priority, list[Batch]]) -> Arrived:
         placing.learn("car-1", batch.clock)
     for name, each in batches.items():
         for batch in each:
-            found.take(str(name), placing.place(batch).batch)
+            found.take(str(name), placing.correct(batch).batch)
     return found
 
 

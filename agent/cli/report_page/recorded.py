@@ -18,8 +18,7 @@ from agent.config import config_from_arguments, parse_dbc_arguments
 from agent.daemon.replay import replay_into
 from agent.decode.groups import GroupWatch
 from agent.decode.loading import load_buses
-from agent.receiver.catalogs import CATALOG_SUFFIX, FOLDER
-from agent.receiver.inventory import BATCH_SUFFIX
+from agent.receiver.layout import BATCH_SUFFIX, CATALOG_SUFFIX, FOLDER
 from agent.sources.logs.channels import missing
 from agent.sources.replay import log_channels, read_log
 

@@ -78,7 +78,7 @@ def placed_ns(unit: Unit) -> list[int]:
     placing, batches = ClockCorrection(), stored(unit.store)
     for batch in batches:
         placing.learn(batch.id.vehicle, batch.clock)
-    placed = [placing.place(batch).batch for batch in batches]
+    placed = [placing.correct(batch).batch for batch in batches]
     return sorted(np.concatenate([group.time_ns for batch in placed for group in batch.groups]).tolist())
 
 
