@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which statements of a DBC file can be loaded as they stand, which after a repair, and which cannot be loaded.
 
-What comes out of `sound_messages` becomes definitions without complaint: everything that makes other tools refuse a
+What comes out of `valid_messages` becomes definitions without complaint: everything that makes other tools refuse a
 whole file is repaired here, or left out, as a problem of the line it stands on.
 
     repaired    a 29-bit id without its bit 31 · a name that is no identifier (loaded under that very name) ·
@@ -48,7 +48,7 @@ _MARK = re.compile(rf"M|m\d{{1,{DIGITS_MAX}}}M?")
 _DBC_NUMBER = re.compile(r"[-+]?\d++\.?\d*+(?:[eE][-+]?\d++)?")
 
 
-def sound_messages(statements: Statements) -> list[AcceptedMessage]:
+def valid_messages(statements: Statements) -> list[AcceptedMessage]:
     """The messages that load, in the file's order; what does not is added to the statements' problems."""
     by_id: dict[int, AcceptedMessage] = {}
     taken: dict[int, MessageStatement] = {}
