@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from agent.errors import ConfigError
 from agent.uplink.certificate_rotation import DOUBT_S, CertificateRotation
-from agent.uplink.mqtt_transport import Dialer
+from agent.uplink.mqtt_transport import Connector
 from agent.uplink.options import MqttOptions
 from agent.uplink.transport import RefusedError, Trouble
 
@@ -177,7 +177,7 @@ async def test_a_file_that_cannot_be_read_is_not_held_against_the_pair(unit: Uni
     unit.put("second")
     options = replace(unit.options, username="car", password_file=unit.folder / "gone")
     with pytest.raises(RefusedError, match=r"mqtt.password_file .*gone: no such file") as caught:
-        await Dialer(options, rotation=unit.rotation).dial()
+        await Connector(options, rotation=unit.rotation).connect()
     assert caught.value.trouble is Trouble.UNAUTHORIZED
     assert unit.connect() == "second"
 
