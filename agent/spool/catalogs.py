@@ -46,7 +46,7 @@ log = structlog.get_logger()
 class CatalogStore:
     """One directory of catalogs. `current` is the configuration's own, "" until `put`.
 
-    is_sound   whether these bytes are the catalog of this name
+    is_valid   whether these bytes are the catalog of this name
     """
 
     def __init__(
