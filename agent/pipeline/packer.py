@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From frames to stored batches: decode, collect, and hand each class what it keeps. Synchronous, for one thread.
+"""From frames to stored batches: decode, collect, and hand each priority what it keeps. Synchronous, for one thread.
 
     FrameBlock ─ decode ─► SignalBlock ─ collect ─► critical ─► stream ─► store
                                               ├───► normal ───► stream ─► store
@@ -239,7 +239,7 @@ class Packer:
     def cut(
         self, priority: Priority, batch: Batch, catalog: Catalog, gap: Gap, payload_bytes: int
     ) -> list[SealedBatch]:
-        """A class's stored batch in smaller ones, see `Stream.cut`."""
+        """A priority's stored batch in smaller ones, see `Stream.cut`."""
         return self._streams[priority].cut(batch, catalog, gap, payload_bytes)
 
     def recover(self, priority: Priority, parts: Sequence[Batch], catalog: Catalog) -> None:

@@ -50,7 +50,7 @@ def take_over(
     """Seal what was noted, tell what is missing, begin the journals anew.
 
     Args:
-        vaults: of each class; opened, nothing done with them yet.
+        vaults: of each priority; opened, nothing done with them yet.
         reporting: the priority whose stream reports what is missing.
         shelf: holds the catalogs that the notes were made with.
         packer: stores into those vaults.

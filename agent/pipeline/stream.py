@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One stream of batches: the open batch of a class, and where it goes when it is sealed.
+"""One stream of batches: the open batch of a priority, and where it goes when it is sealed.
 
     parts ─► open batch ─ seal ─► encode ─► store
                  └─ note ─► store's journal
 
 Promise: what it was given is noted in the store before it is given more; a batch is stored when it spans its
-interval or has reached its size, an urgent stream's after each block; none ever holds a bus's time twice, nor frames
+interval or has reached its size, the critical stream's after each block; none ever holds a bus's time twice, nor frames
 from before and after the wall clock was set. Gaps go with the next batch; where nothing else is to be sent, with one of
 no frames.
 
@@ -101,7 +101,7 @@ class StreamSettings:
 
 @dataclass(slots=True)
 class StreamCounters:
-    """What has passed in one class, since the start: samples and events kept, batches stored."""
+    """What has passed with one priority, since the start: samples and events kept, batches stored."""
 
     samples: int = 0
     events: int = 0

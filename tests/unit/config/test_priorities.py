@@ -12,13 +12,13 @@ TRIGGER = TriggerConfig(name="event", when="A > 1")
 HOUR = Duration.parse("1h")
 
 
-def test_without_rules_everything_is_normal_and_triggers_add_their_class() -> None:
+def test_without_rules_everything_is_normal_and_triggers_add_their_priority() -> None:
     assert priorities_in_use([], []) == (Priority.NORMAL,)
     assert priorities_in_use([], [TRIGGER]) == (Priority.CRITICAL, Priority.NORMAL)
     assert reporting_priority([], [TRIGGER]) == Priority.NORMAL
 
 
-def test_home_is_normal_where_a_rule_uses_it_and_else_the_least_urgent() -> None:
+def test_normal_reports_where_a_rule_uses_it_else_the_lowest_priority() -> None:
     bulk, critical = CollectConfig(priority=Priority.BULK), CollectConfig(priority=Priority.CRITICAL)
     assert reporting_priority([bulk, CollectConfig()], []) == Priority.NORMAL
     assert reporting_priority([bulk, critical], []) == Priority.BULK
@@ -26,7 +26,7 @@ def test_home_is_normal_where_a_rule_uses_it_and_else_the_least_urgent() -> None
     assert priorities_in_use([CollectConfig(keep=False), critical], []) == (Priority.CRITICAL,)
 
 
-def test_the_longest_life_of_a_class_counts_and_one_without_end_for_all_of_it() -> None:
+def test_the_longest_ttl_of_a_priority_counts_and_one_without_means_none() -> None:
     two = Duration.parse("2h")
     rules = [
         CollectConfig(priority=Priority.BULK, ttl=HOUR),
