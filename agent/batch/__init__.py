@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What travels: batches of columns and the catalogs that name their numbers.
+"""The wire format: batches of columns, and the catalogs that name their numbers.
 
-batch.proto   the messages · codec.py the format, drawn · encoder.py, decoder.py there and back
-columns.py    how a column of numbers is written in few bytes
-catalog.py    names, units and scaling, addressed by content
-physical.py   raw field bits to the numbers that a DBC file means
+batch.proto, codec.py     the messages; the format, drawn
+encoder.py, decoder.py    batches to bytes and back; content.py what a batch holds
+columns.py                columns of numbers in few bytes, and reading them; column_writer.py writing them
+catalog.py                names, units and scaling, addressed by the hash of their content
+frame.py, wire.py         the zstd frame; Protocol Buffers' encoding, and limits that hold before parsing
 """

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The catalog: names, units, scaling and value tables for the numbers in batches.
 
-Sent once for each configuration and addressed by the hash of its content, so that every car with the same DBC
-files shares one, and a batch of last year still finds the one it was made with.
+A catalog is sent once for each configuration and addressed by the hash of its content. Cars with the same DBC files
+share one, and an old batch still finds its own.
 
     bytes  = one zstd frame with content checksum [ canferry.Catalog (batch.proto) ]
     hash   = first 16 bytes of SHA-256 of the canferry.Catalog message, not of the zstd frame
 
-Limits: far above what DBC files of ten megabytes come to, and the same for who writes and who reads one; within them
-a catalog costs less than 256 MB and two seconds.
+Limits: the same for writer and reader, and far above what DBC files of ten megabytes need. Within them a catalog costs
+less than 256 MB and one second.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from agent.batch import batch_pb2
 from agent.batch.frame import compress, decompress
-from agent.batch.screening import Limit, numbers, screen
+from agent.batch.wire import Limit, numbers, screen
 from agent.errors import BatchError, DatabaseError
 from agent.model import MessageDefinition, SignalDefinition
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes to batches; the format is drawn in `codec.py`.
+"""Bytes to batches; `codec.py` draws the format.
 
-Nothing in the bytes is trusted: they are counted before anything is made of them (`screening.py`), every index is
-checked, and whatever does not fit is a `BatchError` with its reason.
+Nothing in the bytes is trusted. They are counted before anything is made of them (`wire.screen`), and every index is
+checked. Whatever does not fit raises `BatchError` with the reason.
 
-Limits: far above what an agent makes, whose batches have 120 KiB at most; within them a batch costs less than 256 MB
-and two seconds. Columns that are constant cost nothing until they are read.
+Limits: far above what an agent makes, whose batches have 120 KiB at most. Within them a batch costs less than 256 MB
+and one second. A constant column costs nothing until it is read.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from agent.batch import batch_pb2
-from agent.batch.column_reader import ColumnReader, constant
-from agent.batch.columns import EncodedColumns
+from agent.batch.columns import ColumnReader, EncodedColumns, constant
 from agent.batch.content import Batch, Group, UnknownCount
 from agent.batch.encoder import PERIOD_FRACTION, VERSION
 from agent.batch.frame import decompress
-from agent.batch.screening import Limit, numbers, screen
+from agent.batch.wire import Limit, numbers, screen
 from agent.errors import BatchError
 from agent.model import RAW_SIGNALS, BatchId, ClockReading, Event, Gap, group_key
 
@@ -148,7 +147,7 @@ class _Layout:
     rows: int
     begin: int
     period: int
-    told: bool
+    has_shapes: bool
     shapes: tuple[tuple[int, ...], ...]
     signals: Sequence[SignalDefinition]
 
@@ -165,7 +164,9 @@ def _groups(head: batch_pb2.Batch, message: batch_pb2.Batch, catalog: Catalog) -
     shapes = [_row_shapes(layout, reader) for layout in layouts]
     values = 0
     for layout, time_ns, shape in zip(layouts, times, shapes, strict=True):
-        rows_of_shape = np.bincount(shape, minlength=len(layout.shapes)).tolist() if layout.told else [layout.rows]
+        rows_of_shape = [layout.rows]
+        if layout.has_shapes:
+            rows_of_shape = np.bincount(shape, minlength=len(layout.shapes)).tolist()
         columns = {}
         for signal, rows in _rows_of_signal(layout.shapes, rows_of_shape).items():
             values += rows
@@ -197,7 +198,7 @@ def _times(head: batch_pb2.Batch, layout: _Layout, late: NDArray[np.int64]) -> N
 
 
 def _row_shapes(layout: _Layout, reader: ColumnReader) -> NDArray[np.uint32]:
-    if not layout.told:
+    if not layout.has_shapes:
         return constant(np.uint32(0), layout.rows)
     shape = reader.read(layout.rows, 32).astype(np.uint32)
     if int(shape.max()) >= len(layout.shapes):
@@ -235,7 +236,7 @@ def _layouts(message: batch_pb2.Batch, catalog: Catalog) -> Iterator[_Layout]:
         columns += 0 if shapes else len(fields)
         if columns > COLUMNS_MAX:
             raise BatchError(f"claims more than {COLUMNS_MAX} columns")
-        told = tuple(_shape(signals, next(sizes, -1), len(fields)) for _ in range(shapes))
+        listed = tuple(_shape(signals, next(sizes, -1), len(fields)) for _ in range(shapes))
         yield _Layout(
             number,
             bus,
@@ -243,8 +244,8 @@ def _layouts(message: batch_pb2.Batch, catalog: Catalog) -> Iterator[_Layout]:
             rows,
             begin,
             period,
-            bool(told),
-            told or (tuple(range(len(fields))),),
+            bool(listed),
+            listed or (tuple(range(len(fields))),),
             fields,
         )
 

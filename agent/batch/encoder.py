@@ -10,8 +10,7 @@ import numpy as np
 from agent.batch import batch_pb2
 from agent.batch.column_writer import encode_columns
 from agent.batch.frame import compress
-from agent.batch.wire import field as wire_field
-from agent.batch.wire import varints, zigzag
+from agent.batch.wire import delimited_field, varints, zigzag
 from agent.blocks import starts
 
 if TYPE_CHECKING:
@@ -49,30 +48,30 @@ def encode_batch(header: Header, block: SignalBlock, messages: Sequence[MessageD
     return compress(
         [
             _head(header, base, block),
-            wire_field(20, varints(zigzag(np.diff(message, prepend=0))))
+            delimited_field(20, varints(zigzag(np.diff(message, prepend=0))))
             + _packed(21, bus)
             + _packed(22, np.where(can_id == declared, 0, can_id))
             + _packed(23, np.diff(block.row_start))
-            + wire_field(24, varints(zigzag(begin)))
-            + wire_field(25, varints(zigzag(period)))
+            + delimited_field(24, varints(zigzag(begin)))
+            + delimited_field(25, varints(zigzag(period)))
             + _packed(26, shapes.of_group)
             + _packed(27, shapes.sizes)
             + _packed(28, shapes.signals),
-            wire_field(30, encoded.kind.tobytes()),
-            wire_field(31, varints(encoded.first))
-            + wire_field(32, varints(zigzag(encoded.linear_step)))
+            delimited_field(30, encoded.kind.tobytes()),
+            delimited_field(31, varints(encoded.first))
+            + delimited_field(32, varints(zigzag(encoded.linear_step)))
             + _packed(33, encoded.sparse_changes),
             _packed(34, encoded.sparse_gap),
-            wire_field(35, varints(zigzag(encoded.sparse_delta))),
-            *(wire_field(36 + n, pool.astype(np.uint8).tobytes()) for n, pool in enumerate(encoded.pools[:-1])),
-            wire_field(40, varints(encoded.pools[-1])),
+            delimited_field(35, varints(zigzag(encoded.sparse_delta))),
+            *(delimited_field(36 + n, pool.astype(np.uint8).tobytes()) for n, pool in enumerate(encoded.pools[:-1])),
+            delimited_field(40, varints(encoded.pools[-1])),
         ],
         level,
     )
 
 
 def _packed(number: int, numbers: NDArray[np.int64] | Sequence[int]) -> bytes:
-    return wire_field(number, varints(np.asarray(numbers, np.int64).view(np.uint64)))
+    return delimited_field(number, varints(np.asarray(numbers, np.int64).view(np.uint64)))
 
 
 def _head(header: Header, base: int, block: SignalBlock) -> bytes:
@@ -215,15 +214,15 @@ def _lay_columns(
     block: SignalBlock, late: NDArray[np.int64], shapes: _Shapes
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint8]]:
     """Values, starts and bits of all columns: the groups' times, the shapes of those that tell them, the signals."""
-    told = [shapes.local[group].astype(np.uint64) for group in sorted(shapes.local)]
+    listed = [shapes.local[group].astype(np.uint64) for group in sorted(shapes.local)]
     counts = [
         np.diff(block.row_start),
-        np.array([len(column) for column in told], np.int64),
+        np.array([len(column) for column in listed], np.int64),
         np.diff(block.column_start),
     ]
-    bits = [np.full(len(counts[0]), 64, np.uint8), np.full(len(told), 32, np.uint8), block.bits]
+    bits = [np.full(len(counts[0]), 64, np.uint8), np.full(len(listed), 32, np.uint8), block.bits]
     return (
-        np.concatenate([late.view(np.uint64), *told, block.values]),
+        np.concatenate([late.view(np.uint64), *listed, block.values]),
         starts(np.concatenate(counts)),
         np.concatenate(bits),
     )

@@ -83,7 +83,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
 def run(args: Namespace) -> int:
     """Receive until SIGINT, SIGTERM or the time is over."""
     from agent.errors import ConfigError
-    from agent.receiver.folder_lock import claimed
+    from agent.receiver.folder import folder_lock
     from agent.receiver.receive_loop import check_topics
     from agent.receiver.writers import check_output
 
@@ -95,7 +95,7 @@ def run(args: Namespace) -> int:
     check_topics(topics)
     options = _options(args, topics)
     place = nullcontext(str(args.out)) if args.out else TemporaryDirectory(prefix="canferry-")
-    with place as folder, claimed(Path(folder)):
+    with place as folder, folder_lock(Path(folder)):
         _receive(args, options, topics, Path(folder))
     return 0
 
@@ -135,7 +135,7 @@ async def _listen(args: Namespace, options: MqttOptions, topics: tuple[str, ...]
 
     async def receive() -> None:
         async with subscriber:
-            await receiving.take(subscriber)
+            await receiving.run(subscriber)
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

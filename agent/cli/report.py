@@ -68,7 +68,7 @@ def run(args: Namespace) -> int:
     """Write the page; 1 where something could not be read."""
     from agent.cli.report_page.page import page
     from agent.cli.report_page.survey import survey
-    from agent.receiver.atomic_output import whole
+    from agent.receiver.atomic_output import atomic_output
     from agent.receiver.inventory import Inventory
 
     _check(args)
@@ -91,7 +91,7 @@ def run(args: Namespace) -> int:
         found = survey(Inventory(paths, acknowledged=args.acknowledged), vehicle, progress.batches(args.html.name))
         progress.show(f"{args.html.name}: drawing", now=True)
         content = "".join(page(found, source, args.hours)).encode()
-    with whole(args.html) as fresh:
+    with atomic_output(args.html) as fresh:
         fresh.write_bytes(content)
     summary = {
         "vehicle": found.vehicle,

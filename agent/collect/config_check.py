@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.collect.conditions.binding import bind, nearest
+from agent.collect.conditions.binding import bind
 from agent.collect.conditions.parser import parse_condition
 from agent.collect.conditions.static_check import impossible, is_certain
 from agent.collect.conditions.syntax import ExpressionError
@@ -18,7 +18,7 @@ from agent.collect.integrity.protection import broken_protections
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.windows import frame_bytes
 from agent.config.collecting import patterns
-from agent.config.patterns import Patterns, SignalPatterns
+from agent.config.patterns import Patterns, SignalPatterns, nearest
 from agent.decode.overlaps import Overlaps, TooManyError
 from agent.model import RAW_SIGNALS
 

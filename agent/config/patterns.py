@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which buses, messages or signals a section of the configuration means, by name or by pattern."""
+"""What a section of the configuration means by a name or a pattern, and what a wrong name could have been."""
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import re
+from typing import TYPE_CHECKING
 
 from agent.config.collecting import patterns
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SHOWN_MAX = 3
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -56,3 +62,20 @@ class SignalPatterns:
 def _names(bus: str, message: str, signal: str) -> tuple[str, str, str]:
     """What a signal is called, by number of dots."""
     return signal, f"{message}.{signal}", f"{bus}.{message}.{signal}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What a name could have been meant to be, as the end of a sentence; nothing where nothing comes near."""
+    lowered = {each.lower(): each for each in known}
+    return did_you_mean([lowered[each] for each in difflib.get_close_matches(name.lower(), list(lowered), 1)])
+
+
+def did_you_mean(names: list[str]) -> str:
+    """The question, as the end of a sentence; nothing of no names."""
+    return f"; did you mean {listed(names)}?" if names else ""
+
+
+def listed(names: list[str]) -> str:
+    """The first few of them, in quotes."""
+    shown = [f'"{name}"' for name in names[:_SHOWN_MAX]]
+    return " or ".join(shown) + (" or …" if len(names) > _SHOWN_MAX else "")

@@ -32,9 +32,9 @@ from agent.decode.decoder import Decoder
 from agent.decode.loading import load_buses
 from agent.decode.plan import Plan
 from agent.errors import DatabaseError
-from agent.pipeline.cut import BatchCutter
+from agent.pipeline.batch_cutter import BatchCutter
 from agent.pipeline.packer import Packer, PackerCounters
-from agent.pipeline.startup_recovery import take_over
+from agent.pipeline.startup_recovery import Start, recover
 from agent.pipeline.storage import Storage
 from agent.pipeline.stream import Stream
 from agent.uplink import brokers
@@ -306,24 +306,22 @@ class Agent:
     packer: Packer
     sender: Sender
 
-    async def take_over(
+    async def recover(
         self, config: Config, decoding: Decoding, clock: Clock, listening: ListeningMark | None = None
     ) -> None:
-        """What the process before left behind; to be called when the sources listen and nothing is taken yet.
+        """Startup recovery; to be called when the sources listen and no frame is processed yet.
 
         listening: noted before they were opened; None where what they give can be had again
         """
         storage, listening_ns = self.storage, clock.wall_ns()
-        await self.worker.call(storage.shelf.put, decoding.catalog.hash, decoding.content)
+        await self.worker.call(storage.catalogs.put, decoding.catalog.hash, decoding.content)
         await self.worker.call(
-            take_over,
-            storage.vaults,
+            recover,
+            storage.stores,
             reporting_priority(config.collect, config.triggers),
-            storage.shelf,
+            storage.catalogs,
             self.packer,
-            listening_ns=listening_ns,
-            interval_ns=config.spool.journal_interval,
-            unsealed_since_ns=0 if listening is None else listening.since_ns,
+            Start(listening_ns, config.spool.journal_interval, 0 if listening is None else listening.since_ns),
         )
         if listening is not None:
             await self.worker.call(listening.recovered, listening_ns)
@@ -350,11 +348,11 @@ async def open_agent(
         memory = await worker.call(BrokerMemory, config.spool.path / brokers.FILE)
         clean = False
         try:
-            packer = make_packer(config, decoding, storage.vaults, clock, counters, heard, collector)
+            packer = make_packer(config, decoding, storage.stores, clock, counters, heard, collector)
             transport = MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation, memory)
             packer.fit(memory.payload_bytes(transport.address))
 
-            cutter = BatchCutter(storage.vaults, storage.shelf, packer, config.vehicle.id)
+            cutter = BatchCutter(storage.stores, storage.catalogs, packer, config.vehicle.id)
 
             def fit(payload_bytes: int | None) -> None:
                 packer.fit(payload_bytes)
@@ -362,9 +360,9 @@ async def open_agent(
 
             spools = SpoolAccess(
                 storage.spools,
-                storage.shelf,
+                storage.catalogs,
                 worker.call,
-                critical=[priority is Priority.CRITICAL for priority in storage.vaults],
+                critical=[priority is Priority.CRITICAL for priority in storage.stores],
                 fit=fit,
                 cut=cutter.cut_next,
             )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon: puts the parts together, wires them, and sees them through to the end.
 
-    sources ─► pipeline ─► packer ─► streams ─► vaults ─► sender ─► broker
+    sources ─► pipeline ─► packer ─► streams ─► stores ─► sender ─► broker
 
 One event loop, one worker thread. The tasks live in one group: whichever fails takes the process down, and the restart
 finds all that was stored.
@@ -54,7 +54,7 @@ from agent.daemon.buses import Buses, Setup
 from agent.daemon.reload_watchdog import ReloadWatchdog
 from agent.daemon.status_line import status_line
 from agent.errors import AgentError
-from agent.pipeline.tick import Pipeline
+from agent.pipeline.tick import Pipeline, TickTiming
 from agent.spool.listening import ListeningMark
 from agent.system.clock import Clock, GnssSyncSource, KernelSyncSource, SystemClock, TimesyncdSyncSource
 from agent.system.process import run_in_daemon_thread
@@ -170,9 +170,9 @@ async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: 
     policy = make_send_policy(config, modem, plan)
     lasting = buses.counters, life.rotation, heard, policy, setup.collector
     async with open_agent(config, setup.decoding, clock, *lasting) as agent:
-        await agent.take_over(config, setup.decoding, clock, life.listening)
+        await agent.recover(config, setup.decoding, clock, life.listening)
         if gap is not None:
-            await agent.worker.call(agent.packer.lose, gap)
+            await agent.worker.call(agent.packer.report_gap, gap)
         run = Session(
             setup, buses, life, agent, _make_pipeline(config, buses, agent, clock), heard, modem, plan, policy
         )
@@ -254,9 +254,11 @@ def _make_pipeline(config: Config, buses: Buses, agent: Agent, clock: Clock) -> 
         buses.sources,
         agent.packer,
         agent.worker.call,
-        tick_s=min(config.agent.tick.seconds, *(source.drain_within_s for source in buses.sources)),
-        interval_s=_block_s(config),
-        silence_s=config.batch.silence.seconds,
+        timing=TickTiming(
+            tick_s=min(config.agent.tick.seconds, *(source.drain_within_s for source in buses.sources)),
+            interval_s=_block_s(config),
+            silence_s=config.batch.silence.seconds,
+        ),
         clock=clock,
         stored=agent.sender.batch_available.set,
         woken=lambda _: agent.sender.resumed(),

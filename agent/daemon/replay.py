@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recorded log through the agent's own parts, as fast as it goes or paced: to a broker, or into a folder.
 
-    replay        log ─► packer ─► vault ─► sender ─► broker     the spool is a temporary one
+    replay        log ─► packer ─► store ─► sender ─► broker     the spool is a temporary one
     replay_into   log ─► packer ─► a folder of batch files and their catalog
 
 Promise: the same frames make the same batches as on the live bus; none is evicted, the log waits for the broker.
@@ -58,10 +58,10 @@ async def replay(
     with tempfile.TemporaryDirectory(prefix="canferry-replay-") as folder:
         config = _stored_at(config, Path(folder))
         async with open_agent(config, decoding, clock) as agent, asyncio.TaskGroup() as tasks:
-            await agent.take_over(config, decoding, clock)
+            await agent.recover(config, decoding, clock)
             sending = tasks.create_task(agent.sender.run(), name="uplink")
             async for block in _paced(blocks, speed):
-                await agent.worker.call(agent.packer.take, block)
+                await agent.worker.call(agent.packer.process, block)
                 agent.sender.batch_available.set()
                 await _until_there_is_room(agent, config.spool.limit)
             await agent.worker.call(agent.packer.seal)
@@ -96,7 +96,7 @@ def replay_into(
 
     async def through() -> None:
         async for block in _paced(blocks, speed):
-            packer.take(block)
+            packer.process(block)
 
     asyncio.run(through())
     packer.seal()

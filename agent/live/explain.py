@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.batch.catalog import decode_catalog
-from agent.collect.conditions.binding import Directory, nearest
+from agent.collect.conditions.binding import Directory
 from agent.collect.rules.forecast import forecast
 from agent.collect.rules.rules import RuleBook
-from agent.config.patterns import SignalPatterns
+from agent.config.patterns import SignalPatterns, nearest
 from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.files import read_text

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.batch.catalog import decode_catalog
-from agent.collect.conditions.binding import Directory, bind, nearest
+from agent.collect.conditions.binding import Directory, bind
 from agent.collect.conditions.evaluate import CompiledCondition
 from agent.collect.conditions.parser import parse_condition
 from agent.collect.conditions.syntax import ExpressionError
-from agent.config.patterns import Patterns, SignalPatterns
+from agent.config.patterns import Patterns, SignalPatterns, nearest
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.errors import ConfigError

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clock was set: which frames of a block came before, and which after.
+"""Clock steps: which frames of a block came before the wall clock was set, and which after.
 
-A batch bears one reading of the clocks, which is to hold for all its frames. So the clocks are read with each block of
-frames, and where wall and monotonic clock have moved against each other since the block before, the frames of the
-block are told apart by their times, and the later ones open a new batch. For `WAITED_NS_MAX` after that, frames that
-had waited while the clock was set are told apart still.
+A batch bears one clock reading, which holds for all its frames. So the clocks are read with each block of frames. Where
+wall and monotonic clock have moved against each other since the block before, the block is split by its frames' times,
+and the later frames open a new batch. For `WAITED_NS_MAX` after the step, frames that had waited meanwhile are split
+off still.
 
 Limits: a step that is shorter than a block may leave frames of that block on the wrong side of it, off by the step; one
 that is shorter than `WAITED_NS_MAX` those that had waited.
@@ -29,18 +29,18 @@ FUTURE_WEIGHT = 10
 
 
 class ClockSteps:
-    """The clock as it is set, and for a while as it was before. `reading`: from before the first frame came."""
+    """The reading of now, and for a while the one from before the last step. `reading`: older than the first frame."""
 
     def __init__(self, reading: ClockReading) -> None:
         self._latest = reading
         self._before: ClockReading | None = None
-        self._set_ns = 0
+        self._stepped_ns = 0
 
-    def divide(self, frames: FrameBlock, reading: ClockReading) -> list[tuple[FrameBlock, ClockReading]]:
+    def split(self, frames: FrameBlock, reading: ClockReading) -> list[tuple[FrameBlock, ClockReading]]:
         """As `split_at_step`. `reading`: taken when the last of the frames was there."""
         latest, self._latest = self._latest, reading
         if was_stepped(latest, reading):
-            self._before, self._set_ns = latest, reading.monotonic_ns
+            self._before, self._stepped_ns = latest, reading.monotonic_ns
         elif self._before is not None and not self._may_have_waited(self._before, reading):
             self._before = None
         return split_at_step(frames, self._before or reading, reading)
@@ -48,7 +48,7 @@ class ClockSteps:
     def _may_have_waited(self, before: ClockReading, reading: ClockReading) -> bool:
         """Whether a frame may still come of before, and cannot be taken for one of now."""
         is_long = abs(reading.offset_ns - before.offset_ns) > WAITED_NS_MAX
-        return is_long and reading.monotonic_ns - self._set_ns < WAITED_NS_MAX
+        return is_long and reading.monotonic_ns - self._stepped_ns < WAITED_NS_MAX
 
 
 def split_at_step(

@@ -2,11 +2,11 @@
 """What is left of drives under ``spool.path``, overwritten at once: ``canferry erase``.
 
 Promise: on return no byte of a batch that need not be sent any more is in any file there: not of acknowledged ones in
-the segments, not of sealed ones in the journals, not of those that were set aside in ``refused/`` and ``corrupt/``.
-What waits, and the open batch that a killed agent has left, stay; with `everything` they go too, each told to the cloud
-as a gap by the next start, and so do spools that another version has left.
+the segments, not of sealed ones in the journals, not of those in ``refused/`` and ``corrupt/``.
+What waits, and the open batch that a killed agent has left, stay; with `everything` they go too, each reported as a gap
+by the next start, and so do spools that another version has left.
 
-Not touched: the catalogs, which say how signals are called, and nothing of a drive; the ledger of the data plan. Flash
+Not touched: the catalogs, which hold the names of signals and nothing of a drive; the ledger of the data plan. Flash
 memory may keep old copies of blocks, which only its maker's tools reach (blank.py).
 
 Failure: SpoolError where an agent runs, or the disk refuses; ConfigError where the folder is another user's: files made
@@ -60,20 +60,20 @@ def erase(config: Config, *, everything: bool = False) -> Erased:
     with naming("erase", path), ExitStack() as opened:
         storage = Storage.open(config)
         opened.callback(storage.close, clean=False)
-        written = sum(_erased(vault, everything=everything) for vault in storage.vaults.values())
+        written = sum(_erased(store, everything=everything) for store in storage.stores.values())
         left = folders(path)
         if everything:
             written += sum(blank_folder(Disk(), folder) for folder in left)
-        open_batches = sum(vault.journal.holds_open_batch for vault in storage.vaults.values())
+        open_batches = sum(store.journal.holds_open_batch for store in storage.stores.values())
         return Erased(written, storage.records, open_batches, 0 if everything else len(left))
 
 
-def _erased(vault: ClassStore, *, everything: bool) -> int:
-    vault.journal.recover(vault.spool.unsealed_sequence)
-    if everything and vault.journal.holds_open_batch:
-        vault.spool.add_gap(Gap(GapKind.INTERRUPTED, detail="the open batch was erased by hand"))
-        vault.journal.forget()
-    return vault.spool.erase(everything=everything) + vault.journal.erase()
+def _erased(store: ClassStore, *, everything: bool) -> int:
+    store.journal.recover(store.spool.unsealed_sequence)
+    if everything and store.journal.holds_open_batch:
+        store.spool.add_gap(Gap(GapKind.INTERRUPTED, detail="the open batch was erased by hand"))
+        store.journal.forget()
+    return store.spool.erase(everything=everything) + store.journal.erase()
 
 
 def _refuse_other_user(config: Config) -> None:

@@ -12,7 +12,7 @@ are older.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.batch.catalog import Catalog
-    from agent.batch.content import Batch
+    from agent.batch.content import Batch, Group
     from agent.model import Event
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -72,7 +72,7 @@ class Part:
         return [cls.kept(piece) for piece in cut_by_groups(block, PART_COLUMNS_MAX) if len(piece)]
 
     @classmethod
-    def told(cls, time_ns: int, events: Sequence[Event] = ()) -> Part:
+    def of_events(cls, time_ns: int, events: Sequence[Event] = ()) -> Part:
         """Events, or nothing at all, at a time."""
         return cls(time_ns, time_ns, 0, Decoded(SignalBlock.empty(), {}, {}), tuple(events))
 
@@ -204,3 +204,36 @@ def restore_block(batch: Batch, catalog: Catalog) -> SignalBlock:
 
 def _joined(arrays: Sequence[NDArray[_Number]], dtype: type[_Number]) -> NDArray[_Number]:
     return np.concatenate([np.empty(0, dtype), *arrays])
+
+
+def split_batch(batch: Batch, pieces: int) -> list[Batch]:
+    """The batch in this many, or as many as it has different times; what is no row stays with the first.
+
+    Of the frames that it counts each piece has a share, by its rows.
+    """
+    times = np.sort(np.concatenate([np.empty(0, np.int64), *(group.time_ns for group in batch.groups)]))
+    firsts = np.unique(times[[begin for begin, end in cut_evenly(len(times), pieces) if begin < end]])
+    ends = [*firsts[1:].tolist(), None]
+    found: list[Batch] = []
+    counted = rows = 0
+    for index, (first, end) in enumerate(zip(firsts.tolist(), ends, strict=True)):
+        groups = tuple(filter(None, (_between(group, first, end) for group in batch.groups)))
+        rows += sum(len(group.time_ns) for group in groups)
+        frames, counted = batch.frames * rows // len(times) - counted, batch.frames * rows // len(times)
+        opened = batch.opened_ns if index == 0 else first
+        sealed = batch.sealed_ns if end is None else max(int(group.time_ns.max()) for group in groups)
+        piece = replace(batch, groups=groups, frames=frames, opened_ns=opened, sealed_ns=sealed)
+        found.append(piece if index == 0 else replace(piece, events=(), unknown=(), partial={}))
+    return found or [batch]
+
+
+def _between(group: Group, first_ns: int, end_ns: int | None) -> Group | None:
+    """Its rows from one time on until before another; None where there are none."""
+    chosen = group.time_ns >= first_ns
+    if end_ns is not None:
+        chosen &= group.time_ns < end_ns
+    if not chosen.any():
+        return None
+    columns = {signal: column[chosen[group.rows(signal)]] for signal, column in group.columns.items()}
+    carried = {signal: column for signal, column in columns.items() if len(column)}
+    return replace(group, time_ns=group.time_ns[chosen], shape=group.shape[chosen], columns=carried)

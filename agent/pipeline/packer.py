@@ -6,17 +6,17 @@
                                               └───► bulk ─────► stream ─► store
 
 Without rules and triggers everything is kept with the priority "normal". With them one priority *reports*: its stream
-tells how many frames were received, unknown or decoded in part, and what is missing, for all of them.
+carries how many frames were received, unknown or decoded in part, and what is missing, for all of them.
 
-It goes by the frames' own clock: the same frames in the same blocks make the same batches, live or replayed. The unit's
-clocks are read with each block, so that a batch tells by what clocks its frames were timed.
+Batches follow the frames' own clock: the same frames in the same blocks make the same batches, live or replayed. The
+unit's clocks are read with each block, so that a batch says by what clocks its frames were timed.
 
-Promise: what is kept of the frames it was given is noted in the stores before it takes more, highest priority first,
-the reporting one last: what is noted there is noted of all, and after a kill the gap begins where its notes end. What
-rules hold back until an interval is over is not kept yet: a kill loses what open intervals would have closed with, and
-the samples that a trigger's window was still to get; `seal` closes the intervals first, so that an end in good order,
-or a bus that falls silent, loses nothing. Over a reload that does not concern it a collector goes on, with all that it
-holds (`hand_over`).
+Promise: what is kept of the frames is in the journals when `process` returns. Journals are appended to by falling
+priority, the reporting one last: what it holds the others hold, and after a kill the gap begins where its entries end.
+What rules hold back until an interval is over is not kept yet: a kill loses what open intervals would have closed with,
+and the samples that a trigger's window was still to get. `seal` closes the intervals first, so that a clean end, or a
+bus that falls silent, loses nothing. Over a reload that does not concern it a collector goes on, with all that it holds
+(`hand_over`).
 
 Limits: a block of frames is cut so that it fits one batch even if nothing in it compresses.
 
@@ -122,7 +122,7 @@ class Packer:
         reporting: the priority whose stream reports what concerns all frames.
         collector: rules and triggers; None keeps everything, in `reporting`.
         counters: go on over a reload.
-        heard: is shown each block, for those who look at the running agent; None: nobody ever does.
+        traffic: counts each block, for those who look at the running agent; None: nobody ever does.
 
     """
 
@@ -133,21 +133,20 @@ class Packer:
         reporting: Priority = Priority.NORMAL,
         collector: Collector | None = None,
         counters: PackerCounters | None = None,
-        heard: TrafficStatistics | None = None,
+        traffic: TrafficStatistics | None = None,
     ) -> None:
         self.counters = counters or PackerCounters()
         self.counters.priorities |= {priority: stream.counters for priority, stream in streams.items()}
         self._decoder = decoder
         self._streams = streams
         self._reporting = streams[reporting]
-        self._reporting_priority = reporting
         self._reporting_last = sorted(streams.items(), key=lambda entry: entry[0] == reporting)
         self._collector = collector
-        self._onlooker = heard
+        self._traffic = traffic
         self._hands_over = False
         self._clock = self._reporting.clock
         self._times_frames = times_frames(self._clock)
-        self._settings = ClockSteps(read(self._clock))
+        self._clock_steps = ClockSteps(read(self._clock))
 
     @property
     def has_open_batch(self) -> bool:
@@ -160,48 +159,53 @@ class Packer:
         for stream in self._streams.values():
             stream.fit(payload_bytes)
 
-    def take(self, frames: FrameBlock) -> None:
-        """Decode and collect; write down, or seal and store what is due."""
-        for part, its_reading in self._settings.divide(frames, read(self._clock)):
+    def process(self, frames: FrameBlock) -> bool:
+        """Decode and collect; append to the journals, or seal what is due. Whether a batch was stored."""
+        stored = False
+        for part, its_reading in self._clock_steps.split(frames, read(self._clock)):
             for stream in self._streams.values():
-                stream.hear_clock(its_reading)
+                stored |= stream.update_clock(its_reading)
             for begin, end in split_frames(part, self._reporting.settings.limits.payload_bytes):
-                self._take(part if end - begin == len(part) else part.slice(begin, end), its_reading)
+                stored |= self._process(part if end - begin == len(part) else part.slice(begin, end), its_reading)
+        return stored
 
-    def _take(self, frames: FrameBlock, reading: ClockReading) -> None:
+    def _process(self, frames: FrameBlock, reading: ClockReading) -> bool:
         decoded = self._decoder.decode(frames)
         self._count(len(frames), decoded)
-        if self._onlooker is not None:
-            self._onlooker.take(frames, decoded)
+        if self._traffic is not None:
+            self._traffic.update(frames, decoded)
         spans = spans_of(frames)
         begin_ns, end_ns = min(span.begin_ns for span in spans), max(span.end_ns for span in spans)
-        sequence = self._reporting.next_sequence
         counted = Part(begin_ns, end_ns, len(frames), replace(decoded, signals=SignalBlock.empty()))
-        if self._collector is None:
-            if len(decoded.signals.column_group) > PART_COLUMNS_MAX:
-                self._reporting.take(spans, [*Part.all_kept(decoded.signals), counted])
-            else:
-                self._reporting.take(spans, [Part(begin_ns, end_ns, len(frames), decoded)])
-        else:
+        if self._collector is not None:
             self._collector.held_ns = end_ns
             kept = self._collector.process(frames, decoded.signals, reading if self._times_frames else None)
-            self._keep(kept, spans, end_ns, counted)
-        if self._reporting.next_sequence != sequence:
-            self._tell_other_gaps()
+            return self._keep(kept, spans, end_ns, counted)
+        if len(decoded.signals.column_group) > PART_COLUMNS_MAX:
+            parts = [*Part.all_kept(decoded.signals), counted]
+        else:
+            parts = [Part(begin_ns, end_ns, len(frames), decoded)]
+        return self._reporting.process(spans, parts) and self._report_other_gaps()
 
-    def _tell_other_gaps(self) -> None:
-        """The reporting stream's go with its next batch, which is never far; others may have nothing else to send."""
-        for stream in self._streams.values():
-            if stream is not self._reporting:
-                stream.tell_gaps()
-
-    def _keep(self, kept: Kept, spans: Sequence[BusSpan], end_ns: int, *counted: Part) -> None:
-        """Give each priority what it keeps; the reporting one what was counted as well."""
+    def _keep(self, kept: Kept, spans: Sequence[BusSpan], end_ns: int, *counted: Part) -> bool:
+        """Give each priority what it keeps; the reporting one what was counted as well. Whether a batch was stored."""
+        stored = False
         for priority, stream in self._reporting_last:
             parts = [part for block in kept.blocks.get(priority, ()) for part in Part.all_kept(block)]
             if events := kept.events.get(priority):
-                parts.append(Part.told(end_ns, events))
-            stream.take(spans, [*parts, *counted] if priority == self._reporting_priority else parts)
+                parts.append(Part.of_events(end_ns, events))
+            if stream is not self._reporting:
+                stored |= stream.process(spans, parts)
+            elif stream.process(spans, [*parts, *counted]):
+                stored = self._report_other_gaps()
+        return stored
+
+    def _report_other_gaps(self) -> bool:
+        """The reporting stream's go with its next batch, which is never far; others may have nothing else to send."""
+        for stream in self._streams.values():
+            if stream is not self._reporting:
+                stream.report_gaps()
+        return True
 
     def _count(self, frames: int, decoded: Decoded) -> None:
         counters = self.counters
@@ -213,28 +217,32 @@ class Packer:
         if decoded.outside or unread:
             log.warning("frames_undecoded", frames=decoded.outside + unread, hint=UNDECODED_HINT)
 
-    def lose(self, gap: Gap) -> None:
-        """Something is missing for ever: told with the next batch."""
+    def report_gap(self, gap: Gap) -> None:
+        """Something is missing for ever: durable on return, and reported with the next batch."""
         self.counters.gaps += 1
-        self._reporting.lose(gap)
+        self._reporting.store.add_gap(gap)
 
     def verified(self) -> Mapping[str, IntegrityCounters]:
-        """What counters and checksums have told of each message that is verified, by bus.message."""
+        """Counters of each message whose counter or checksum is verified, by bus.message."""
         return {} if self._collector is None else self._collector.verified()
 
     def hand_over(self) -> None:
         """Another packer goes on with the same collector: what rules hold back is not closed, but left to it."""
         self._hands_over = True
 
-    def seal(self) -> None:
-        """Close open intervals, store every open batch, and tell what had to make room for it: none may follow."""
-        collector = self._collector
+    def seal(self) -> bool:
+        """Close open intervals, store every open batch, and report what had to make room for it: none may follow.
+
+        Whether a batch was stored.
+        """
+        collector, stored = self._collector, False
         if collector is not None and collector.held_ns is not None and not self._hands_over:
-            self._keep(collector.flush(), (), collector.held_ns)
+            stored = self._keep(collector.flush(), (), collector.held_ns)
             collector.held_ns = None
         for stream in self._streams.values():
-            stream.seal()
-            stream.tell_gaps()
+            stored |= stream.seal()
+            stored |= stream.report_gaps()
+        return stored
 
     def cut(
         self, priority: Priority, batch: Batch, catalog: Catalog, gap: Gap, payload_bytes: int
@@ -243,5 +251,5 @@ class Packer:
         return self._streams[priority].cut(batch, catalog, gap, payload_bytes)
 
     def recover(self, priority: Priority, parts: Sequence[Batch], catalog: Catalog) -> None:
-        """Seal what an earlier process had written down of a priority's open batch, of the catalog that it used."""
+        """Seal the journal entries of an earlier process's open batch, of the catalog that it used."""
         self._streams[priority].recover(parts, catalog)

@@ -5,9 +5,9 @@
     PATH/catalogs/
 
 Promise: a priority that is used no more is opened as long as its folder is there, so that what it holds is sent like
-all else; nothing new is written to it but what tells its gaps. All files but the catalogs stay within the limit. Where
-it is reached, or the disk is full, bulk is evicted first, then normal, then critical. Batches past the time to live of
-their priority are given up, and told.
+all else; nothing new is written to it but batches that report its gaps. All files but the catalogs stay within the
+limit. Where it is reached, or the disk is full, bulk is evicted first, then normal, then critical. Batches past the
+time to live of their priority are evicted, and reported.
 
 Limits: the age of a batch is counted on the wall clock, so only while that is trusted, and not for batches that bear
 times before `YEAR_2020_NS`, which were recorded before it was set.
@@ -60,7 +60,7 @@ class ClassStore:
     and nothing is recovered that is in the spool.
     """
 
-    journals = True
+    has_journal = True
 
     def __init__(self, spool: Spool, journal: Journal) -> None:
         self.spool = spool
@@ -76,16 +76,16 @@ class ClassStore:
         """The number of the batch that is open."""
         return self.spool.next_number
 
-    def note(self, part: bytes) -> bool:
-        """Write down a part of the open batch; durable on return. False: no room, seal now."""
-        return self.journal.append(self.spool.next_sequence, part)
+    def append_entry(self, entry: bytes) -> bool:
+        """Append a part of the open batch to the journal; durable on return. False: no room, seal now."""
+        return self.journal.append(self.spool.next_sequence, entry)
 
     def add_gap(self, gap: Gap) -> None:
         """Something is missing for ever; durable on return."""
         self.spool.add_gap(gap)
 
     def pending_gaps(self) -> tuple[Gap, ...]:
-        """What the next batch has to tell."""
+        """What the next batch has to report."""
         return self.spool.pending_gaps()
 
     def append(self, batches: Sequence[SealedBatch]) -> None:
@@ -95,9 +95,9 @@ class ClassStore:
         self._spool(batches)
 
     def replace(self, gap: Gap, batches: Sequence[SealedBatch]) -> bool:
-        """Spool these for the stored batch that the gap tells of; nothing may be open. False: no room in the journal.
+        """Spool these for the stored batch that the gap is about; nothing may be open. False: no room in the journal.
 
-        The journal has them before the spool forgets the batch: `take_over` ends what a power cut interrupts.
+        The journal has them before the spool forgets the batch: startup recovery ends what a power cut interrupts.
         """
         if not self.journal.replace(self.spool.next_sequence, [batch.payload for batch in batches]):
             return False
@@ -113,10 +113,10 @@ class ClassStore:
 
 @dataclass(slots=True)
 class Storage:
-    """Opened; `vaults` by priority, the highest first. `ttls_ns`: of the priorities that have a time to live."""
+    """Opened; `stores` by priority, the highest first. `ttls_ns`: of the priorities that have a time to live."""
 
-    vaults: dict[Priority, ClassStore]
-    shelf: CatalogStore
+    stores: dict[Priority, ClassStore]
+    catalogs: CatalogStore
     ttls_ns: dict[Priority, int]
 
     @classmethod
@@ -124,35 +124,35 @@ class Storage:
         """Open or make it; with a boot id the streams go on only where it is proven that they may, "": never."""
         path = config.spool.path
         layout = layout_of(config)
-        room = SharedLimit(layout, config.spool.min_free)
-        vaults: dict[Priority, ClassStore] = {}
+        shared = SharedLimit(layout, config.spool.min_free)
+        stores: dict[Priority, ClassStore] = {}
         with contextlib.ExitStack() as opened:
             for priority in _opened(config):
-                spool = _opened_spool(config, priority, room, boot_id)
+                spool = _opened_spool(config, priority, shared, boot_id)
                 opened.callback(spool.close)
                 journal = _opened_journal(config, priority, layout)
                 opened.callback(journal.close)
                 report_set_aside(path, spool)
-                vaults[priority] = ClassStore(spool, journal)
-            highest_first = dict(reversed(vaults.items()))
-            shelf = CatalogStore(path / "catalogs", is_sound=is_catalog)
+                stores[priority] = ClassStore(spool, journal)
+            highest_first = dict(reversed(stores.items()))
+            catalogs = CatalogStore(path / "catalogs", is_sound=is_catalog)
             opened.pop_all()
-        return cls(highest_first, shelf, ttls_ns(config.collect, config.triggers))
+        return cls(highest_first, catalogs, ttls_ns(config.collect, config.triggers))
 
     @property
     def spools(self) -> list[Spool]:
         """The highest priority first."""
-        return [vault.spool for vault in self.vaults.values()]
+        return [store.spool for store in self.stores.values()]
 
     def stats(self) -> dict[Priority, StoreStatus]:
         """What each priority holds."""
-        return {priority: vault.spool.status() for priority, vault in self.vaults.items()}
+        return {priority: store.spool.status() for priority, store in self.stores.items()}
 
     def larger_than(self, size_bytes: int) -> dict[Priority, int]:
         """How many batches of each priority are; none where that is 0."""
         if not size_bytes:
             return {}
-        return {priority: vault.spool.larger_than(size_bytes) for priority, vault in self.vaults.items()}
+        return {priority: store.spool.larger_than(size_bytes) for priority, store in self.stores.items()}
 
     @property
     def records(self) -> int:
@@ -166,27 +166,27 @@ class Storage:
 
     def keep_in_place(self) -> None:
         """Put back what somebody has deleted, moved or replaced beneath the agent; to be done now and then."""
-        for vault in self.vaults.values():
-            vault.spool.keep_in_place()
-            vault.journal.keep_in_place()
-        self.shelf.keep_in_place()
+        for store in self.stores.values():
+            store.spool.keep_in_place()
+            store.journal.keep_in_place()
+        self.catalogs.keep_in_place()
 
     def expire(self, clock: Clock) -> None:
-        """Give up what is past its time to live."""
+        """Evict what is past its time to live."""
         if self.ttls_ns and clock.wall_trusted():
             now_ns = clock.wall_ns()
             for priority, ttl_ns in self.ttls_ns.items():
-                self.vaults[priority].spool.expire(now_ns - ttl_ns, YEAR_2020_NS)
+                self.stores[priority].spool.expire(now_ns - ttl_ns, YEAR_2020_NS)
 
     def close(self, *, clean: bool) -> None:
-        """Make everything last."""
+        """Make everything durable."""
         with contextlib.ExitStack() as closing:
-            for vault in self.vaults.values():
-                closing.callback(vault.spool.close)
-                closing.callback(vault.journal.close, clean=clean)
+            for store in self.stores.values():
+                closing.callback(store.spool.close)
+                closing.callback(store.journal.close, clean=clean)
 
 
-def _opened_spool(config: Config, priority: Priority, room: SharedLimit, boot_id: str | None) -> Spool:
+def _opened_spool(config: Config, priority: Priority, shared: SharedLimit, boot_id: str | None) -> Spool:
     """What another version has left of this priority is set aside first."""
     path = config.spool.path
     folder = path / str(priority)
@@ -200,7 +200,7 @@ def _opened_spool(config: Config, priority: Priority, room: SharedLimit, boot_id
                 vehicle=config.vehicle.id,
                 erase=config.spool.erase == "acknowledged",
             ),
-            shared=room,
+            shared=shared,
             continuity=None if boot_id is None else Continuity.of(folder, boot_id),
         )
 

@@ -2,12 +2,12 @@
 """One stream of batches: the open batch of a priority, and where it goes when it is sealed.
 
     parts ─► open batch ─ seal ─► encode ─► store
-                 └─ note ─► store's journal
+                 └─ append an entry ─► store's journal
 
-Promise: what it was given is noted in the store before it is given more; a batch is stored when it spans its
-interval or has reached its size, the critical stream's after each block; none ever holds a bus's time twice, nor frames
-from before and after the wall clock was set. Gaps go with the next batch; where nothing else is to be sent, with one of
-no frames.
+Promise: what `process` was given is in the store's journal when it returns. A batch is stored when it spans its
+interval or has reached its size; where the settings say so after each block. No batch holds a bus's time twice, nor
+frames from before and after a clock step. Gaps go with the next batch; where nothing else is to be sent, with one of no
+frames.
 
 Limits: a batch that turns out larger than its payload is stored as two or more, down to a part each.
 
@@ -25,7 +25,6 @@ import structlog
 from agent.batch.codec import Header, UnknownCount, encode_batch
 from agent.blocks import merge_blocks
 from agent.model import BatchId, SealedBatch, SignalBlock
-from agent.pipeline.cut import divided
 from agent.pipeline.open_batch import (
     FIRST_BYTES_PER_VALUE,
     GROUPS_MAX,
@@ -36,10 +35,11 @@ from agent.pipeline.open_batch import (
     learn_bytes_per_value,
     must_seal,
     restore_block,
+    split_batch,
 )
-from agent.system import process
 from agent.system.bus_clocks import BusClocks
 from agent.system.clock import read, was_stepped
+from agent.system.process import release_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,10 +53,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 JOURNAL_LEVEL = 6
-"""zstd level of what is noted while a batch is open: read once, if ever, but a page less of it wears the disk less."""
+"""zstd level of journal entries: read once, if ever, but a page less of them wears the disk less."""
 UNKNOWN_IDS_MAX = 256
 """Of more unknown ids in a batch than this, the rarest are counted together."""
-HANDED_BACK_VALUES = 100_000
+RELEASED_VALUES = 100_000
 """A batch of more, or of as many ids as there may be, has taken megabytes: they go back to the system."""
 
 
@@ -72,17 +72,17 @@ class Store(Protocol):
         """The number of the batch that is open."""
 
     @property
-    def journals(self) -> bool:
-        """Whether parts of the open batch are to be written down."""
+    def has_journal(self) -> bool:
+        """Whether parts of the open batch are appended to a journal."""
 
-    def note(self, part: bytes) -> bool:
-        """Write down a part of the open batch; durable on return. False: no room, seal now."""
+    def append_entry(self, entry: bytes) -> bool:
+        """Append a part of the open batch to the journal; durable on return. False: no room, seal now."""
 
     def add_gap(self, gap: Gap) -> None:
-        """Something is missing for ever; kept until a batch has told it."""
+        """Something is missing for ever; kept until a batch has reported it."""
 
     def pending_gaps(self) -> tuple[Gap, ...]:
-        """What the next batch has to tell."""
+        """What the next batch has to report."""
 
     def append(self, batches: Sequence[SealedBatch]) -> None:
         """Store what the open batch has become, in this order from `next_sequence` on; durable on return."""
@@ -110,7 +110,7 @@ class StreamCounters:
 
 
 class Stream:
-    """Collects, seals and stores. Synchronous, for one thread."""
+    """Collects, seals and stores into `store`. Synchronous, for one thread."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Stream:
         self.settings = settings
         self._configured = settings.limits
         self._catalog = catalog
-        self._store = store
+        self.store = store
         self.clock = clock
         self._reading: ClockReading | None = None  # of the open batch
         self._latest: ClockReading | None = None
@@ -137,102 +137,95 @@ class Stream:
         """Whether there is anything to seal."""
         return bool(self._open.parts)
 
-    @property
-    def next_sequence(self) -> int:
-        """The number of the batch that is open."""
-        return self._store.next_sequence
-
     def fit(self, payload_bytes: int | None) -> None:
         """Seal to no more than this from now on; None: as configured, which it never exceeds."""
         most = self._configured.payload_bytes
         limits = replace(self._configured, payload_bytes=min(most, payload_bytes or most))
         self.settings = replace(self.settings, limits=limits)
 
-    def hear_clock(self, reading: ClockReading) -> None:
-        """What the clocks say of the frames to come; where the wall clock was set, they open a new batch.
+    def update_clock(self, reading: ClockReading) -> bool:
+        """What the clocks say of the frames to come; after a step they open a new batch. Whether one was stored.
 
-        A batch that a trusted reading holds for keeps that: it tells more than a later one that is not.
+        A batch that a trusted reading holds for keeps that: it says more than a later one that is not.
         """
         before, self._latest = self._latest, reading
-        if before is not None and was_stepped(before, reading):
-            self.seal()
+        stored = before is not None and was_stepped(before, reading) and self.seal()
         if self._reading is None or reading.trusted or not (self._open.parts and self._reading.trusted):
             self._reading = reading
+        return stored
 
-    def take(self, spans: Sequence[BusSpan], parts: Sequence[Part]) -> None:
-        """Frames of these times have been received, and this is kept: write it down, or seal what is due."""
-        if self._bus_clocks.ends(spans):
-            self.seal()
-        self._bus_clocks.hear(spans)
+    def process(self, spans: Sequence[BusSpan], parts: Sequence[Part]) -> bool:
+        """Frames of these times have been received, and these parts are kept. Whether a batch was stored."""
+        stored = self._bus_clocks.ends(spans) and self.seal()
+        self._bus_clocks.update(spans)
         if self._open.parts:
             self._bus_clocks.include()
-        unnoted: list[Part] = []
+        new: list[Part] = []
         for part in parts:
             self._open.add(part)
             self._bus_clocks.include()
-            unnoted.append(part)
+            new.append(part)
             self.counters.samples += len(part.decoded.signals.values)
             self.counters.events += len(part.events)
             if must_seal(self._open, self._bytes_per_value, self.settings.limits):
-                self.seal()
-                unnoted.clear()
+                stored |= self.seal()
+                new.clear()
         if self.settings.seals_each_block:
-            self.seal()
-        elif unnoted and self._store.journals:
-            note = self._encode(OpenBatch.of(unnoted), self._store.next_sequence, (), JOURNAL_LEVEL)
-            if not self._store.note(note):
-                self.seal()
+            stored |= self.seal()
+        elif new and self.store.has_journal:
+            entry = self._encode(OpenBatch.of(new), self.store.next_sequence, (), JOURNAL_LEVEL)
+            stored |= not self.store.append_entry(entry) and self.seal()
+        return stored
 
-    def lose(self, gap: Gap) -> None:
-        """Something is missing for ever: told with the next batch."""
-        self._store.add_gap(gap)
+    def report_gaps(self) -> bool:
+        """Seal what is open where there are gaps to report; a batch of no frames where nothing is. Whether it was."""
+        if not self.store.pending_gaps():
+            return False
+        if not self._open.parts:
+            self._open.add(Part.of_events(self.clock.wall_ns()))
+        return self.seal()
 
-    def tell_gaps(self) -> None:
-        """Seal what is open where there are gaps to tell; a batch of no frames where nothing is."""
-        if self._store.pending_gaps():
-            if not self._open.parts:
-                self._open.add(Part.told(self.clock.wall_ns()))
-            self.seal()
-
-    def seal(self) -> None:
-        """Store the open batch, if there is one; as two or more where one would be too large."""
+    def seal(self) -> bool:
+        """Store the open batch, as two or more where one would be too large. False: nothing was open."""
         batch, self._open = self._open, OpenBatch()
         self._bus_clocks.clear()
-        is_large = batch.values > HANDED_BACK_VALUES or batch.groups >= GROUPS_MAX
-        if batch.parts:
+        is_large = batch.values > RELEASED_VALUES or batch.groups >= GROUPS_MAX
+        stored = bool(batch.parts)
+        if stored:
             self._seal(batch)
         self._reading = self._latest
         del batch
         if is_large:
-            process.release_memory()
+            release_memory()
+        return stored
 
     def _seal(self, batch: OpenBatch) -> None:
-        gaps = self._store.pending_gaps()
+        gaps = self.store.pending_gaps()
 
-        def divided(pieces: int) -> list[SealedBatch]:
+        def split(pieces: int) -> list[SealedBatch]:
             return [
                 self._sealed(piece, index, () if index else gaps) for index, piece in enumerate(batch.split(pieces))
             ]
 
-        sealed = self._as_few_as_fit(divided)
+        sealed = self._as_few_as_fit(split)
         self._append(sealed)
         size = sum(len(piece.payload) for piece in sealed)
         self._bytes_per_value = learn_bytes_per_value(self._bytes_per_value, size, batch.values, self.settings.limits)
 
     def _sealed(self, batch: OpenBatch, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
-        payload = self._encode(batch, self._store.next_sequence + index, gaps, self.settings.level)
+        payload = self._encode(batch, self.store.next_sequence + index, gaps, self.settings.level)
         frames = batch.frames or batch.rows
         return SealedBatch(payload, self._catalog.hash, batch.opened_ns, batch.newest_ns, frames, gaps)
 
     def _append(self, batches: Sequence[SealedBatch]) -> None:
-        first = self._store.next_sequence
-        self._store.append(batches)
+        first = self.store.next_sequence
+        self.store.append(batches)
         for sequence, batch in enumerate(batches, first):
             self.counters.batches += 1
             self.counters.batch_bytes += len(batch.payload)
             log.debug(
                 "batch_sealed",
-                stream=self._store.stream,
+                stream=self.store.stream,
                 sequence=sequence,
                 frames=batch.frames,
                 size_bytes=len(batch.payload),
@@ -240,44 +233,46 @@ class Stream:
             )
 
     def recover(self, parts: Sequence[Batch], catalog: Catalog) -> None:
-        """Seal what an earlier process had written down of its open batch, of the catalog that it used."""
-        gaps = self._store.pending_gaps()
+        """Seal the journal entries of an earlier process's open batch, of the catalog that it used."""
+        gaps = self.store.pending_gaps()
 
-        def divided(pieces: int) -> list[SealedBatch]:
+        def split(pieces: int) -> list[SealedBatch]:
             cuts = cut_evenly(len(parts), pieces)
             return [
-                self._recovered(parts[begin:end], catalog, index, () if index else gaps)
+                self._restored(parts[begin:end], catalog, index, () if index else gaps)
                 for index, (begin, end) in enumerate(cuts)
             ]
 
-        sealed = self._as_few_as_fit(divided)
+        sealed = self._as_few_as_fit(split)
         self._append(sealed)
         frames = sum(batch.frames for batch in sealed)
-        log.info("batch_recovered", stream=self._store.stream, frames=frames, notes=len(parts), batches=len(sealed))
+        log.info("batch_recovered", stream=self.store.stream, frames=frames, entries=len(parts), batches=len(sealed))
 
     def cut(self, batch: Batch, catalog: Catalog, gap: Gap, payload_bytes: int) -> list[SealedBatch]:
-        """The content of a stored batch in smaller ones, which tell its `gap`, to be stored next; none where they would
-        not fit. What is open is sealed first."""
+        """The content of a stored batch in smaller ones, to be stored next, which report its `gap`.
+
+        None where they would not fit. What is open is sealed first.
+        """
         self.seal()
-        gaps = (*self._store.pending_gaps(), gap)
+        gaps = (*self.store.pending_gaps(), gap)
 
         def pieces(number: int) -> list[SealedBatch]:
             return [
-                self._recovered([piece], catalog, index, () if index else gaps)
-                for index, piece in enumerate(divided(batch, number))
+                self._restored([piece], catalog, index, () if index else gaps)
+                for index, piece in enumerate(split_batch(batch, number))
             ]
 
         sealed = self._as_few_as_fit(pieces)
         return sealed if max(len(each.payload) for each in sealed) <= payload_bytes else []
 
-    def _recovered(self, parts: Sequence[Batch], catalog: Catalog, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
+    def _restored(self, parts: Sequence[Batch], catalog: Catalog, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
         unknown: Counter[tuple[int, int]] = Counter()
         partial: Counter[tuple[int, int]] = Counter()
         for part in parts:
             unknown.update({(count.bus, count.can_id): count.frames for count in part.unknown})
             partial.update(part.partial)
         header = replace(
-            self._header(self._store.next_sequence + index, gaps),
+            self._header(self.store.next_sequence + index, gaps),
             catalog=catalog.hash,
             resolution_ns=parts[0].resolution_ns,
             opened_ns=min(part.opened_ns for part in parts),
@@ -294,11 +289,11 @@ class Stream:
         frames = header.frames or len(block)
         return SealedBatch(payload, catalog.hash, header.opened_ns, header.sealed_ns, frames, gaps)
 
-    def _as_few_as_fit(self, divided: Callable[[int], list[SealedBatch]]) -> list[SealedBatch]:
-        """One batch, or 2, 4, … until none is too large or they cannot be divided any more."""
+    def _as_few_as_fit(self, split: Callable[[int], list[SealedBatch]]) -> list[SealedBatch]:
+        """One batch, or 2, 4, … until none is too large or they cannot be split any more."""
         pieces = 1
         while True:
-            sealed = divided(pieces)
+            sealed = split(pieces)
             largest = max(len(batch.payload) for batch in sealed)
             if largest <= self.settings.limits.payload_bytes or len(sealed) < pieces:
                 return sealed
@@ -318,7 +313,7 @@ class Stream:
 
     def _header(self, sequence: int, gaps: tuple[Gap, ...]) -> Header:
         return Header(
-            id=BatchId(self.settings.vehicle, self._store.stream, sequence),
+            id=BatchId(self.settings.vehicle, self.store.stream, sequence),
             catalog=self._catalog.hash,
             resolution_ns=self.settings.resolution_ns,
             opened_ns=0,

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has come of each id on each bus: how often, and the last frame. Kept whether anybody looks or not.
+"""Traffic statistics: of each id on each bus how many frames have come, and the last one. Kept always.
 
 Promise: an exact count of the frames of each (bus, arbitration id), its last frame, and per bus what the DBC files
-know, at a cost per block and not per frame: sums over the block, a search of its ids among those seen, one scatter of
-their last frames. To look costs per id, not per frame: columns are turned into rows all at once.
+know. The cost is per block, not per frame: sums over the block, a search of its ids among those seen, one scatter of
+their last frames. Reading costs per id: columns are turned into rows all at once.
 
-Limits: `IDS_MAX` ids. Where there are more, one that came longest ago gives its place up, one that no DBC file
+Limits: `IDS_MAX` ids. Where there are more, the one that came longest ago gives its place up, one that no DBC file
 describes before one that a file does; the totals of its bus keep its frames. Rates are those of the blocks of the last
 `RATE_S` seconds, by the given monotonic clock. One thread.
 """
@@ -113,7 +113,7 @@ class TrafficStatistics:
         self._stamp = np.empty(0, np.int64)
         self._data = np.empty((0, 8), np.uint8)
 
-    def take(self, frames: FrameBlock, decoded: Decoded) -> None:
+    def update(self, frames: FrameBlock, decoded: Decoded) -> None:
         """Count a block; at least one frame."""
         self._count_buses(frames)
         self._block_stamp = self._next_stamp
@@ -125,11 +125,11 @@ class TrafficStatistics:
         np.add.at(self._known, bus[known], counts[known])
         for (key, _), partial in decoded.partial.items():
             self._partial[key >> 32 & 0xFF] += partial
-        self._note(frames, signals.group_key & _ID, message, counts, decoded.last)
+        self._update_ids(frames, signals.group_key & _ID, message, counts, decoded.last)
         if decoded.unknown:
             keys = np.array([index << 32 | can_id for index, can_id in decoded.unknown], np.uint64)
             unknown = np.array(list(decoded.unknown.values()), np.int64)
-            self._note(frames, keys, np.full(len(keys), -1), unknown, decoded.unknown_last)
+            self._update_ids(frames, keys, np.full(len(keys), -1), unknown, decoded.unknown_last)
         self._marks.append(_Mark(self._monotonic(), self._frames.copy(), self._bits.copy()))
 
     def _count_buses(self, frames: FrameBlock) -> None:
@@ -143,7 +143,7 @@ class TrafficStatistics:
         if fd.any():
             self._fd[frames.bus[fd]] = True
 
-    def _note(
+    def _update_ids(
         self,
         frames: FrameBlock,
         keys: NDArray[np.uint64],
@@ -155,7 +155,7 @@ class TrafficStatistics:
         at, known = find(self._sorted, keys)
         if not known.all():
             self._stamp[self._row_sorted.take(at[known])] = self._block_stamp  # they have come, and stay
-            self._enter(keys[~known], message[~known])
+            self._add(keys[~known], message[~known])
             at, known = find(self._sorted, keys)
             if not known.all():  # there is no room for more
                 at, counts, last, message = at[known], counts[known], last[known], message[known]
@@ -171,7 +171,7 @@ class TrafficStatistics:
         self._next_stamp += len(row)
         self._data[row, : data.shape[1]] = data
 
-    def _enter(self, keys: NDArray[np.uint64], message: NDArray[np.int64]) -> None:
+    def _add(self, keys: NDArray[np.uint64], message: NDArray[np.int64]) -> None:
         room = IDS_MAX - len(self._key)
         if len(keys) > room:
             self._replace(keys[room:], message[room:])
@@ -200,14 +200,14 @@ class TrafficStatistics:
         frames_s, bits_s = self._rates()
         bus = (self._key >> np.uint64(32)).astype(np.int64)
         ids = np.bincount(bus, minlength=len(self._frames)).tolist()
-        strange = np.bincount(bus[self._message < 0], minlength=len(self._frames)).tolist()
+        unknown = np.bincount(bus[self._message < 0], minlength=len(self._frames)).tolist()
         return [
             BusTraffic(
                 frames=int(self._frames[index]),
                 known=int(self._known[index]),
                 partial=int(self._partial[index]),
                 ids=ids[index],
-                unknown_ids=strange[index],
+                unknown_ids=unknown[index],
                 frames_s=float(frames_s[index]),
                 bits_s=None if self._fd[index] else float(bits_s[index]),
                 last_ns=int(self._last_ns[index]),

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What arrives, made files (`layout.py`): each batch once, each catalog once, what is neither set aside.
+"""Writes received batches and catalogs to files (`layout.py`). Drops duplicates; moves anything else to `rejected/`.
 
-Promise: `accept` and `accept_some` return when the payloads are durable, so that the caller may acknowledge them. A
-batch whose id and content were accepted before, in this run or an earlier one, is a duplicate and changes nothing,
-even if a consumer has moved its file away. Another content under an id that is known is stored beside the first, and
-told. A file is there whole or not at all; one that a kill or a power cut kept from being entered in the ledger is
-entered, with its gaps, when its batch comes again.
+Promise: `accept` and `accept_some` return when the payloads are durable; the caller may then acknowledge them. A batch
+with a known id and known content is a duplicate and changes nothing, even if its file was moved away. Another content
+under a known id is stored beside the first, with a warning. A file is there whole or not at all. A file that a kill
+kept out of the ledger is entered, with its gaps, when its batch comes again.
 
-Nothing in a payload is trusted: names become safe file names, a batch of another vehicle than its topic's is no
-batch, and a payload may be neither longer than `PAYLOAD_MAX` nor hold, uncompressed, more than the codec allows. One
-that a process has died of twice is set aside unread.
+A payload is not trusted. A batch of another vehicle than its topic's is rejected. So is a payload longer than
+`PAYLOAD_MAX`, or one that holds more than the codec allows, or one that has ended the process twice.
 
-Limits: `REJECTED_MAX` payloads of at most `REJECTED_BYTES_MAX` set aside, further ones are counted only.
-Failure: a disk that refuses raises `SpoolError`; nothing of the group may be acknowledged then.
+Limits: `REJECTED_MAX` rejected payloads are kept, `REJECTED_BYTES_MAX` of each; further ones are only counted.
+Failure: a disk that refuses raises `SpoolError`. Nothing of that group may be acknowledged then.
 """
 
 from __future__ import annotations
@@ -29,14 +27,13 @@ import structlog
 from agent.batch.catalog import Catalog, decode_catalog
 from agent.batch.codec import Batch, decode_batch
 from agent.errors import BatchError, SpoolError
-from agent.receiver.catalogs import CATALOG_SUFFIX, FOLDER
+from agent.receiver.atomic_output import FileGroup
 from agent.receiver.gaps import GapAccount, NamedGap
 from agent.receiver.handling import DEADLY, Handling
 from agent.receiver.inventory import read_limited
-from agent.receiver.layout import OTHER_BYTES, REJECTED, SEQUENCE_MAX, batch_path, safe_name
+from agent.receiver.layout import CATALOG_SUFFIX, FOLDER, OTHER_BYTES, REJECTED, SEQUENCE_MAX, batch_path, safe_name
 from agent.receiver.ledger import DIGEST_BYTES, LedgerDamagedError
-from agent.receiver.rebuilding import enter, enter_file, opened, rebuilt
-from agent.receiver.together import Together
+from agent.receiver.rebuilding import enter, enter_file, open_ledger, rebuild_ledger
 from agent.system.durable import is_there, make_folder
 from agent.system.printable import printable
 
@@ -118,10 +115,10 @@ class BatchReceiver:
         self.counts = dict.fromkeys(Verdict, 0)
         with _disk(f"cannot use {out}"):
             make_folder(out)
-            self._ledger = opened(out)
+            self._ledger = open_ledger(out)
             self.handling = Handling(out, self._ledger)
             names = [path.stem for path in (out / REJECTED).glob("*.payload")]
-        self._files = Together()
+        self._files = FileGroup()
         self._rejected = len(names)
         self._rejected_next = max((int(name) for name in names if name.isdecimal()), default=-1) + 1
 
@@ -174,15 +171,15 @@ class BatchReceiver:
         named: list[NamedGap] = []
         for vehicle in self._ledger.vehicles():
             account = GapAccount()
-            account.tell(vehicle, (gap for _, gap in self._ledger.gaps(vehicle)))
+            account.add_records(vehicle, (gap for _, gap in self._ledger.gaps(vehicle)))
             for number, _, stream in self._ledger.streams(vehicle):
-                account.streams[vehicle, stream] = self._ledger.spans(number)
+                account.streams[vehicle, stream] = self._ledger.ranges(number)
             named += account.report()
         return named
 
     def _rebuild(self, error: LedgerDamagedError) -> None:
         self._ledger.close()
-        self._ledger = rebuilt(self._out, str(error))
+        self._ledger = rebuild_ledger(self._out, str(error))
 
     def _read(self, arrival: Arrival) -> _Read:
         digest = hashlib.sha256(arrival.payload).digest()
@@ -245,7 +242,7 @@ class BatchReceiver:
             digest = hashlib.sha256(read_limited(path)).digest()
         except (OSError, BatchError):
             return b""
-        self._ledger.note(stream, batch.id.sequence, digest)
+        self._ledger.set_digest(stream, batch.id.sequence, digest)
         return digest[:DIGEST_BYTES]
 
     def _place_other(self, read: _Read, batch: Batch, folder: Path, stream: int) -> Accepted:

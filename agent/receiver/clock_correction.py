@@ -1,29 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames whose kernel had the wrong time, placed right once their boot's clock was known.
+"""Corrects the times of frames that a vehicle received under a wrong clock.
 
-A frame bears the kernel's wall clock; a batch bears a reading of wall and monotonic clock, taken with its frames, and
-whether the wall clock was trusted. Linux steers both clocks alike, so wall less monotonic, the *offset*, changes only
-when somebody sets the clock. A *setting* is the time in between:
+A frame bears the kernel's wall clock. A batch bears one reading of wall and monotonic clock, and whether the wall clock
+was trusted. Linux steers both clocks alike, so wall minus monotonic, the *offset*, changes only when the clock is set.
+A *clock epoch* is the time between two such steps:
 
     boot        |---- 1970 ----|------- an hour ahead -------|------- right --------|
     readings      r    r    r     r      r      r     r     r    r     R      R     R     R: trusted
 
-What the wall clock should have been is known where a reading is trusted, and holds for the whole boot. Between two
-trusted ones that differ by no more than a clock left to itself drifts, it lies on the line between them; where they
-differ by more, a setting keeps what was trusted in it.
+A trusted reading gives the true offset, for the whole boot. Between two trusted readings that differ by no more than a
+free-running clock drifts, the true offset is interpolated. Where they differ by more, an epoch keeps its own.
 
-Promise: times stay as they are in a boot without a trusted reading, and in a setting that was not off by more than
-`RESOLUTION_NS`; elsewhere they are right to within that, the batch's own resolution, and what the trusted readings
-were off by. The order of a message's frames is kept, as is the batch's resolution.
+Promise: times stay in a boot without a trusted reading, and in an epoch that is off by at most `RESOLUTION_NS`.
+Elsewhere they are right to within that, the batch's resolution, and the error of the trusted readings. The order of a
+message's frames stays, and the batch's resolution.
 
-An agent opens a new batch when its clock was set, and what it kept back of the time before is timed as if it had been
-set all along: its reading *holds* for all of the batch.
+An agent opens a new batch at a clock step. Buffered samples are re-stamped with the new clock; the reading of their
+batch then *holds* for all of it.
 
-Limits: batches of earlier versions may have frames of more than one setting. When exactly the clock was set is not
-known, only that it was between two readings: frames of that while are put where they fit better, by their times and
-their order, events by their times.
-
-Failure: readings that no unit can have are not learnt from; a batch with one stays as it is.
+Limits: batches of earlier versions may have frames of several epochs. The moment of a step is known only to lie between
+two readings. Frames in between go to the epoch that fits better, by time and order; events by time.
+Failure: an impossible reading is ignored; its batch stays as it is.
 """
 
 from __future__ import annotations
@@ -51,7 +48,7 @@ DRIFT = 200e-6
 SKEW_NS = 2_000_000_000
 """Adapters that stamp frames themselves may be off by this much without the clock having been set."""
 AGE_WEIGHT = 1e-3
-"""A frame that fits two settings equally is of the later one."""
+"""A frame that fits two epochs equally is of the later one."""
 WALL_MAX_NS, MONOTONIC_MAX_NS = 1 << 62, 1 << 61
 
 TrueOffset = tuple[int, int]
@@ -59,7 +56,7 @@ TrueOffset = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class CorrectedBatch:
     """A batch, its times right, and by how much they were moved: least and most; 0 and 0 where they stayed."""
 
     batch: Batch
@@ -80,24 +77,24 @@ class ClockCorrection:
             self._readings.setdefault((vehicle, reading.boot_id), {})[reading] = None
             self._boots.pop((vehicle, reading.boot_id), None)
 
-    def place(self, batch: Batch) -> Placed:
+    def correct(self, batch: Batch) -> CorrectedBatch:
         """The batch with the times of its frames, its events and its head as they should have been."""
         key = (batch.id.vehicle, batch.clock.boot_id)
         readings = self._readings.get(key, {})
         if batch.clock not in readings:
-            return Placed(batch)
+            return CorrectedBatch(batch)
         if key not in self._boots:
             self._boots[key] = Boot(readings)
         ends = np.array([batch.opened_ns, batch.sealed_ns], np.int64)
-        told = [np.array([event.time_ns], np.int64) for event in batch.events]
-        before = [ends, *(group.time_ns for group in batch.groups), *told]
-        after = self._boots[key].place(before, batch.clock, batch.resolution_ns)
+        of_events = [np.array([event.time_ns], np.int64) for event in batch.events]
+        before = [ends, *(group.time_ns for group in batch.groups), *of_events]
+        after = self._boots[key].correct(before, batch.clock, batch.resolution_ns)
         if after is before:
-            return Placed(batch)
+            return CorrectedBatch(batch)
         of_frames = slice(1, None) if any(map(len, before[1:])) else slice(1)
         groups, events = after[1 : 1 + len(batch.groups)], after[1 + len(batch.groups) :]
         moved = np.concatenate([b - a for a, b in zip(before[of_frames], after[of_frames], strict=True)])
-        return Placed(
+        return CorrectedBatch(
             replace(
                 batch,
                 opened_ns=int(after[0].min()),
@@ -126,17 +123,17 @@ class ClockEpoch:
 
 
 class Boot:
-    """The settings of one boot's clock, in their order, and what it should have said in each."""
+    """The epochs of one boot's clock, in their order, and what it should have said in each."""
 
     def __init__(self, readings: Iterable[ClockReading]) -> None:
-        self.settings = tuple(_settings(sorted(readings, key=lambda reading: reading.monotonic_ns)))
-        self._first = [setting.first_ns for setting in self.settings]
-        self._begin = [0.0, *(float(setting.last_ns) for setting in self.settings[:-1])]
+        self.epochs = tuple(_epochs(sorted(readings, key=lambda reading: reading.monotonic_ns)))
+        self._first = [epoch.first_ns for epoch in self.epochs]
+        self._begin = [0.0, *(float(epoch.last_ns) for epoch in self.epochs[:-1])]
         self._end = [*map(float, self._first[1:]), math.inf]
-        self._true = [self._true_offsets(number) for number in range(len(self.settings))]
-        self._is_moved = [self._is_off(number) for number in range(len(self.settings))]
+        self._true = [self._true_offsets(number) for number in range(len(self.epochs))]
+        self._is_moved = [self._is_off(number) for number in range(len(self.epochs))]
 
-    def place(self, times: list[NDArray[np.int64]], reading: ClockReading, unit_ns: int) -> list[NDArray[np.int64]]:
+    def correct(self, times: list[NDArray[np.int64]], reading: ClockReading, unit_ns: int) -> list[NDArray[np.int64]]:
         """Times of a batch's frames as they should have been, to whole units; the same list where all may stay.
 
         times    int64 (n,) of each message, in the order received
@@ -147,38 +144,38 @@ class Boot:
             return times
         if reading.holds or own == 0 or self._fit(times, own, reading):
             return [self._moved(each, own, unit_ns) for each in times] if self._is_moved[own] else times
-        placed = []
+        corrected = []
         for each in times:
-            setting = self._settings_of(each, own, reading)
-            parts = [self._moved(each[setting == number], number, unit_ns) for number in range(own + 1)]
-            placed.append(np.concatenate(parts))  # settings follow one another, as frames do
-        return placed
+            epoch = self._epochs_of(each, own, reading)
+            parts = [self._moved(each[epoch == number], number, unit_ns) for number in range(own + 1)]
+            corrected.append(np.concatenate(parts))  # epochs follow one another, as frames do
+        return corrected
 
     def _moved(self, time_ns: NDArray[np.int64], number: int, unit_ns: int) -> NDArray[np.int64]:
-        """Times of frames received in one setting as they should have been."""
+        """Times of frames received in one epoch as they should have been."""
         if not self._is_moved[number]:
             return time_ns
-        base, offset_ns = self._true[number][0][1], self.settings[number].offset_ns
+        base, offset_ns = self._true[number][0][1], self.epochs[number].offset_ns
         beyond = np.rint(self._beyond(time_ns.astype(np.float64) - float(offset_ns), number))
-        placed: NDArray[np.int64] = time_ns + (base - offset_ns) + beyond.astype(np.int64)
-        return (placed + unit_ns // 2) // unit_ns * unit_ns
+        corrected: NDArray[np.int64] = time_ns + (base - offset_ns) + beyond.astype(np.int64)
+        return (corrected + unit_ns // 2) // unit_ns * unit_ns
 
     def _fit(self, times: Sequence[NDArray[np.int64]], number: int, reading: ClockReading) -> bool:
-        """Whether all frames may have been received in that one setting."""
+        """Whether all frames may have been received in that one epoch."""
         return not any(
             (self._misfit(each, number, reading) > SKEW_NS).any() or (np.diff(each) < -SKEW_NS).any() for each in times
         )
 
-    def _settings_of(self, time_ns: NDArray[np.int64], own: int, reading: ClockReading) -> NDArray[np.int64]:
-        """The setting that each frame of a message was received in.
+    def _epochs_of(self, time_ns: NDArray[np.int64], own: int, reading: ClockReading) -> NDArray[np.int64]:
+        """The epoch that each frame of a message was received in.
 
-        From the latest setting to the first: each takes the last frames, as far back as no earlier one fits better.
+        From the latest epoch to the first: each takes the last frames, as far back as no earlier one fits better.
         """
         misfits = [
             self._misfit(time_ns, number, reading) + self._age(time_ns, number, reading) * AGE_WEIGHT
             for number in range(own + 1)
         ]
-        setting = np.zeros(len(time_ns), np.int64)
+        epoch = np.zeros(len(time_ns), np.int64)
         end = len(time_ns)
         for number in range(own, 0, -1):
             next_ns = np.minimum.accumulate(time_ns[:end][::-1])[::-1]
@@ -186,41 +183,41 @@ class Boot:
             elsewhere = np.minimum.reduce([each[:end] for each in misfits[:number]])
             better = np.flatnonzero(elsewhere < misfit)
             begin = int(better[-1]) + 1 if len(better) else 0
-            setting[begin:end] = number
+            epoch[begin:end] = number
             end = begin
-        return setting
+        return epoch
 
     def _misfit(self, time_ns: NDArray[np.int64], number: int, reading: ClockReading) -> NDArray[np.float64]:
-        """By how much each frame would be before or after a setting, or after the reading."""
-        monotonic = time_ns.astype(np.float64) - float(self.settings[number].offset_ns)
+        """By how much each frame would be before or after a epoch, or after the reading."""
+        monotonic = time_ns.astype(np.float64) - float(self.epochs[number].offset_ns)
         end = min(self._end[number], float(reading.monotonic_ns))
         return np.maximum(np.maximum(self._begin[number] - monotonic, monotonic - end), 0.0)
 
     def _age(self, time_ns: NDArray[np.int64], number: int, reading: ClockReading) -> NDArray[np.float64]:
         """How old each frame would be at the reading."""
-        now_ns = float(reading.monotonic_ns + self.settings[number].offset_ns)
+        now_ns = float(reading.monotonic_ns + self.epochs[number].offset_ns)
         return np.maximum(now_ns - time_ns.astype(np.float64), 0.0)
 
     def _beyond(self, monotonic: NDArray[np.float64], number: int) -> NDArray[np.float64]:
-        """What wall less monotonic should have been in a setting, less what it should have been at first."""
+        """What wall less monotonic should have been in a epoch, less what it should have been at first."""
         true = self._true[number]
         at, beyond = [float(at) for at, _ in true], [float(offset - true[0][1]) for _, offset in true]
         return np.asarray(np.interp(monotonic, at, beyond), np.float64)
 
     def _is_off(self, number: int) -> bool:
-        """Whether the setting was wrong at any time of it that is known."""
-        setting, true = self.settings[number], self._true[number]
+        """Whether the epoch was wrong at any time of it that is known."""
+        epoch, true = self.epochs[number], self._true[number]
         if not true:
             return False
-        known = [self._begin[number], float(setting.first_ns), float(setting.last_ns), self._end[number]]
+        known = [self._begin[number], float(epoch.first_ns), float(epoch.last_ns), self._end[number]]
         beyond = self._beyond(np.array([at for at in known if math.isfinite(at)]), number)
-        return bool((np.abs(beyond + float(true[0][1] - setting.offset_ns)) > RESOLUTION_NS).any())
+        return bool((np.abs(beyond + float(true[0][1] - epoch.offset_ns)) > RESOLUTION_NS).any())
 
     def _true_offsets(self, number: int) -> list[TrueOffset]:
-        """What wall less monotonic should have been in a setting, from time to time; nothing where nobody knows."""
-        own = list(self.settings[number].trusted)
-        before = [each.trusted[-1] for each in self.settings[:number] if each.trusted][-1:]
-        after = [each.trusted[0] for each in self.settings[number + 1 :] if each.trusted][:1]
+        """What wall less monotonic should have been in a epoch, from time to time; nothing where nobody knows."""
+        own = list(self.epochs[number].trusted)
+        before = [each.trusted[-1] for each in self.epochs[:number] if each.trusted][-1:]
+        after = [each.trusted[0] for each in self.epochs[number + 1 :] if each.trusted][:1]
         if own:
             return [
                 *(each for each in before if _drifts(each, own[0])),
@@ -230,7 +227,7 @@ class Boot:
         return before + after if before and after and _drifts(before[0], after[0]) else after or before
 
 
-def _settings(readings: Sequence[ClockReading]) -> Iterator[ClockEpoch]:
+def _epochs(readings: Sequence[ClockReading]) -> Iterator[ClockEpoch]:
     """What readings, in their order, tell of the clock."""
     offsets = [reading.wall_ns - reading.monotonic_ns for reading in readings]
     starts = [0]

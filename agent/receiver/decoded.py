@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches decoded as they arrive: a file beside each batch, or lines on stdout.
+"""Writes batches decoded as they arrive: a file beside each batch, or lines on stdout.
 
-Promise: a batch whose catalog has not come yet waits for it.
-Limits: `WAITING_MAX` batches wait; past that the oldest is left to ``canferry export``, with a log line. So is a batch
-that its catalog does not fit or no writer can take, one that processes have died of, and one that would become too much
-as text: more than `TEXT_BYTES_MIN` and `GROWTH_MAX` times its size, or than `TEXT_BYTES_MAX`. A batch that says "the
-same, four million times" has 120 bytes.
+Promise: a batch whose catalog has not come waits for it.
+Limits: `WAITING_MAX` batches wait; beyond that the oldest is left to ``canferry export``, with a log line. The same
+happens to a batch that does not fit its catalog, that the writer refuses, that has ended the process twice, or whose
+text would be too long. The bound is `TEXT_BYTES_MIN` plus `GROWTH_MAX` times the payload, at most `TEXT_BYTES_MAX`: a
+payload of 120 bytes can hold four million equal frames.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import structlog
 
 from agent.batch.codec import decode_batch
 from agent.errors import AgentError, BatchError
-from agent.receiver.catalogs import CatalogFolders
-from agent.receiver.export import opened
+from agent.receiver.export import open_writer
 from agent.receiver.handling import DEADLY
-from agent.receiver.inventory import BATCH_SUFFIX, read_limited
-from agent.receiver.windows import whole
+from agent.receiver.inventory import read_limited
+from agent.receiver.layout import BATCH_SUFFIX, CatalogFolders
+from agent.receiver.windows import batch_parts
 from agent.receiver.writers import text_bytes, text_writer
 from agent.system.printable import printable
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from agent.batch.codec import Batch
     from agent.receiver.handling import Handling
-    from agent.receiver.windows import Part
+    from agent.receiver.windows import WindowPart
 
 log = structlog.get_logger()
 WAITING_MAX = 10_000
@@ -93,7 +93,7 @@ class DecodedOutput:
     def _decode(self, name: str, path: Path) -> None:
         catalog, payload = self._catalogs.get(name), read_limited(path)
         batch = decode_batch(payload, catalog)
-        parts = whole(batch, catalog)
+        parts = batch_parts(batch, catalog)
         if text_bytes(parts) > min(TEXT_BYTES_MIN + GROWTH_MAX * len(payload), TEXT_BYTES_MAX):
             size = text_bytes(parts) >> 20
             raise BatchError(f"it has {len(payload)} bytes, and would become some {size} MiB of text")
@@ -104,14 +104,14 @@ class DecodedOutput:
         except Exception as error:  # whatever a library says of a batch that is odd and sound
             raise BatchError(f"{self._name} cannot hold it: {error}") from error
 
-    def _put(self, batch: Batch, parts: list[Part], path: Path) -> None:
+    def _put(self, batch: Batch, parts: list[WindowPart], path: Path) -> None:
         if self._lines is not None:
             writer = text_writer("jsonl", self._lines, choices=self._choices, vehicle=batch.id.vehicle)
             writer.write(parts, batch.events)
             writer.close()
             path.unlink()
         else:
-            with opened(self._name, self._beside(path), choices=self._choices) as file:
+            with open_writer(self._name, self._beside(path), choices=self._choices) as file:
                 if parts or batch.events:
                     file.write(parts, batch.events)
 

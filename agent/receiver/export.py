@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an inventory to one file: the vehicle's batches, each once, in the order of their frames' right times.
+"""Exports an inventory: the batches of a vehicle, each once, in the corrected order of their frames.
 
-Promise: a file that `out` names appears whole, under its name, or not at all; whatever could not be exported is in
-the summary. Binary formats are written beside `out` first, for their libraries need a file of their own.
-Failure: what the disk refuses raises `AgentError` with the path; a closed pipe raises `BrokenPipeError`.
+Promise: a file appears whole under its name, or not at all. The summary names everything that was not exported.
+Limits: a batch that would become more than `TEXT_BYTES_MAX` as text is left out of text formats, and named.
+Failure: a disk that refuses raises `AgentError` with the path; a closed pipe raises `BrokenPipeError`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import AgentError, ConfigError
-from agent.receiver.atomic_output import whole
+from agent.receiver.atomic_output import atomic_output
 from agent.receiver.clock_correction import RESOLUTION_NS
 from agent.receiver.gaps import GapAccount, NamedGap
-from agent.receiver.merge import windows
+from agent.receiver.windows import windows
 from agent.receiver.writers import (
     TEXT_BYTES_MAX,
     TEXT_FORMATS,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from agent.model import BatchId, Event
     from agent.receiver.inventory import Found, Inventory, Problem
-    from agent.receiver.windows import Part
+    from agent.receiver.windows import WindowPart
     from agent.receiver.writers import Writer
 
 
@@ -123,7 +123,7 @@ def export(
     if out is None or not arrangement.in_folder:
         vehicle = chosen(inventory, vehicle)
         load = partial(_load_text, inventory) if name in TEXT_FORMATS else inventory.load
-        with opened(name, out, choices=choices) as writer:
+        with open_writer(name, out, choices=choices) as writer:
             frames, events = _written(inventory, vehicle, writer, load)
         return _summary(inventory, [vehicle], frames, events)
     several = arrangement.partition and vehicle is None and len(inventory.vehicles()) > 1
@@ -135,10 +135,10 @@ def _folder_written(
     inventory: Inventory, vehicles: Sequence[str], out: Path, arrangement: Arrangement
 ) -> tuple[int, int]:
     """Frames and events of the vehicles, written one after the other."""
-    from agent.receiver.folders import folder_writer
+    from agent.receiver.wide import folder_writer
 
     frames = events = 0
-    with whole(out) as folder:
+    with atomic_output(out) as folder:
         folder.mkdir()
         for vehicle in vehicles:
             writer = folder_writer(folder, vehicle, wide=arrangement.wide, partition=arrangement.partition)
@@ -148,7 +148,7 @@ def _folder_written(
     return frames, events
 
 
-def _load_text(inventory: Inventory, batch_id: BatchId) -> list[Part]:
+def _load_text(inventory: Inventory, batch_id: BatchId) -> list[WindowPart]:
     """A batch, unless it would become too much text."""
     parts = inventory.load(batch_id)
     if (size := text_bytes(parts)) <= TEXT_BYTES_MAX:
@@ -158,19 +158,19 @@ def _load_text(inventory: Inventory, batch_id: BatchId) -> list[Part]:
 
 
 def _written(
-    inventory: Inventory, vehicle: str, writer: Writer, load: Callable[[BatchId], list[Part]]
+    inventory: Inventory, vehicle: str, writer: Writer, load: Callable[[BatchId], list[WindowPart]]
 ) -> tuple[int, int]:
     """How many frames and events of a vehicle the writer was given."""
     found = inventory.exportable(vehicle)
     events = deque(sorted((event for each in found for event in each.events), key=lambda event: event.time_ns))
-    frames, told = 0, len(events)
-    for window in windows([stretch for each in found for stretch in each.stretches], load):
+    frames, total = 0, len(events)
+    for window in windows([time_range for each in found for time_range in each.time_ranges], load):
         end_ns = max(int(part.time_ns.max()) for part in window)
         writer.write(window, _until(events, end_ns))
         frames += sum(len(part.rows) for part in window)
     if events:
         writer.write([], list(events))
-    return frames, told
+    return frames, total
 
 
 def _summary(inventory: Inventory, vehicles: Sequence[str], frames: int, events: int) -> ExportSummary:
@@ -242,14 +242,14 @@ def _some(vehicles: list[str]) -> str:
 
 
 @contextmanager
-def opened(name: str, out: Path | None, *, choices: bool) -> Iterator[Writer]:
+def open_writer(name: str, out: Path | None, *, choices: bool) -> Iterator[Writer]:
     """A writer of a format; the file is put in place when the context ends well."""
     if out is None:
         writer: Writer = text_writer(name, sys.stdout.buffer, choices=choices)
         yield writer
         writer.close()
         return
-    with whole(out) as fresh:
+    with atomic_output(out) as fresh:
         if name in TEXT_FORMATS:
             with fresh.open("wb") as file:
                 writer = text_writer(name, file, choices=choices)

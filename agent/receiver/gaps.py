@@ -1,26 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names everything that is missing: what vehicles told in gap records, and the holes that nobody told of.
+"""Names everything that is missing: gap records of vehicles, and sequence numbers that no record explains.
 
-Promise: every sequence number between 0 and the last one received that is not here stands in exactly one gap; a batch
-that arrives late closes its hole, and the part of a record that spoke of it. A record told twice, or told again after
-it grew, counts once. Where a vehicle tells how many batches a stream had (`ENDED`), that is no gap: it says that those
-behind the last one received are missing too.
-Pure: ids and records in, named gaps out. Limits: `RECORDS_MAX` records a vehicle are remembered, the oldest are
-forgotten first.
+Promise: each sequence number from 0 to the last one received is received, or lies in exactly one gap. A late batch
+closes its gap. A record that is repeated, or repeated after it grew, counts once. The record `ENDED` is no gap: it says
+how many batches a stream had.
+Limits: `RECORDS_MAX` records a vehicle, the oldest are forgotten first. Four integers for each range of sequence
+numbers without a hole. Pure.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.model import GapKind
-from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
 from agent.system.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from agent.model import BatchId, Gap
 
@@ -77,11 +76,11 @@ class GapAccount:
 
     def receive(self, batch_id: BatchId, opened_ns: int, sealed_ns: int, gaps: Iterable[Gap]) -> None:
         """Note a batch and the records it carries."""
-        spans = self.streams.setdefault((batch_id.vehicle, batch_id.stream), SequenceRanges())
-        spans.add(SequenceRange(batch_id.sequence, batch_id.sequence, opened_ns, sealed_ns))
-        self.tell(batch_id.vehicle, gaps)
+        ranges = self.streams.setdefault((batch_id.vehicle, batch_id.stream), SequenceRanges())
+        ranges.add(SequenceRange(batch_id.sequence, batch_id.sequence, opened_ns, sealed_ns))
+        self.add_records(batch_id.vehicle, gaps)
 
-    def tell(self, vehicle: str, gaps: Iterable[Gap]) -> None:
+    def add_records(self, vehicle: str, gaps: Iterable[Gap]) -> None:
         """Note gap records."""
         records = self.records.setdefault(vehicle, {})
         records.update(dict.fromkeys(gaps))
@@ -98,25 +97,25 @@ def name_gaps(
 ) -> list[NamedGap]:
     """Every gap once."""
     named: list[NamedGap] = []
-    known = {key: SequenceRanges(spans) for key, spans in streams.items()}
-    for vehicle, told in records.items():
-        for gap in _largest_first(gap for gap in told if gap.kind != GapKind.ENDED):
+    known = {key: SequenceRanges(ranges) for key, ranges in streams.items()}
+    for vehicle, gaps in records.items():
+        for gap in _largest_first(gap for gap in gaps if gap.kind != GapKind.ENDED):
             if not _names_batches(gap):
                 named.append(_named(vehicle, gap, gap.first_sequence, gap.last_sequence, gap.frames))
                 continue
-            spans = known.setdefault((vehicle, gap.stream), SequenceRanges())
-            named += _still_missing(vehicle, gap, spans)
-            spans.add(SequenceRange(gap.first_sequence, gap.last_sequence, gap.begin_ns, gap.end_ns))
+            ranges = known.setdefault((vehicle, gap.stream), SequenceRanges())
+            named += _still_missing(vehicle, gap, ranges)
+            ranges.add(SequenceRange(gap.first_sequence, gap.last_sequence, gap.begin_ns, gap.end_ns))
     ends = _ends(records)
     for vehicle, stream in ends.keys() - known.keys():
         known[vehicle, stream] = SequenceRanges()
-    for (vehicle, stream), spans in known.items():
+    for (vehicle, stream), ranges in known.items():
         received = streams.get((vehicle, stream))
         end = ends.get((vehicle, stream))
         start = next(iter(received)).first if received else end or 0
-        if end is not None and end > max((span.last for span in spans), default=-1):
-            spans.add(SequenceRange(end, end, 0, 0))
-        for hole in spans.holes():
+        if end is not None and end > max((batches.last for batches in ranges), default=-1):
+            ranges.add(SequenceRange(end, end, 0, 0))
+        for hole in ranges.holes():
             kind = EARLIER if hole.last < start else MISSING
             named.append(NamedGap(vehicle, kind, stream, hole.first, hole.last, hole.begin_ns, hole.end_ns, -1, ""))
     return sorted(named, key=lambda gap: (gap.vehicle, gap.stream, gap.first_sequence, gap.begin_ns))
@@ -125,8 +124,8 @@ def name_gaps(
 def _ends(records: Mapping[str, Iterable[Gap]]) -> dict[tuple[str, str], int]:
     """Of the streams that were left: how many batches they have."""
     ends: dict[tuple[str, str], int] = {}
-    for vehicle, told in records.items():
-        for gap in told:
+    for vehicle, gaps in records.items():
+        for gap in gaps:
             if gap.kind == GapKind.ENDED and gap.stream:
                 ends[vehicle, gap.stream] = max(ends.get((vehicle, gap.stream), 0), gap.last_sequence + 1)
     return ends
@@ -177,3 +176,69 @@ def _time(time_ns: int) -> str:
         return f"{datetime.fromtimestamp(time_ns / 1e9, UTC):%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError, OSError):
         return f"{time_ns} ns"
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceRange:
+    """Batches `first` to `last`, opened and sealed between these times."""
+
+    first: int
+    last: int
+    begin_ns: int
+    end_ns: int
+
+
+class SequenceRanges:
+    """Runs in ascending order, never touching each other."""
+
+    def __init__(self, ranges: Iterable[SequenceRange] = ()) -> None:
+        self._ranges: list[SequenceRange] = []
+        for batches in ranges:
+            self.add(batches)
+
+    def __contains__(self, sequence: int) -> bool:
+        place = bisect_right(self._ranges, sequence, key=lambda batches: batches.first) - 1
+        return place >= 0 and sequence <= self._ranges[place].last
+
+    def __iter__(self) -> Iterator[SequenceRange]:
+        return iter(self._ranges)
+
+    def __len__(self) -> int:
+        return len(self._ranges)
+
+    def add(self, batches: SequenceRange) -> None:
+        """Add batches; what is there already stays."""
+        left = bisect_right(self._ranges, batches.first, key=lambda each: each.first)
+        if left and self._ranges[left - 1].last + 1 >= batches.first:
+            left -= 1
+        right = bisect_right(self._ranges, batches.last + 1, key=lambda each: each.first)
+        joined = [*self._ranges[left:right], batches]
+        self._ranges[left:right] = [
+            SequenceRange(
+                min(each.first for each in joined),
+                max(each.last for each in joined),
+                min(joined, key=lambda each: each.first).begin_ns,
+                max(joined, key=lambda each: each.last).end_ns,
+            )
+        ]
+
+    def holes(self, first: int = 0) -> list[SequenceRange]:
+        """What is missing from `first` to the last one received; its times are those of the batches beside it, or 0."""
+        holes = []
+        end_ns = 0
+        for batches in self._ranges:
+            if batches.first > first:
+                holes.append(SequenceRange(first, batches.first - 1, end_ns, batches.begin_ns))
+            first, end_ns = max(first, batches.last + 1), batches.end_ns
+        return holes
+
+    def missing(self, first: int, last: int) -> list[tuple[int, int]]:
+        """The first and last number of each run between these that is not here."""
+        left = bisect_right(self._ranges, first, key=lambda each: each.last + 1)
+        right = bisect_right(self._ranges, last, key=lambda each: each.first)
+        pieces = []
+        for batches in self._ranges[left:right]:
+            if batches.first > first:
+                pieces.append((first, batches.first - 1))
+            first = batches.last + 1
+        return [*pieces, (first, last)] if first <= last else pieces

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is being handled, written down before it is: should the process die of it, the next one knows.
+"""Finds payloads that end the process: the key of a payload is written down before it is read.
 
-    OUT/.handling     the key (16 bytes of SHA-256) of what is being handled, or zeros; 2 µs a message, never synced;
-                      where the disk refuses it, that one is not watched
+    OUT/.handling     16 bytes of SHA-256 of the payload being handled, or zeros; 2 µs a message, never synced
 
-A process' writes outlive it, and what does not outlive a power cut did not die of a payload. What was being handled
-when a process died is counted in the ledger, and `is_deadly` once it was so `DEATHS` times. An error that nobody
-expected counts as a death: it ends the process.
+A write outlives the process. A payload that was being handled when a process died is counted in the ledger. After
+`DEATHS` deaths it `is_deadly`. An unexpected exception counts as a death, because it ends the process.
 
-Limits: a folder that several processes write to without `claimed`, as a cloud's functions may, is watched by the first
-of them. A kill from outside that meets the same message twice, within the microseconds in which it is read, is taken
-for its fault; it is set aside whole then, where a person finds it.
+Limits: without the folder lock, only the first of several processes watches. Two kills from outside that hit the same
+message, within the microseconds of reading it, are taken for its fault; it is then rejected whole.
+Failure: where the disk refuses the mark, that payload is not watched.
 """
 
 from __future__ import annotations

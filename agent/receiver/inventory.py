@@ -1,35 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies under the paths that an export is given: batch files, folders of them, spool folders, catalogs.
+"""Finds batches and catalogs under the paths of an export: files, folders and spools.
 
-    <vehicle>/<stream>/<sequence>.batch.zst      as `replay` and `receive` write them, but any place will do
-    <vehicle>/catalogs/<hash>.catalog.zst        found under the paths, or in a `catalogs` folder beside or above
-    *.segment                                    a spool's, read without touching them, its daemon running or not; what
-                                                 is acknowledged and still lies in them only where it is asked for
+    <vehicle>/<stream>/<sequence>.batch.zst      written by `replay` and `receive`; any other place will do
+    <vehicle>/catalogs/<hash>.catalog.zst        under the paths, or in a `catalogs` folder beside or above them
+    *.segment                                    of a spool, read without a lock; its daemon may run. Records that are
+                                                 acknowledged, evicted or quarantined only on request
 
-Promise: every batch is taken once, by its id and its content, whatever the file is called; one that is no batch costs
-itself. Two contents under one id are two batches: a vehicle whose spool was restored from a copy sends such.
-Where a vehicle's clock was wrong, its frames come with the times that they should have had (`placing.py`).
-Limits: of each batch first the head is read, for what it tells of the clocks; then all of it, to learn its frames'
-times, for these lie where its head says only if the clock was not set; and once more to be written. What is remembered
-of it are its id, times and gaps. A file longer than `PAYLOAD_MAX` is not read.
-Failure: a path that does not exist raises `ConfigError`; all else is a `Problem` with its file, and is passed over.
+Promise: every batch is found once, by its id and its content, whatever its file is called. Two contents under one id
+are two batches: a restored spool sends such. Frames received under a wrong clock get corrected times
+(`clock_correction.py`). Which records wait is read from the spool's state, saved once a minute. Without a state all of
+them wait.
+Limits: a batch is read three times: its head for the clocks, all of it for the times of its frames, and all of it to be
+exported. In memory are its id, times, events and gaps. A file longer than `PAYLOAD_MAX` is not read.
+Failure: a missing path raises `ConfigError`; everything else is a `Problem` with its file. A record that the daemon has
+overwritten meanwhile is one, too.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from agent.batch.codec import decode_batch
 from agent.errors import AgentError, BatchError, ConfigError
 from agent.model import BatchId
-from agent.receiver.catalogs import CATALOG_SUFFIX, CatalogFolders
 from agent.receiver.clock_correction import ClockCorrection
-from agent.receiver.merge import Stretch, stretches
-from agent.receiver.spools import SEGMENT_SUFFIX, records
-from agent.receiver.windows import Part, whole
+from agent.receiver.layout import BATCH_SUFFIX, CATALOG_SUFFIX, CatalogFolders
+from agent.receiver.windows import TimeRange, WindowPart, batch_parts, time_ranges
+from agent.spool.disk import Disk
+from agent.spool.index import SequenceSet
+from agent.spool.segment import HEAD_BYTES, SUFFIX, Head, scan
+from agent.spool.state import read_state, stream_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -38,8 +44,8 @@ if TYPE_CHECKING:
     from agent.batch.catalog import Catalog
     from agent.batch.codec import Batch
     from agent.model import Event, Gap
+    from agent.spool.state import State
 
-BATCH_SUFFIX = ".batch.zst"
 PAYLOAD_MAX = 64 << 20
 CONTENT_BYTES = 8
 
@@ -75,7 +81,7 @@ class Found:
     boot_id: str
     events: tuple[Event, ...]
     read: Callable[[], bytes]
-    stretches: tuple[Stretch, ...] = ()
+    time_ranges: tuple[TimeRange, ...] = ()
     least_ns: int = 0
     most_ns: int = 0
 
@@ -101,7 +107,7 @@ class Opened:
 
     batch: Batch
     catalog: Catalog
-    parts: list[Part]
+    parts: list[WindowPart]
     size_bytes: int
 
 
@@ -118,7 +124,7 @@ class Inventory:
         self.left_out = 0
         self._with_acknowledged = acknowledged
         self.catalogs = CatalogFolders()
-        self._placing = ClockCorrection()
+        self._clock_correction = ClockCorrection()
         for path in paths:
             for place, read in self._candidates(path):
                 self._add_batch(place, read)
@@ -149,7 +155,7 @@ class Inventory:
             self.problems.append(Problem(f"{name}{CATALOG_SUFFIX}", reason))
         return [each for each in found if each.catalog not in missing]
 
-    def load(self, batch_id: BatchId) -> list[Part]:
+    def load(self, batch_id: BatchId) -> list[WindowPart]:
         """The batch decoded and joined with its catalog; nothing, and a problem, where that fails."""
         opened = self.open(batch_id)
         return [] if opened is None else opened.parts
@@ -163,8 +169,8 @@ class Inventory:
         found = self.batches[batch_id]
         try:
             catalog, payload = self.catalogs.get(found.catalog), found.read()
-            batch = self._placing.place(decode_batch(payload, catalog)).batch
-            return Opened(batch, catalog, whole(batch, catalog), len(payload))
+            batch = self._clock_correction.correct(decode_batch(payload, catalog)).batch
+            return Opened(batch, catalog, batch_parts(batch, catalog), len(payload))
         except (OSError, AgentError) as error:
             self._report(found.place, error)
             return None
@@ -208,24 +214,24 @@ class Inventory:
             self.duplicates += 1
             return
         self.batches[found.id] = found
-        self._placing.learn(batch.id.vehicle, batch.clock)
+        self._clock_correction.learn(batch.id.vehicle, batch.clock)
 
     def _look_into(self, found: Found) -> None:
         """Learn when a batch has frames; only its head tells where its catalog is missing."""
         try:
             catalog = self.catalogs.get(found.catalog) if self.catalogs.has(found.catalog) else None
-            placed = self._placing.place(decode_batch(found.read(), catalog))
+            corrected = self._clock_correction.correct(decode_batch(found.read(), catalog))
         except (OSError, BatchError) as error:
             self._report(found.place, error)
             return
         self.batches[found.id] = replace(
             found,
-            opened_ns=placed.batch.opened_ns,
-            sealed_ns=placed.batch.sealed_ns,
-            events=placed.batch.events,
-            stretches=tuple(stretches(found.id, [group.time_ns for group in placed.batch.groups])),
-            least_ns=placed.least_ns,
-            most_ns=placed.most_ns,
+            opened_ns=corrected.batch.opened_ns,
+            sealed_ns=corrected.batch.sealed_ns,
+            events=corrected.batch.events,
+            time_ranges=tuple(time_ranges(found.id, [group.time_ns for group in corrected.batch.groups])),
+            least_ns=corrected.least_ns,
+            most_ns=corrected.most_ns,
         )
 
     def _report(self, place: str, error: Exception) -> None:
@@ -266,3 +272,70 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield from _walk(path)
         elif path.is_file():
             yield path
+
+
+SEGMENT_SUFFIX = SUFFIX
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """Where a record lies. `waits`: it has still to be sent."""
+
+    path: Path
+    head: Head
+    waits: bool = True
+
+    @property
+    def place(self) -> str:
+        """For a person."""
+        return f"{self.path} at byte {self.head.offset}"
+
+    def read(self) -> bytes:
+        """The payload."""
+        with _opened(self.path) as file:
+            payload = Disk().read(file, self.head.offset + HEAD_BYTES, self.head.length)
+        if len(payload) != self.head.length or crc32(payload) != self.head.checksum:
+            raise BatchError("the record is damaged, or the running daemon has overwritten it")
+        return payload
+
+
+def refuse_spool(out: Path) -> None:
+    """Raise `ConfigError` where a folder to write into is a spool, whole or of one priority: it is the agent's own."""
+    if any(next(out.glob(pattern), None) for pattern in (f"*{SUFFIX}", f"*/*{SUFFIX}")):
+        raise ConfigError(f"--out: {out} is a spool, and its agent's alone; accepted: another folder")
+
+
+def records(path: Path) -> Iterator[StoredRecord]:
+    """Records of a segment file in the order they lie in; none where its name is no segment's."""
+    number = path.name.removesuffix(SUFFIX)
+    if not number.isdecimal():
+        return
+    waits = _waiting(_state_beside(path))
+    with _opened(path) as file:
+        for head in scan(Disk(), file, int(number)):
+            yield StoredRecord(path, head, waits(head))
+
+
+def _state_beside(segment: Path) -> State | None:
+    try:
+        with _opened(segment.with_name("state")) as file:
+            return read_state(Disk(), file)
+    except FileNotFoundError:
+        return None
+
+
+def _waiting(state: State | None) -> Callable[[Head], bool]:
+    """Whether a record waits, as the daemon decides when it starts."""
+    if state is None:
+        return lambda _: True
+    done, streams = SequenceSet(state.low, state.ranges), state.streams
+    return lambda head: head.sequence not in done and head.stream == stream_at(streams, head.sequence).name
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield file
+    finally:
+        os.close(file)

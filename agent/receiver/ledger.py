@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has been received, remembered in one SQLite file beside the batches, so that these may be moved away.
+"""Remembers what was received in one SQLite file beside the batches, so that batch files may be moved away.
 
     OUT/.ledger.sqlite      in WAL mode, synchronous = FULL
-      streams   vehicle, stream                       a row a stream
-      runs      stream, first, last, begin, end       a row a run of sequence numbers: one, where nothing is missing
-      digests   stream, block                         6 bytes a batch, 128 batches a row: SHA-256's first of its bytes
-      others    stream, sequence, digest              a row for each further content that came under one id
-      gaps      vehicle, record                       a row a gap record, as the vehicle told it
-      deaths    key, times                            what was being handled when the process died
+      streams   vehicle, stream                       one row a stream
+      runs      stream, first, last, begin, end       one row a range of sequence numbers without a hole
+      digests   stream, block                         6 bytes a batch, 128 batches a row: the first of its SHA-256
+      others    stream, sequence, digest              one row for each further content under a known id
+      gaps      vehicle, record                       one row a gap record
+      deaths    key, times                            payloads that ended the process
 
-Promise: what is entered within `group` is durable, all of it, when that ends; or none of it is. A batch passes as a
-duplicate only by its own content: its digest, or the file itself. Rows of streams, runs and gaps carry a checksum.
+Promise: everything entered within `group` is durable when it ends, or nothing of it is. A batch is a duplicate only by
+its own content: by its digest, or by the file itself. Rows of streams, runs and gaps carry a checksum.
 Cost: 6.4 bytes of disk a batch, for ever; some 200 a stream. Memory: SQLite's cache, and `STREAMS_MAX` ids.
 Limits: `RECORDS_MAX` gap records a vehicle, the oldest are forgotten first; `DEATHS_MAX` keys.
-Failure: `LedgerDamagedError` where the file is not what it was; `rebuilding.py` makes another one. `OSError` is what
-the disk refuses; the caller must not acknowledge then.
+Failure: a damaged file raises `LedgerDamagedError`; `rebuilding.py` makes a new one. A disk that refuses raises
+`OSError`; the caller must not acknowledge then.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ import msgspec
 
 from agent.errors import SpoolError
 from agent.model import Gap
-from agent.receiver.gaps import RECORDS_MAX
-from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
+from agent.receiver.gaps import RECORDS_MAX, SequenceRange, SequenceRanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -112,8 +111,8 @@ class Ledger:
     def check(self) -> None:
         """Raise LedgerDamagedError where what decides about batches is not what was written."""
         with damage():
-            told = {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_schema") if sql is not None}
-            if told != {statement.strip() for statement in _SCHEMA.split(";") if statement.strip()}:
+            found = {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_schema") if sql is not None}
+            if found != {statement.strip() for statement in _SCHEMA.split(";") if statement.strip()}:
                 raise LedgerDamagedError("its tables are not as they were made")
             for table in ("streams", "runs", "gaps", "others", "deaths"):
                 if self._db.execute(f"PRAGMA integrity_check({table})").fetchone()[0] != "ok":
@@ -163,19 +162,19 @@ class Ledger:
         digest = self._digests(stream, sequence // BLOCK)[begin : begin + DIGEST_BYTES]
         return digest if any(digest) else b""
 
-    def add(self, stream: int, span: SequenceRange) -> None:
+    def add(self, stream: int, batches: SequenceRange) -> None:
         """Enter batches none of which is there."""
-        left = self._run(stream, f"{_FOUND} < ? ORDER BY first DESC LIMIT 1", span.first)
-        right = self._run(stream, f"{_FOUND} = ?", span.last + 1)
-        if left is not None and left.last + 1 == span.first:
-            span = SequenceRange(left.first, span.last, left.begin_ns, span.end_ns)
+        left = self._run(stream, f"{_FOUND} < ? ORDER BY first DESC LIMIT 1", batches.first)
+        right = self._run(stream, f"{_FOUND} = ?", batches.last + 1)
+        if left is not None and left.last + 1 == batches.first:
+            batches = SequenceRange(left.first, batches.last, left.begin_ns, batches.end_ns)
         if right is not None:
             self._db.execute("DELETE FROM runs WHERE stream = ? AND first = ?", (stream, right.first))
-        joined = span if right is None else SequenceRange(span.first, right.last, span.begin_ns, right.end_ns)
+        joined = batches if right is None else SequenceRange(batches.first, right.last, batches.begin_ns, right.end_ns)
         row = (stream, joined.first, joined.last, joined.begin_ns, joined.end_ns)
         self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", (*row, _checksum(*row)))
 
-    def note(self, stream: int, sequence: int, digest: bytes) -> None:
+    def set_digest(self, stream: int, sequence: int, digest: bytes) -> None:
         """Remember what a batch held."""
         block, place = divmod(sequence, BLOCK)
         known = self._digests(stream, block).ljust(place * DIGEST_BYTES, b"\0")
@@ -197,8 +196,8 @@ class Ledger:
         for gap in dict.fromkeys(gaps):
             record = _encode(gap)
             row = (vehicle, _checksum(vehicle, record))
-            told = self._db.execute("SELECT record FROM gaps WHERE vehicle = ? AND checksum = ?", row)
-            if (record,) not in told.fetchall():
+            same = self._db.execute("SELECT record FROM gaps WHERE vehicle = ? AND checksum = ?", row)
+            if (record,) not in same.fetchall():
                 self._db.execute("INSERT INTO gaps (vehicle, checksum, record) VALUES (?, ?, ?)", (*row, record))
                 fresh += 1
         if fresh:
@@ -253,11 +252,11 @@ class Ledger:
                 if self._holds(checksum, *row):
                     yield row[0], SequenceRange(*row[1:])
 
-    def spans(self, stream: int) -> SequenceRanges:
+    def ranges(self, stream: int) -> SequenceRanges:
         """What has been received of a stream."""
         with damage():
             found = self._db.execute(f"{_FOUND} >= 0 ORDER BY first", (stream,))
-            return SequenceRanges(self._span(stream, row) for row in found)
+            return SequenceRanges(self._sequence_range(stream, row) for row in found)
 
     def gaps(self, vehicle: str | None = None) -> Iterator[tuple[str, Gap]]:
         """Records of one vehicle, or all, with their vehicles, in the order in which they came."""
@@ -269,9 +268,9 @@ class Ledger:
 
     def _run(self, stream: int, sql: str, sequence: int) -> SequenceRange | None:
         row = self._db.execute(sql, (stream, sequence)).fetchone()
-        return None if row is None else self._span(stream, row)
+        return None if row is None else self._sequence_range(stream, row)
 
-    def _span(self, stream: int, row: tuple[int, int, int, int, int]) -> SequenceRange:
+    def _sequence_range(self, stream: int, row: tuple[int, int, int, int, int]) -> SequenceRange:
         *run, checksum = row
         self._holds(checksum, stream, *run)
         return SequenceRange(*run)

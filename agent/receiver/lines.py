@@ -2,22 +2,19 @@
 """Decoded frames as text: JSON lines and CSV.
 
 JSON: one line a frame,
-``{"t": 1700000000.123, "bus": "can0", "id": 260, "extended": false, "message": "STEER", "signals": {…}}``,
-signals in the order of the DBC file, numbers as cantools gives them, null where a float is not finite;
-a raw frame of an unknown id is ``{"t": …, "bus": …, "id": …, "extended": …, "message": null, "data": "00ff"}``.
-Events have lines of their own: ``{"t": …, "event": "triggered", "subject": "hard_braking", "detail": "…"}``, and where
-one is about a message, ``"id"`` and ``"extended"`` after the subject; they have neither bus, message nor signals. CSV
-has none of them.
-CSV: one line a signal value, ``time,bus,id,message,signal,value,unit,extended``; a raw frame is one line with no
-message, the signal ``data`` and its bytes in hex.
-Names and texts are for spreadsheets as they are for people: control characters are escaped in them, and one that begins
-as a formula does (``= + - @``) and is no number has an apostrophe before it, as OWASP advises against CSV injection.
-JSON has every text exactly.
-An id is the 11- or 29-bit identifier; which of the two it is, ``extended`` says: false or true.
-Times are exact decimals of the nanoseconds, with as many decimals as they need: 3, 6 or 9.
+``{"t": 1700000000.123, "bus": "can0", "id": 260, "extended": false, "message": "STEER", "signals": {…}}``.
+Signals are in the order of the DBC file, numbers as cantools gives them, null where a float is not finite. A raw frame
+of an unknown id is ``{"t": …, "bus": …, "id": …, "extended": …, "message": null, "data": "00ff"}``. An event is
+``{"t": …, "event": "triggered", "subject": "hard_braking", "detail": "…"}``; an event of a message has ``"id"`` and
+``"extended"`` after the subject. Every text is exact.
 
-A line is joined from the message's names, the same in every row, and columns of numbers that were made into text
-all at once: no dictionary per frame.
+CSV: one line a signal value, ``time,bus,id,message,signal,value,unit,extended``. A raw frame is one line with no
+message, the signal ``data`` and its bytes in hex. Events are left out. Control characters in texts are escaped. A text
+that begins like a formula (``= + - @``) and is no number gets an apostrophe in front, as OWASP advises against CSV
+injection.
+
+An id is the 11- or 29-bit identifier; ``extended`` says which. Times are exact decimals of the nanoseconds, with 3, 6
+or 9 decimals. A line is joined from the message's names and columns of numbers that become text all at once.
 """
 
 from __future__ import annotations
@@ -39,16 +36,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.model import Event, SignalDefinition
-    from agent.receiver.windows import Part, Shaped
+    from agent.receiver.windows import Shaped, WindowPart
 
-    LineMaker = Callable[[Part], NDArray[np.object_]]
+    LineMaker = Callable[[WindowPart], NDArray[np.object_]]
 
 FORMULA = ("=", "+", "-", "@")
 """https://owasp.org/www-community/attacks/CSV_Injection; tab and carriage return, which it names too, are escaped."""
 CSV_HEADER = "time,bus,id,message,signal,value,unit,extended\n"
 
 
-def json_lines(part: Part, *, choices: bool = False, vehicle: str | None = None) -> NDArray[np.object_]:
+def json_lines(part: WindowPart, *, choices: bool = False, vehicle: str | None = None) -> NDArray[np.object_]:
     """One line of text for each row of the part; `vehicle` puts a first key of that name into each."""
     lines = np.empty(len(part.rows), object)
     message = part.message
@@ -76,13 +73,13 @@ def event_line(event: Event, *, vehicle: str | None = None) -> str:
     """The line of an event."""
     origin = {} if vehicle is None else {"vehicle": vehicle}
     about = {"id": event.can_id & EXTENDED_MASK, "extended": bool(event.can_id & EXTENDED)} if event.can_id else {}
-    told = {"event": event.kind, "subject": event.subject, **about, "detail": event.detail}
+    fields = {"event": event.kind, "subject": event.subject, **about, "detail": event.detail}
     (time,) = times_text(np.array([event.time_ns]))
     head = "".join(f"{_quoted(key)}: {_quoted(value)}, " for key, value in origin.items())
-    return f'{{{head}"t": {time}, {_document(told)[1:]}\n'
+    return f'{{{head}"t": {time}, {_document(fields)[1:]}\n'
 
 
-def csv_lines(part: Part, *, choices: bool = False) -> NDArray[np.object_]:
+def csv_lines(part: WindowPart, *, choices: bool = False) -> NDArray[np.object_]:
     """The lines of all signals of a row, as one text for each row of the part; "" where it has none."""
     lines = np.empty(len(part.rows), object)
     message = part.message

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.model import Event, SignalDefinition
-    from agent.receiver.windows import Part
+    from agent.receiver.windows import WindowPart
 
 ROWS = 200_000
 _SECOND_NS = 10**9
@@ -58,7 +58,7 @@ class Mf4Writer:
         self._start_ns: int | None = None
         self._waiting = 0
 
-    def write(self, window: list[Part], events: Sequence[Event] = ()) -> None:  # noqa: ARG002
+    def write(self, window: list[WindowPart], events: Sequence[Event] = ()) -> None:  # noqa: ARG002
         """Take the window's rows. Events have no place here."""
         if not window:
             return
@@ -80,7 +80,7 @@ class Mf4Writer:
         self._file.close()
         saved.replace(self._path)
 
-    def _group_of(self, part: Part) -> _ChannelGroup:
+    def _group_of(self, part: WindowPart) -> _ChannelGroup:
         signals = part.message.signals if part.message else RAW_SIGNALS[: _width(part)]
         name = part.message.name if part.message else None
         key = (part.bus, name, part.group.can_id, len(signals))
@@ -136,7 +136,7 @@ def conversion(signal: SignalDefinition) -> dict[str, Any] | None:
     return {**table, "default_addr": line}
 
 
-def _piece(part: Part) -> tuple[NDArray[np.int64], list[NDArray[Any]], list[NDArray[np.bool_]]]:
+def _piece(part: WindowPart) -> tuple[NDArray[np.int64], list[NDArray[Any]], list[NDArray[np.bool_]]]:
     signals = part.message.signals if part.message else RAW_SIGNALS[: _width(part)]
     samples = [np.zeros(len(part.rows), _kind(signal)) for signal in signals]
     invalid = [np.ones(len(part.rows), np.bool_) for _ in signals]
@@ -147,7 +147,7 @@ def _piece(part: Part) -> tuple[NDArray[np.int64], list[NDArray[Any]], list[NDAr
     return part.time_ns, samples, invalid
 
 
-def _width(part: Part) -> int:
+def _width(part: WindowPart) -> int:
     return 8 if all(len(shape) <= 8 for shape in part.group.shapes) else 64
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.model import Event
-    from agent.receiver.windows import Part, Shaped
+    from agent.receiver.windows import Shaped, WindowPart
 
 GROUP_ROWS = 1_000_000
 _NAMES = pa.dictionary(pa.int32(), pa.string())
@@ -84,7 +84,7 @@ class ParquetWriter:
         self._tables: list[pa.Table] = []
         self._rows = 0
 
-    def write(self, window: list[Part], events: Sequence[Event] = ()) -> None:  # noqa: ARG002
+    def write(self, window: list[WindowPart], events: Sequence[Event] = ()) -> None:  # noqa: ARG002
         """Take the window's values. Events have no place here."""
         if not window:
             return
@@ -106,7 +106,7 @@ class ParquetWriter:
         self._tables, self._rows = [], 0
 
 
-def _table(window: list[Part]) -> pa.Table:
+def _table(window: list[WindowPart]) -> pa.Table:
     columns: list[_Column] = []
     begin = 0
     for part in window:
@@ -137,7 +137,7 @@ def _table(window: list[Part]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=SCHEMA).take(pa.array(order))
 
 
-def _columns(part: Part, shaped: Shaped, begin: int) -> list[_Column]:
+def _columns(part: WindowPart, shaped: Shaped, begin: int) -> list[_Column]:
     row = shaped.index + begin
     if part.message is None:
         data = [bytes.fromhex(text) for text in payloads(shaped)]

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ledger made where there is none, or where it is damaged: from what was received before, as far as that is known.
+"""Makes a ledger where there is none, or where it is damaged, from what was received before.
 
-    .ledger.sqlite.damaged              set aside; its rows whose checksums hold are taken over
-    <vehicle>/<stream>/received.log     of earlier versions, a line a run of batches: first last begin_ns end_ns
-    <vehicle>/gaps.jsonl                of those, too, a line a gap record
-    <vehicle>/<stream>/*.batch.zst      the batches that lie there
+    .ledger.sqlite.damaged              the damaged one; its rows with a right checksum are copied
+    <vehicle>/<stream>/received.log     of earlier versions, one line a range of batches: first last begin_ns end_ns
+    <vehicle>/gaps.jsonl                of earlier versions, one line a gap record
+    <vehicle>/<stream>/*.batch.zst      the batches that are there
 
-Promise: all in one transaction: a process that is killed meanwhile begins again. Nothing passes for received that was
-not: lines and rows that do not hold are left out, and of a batch whose content is not known none is a duplicate.
+Promise: one transaction; a process that is killed begins again. Nothing counts as received that was not: damaged lines
+and rows are left out. A batch whose content is unknown is never a duplicate.
 Failure: a batch file that cannot be read is left out, with a log line.
 """
 
@@ -24,10 +24,10 @@ import structlog
 from agent.batch.codec import decode_batch
 from agent.errors import BatchError
 from agent.model import BatchId, Gap
-from agent.receiver.inventory import BATCH_SUFFIX, read_limited
-from agent.receiver.layout import OTHER_BYTES, SEQUENCE_MAX, batch_path, folders, sequence_of
+from agent.receiver.gaps import SequenceRange, SequenceRanges
+from agent.receiver.inventory import read_limited
+from agent.receiver.layout import BATCH_SUFFIX, OTHER_BYTES, SEQUENCE_MAX, batch_path, folders, sequence_of
 from agent.receiver.ledger import LEDGER, Ledger, LedgerDamagedError
-from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ Row = TypeVar("Row")
 _HINT = "look at the disk; a batch that a consumer has moved away is taken again if it comes, where its row was lost"
 
 
-def opened(out: Path) -> Ledger:
+def open_ledger(out: Path) -> Ledger:
     """The folder's ledger, made where there is none, made anew where it is damaged."""
     try:
         ledger = Ledger(out / LEDGER)
@@ -54,11 +54,11 @@ def opened(out: Path) -> Ledger:
         else:
             _fill(ledger, out)
     except LedgerDamagedError as error:
-        return rebuilt(out, str(error))
+        return rebuild_ledger(out, str(error))
     return ledger
 
 
-def rebuilt(out: Path, reason: str) -> Ledger:
+def rebuild_ledger(out: Path, reason: str) -> Ledger:
     """A new one in the place of one that is damaged, which is set aside. It must not be open."""
     damaged = out / f"{LEDGER}.damaged"
     for part in _PARTS:
@@ -83,7 +83,7 @@ def _fill(ledger: Ledger, out: Path) -> int:
             _take_over_gaps(ledger, vehicle)
             for stream in folders(vehicle):
                 _take_over(ledger, stream)
-        return sum(span.last - span.first + 1 for _, span in ledger.runs())
+        return sum(batches.last - batches.first + 1 for _, batches in ledger.runs())
 
 
 def _salvage(ledger: Ledger, damaged: Path) -> None:
@@ -93,9 +93,9 @@ def _salvage(ledger: Ledger, damaged: Path) -> None:
         numbers = {}
         for number, vehicle, stream in _readable(old.streams()):
             numbers[number] = ledger.stream(vehicle, stream)
-        for number, span in _readable(old.runs()):
+        for number, batches in _readable(old.runs()):
             if number in numbers:
-                ledger.add(numbers[number], span)
+                ledger.add(numbers[number], batches)
         for number, block, digests in _readable(old.digests()):
             if number in numbers:
                 ledger.add_digests(numbers[number], block, digests)
@@ -121,11 +121,11 @@ def _take_over_gaps(ledger: Ledger, folder: Path) -> None:
 def _take_over(ledger: Ledger, folder: Path) -> None:
     """A stream: what its log lists, then the files that are there beside."""
     stream = None
-    for span in SequenceRanges(filter(None, map(_span, _lines(folder / RECEIVED)))):
+    for batches in SequenceRanges(filter(None, map(_sequence_range, _lines(folder / RECEIVED)))):
         if stream is None:
             stream = ledger.stream(unquote(folder.parent.name), unquote(folder.name))
-        if ledger.digest(stream, span.first) is None:  # else a damaged ledger knew of it
-            ledger.add(stream, span)
+        if ledger.digest(stream, batches.first) is None:  # else a damaged ledger knew of it
+            ledger.add(stream, batches)
     for path in sorted(folder.glob(f"*{BATCH_SUFFIX}")):
         enter_file(ledger, path)
 
@@ -160,7 +160,7 @@ def enter(ledger: Ledger, stream: int, batch: Batch, digest: bytes, *, other: bo
         ledger.add_other(stream, sequence, digest[:OTHER_BYTES])
     else:
         ledger.add(stream, SequenceRange(sequence, sequence, batch.opened_ns, batch.sealed_ns))
-        ledger.note(stream, sequence, digest)
+        ledger.set_digest(stream, sequence, digest)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -171,7 +171,7 @@ def _lines(path: Path) -> Iterator[bytes]:
                 yield line[:-1]
 
 
-def _span(line: bytes) -> SequenceRange | None:
+def _sequence_range(line: bytes) -> SequenceRange | None:
     try:
         first, last, begin_ns, end_ns = map(int, line.split(b" "))
     except ValueError:

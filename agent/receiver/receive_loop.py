@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The receiving loop: take what has arrived, store it, write it decoded where that is asked for, acknowledge it.
+"""The receive loop: stores messages in groups, writes them decoded if asked to, and acknowledges them.
 
-Promise: a message is acknowledged after it is durable, never before; killed at any moment, the receiver gets it
-again and drops it as a duplicate. What is no batch is acknowledged too, once it is set aside: it would come back
-for ever. What `check` tries a broker with holds nothing, and is passed over.
-Limits: what has arrived together is stored together, up to `GROUP_MAX` messages and `GROUP_BYTES_MAX`, on one worker
-thread, so that the event loop keeps the link alive and takes the next ones meanwhile: as many again, at most.
-Failure: a disk that refuses raises `SpoolError`, a broker that refuses `UplinkError`; what was not acknowledged stays
-with the broker.
+Promise: a message is acknowledged after it is durable, never before. A receiver that is killed gets it again and drops
+it as a duplicate. A rejected payload is acknowledged too, or the broker would send it for ever. The empty messages of
+``canferry check`` are acknowledged and ignored.
+Limits: a group has up to `GROUP_MAX` messages and `GROUP_BYTES_MAX`. It is stored on one worker thread, while the
+event loop keeps the link alive and receives one more group at most.
+Failure: a disk that refuses raises `SpoolError`, a broker that refuses `UplinkError`. Messages without acknowledgement
+stay with the broker.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from agent.config.priorities import HIGHEST_FIRST
 from agent.errors import ConfigError
 from agent.receiver.batch_receiver import Accepted, Arrival, BatchReceiver, Verdict
-from agent.receiver.catalogs import MissingCatalogs
+from agent.receiver.layout import MissingCatalogs
 from agent.uplink.trial import is_empty_message
 
 if TYPE_CHECKING:
@@ -55,18 +55,18 @@ class Message(Protocol):
 
 
 class ReceiveLoop:
-    """Stores messages as they come; `tell` hears of each, on the event loop."""
+    """Stores messages as they come; `report` is called with each, on the event loop."""
 
     def __init__(
         self,
-        inbox: BatchReceiver,
+        receiver: BatchReceiver,
         topics: Sequence[str],
-        tell: Callable[[Accepted, int], None],
+        report: Callable[[Accepted, int], None],
         decoded: DecodedOutput | None = None,
     ) -> None:
-        self._inbox = inbox
+        self._receiver = receiver
         self._topics = expanded(topics)
-        self._tell = tell
+        self._report = report
         self._decoded = decoded
         self._missing = MissingCatalogs()
 
@@ -75,12 +75,12 @@ class ReceiveLoop:
         """Batches that have come and lie here without their catalog."""
         return self._missing.batches
 
-    async def take(self, messages: AsyncIterable[Message]) -> None:
+    async def run(self, messages: AsyncIterable[Message]) -> None:
         """Receive until cancelled; the messages at hand are finished first."""
         arrived = _Arrived(GROUP_MAX)
         listening = asyncio.create_task(_listen(messages, arrived), name="listen")
         try:
-            with ThreadPoolExecutor(1, "inbox") as worker:
+            with ThreadPoolExecutor(1, "receiver") as worker:
                 while group := await _group(arrived):
                     await self._handle(group, worker)
         finally:
@@ -105,10 +105,10 @@ class ReceiveLoop:
         for message, _ in done:
             message.acknowledge()
         for message, each in done:
-            self._tell(each, len(message.payload) + message.omitted_bytes)
+            self._report(each, len(message.payload) + message.omitted_bytes)
 
     def _store(self, group: list[Message]) -> list[Accepted]:
-        accepted = self._inbox.accept_some([self._arrival(each) for each in group])
+        accepted = self._receiver.accept_some([self._arrival(each) for each in group])
         for each in accepted:
             if each.path is not None:
                 self._look_into(each, each.path)

@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals as Parquet tables, one table a message and one row a frame, in time order.
+"""Parquet in a folder: one table a message, or partitions by vehicle and day as Hive and Arrow have them.
+
+    long, partitioned   DIR/vehicle=car-1/day=2026-03-02/part-0.parquet
+    wide                DIR/can0.STEER.parquet
+    wide, partitioned   DIR/can0.STEER/vehicle=car-1/day=2026-03-02/part-0.parquet
+
+A wide table has one row a frame, in time order:
 
     time      timestamp[ns, UTC]
     id        uint32, the 11- or 29-bit identifier
     extended  bool, whether it has 29 bits
-    <signal>  double, the physical value; null where the frame did not carry it; whole ones beyond 2**53 are rounded.
+    <signal>  double, the physical value; null where the frame did not carry it; integers beyond 2**53 are rounded.
               The field's metadata has its `unit`, and its value table as JSON under `values`
 
-A table is named ``bus.message``; raw frames of an unknown id are ``bus.unknown``, with their payload in `data`. A
-message that was redefined on the way is a second table, ``bus.message.2``; a signal that is called like a column
-before it gets a number, too. Signs that a file name should not have are written as in URLs; of a name that is too long
-for a file's the end gives way to a hash. The schema's metadata has `bus` and `message` in full.
+A table is named ``bus.message``. Raw frames of an unknown id are ``bus.unknown``, with their payload in `data`. A
+redefined message is a second table, ``bus.message.2``. A signal with the name of a column gets a number. Characters
+that a file name should not have are written as in URLs; the end of a long name becomes a hash. The schema's metadata
+has `bus` and `message` in full. Days are UTC.
 
-Limits: `VALUES` wait in memory, and `FILES_MAX` files are open: past that, the one written to longest ago is closed,
-and further rows of its message go into another file: ``can0.STEER+1.parquet``, or ``part-1.parquet``.
+Limits: `VALUES` wait in memory; `FILES_MAX` files are open. Beyond that, the file written to longest ago is closed;
+further rows of its message go to another file, ``can0.STEER+1.parquet`` or ``part-1.parquet``. One day is open at a
+time, because windows ascend.
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ import json
 import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -33,16 +41,69 @@ from pyarrow import parquet
 
 from agent.physical import physical
 from agent.receiver.lines import payloads
+from agent.receiver.parquet import ParquetWriter
+from agent.receiver.windows import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
     from pathlib import Path
 
     from agent.model import Event, MessageDefinition
-    from agent.receiver.windows import Part
+    from agent.receiver.windows import WindowPart
+    from agent.receiver.writers import Writer
 
     Place = Callable[[str, int], Path]
     """Where a table's file is: by its name and the number of the file, from 0 on."""
+
+_DAY_NS = 86_400 * 10**9
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def folder_writer(folder: Path, vehicle: str, *, wide: bool, partition: bool) -> Writer:
+    """A writer of one vehicle's windows into a folder, as one of the three above."""
+    if not partition:
+        return WideWriter(lambda name, number: folder / f"{_numbered(name, number)}.parquet")
+
+    def of_day(day: str) -> Writer:
+        inner = f"vehicle={file_name(vehicle)}/day={day}"
+        if wide:
+            return WideWriter(lambda name, number: folder / name / inner / f"part-{number}.parquet")
+        (folder / inner).mkdir(parents=True, exist_ok=True)
+        return ParquetWriter(folder / inner / "part-0.parquet")
+
+    return ByDay(of_day)
+
+
+class ByDay:
+    """Gives each day's rows to a writer of its own."""
+
+    def __init__(self, make: Callable[[str], Writer]) -> None:
+        self._make = make
+        self._day: int | None = None
+        self._writer: Writer | None = None
+
+    def write(self, window: list[WindowPart], events: Sequence[Event] = ()) -> None:
+        """Take a window's rows; events go with its first day."""
+        days = np.unique(np.concatenate([np.empty(0, np.int64), *(part.time_ns // _DAY_NS for part in window)]))
+        for day in days.tolist():
+            self._writer_of(day).write(cut(window, day * _DAY_NS, (day + 1) * _DAY_NS), events)
+            events = ()
+
+    def close(self) -> None:
+        """Complete the last day's file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _writer_of(self, day: int) -> Writer:
+        if self._writer is None or day != self._day:
+            self.close()
+            self._day, self._writer = day, self._make(f"{_EPOCH + timedelta(days=day):%Y-%m-%d}")
+        return self._writer
+
+
+def _numbered(name: str, number: int) -> str:
+    return f"{name}+{number}" if number else name
+
 
 VALUES = 4_000_000
 FILES_MAX = 400
@@ -73,7 +134,7 @@ class WideWriter:
         self._open: OrderedDict[str, parquet.ParquetWriter] = OrderedDict()
         self._values = 0
 
-    def write(self, window: list[Part], events: Sequence[Event] = ()) -> None:  # noqa: ARG002
+    def write(self, window: list[WindowPart], events: Sequence[Event] = ()) -> None:  # noqa: ARG002
         """Take the window's rows. Events have no place here."""
         for part in window:
             table = self._table_of(part)
@@ -88,13 +149,13 @@ class WideWriter:
         while self._open:
             self._open.popitem()[1].close()
 
-    def _table_of(self, part: Part) -> _Table:
+    def _table_of(self, part: WindowPart) -> _Table:
         key = part.bus, part.message
         if key not in self._tables:
             name = file_name(f"{part.bus}.{part.message.name if part.message else 'unknown'}")
-            taken = {table.name for table in self._tables.values()}
+            used = {table.name for table in self._tables.values()}
             schema = _schema(part.message).with_metadata(_origin(part))
-            self._tables[key] = _Table(_unused(name, ".", taken), schema)
+            self._tables[key] = _Table(_unused(name, ".", used), schema)
         return self._tables[key]
 
     def _flush(self) -> None:
@@ -129,7 +190,7 @@ def file_name(text: str) -> str:
     return f"{_CUT_ESCAPE.sub('', name[: NAME_LENGTH_MAX - DIGEST_LENGTH - 1])}+{digest}"  # no quoted name has a plus
 
 
-def _origin(part: Part) -> dict[str, str]:
+def _origin(part: WindowPart) -> dict[str, str]:
     return {"bus": _metadata(part.bus)} | ({"message": _metadata(part.message.name)} if part.message else {})
 
 
@@ -138,10 +199,10 @@ def _metadata(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _unused(name: str, mark: str, taken: Container[str]) -> str:
-    """The name, or the first one with a number that is not taken."""
+def _unused(name: str, mark: str, used: Container[str]) -> str:
+    """The name, or the first one with a number that is not used."""
     numbered = (f"{name}{mark}{number}" for number in count(2))
-    return name if name not in taken else next(each for each in numbered if each not in taken)
+    return name if name not in used else next(each for each in numbered if each not in used)
 
 
 def _schema(message: MessageDefinition | None) -> pa.Schema:
@@ -151,12 +212,12 @@ def _schema(message: MessageDefinition | None) -> pa.Schema:
     for signal in message.signals:
         name = _unused(signal.name, "_", columns)
         values = {str(raw): text for raw, text in signal.choices}
-        told = {"unit": signal.unit} | ({"values": json.dumps(values, ensure_ascii=False)} if values else {})
-        columns[name] = pa.field(name, pa.float64(), metadata=told)
+        metadata = {"unit": signal.unit} | ({"values": json.dumps(values, ensure_ascii=False)} if values else {})
+        columns[name] = pa.field(name, pa.float64(), metadata=metadata)
     return pa.schema(list(columns.values()))
 
 
-def _rows(part: Part, schema: pa.Schema) -> pa.Table:
+def _rows(part: WindowPart, schema: pa.Schema) -> pa.Table:
     times = pa.array(part.time_ns).cast(_TIME.type)
     ids = pa.array(np.full(len(part.rows), part.can_id, np.uint32))
     head = [times, ids, pa.array(np.full(len(part.rows), part.extended))]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What takes windows of decoded frames and writes one file: the formats' common face, and the text formats.
+"""Writers of export formats: their common interface, and the text formats.
 
-Promise: frames come out in time order, those of one message in the order they were received.
-Limits: a window's text in memory, about 300 bytes a frame.
-Failure: what the output refuses, `OSError`, `BrokenPipeError` of a closed pipe among them, reaches the caller.
+Promise: frames come out in time order; those of one message in the order they were received.
+Limits: the text of one window in memory, about 300 bytes a frame.
+Failure: what the output refuses reaches the caller: `OSError`, and `BrokenPipeError` of a closed pipe.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from agent.model import Event
     from agent.receiver.lines import LineMaker
-    from agent.receiver.windows import Part
+    from agent.receiver.windows import WindowPart
 
 TEXT_FORMATS = ("jsonl", "csv")
 BINARY_FORMATS = ("parquet", "mf4")
@@ -58,7 +58,7 @@ class Arrangement:
 class Writer(Protocol):
     """Takes windows in time order, then is closed."""
 
-    def write(self, window: list[Part], events: Sequence[Event] = ()) -> None:
+    def write(self, window: list[WindowPart], events: Sequence[Event] = ()) -> None:
         """Write the rows of a window, and the events up to its end where the format has a place for them."""
 
     def close(self) -> None:
@@ -69,18 +69,18 @@ class TextWriter:
     """Lines of text, one for each row, or several."""
 
     def __init__(
-        self, out: BinaryIO, make: LineMaker, header: str = "", tell: Callable[[Event], str] | None = None
+        self, out: BinaryIO, make: LineMaker, header: str = "", event_line: Callable[[Event], str] | None = None
     ) -> None:
         self._out = out
         self._make = make
-        self._tell = tell
+        self._event_line = event_line
         self._out.write(header.encode())
 
-    def write(self, window: list[Part], events: Sequence[Event] = ()) -> None:
+    def write(self, window: list[WindowPart], events: Sequence[Event] = ()) -> None:
         """Write the window's rows, and the events, sorted by time; of one time the event comes first."""
-        told = [event for event in events if self._tell is not None]
-        times = np.concatenate([_times_of(told), *(part.time_ns for part in window)])
-        lines = np.concatenate([_lines_of(told, self._tell), *(self._make(part) for part in window)])
+        with_line = [event for event in events if self._event_line is not None]
+        times = np.concatenate([_times_of(with_line), *(part.time_ns for part in window)])
+        lines = np.concatenate([_lines_of(with_line, self._event_line), *(self._make(part) for part in window)])
         lines = lines[np.argsort(times, kind="stable")]
         for begin in range(0, len(lines), CHUNK_ROWS):
             text = "".join(lines[begin : begin + CHUNK_ROWS].tolist())
@@ -95,15 +95,15 @@ def _times_of(events: Sequence[Event]) -> NDArray[np.int64]:
     return np.array([event.time_ns for event in events], np.int64)
 
 
-def _lines_of(events: Sequence[Event], tell: Callable[[Event], str] | None) -> NDArray[np.object_]:
-    return np.array([tell(event) for event in events if tell is not None], object)
+def _lines_of(events: Sequence[Event], event_line: Callable[[Event], str] | None) -> NDArray[np.object_]:
+    return np.array([event_line(event) for event in events if event_line is not None], object)
 
 
 def text_writer(name: str, out: BinaryIO, *, choices: bool = False, vehicle: str | None = None) -> TextWriter:
     """A writer of one of the `TEXT_FORMATS`; `vehicle` names it in each JSON line."""
     if name == "jsonl":
-        make, tell = partial(json_lines, choices=choices, vehicle=vehicle), partial(event_line, vehicle=vehicle)
-        return TextWriter(out, make, tell=tell)
+        make, line = partial(json_lines, choices=choices, vehicle=vehicle), partial(event_line, vehicle=vehicle)
+        return TextWriter(out, make, event_line=line)
     return TextWriter(out, partial(csv_lines, choices=choices), CSV_HEADER)
 
 
@@ -139,18 +139,18 @@ def check_output(name: str, out: Path | None, arrangement: Arrangement | None = 
         raise ConfigError(f"--out {out} is a folder: name a file in it")
 
 
-def text_bytes(parts: list[Part]) -> int:
+def text_bytes(parts: list[WindowPart]) -> int:
     """About how long frames are as text."""
     return sum(_bytes_of(part) for part in parts)
 
 
-def _bytes_of(part: Part) -> int:
+def _bytes_of(part: WindowPart) -> int:
     names, rows = _names_bytes(part), part.group
     values = sum(len(column) * names.get(signal, _VALUE_BYTES) for signal, column in rows.columns.items())
     return len(part.rows) * (_LINE_BYTES + names[-1]) + values
 
 
-def _names_bytes(part: Part) -> dict[int, int]:
+def _names_bytes(part: WindowPart) -> dict[int, int]:
     """Of each signal, and at -1 of the bus and the message."""
     message = part.message
     if message is None:

@@ -94,7 +94,7 @@ class BusClocks:
         """Whether what is open ends before frames of these times, which come now."""
         return self._place(spans)
 
-    def hear(self, spans: Sequence[BusSpan]) -> None:
+    def update(self, spans: Sequence[BusSpan]) -> None:
         """Frames of these times come now, and what has to end before them has ended."""
         self._place(spans)
         for clock, span in self._heard:

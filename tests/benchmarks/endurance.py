@@ -81,10 +81,10 @@ async def endure(folder: Path, port: int, batches: int) -> list[float]:
     read_at = np.linspace(batches // 10, batches, READINGS).astype(int).tolist()
     readings: list[float] = []
     async with open_agent(config, decoding, clock) as agent, asyncio.TaskGroup() as tasks:
-        await agent.take_over(config, decoding, clock)
+        await agent.recover(config, decoding, clock)
         sending = tasks.create_task(agent.sender.run(), name="uplink")
         for block in drive():
-            await agent.worker.call(agent.packer.take, block)
+            await agent.worker.call(agent.packer.process, block)
             agent.sender.batch_available.set()
             sealed = agent.packer.counters.batches
             while sealed - agent.sender.state().acknowledged_batches > BACKLOG_BATCHES_MAX:

@@ -44,7 +44,7 @@ from agent.daemon.assembly import load_decoding, make_packer
 from agent.daemon.options import mqtt_options, sender_options
 from agent.model import FrameBlock, SealedBatch
 from agent.pipeline.storage import Storage
-from agent.receiver.inventory import BATCH_SUFFIX
+from agent.receiver.layout import BATCH_SUFFIX
 from agent.sources.replay import log_channels, read_log
 from agent.system.clock import LogClock
 from agent.system.log import configure_logging
@@ -108,9 +108,9 @@ def of_car(config: Config, number: int, folder: Path) -> Config:
 def pack(config: Config, decoding: Decoding, frames: FrameBlock, folder: Path) -> list[SpooledBatch]:
     """The batches that the agent makes of the frames."""
     storage = Storage.open(of_car(config, 0, folder))
-    packer = make_packer(config, decoding, storage.vaults, LogClock())
+    packer = make_packer(config, decoding, storage.stores, LogClock())
     for begin in range(0, len(frames), 4096):
-        packer.take(frames.slice(begin, min(begin + 4096, len(frames))))
+        packer.process(frames.slice(begin, min(begin + 4096, len(frames))))
     packer.seal()
     records = list(storage.spools[0].oldest(-1, 1_000_000))
     storage.close(clean=True)
@@ -130,14 +130,14 @@ def make_car(
     """Its spool filled, its sender ready."""
     config = of_car(config, number, folder)
     storage = Storage.open(config)
-    storage.shelf.put(decoding.catalog.hash, decoding.content)
+    storage.catalogs.put(decoding.catalog.hash, decoding.content)
     spool = storage.spools[0]
     for batch in batches:
         payload = readdressed(batch.payload, config.vehicle.id, spool.stream, spool.next_sequence)
         begin_ns, end_ns = batch.begin_ns, batch.end_ns
         spool.append(SealedBatch(payload, catalog=batch.catalog, begin_ns=begin_ns, end_ns=end_ns, frames=batch.frames))
     transport = MqttTransport(mqtt_options(config, spool.stream))
-    sender = Sender(transport, SpoolAccess(storage.spools, storage.shelf, call), sender_options(config))
+    sender = Sender(transport, SpoolAccess(storage.spools, storage.catalogs, call), sender_options(config))
     return Car(storage, sender, len(batches))
 
 

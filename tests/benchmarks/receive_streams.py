@@ -25,10 +25,10 @@ import zstandard
 
 from agent.batch import batch_pb2
 from agent.receiver.batch_receiver import Arrival, BatchReceiver, Verdict
+from agent.receiver.gaps import SequenceRange
 from agent.receiver.ledger import BLOCK, DIGEST_BYTES, LEDGER, Ledger
-from agent.receiver.rebuilding import opened
+from agent.receiver.rebuilding import open_ledger
 from agent.receiver.receive_loop import GROUP_MAX
-from agent.receiver.sequence_ranges import SequenceRange
 from tests.support.samples import MS, START, batch, steer
 
 AT_ONCE = 1000
@@ -51,16 +51,16 @@ def main() -> None:
         size = (out / LEDGER).stat().st_size
         print(f"made in {time.perf_counter() - begun:.0f} s: {size >> 20} MB of ledger, {args.streams} streams")
         begun = time.perf_counter()
-        inbox = BatchReceiver(out)
+        receiver = BatchReceiver(out)
         print(f"opened and checked in {time.perf_counter() - begun:.1f} s")
         made = head_of(batch(0, [steer(START + row * 5 * MS, row % 70, row % 9) for row in range(args.frames)]))
         order = random.Random(1).sample(range(args.streams), args.streams)
         for number, group in enumerate(args.group):
             batches = args.batches if group > 1 else args.batches // 10
-            measure(inbox, made, order, args.behind + number, group, batches)
+            measure(receiver, made, order, args.behind + number, group, batches)
         print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB")
         begun = time.perf_counter()
-        gaps = len(inbox.report())
+        gaps = len(receiver.report())
         print(f"report: {gaps} gaps in {time.perf_counter() - begun:.1f} s")
 
 
@@ -70,7 +70,7 @@ def head_of(payload: bytes) -> batch_pb2.Batch:
 
 def fill(out: Path, streams: int, behind: int) -> None:
     """As if each had received so many batches."""
-    ledger = opened(out)
+    ledger = open_ledger(out)
     for begin in range(0, streams, AT_ONCE):
         with ledger.group():
             for number in range(begin, min(begin + AT_ONCE, streams)):
@@ -87,7 +87,7 @@ def fill_stream(ledger: Ledger, number: int, behind: int) -> None:
 
 
 def measure(
-    inbox: BatchReceiver, made: batch_pb2.Batch, order: list[int], behind: int, group: int, batches: int
+    receiver: BatchReceiver, made: batch_pb2.Batch, order: list[int], behind: int, group: int, batches: int
 ) -> None:
     taken = spent = worked = 0.0
     chosen = order[:batches]
@@ -99,7 +99,7 @@ def measure(
             made.pool0 = os.urandom(4000)  # a batch of some kilobytes, and none like another
             payloads.append(Arrival(compressor.compress(made.SerializeToString()), made.vehicle))
         begun, busy = time.perf_counter(), time.process_time()
-        accepted = inbox.accept_some(payloads)
+        accepted = receiver.accept_some(payloads)
         spent += time.perf_counter() - begun
         worked += time.process_time() - busy
         assert all(each.verdict is Verdict.BATCH for each in accepted)

@@ -110,10 +110,10 @@ class Bus:
 class Nowhere:
     """A store that keeps nothing."""
 
-    stream, journals, next_sequence, largest = "stream", True, 0, 0
+    stream, has_journal, next_sequence, largest = "stream", True, 0, 0
 
-    def note(self, part: bytes) -> bool:
-        return bool(part)
+    def append_entry(self, entry: bytes) -> bool:
+        return bool(entry)
 
     def add_gap(self, gap: Gap) -> None:
         raise AssertionError(gap)
@@ -136,7 +136,7 @@ def agent(*, with_rules: bool, keep_unknown: bool) -> tuple[Packer, Nowhere]:
         Priority.BULK: Stream(Catalog(plan.buses, plan.messages), store, settings, clock),
     }
     collector = Collector(plan, RuleBook.of(RULES), decode=decoder.decode_again) if with_rules else None
-    return Packer(decoder, streams, Priority.NORMAL, collector, heard=TrafficStatistics(1)), store
+    return Packer(decoder, streams, Priority.NORMAL, collector, traffic=TrafficStatistics(1)), store
 
 
 def limit_memory() -> None:
@@ -155,10 +155,10 @@ def main(kind: str, rules: str = "") -> None:
     process.configure_allocator()
     packer, store = agent(with_rules=bool(rules), keep_unknown=kind.startswith("raw"))
     bus = Bus()
-    ordinary = [cost_s(lambda: packer.take(bus.block("ordinary"))) for _ in range(ORDINARY_BLOCKS)]
+    ordinary = [cost_s(lambda: packer.process(bus.block("ordinary"))) for _ in range(ORDINARY_BLOCKS)]
     limit_memory()
     before = packer.counters.frames
-    hostile = [cost_s(lambda: packer.take(bus.block(kind))) for _ in range(HOSTILE_BLOCKS)]
+    hostile = [cost_s(lambda: packer.process(bus.block(kind))) for _ in range(HOSTILE_BLOCKS)]
     packer.seal()
     counters = packer.counters
     found = {

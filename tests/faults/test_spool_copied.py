@@ -98,7 +98,7 @@ class Unit:
         account = GapAccount()
         for stream, number in self.cloud:
             account.receive(BatchId(VEHICLE, stream, number), 1, 2, ())
-        account.tell(VEHICLE, self.told)
+        account.add_records(VEHICLE, self.told)
         named = [gap for gap in account.report() if gap.first_sequence >= 0]
         return [(gap.kind, gap.stream, gap.first_sequence, gap.last_sequence) for gap in named]
 

@@ -179,16 +179,16 @@ def left_behind(folder: Path, erase: str = "never") -> Path:
     file = folder / "agent.toml"
     file.write_text(CONFIG.format(erase=erase))
     storage = Storage.open(load_config(file))
-    vault = storage.vaults[Priority.NORMAL]
-    vault.journal.recover(0)
+    store = storage.stores[Priority.NORMAL]
+    store.journal.recover(0)
     for number in range(9):
-        vault.note(payload(number))
-        put(vault.spool, number)
-        vault.journal.recycle()
+        store.append_entry(payload(number))
+        put(store.spool, number)
+        store.journal.recycle()
     for number in range(6):
-        vault.spool.acknowledge(number)
-    vault.spool.set_aside(6, "refused")
-    vault.note(payload(9))
+        store.spool.acknowledge(number)
+    store.spool.set_aside(6, "refused")
+    store.append_entry(payload(9))
     storage.close(clean=False)
     return file
 
@@ -209,9 +209,9 @@ def test_the_command_erases_what_is_sent_and_keeps_what_is_not(tmp_path: Path) -
     assert found(tmp_path, range(10)) == {7, 8, 9}
     assert "0 bytes overwritten; what stays: 2 batches wait" in command("--config", file).stdout
     storage = Storage.open(load_config(file))
-    vault = storage.vaults[Priority.NORMAL]
-    assert [record.payload for record in vault.spool.oldest(limit=99)] == [payload(7), payload(8)]
-    assert vault.journal.recover(vault.spool.unsealed_sequence).payloads == (payload(9),)
+    store = storage.stores[Priority.NORMAL]
+    assert [record.payload for record in store.spool.oldest(limit=99)] == [payload(7), payload(8)]
+    assert store.journal.recover(store.spool.unsealed_sequence).payloads == (payload(9),)
     storage.close(clean=False)
 
 
@@ -225,7 +225,7 @@ def test_the_command_erases_everything_and_tells_what_is_missing(tmp_path: Path)
     storage = Storage.open(load_config(file))
     gaps = {
         (gap.kind, gap.first_sequence, gap.last_sequence)
-        for gap in storage.vaults[Priority.NORMAL].spool.pending_gaps()
+        for gap in storage.stores[Priority.NORMAL].spool.pending_gaps()
     }
     assert gaps == {(GapKind.REFUSED, 6, 6), (GapKind.EVICTED, 7, 8), (GapKind.INTERRUPTED, -1, -1)}
     storage.close(clean=False)

@@ -37,13 +37,13 @@ def config(path: Path) -> Config:
 
 def filled(path: Path, batches: int = 4) -> None:
     storage = Storage.open(config(path))
-    vault = storage.vaults[Priority.NORMAL]
-    vault.journal.recover(vault.spool.unsealed_sequence)
-    vault.journal.start()
+    store = storage.stores[Priority.NORMAL]
+    store.journal.recover(store.spool.unsealed_sequence)
+    store.journal.start()
     for number in range(batches):
-        vault.spool.append(SealedBatch(b"payload %d" % number, catalog="c" * 32, begin_ns=1, end_ns=2, frames=1))
-    vault.note(b"of the open batch")
-    storage.shelf.put("c" * 32, b"a catalog")
+        store.spool.append(SealedBatch(b"payload %d" % number, catalog="c" * 32, begin_ns=1, end_ns=2, frames=1))
+    store.append_entry(b"of the open batch")
+    storage.catalogs.put("c" * 32, b"a catalog")
     storage.close(clean=False)
 
 
@@ -88,7 +88,7 @@ def test_a_spool_of_another_version_is_set_aside_whole(tmp_path: Path, version: 
     before = contents(tmp_path)
     with capture_logs() as logs:
         storage = Storage.open(config(tmp_path))
-    spool = storage.vaults[Priority.NORMAL].spool
+    spool = storage.stores[Priority.NORMAL].spool
     (line,) = [line for line in logs if line["log_level"] in ("error", "warning")]
     assert line["event"] == "spool_refused"
     assert f"in format {version}; accepted: 1" in line["reason"]
@@ -111,7 +111,7 @@ def test_a_journal_of_another_version_is_set_aside_and_the_spool_goes_on(tmp_pat
     of_version(tmp_path, 2, ("journal",))
     before = (tmp_path / "journal").read_bytes()
     storage = Storage.open(config(tmp_path))
-    assert storage.vaults[Priority.NORMAL].spool.status().records == 4
+    assert storage.stores[Priority.NORMAL].spool.status().records == 4
     assert (tmp_path / "set-aside-1/journal").read_bytes() == before
     storage.close(clean=True)
 
@@ -122,7 +122,7 @@ def test_what_was_set_aside_is_a_spool_of_its_version(tmp_path: Path) -> None:
     Storage.open(config(tmp_path)).close(clean=True)
     of_version(tmp_path / "set-aside-1", 1)
     storage = Storage.open(config(tmp_path / "set-aside-1"))
-    assert [record.payload for record in storage.vaults[Priority.NORMAL].spool.oldest(limit=9)] == [
+    assert [record.payload for record in storage.stores[Priority.NORMAL].spool.oldest(limit=9)] == [
         b"payload %d" % number for number in range(4)
     ]
     assert (tmp_path / f"set-aside-1/catalogs/{'c' * 32}.catalog.zst").read_bytes() == b"a catalog"
@@ -137,7 +137,7 @@ def test_a_power_cut_before_it_was_told_does_not_silence_it(tmp_path: Path, monk
         with pytest.raises(KeyboardInterrupt):
             Storage.open(config(tmp_path))
     storage = Storage.open(config(tmp_path))
-    assert [gap.kind for gap in storage.vaults[Priority.NORMAL].spool.pending_gaps()] == [GapKind.CORRUPT]
+    assert [gap.kind for gap in storage.stores[Priority.NORMAL].spool.pending_gaps()] == [GapKind.CORRUPT]
     storage.close(clean=True)
     assert sorted(path.name for path in tmp_path.glob("set-aside*")) == ["set-aside-1"]
 
@@ -169,7 +169,7 @@ def test_a_flipped_byte_in_what_is_declared_is_damage_and_no_other_version(tmp_p
         data[begin + place] ^= 2
         file.write_bytes(data)
     storage = Storage.open(config(tmp_path))
-    assert storage.vaults[Priority.NORMAL].spool.status().records == 4
+    assert storage.stores[Priority.NORMAL].spool.status().records == 4
     assert not list(tmp_path.glob("set-aside*"))
     storage.close(clean=False)
 

@@ -132,8 +132,8 @@ async def cloud(folder: Path, port: int, **changes: str) -> AsyncIterator[BatchR
     options = MqttOptions(host="127.0.0.1", port=port, tls=False, client_id="cloud", **changes)  # type: ignore[arg-type]
     patience = Backoff(base_s=0.02, maximum_s=0.2)
     async with MqttSubscriber(options, filters(TOPICS), backoff=patience) as subscriber:
-        reception = ReceiveLoop(inbox, TOPICS, lambda accepted, size: None)
-        task = asyncio.create_task(reception.take(subscriber), name="cloud")
+        receive_loop = ReceiveLoop(inbox, TOPICS, lambda accepted, size: None)
+        task = asyncio.create_task(receive_loop.run(subscriber), name="cloud")
         try:
             yield inbox
         finally:

@@ -8,7 +8,7 @@
     received/        what its receiver had stored before
     received.jsonl   what its `export` made of that
     expected.json    of each class what its own code found in the spool: waiting [stream, sequence, SHA-256], gaps told
-                     by them, acknowledged (how many), open [notes in the journal, frames, rows]
+                     by them, acknowledged (how many), open [entries in the journal, frames, rows]
 """
 
 from __future__ import annotations
@@ -81,24 +81,23 @@ def test_its_spool_and_its_journals_are_found_whole(written: Path, expected: dic
     file = written / "agent.toml"
     file.write_text(CONFIG.replace("BROKER", "mqtt://localhost"))
     storage = Storage.open(load_config(file), "another boot")
-    for priority, vault in storage.vaults.items():
-        name = str(priority)
-        records = vault.spool.oldest(limit=999)
+    for name, store in ((str(priority), store) for priority, store in storage.stores.items()):
+        records = store.spool.oldest(limit=999)
         found = [[each.stream, each.number, hashlib.sha256(each.payload).hexdigest()] for each in records]
         assert found == expected["waiting"][name]
-        (ended,) = vault.spool.pending_gaps()
+        (ended,) = store.spool.pending_gaps()
         assert (ended.kind, ended.stream, ended.last_sequence) == (GapKind.ENDED, found[-1][0], found[-1][1])
-        assert vault.spool.stream != found[-1][0]
-        assert vault.spool.next_number == 0
-        content = storage.shelf.get(records[0].catalog)
+        assert store.spool.stream != found[-1][0]
+        assert store.spool.next_number == 0
+        content = storage.catalogs.get(records[0].catalog)
         assert content is not None
         catalog = decode_catalog(content)
         gaps = [[gap.kind, gap.frames, gap.detail] for each in records for gap in decode_batch(each.payload).gaps]
         assert gaps == expected["gaps"][name]
-        recovery = vault.journal.recover(vault.spool.unsealed_sequence)
-        notes = [decode_batch(payload, catalog) for payload in recovery.payloads]
-        rows = sum(len(group.time_ns) for note in notes for group in note.groups)
-        assert [len(notes), sum(note.frames for note in notes), rows] == expected["open"][name]
+        recovery = store.journal.recover(store.spool.unsealed_sequence)
+        entries = [decode_batch(payload, catalog) for payload in recovery.payloads]
+        rows = sum(len(group.time_ns) for entry in entries for group in entry.groups)
+        assert [len(entries), sum(entry.frames for entry in entries), rows] == expected["open"][name]
         assert (recovery.clean, recovery.lost) == (False, 0)
     storage.close(clean=False)
 
@@ -116,7 +115,7 @@ async def test_an_agent_delivers_its_spool_whole(written: Path, expected: dict[s
         await agent.close()
         files = receiver.files()
     assert {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in waiting} == waiting
-    notes, frames, _ = expected["open"]["normal"]
-    assert (recovered["notes"], recovered["frames"]) == (notes, frames)
+    entries, frames, _ = expected["open"]["normal"]
+    assert (recovered["entries"], recovered["frames"]) == (entries, frames)
     kinds = {gap["kind"] for gap in receiver.summary["gaps"]}
     assert kinds == {"earlier", "interrupted"}, "what was acknowledged before this receiver, and two kills"

@@ -88,7 +88,7 @@ def arrived(
     clock, decoder, directory = UnitClock(unit), Decoder(plan()), Directory(MESSAGES)
     home = reporting_priority(rules, triggers)
     stores: dict[Priority, ListStore] = {
-        name: ListStore(f"{name}-1", journals=False) for name in priorities_in_use(rules, triggers)
+        name: ListStore(f"{name}-1", has_journal=False) for name in priorities_in_use(rules, triggers)
     }
     streams = {
         name: Stream(
@@ -111,7 +111,7 @@ def arrived(
     for begin, end in _blocks(frames):
         clock.at_ns = frames[end - 1].time_ns + lag_ns
         stamped = [Frame(unit.wall(each.time_ns), each.bus, each.can_id, each.data) for each in frames[begin:end]]
-        packer.take(block(stamped))
+        packer.process(block(stamped))
     packer.seal()
     return _placed(
         {name: [decode_batch(each.payload, CATALOG) for each in store.batches] for name, store in stores.items()}
@@ -124,7 +124,7 @@ def _placed(batches: dict[Priority, list[Batch]]) -> Arrived:
         placing.learn("car-1", batch.clock)
     for name, each in batches.items():
         for batch in each:
-            found.take(str(name), placing.place(batch).batch)
+            found.take(str(name), placing.correct(batch).batch)
     return found
 
 

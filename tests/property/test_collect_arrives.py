@@ -88,7 +88,7 @@ def test_what_arrives_equals_the_reference(
     )
     reference = TriggerReference(configs, drawn)
     for part in cut:
-        packer.take(block(part))
+        packer.process(block(part))
         for frame in part:
             reference.take(frame)
     if not killed:
@@ -97,7 +97,7 @@ def test_what_arrives_equals_the_reference(
     frames = 0
     for priority in Priority:
         store = stores.get(priority, ListStore())
-        payloads = [batch.payload for batch in store.batches] + (store.notes if killed else [])
+        payloads = [batch.payload for batch in store.batches] + (store.entries if killed else [])
         batches = [decode_batch(payload, CATALOG) for payload in payloads]
         assert samples_of(batches) == set(reference.kept[priority])
         frames += sum(batch.frames for batch in batches)

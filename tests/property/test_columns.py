@@ -11,9 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.batch import column_writer
-from agent.batch.column_reader import ColumnReader
 from agent.batch.column_writer import encode_columns
-from agent.batch.columns import Kind
+from agent.batch.columns import ColumnReader, Kind
 from agent.batch.wire import unzigzag, varints, zigzag
 from agent.errors import BatchError
 

@@ -68,7 +68,7 @@ def assert_placed(batches_made: list[tuple[list[int], Batch]], received: list[in
         placing.learn("car-1", batch.clock)
     last = [0, 0]
     for numbers, batch in batches_made:
-        for lane, group in enumerate(placing.place(batch).batch.groups):
+        for lane, group in enumerate(placing.correct(batch).batch.groups):
             truth = np.array([RIGHT_NS + received[number] for number in numbers[lane::2]], np.int64)
             off = np.abs(group.time_ns - truth)
             assert (off <= RESOLUTION_NS + MS).all(), off.max()

@@ -210,7 +210,7 @@ FIGURES = {
     *(
         "after_s",
         "next_try_s",
-        "notes",
+        "entries",
         "offset",
         "records",
         "recovered",

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from agent.batch.codec import decode_batch
 from agent.receiver.batch_receiver import BatchReceiver, Verdict
-from agent.receiver.catalogs import CatalogFolders
 from agent.receiver.inventory import read_limited
+from agent.receiver.layout import CatalogFolders
 from agent.receiver.lines import json_lines
 from agent.receiver.receive_loop import ReceiveLoop, filters
-from agent.receiver.windows import whole
+from agent.receiver.windows import batch_parts
 from agent.uplink.mqtt_subscriber import MqttSubscriber
 from agent.uplink.options import MqttOptions
 
@@ -89,7 +89,7 @@ class Cloud:
         """Receive and count until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._count_stored(), name="tally")
-            await ReceiveLoop(self._receiver, TOPICS, self._on_message).take(self._subscriber)
+            await ReceiveLoop(self._receiver, TOPICS, self._on_message).run(self._subscriber)
 
     async def caught_up(self, samples: int, timeout_s: float) -> bool:
         """Wait for so many samples; False where nothing more has come for so long."""
@@ -126,7 +126,7 @@ class Cloud:
             self._catalogs.add_above(path.parent)
         catalog = self._catalogs.get(name)
         batch = decode_batch(payload, catalog)
-        parts = list(whole(batch, catalog))
+        parts = list(batch_parts(batch, catalog))
         samples = sum(len(column) for part in parts for column in part.group.columns.values())
         received = self.received
         received.json_bytes += sum(len("".join(json_lines(part).tolist()).encode()) for part in parts)

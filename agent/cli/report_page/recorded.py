@@ -18,8 +18,7 @@ from agent.config import config_from_arguments, parse_dbc_arguments
 from agent.daemon.replay import replay_into
 from agent.decode.groups import GroupWatch
 from agent.decode.loading import load_buses
-from agent.receiver.catalogs import CATALOG_SUFFIX, FOLDER
-from agent.receiver.inventory import BATCH_SUFFIX
+from agent.receiver.layout import BATCH_SUFFIX, CATALOG_SUFFIX, FOLDER
 from agent.sources.logs.channels import missing
 from agent.sources.replay import log_channels, read_log
 
@@ -86,14 +85,14 @@ def _scratch_stores(
 class _ScratchStore:
     """Batches as files that are read once and deleted."""
 
-    journals = False
+    has_journal = False
 
     def __init__(self, folder: Path, stream: str) -> None:
         self.stream = stream
         self.next_sequence = 0
         self._folder = folder
 
-    def note(self, part: bytes) -> bool:  # noqa: ARG002
+    def append_entry(self, entry: bytes) -> bool:  # noqa: ARG002
         """Nothing to do."""
         return True
 

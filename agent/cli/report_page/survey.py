@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from agent.receiver.export import Correction
     from agent.receiver.gaps import NamedGap
     from agent.receiver.inventory import Inventory, Opened, Problem
-    from agent.receiver.windows import Part
+    from agent.receiver.windows import WindowPart
 
 TOPIC_BYTES = len("canferry//batch")
 """Of the default topic, without the vehicle's id."""
@@ -66,7 +66,7 @@ class MessageFigures:
         """The batches' medians, each as heavy as its frames."""
         return self._periods_ns / self._distances if self._distances else 0.0
 
-    def add(self, part: Part, stream: str, columns: NDArray[np.int64], width: int) -> None:
+    def add(self, part: WindowPart, stream: str, columns: NDArray[np.int64], width: int) -> None:
         """Take a batch's frames; `columns` are theirs of the `width` that there are."""
         self.frames += len(part.rows)
         self._note_times(part.time_ns, stream)
@@ -140,7 +140,7 @@ def survey(
     """Figures of one vehicle; raises `AgentError` where there is no frame of it. `told`: how many batches are done."""
     vehicle = chosen(inventory, vehicle)
     found = sorted(inventory.exportable(vehicle), key=lambda each: each.id)
-    axis = Axis((stretch.begin_ns, stretch.end_ns) for each in found for stretch in each.stretches)
+    axis = Axis((stretch.begin_ns, stretch.end_ns) for each in found for stretch in each.time_ranges)
     if not axis.drives:
         reasons = "; ".join(map(str, inventory.problems[:3])) or "the batches hold no frame"
         raise AgentError(f"nothing to report of {vehicle}: {reasons}")

@@ -10,7 +10,6 @@ Failure: `ExpressionError`, with the nearest name as a suggestion, or with the f
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -37,6 +36,7 @@ from agent.collect.conditions.syntax import (
     Text,
     is_momentary,
 )
+from agent.config.patterns import did_you_mean, listed, nearest
 from agent.decode.plan import parameter_group
 from agent.model import EXTENDED
 from agent.physical import exact, is_counted, key_offset
@@ -220,9 +220,6 @@ def _in_range(signal: Signal, operator: Operator, constant: Fraction, written: C
     return InRange(written.at, signal.ref, low, high, operator != "!=", written)
 
 
-_SHOWN_MAX = 3
-
-
 class Directory:
     """Finds signals and messages by name."""
 
@@ -247,7 +244,7 @@ class Directory:
         if found:
             raise _ambiguous("signal", name, full)
         if self._signals.get(last):
-            advice = _did_you_mean([self.full_name(m, s) for m, s in self._signals[last]])
+            advice = did_you_mean([self.full_name(m, s) for m, s in self._signals[last]])
         else:
             advice = nearest(str(name) if owner else last, self._candidates(len(owner)))
         raise ExpressionError(f'the DBC files have no signal "{name}"{advice}', name.at)
@@ -282,23 +279,8 @@ class Directory:
         return full if owners > 1 else [name.split(".", 1)[1] for name in full]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What a name could have been meant to be, as the end of a sentence; nothing where nothing comes near."""
-    lowered = {each.lower(): each for each in known}
-    return _did_you_mean([lowered[each] for each in difflib.get_close_matches(name.lower(), list(lowered), 1)])
-
-
-def _did_you_mean(names: list[str]) -> str:
-    return f"; did you mean {_listed(names)}?" if names else ""
-
-
 def _ambiguous(kind: str, name: Name, full: list[str]) -> ExpressionError:
-    return ExpressionError(f'"{name}" is the name of {len(full)} {kind}s; write {_listed(full)}', name.at)
-
-
-def _listed(names: list[str]) -> str:
-    shown = [f'"{name}"' for name in names[:_SHOWN_MAX]]
-    return " or ".join(shown) + (" or …" if len(names) > _SHOWN_MAX else "")
+    return ExpressionError(f'"{name}" is the name of {len(full)} {kind}s; write {listed(full)}', name.at)
 
 
 def _decoded(messages: Sequence[MessageDefinition]) -> Iterable[int]:

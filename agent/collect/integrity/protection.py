@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.collect.conditions.binding import nearest
 from agent.config.integrity import E2E_1_COUNTER_MAX, IntegrityConfig
-from agent.config.patterns import Patterns
+from agent.config.patterns import Patterns, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -59,7 +59,7 @@ class Cutter:
         spans = spans_of(following.slice(0, count)) if count else (_span(following),)
         if self._heard and self._clocks.ends(spans):
             return False
-        self._clocks.hear(spans)
+        self._clocks.update(spans)
         self._clocks.include()
         if not count:
             self._firsts.append((spans[0].bus, spans[0].begin_ns))

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
-from agent.batch.screening import fields
+from agent.batch.wire import fields
 from agent.errors import BatchError, DatabaseError
 from agent.model import MessageDefinition, SignalDefinition
 from tests.support.hostile_batches import packed

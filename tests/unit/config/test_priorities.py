@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which classes a configuration uses, which of them is home, and how long each may wait."""
+"""Which priorities a configuration uses, which of them reports, and how long each may wait."""
 
 from __future__ import annotations
 
+import pytest
+
 from agent.config import CollectConfig, TriggerConfig
 from agent.config.collecting import priorities_in_use, reporting_priority, ttls_ns
-from agent.config.priorities import Priority
+from agent.config.priorities import HIGHEST_FIRST, Priority
 from agent.units import Duration
 
 TRIGGER = TriggerConfig(name="event", when="A > 1")
@@ -36,3 +38,11 @@ def test_the_longest_ttl_of_a_priority_counts_and_one_without_means_none() -> No
     assert ttls_ns(rules, [TRIGGER]) == {Priority.BULK: two, Priority.NORMAL: HOUR}
     assert ttls_ns([*rules, CollectConfig(priority=Priority.BULK)], []) == {Priority.NORMAL: HOUR}
     assert ttls_ns([], [TriggerConfig(name="event", when="A > 1", ttl=HOUR)]) == {Priority.CRITICAL: HOUR}
+
+
+def test_a_priority_is_written_as_the_configuration_names_it() -> None:
+    assert [str(each) for each in HIGHEST_FIRST] == ["critical", "normal", "bulk"]
+    assert [Priority.of(str(each)) for each in Priority] == list(Priority)
+    assert f"{Priority.BULK:>6}" == "  bulk"
+    with pytest.raises(ValueError, match='"urgent" is no priority'):
+        Priority.of("urgent")

@@ -98,7 +98,7 @@ class Run:
         self.decoding = load_decoding(config)
         self.storage = Storage.open(config)
         self.heard = TrafficStatistics(2)
-        self.packer = make_packer(config, self.decoding, self.storage.vaults, self.clock, heard=self.heard)
+        self.packer = make_packer(config, self.decoding, self.storage.stores, self.clock, heard=self.heard)
         self.source = SimulatorSource(0, "car", clock=self.clock)
         self.deadline = LivenessDeadline("uplink")
         self.logging = Logging(stream=io.StringIO())
@@ -132,7 +132,7 @@ async def test_a_snapshot_gathers_buses_spool_link_and_rules(running: Run) -> No
     async with running.source:
         running.clock.ahead_ns += 3 * 10**9
         frames = running.source.drain()
-        await running.worker.call(running.packer.take, frames)
+        await running.worker.call(running.packer.process, frames)
         await running.worker.call(running.packer.seal)
         running.logging.recent(None, "", {"event": "link_refused", "level": "warning", "reason": "no route"})
         told = await running.figures.status()
@@ -160,9 +160,9 @@ async def test_a_snapshot_gathers_buses_spool_link_and_rules(running: Run) -> No
 async def test_when_a_class_was_last_acknowledged_is_told(running: Run) -> None:
     async with running.source:
         running.clock.ahead_ns += 3 * 10**9
-        await running.worker.call(running.packer.take, running.source.drain())
+        await running.worker.call(running.packer.process, running.source.drain())
         await running.worker.call(running.packer.seal)
-    spool = running.storage.vaults[Priority.NORMAL].spool
+    spool = running.storage.stores[Priority.NORMAL].spool
     (record,) = spool.oldest()
     await running.worker.call(spool.acknowledge, record.sequence)
     before_ns = running.clock.wall_ns()

@@ -42,7 +42,7 @@ def looking(count: int) -> Callable[[], None]:
         np.random.default_rng(1).integers(0, 256, (count, 8), np.uint8),
     )
     heard = TrafficStatistics(1)
-    heard.take(frames, decoder.decode(frames))
+    heard.update(frames, decoder.decode(frames))
 
     def look() -> None:
         for _ in range(4):

@@ -84,24 +84,24 @@ def test_the_old_frames_reading_is_before_the_new_ones_whatever_an_adapter_stamp
 @pytest.mark.parametrize("step_ns", [HOUR, -HOUR, YEARS])
 def test_frames_that_waited_while_the_clock_was_set_are_told_apart_for_a_while(step_ns: int) -> None:
     clock = ClockSteps(BEFORE)
-    (_, reading), *more = clock.divide(block([NOW + 600 * MS + step_ns]), after(step_ns))
+    (_, reading), *more = clock.split(block([NOW + 600 * MS + step_ns]), after(step_ns))
     assert (reading, more) == (after(step_ns), [])
     waited, passed = block([NOW + 500 * MS, NOW + 900 * MS + step_ns]), 1400 * MS
-    (old, old_reading), (new, new_reading) = clock.divide(waited, after(step_ns, passed))
+    (old, old_reading), (new, new_reading) = clock.split(waited, after(step_ns, passed))
     assert (numbers(old), numbers(new)) == ([0], [1])
     assert (old_reading.offset_ns, new_reading) == (BEFORE.offset_ns, after(step_ns, passed))
     passed += WAITED_NS_MAX
     late = block([NOW + 500 * MS, NOW + passed + step_ns])
-    assert clock.divide(late, after(step_ns, passed)) == [(late, after(step_ns, passed))]
+    assert clock.split(late, after(step_ns, passed)) == [(late, after(step_ns, passed))]
 
 
 def test_frames_are_not_taken_for_ones_that_waited_where_the_clock_was_set_by_a_little() -> None:
     clock, step = ClockSteps(BEFORE), 300 * MS
-    clock.divide(block([NOW + 600 * MS + step]), after(step))
+    clock.split(block([NOW + 600 * MS + step]), after(step))
     frames = block([NOW + 800 * MS + step])
-    assert clock.divide(frames, after(step, 1700 * MS)) == [(frames, after(step, 1700 * MS))]
+    assert clock.split(frames, after(step, 1700 * MS)) == [(frames, after(step, 1700 * MS))]
 
 
 def test_a_block_that_comes_first_may_be_from_before_the_clock_was_set() -> None:
-    (old, _), (new, _) = ClockSteps(BEFORE).divide(block([NOW + 100 * MS, NOW + 200 * MS + HOUR]), after(HOUR))
+    (old, _), (new, _) = ClockSteps(BEFORE).split(block([NOW + 100 * MS, NOW + 200 * MS + HOUR]), after(HOUR))
     assert (numbers(old), numbers(new)) == ([0], [1])

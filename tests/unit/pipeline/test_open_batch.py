@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.batch.column_reader import NUMBERS_MAX
+from agent.batch.columns import NUMBERS_MAX
 from agent.batch.decoder import ROWS_MAX
 from agent.pipeline.open_batch import VALUES_MAX, OpenBatch, SealLimits, must_seal
 

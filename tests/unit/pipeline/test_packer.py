@@ -49,16 +49,16 @@ class StoppedClock(LogClock):
 class ListStore:
     stream: str = "normal-1"
     next_sequence: int = 0
-    journals: bool = True
+    has_journal: bool = True
     room: int = 1000
     batches: list[SealedBatch] = field(default_factory=list)
-    notes: list[bytes] = field(default_factory=list)
+    entries: list[bytes] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
 
-    def note(self, part: bytes) -> bool:
-        if len(self.notes) >= self.room:
+    def append_entry(self, entry: bytes) -> bool:
+        if len(self.entries) >= self.room:
             return False
-        self.notes.append(part)
+        self.entries.append(entry)
         return True
 
     def add_gap(self, gap: Gap) -> None:
@@ -70,7 +70,7 @@ class ListStore:
     def append(self, batches: Sequence[SealedBatch]) -> None:
         self.batches += batches
         self.next_sequence += len(batches)
-        self.notes.clear()
+        self.entries.clear()
         self.gaps.clear()
 
 
@@ -104,7 +104,7 @@ def test_a_batch_ends_before_it_would_span_more_than_its_interval() -> None:
     store = ListStore()
     packing = packer(store)
     for second in range(25):
-        packing.take(frames(second, 100))
+        packing.process(frames(second, 100))
     packing.seal()
     spans = [(batch.sealed_ns - batch.opened_ns) / S for batch in stored(store)]
     assert [batch.id.sequence for batch in stored(store)] == [0, 1, 2]
@@ -123,7 +123,7 @@ def test_what_made_room_for_the_last_batch_is_told_before_the_silence() -> None:
 
     store = FullStore()
     packing = packer(store)
-    packing.take(frames(0, 100))
+    packing.process(frames(0, 100))
     packing.seal()
     assert [(batch.frames, batch.gaps) for batch in stored(store)] == [(100, ()), (0, (evicted,))]
     packing.seal()
@@ -134,7 +134,7 @@ def test_a_batch_that_grows_large_is_sealed_early_and_never_exceeds_its_payload(
     store = ListStore()
     packing = packer(store, payload_bytes=8 << 10)
     for second in range(12):
-        packing.take(frames(second, 700, every_s=0.001, seed=second))
+        packing.process(frames(second, 700, every_s=0.001, seed=second))
     packing.seal()
     assert rows(stored(store)) == 12 * 700
     assert max(len(batch.payload) for batch in store.batches) <= 8 << 10
@@ -145,7 +145,7 @@ def test_a_batch_that_grows_large_is_sealed_early_and_never_exceeds_its_payload(
 def test_one_large_block_is_stored_as_several_batches() -> None:
     store = ListStore()
     packing = packer(store, payload_bytes=4 << 10)
-    packing.take(frames(0, 5000, every_s=0.0001))
+    packing.process(frames(0, 5000, every_s=0.0001))
     packing.seal()
     assert rows(stored(store)) == 5000
     assert max(len(batch.payload) for batch in store.batches) <= 4 << 10
@@ -155,8 +155,8 @@ def test_one_large_block_is_stored_as_several_batches() -> None:
 def test_a_clock_that_is_set_ends_the_batch(step_s: int) -> None:
     store = ListStore()
     packing = packer(store)
-    packing.take(frames(0, 100))
-    packing.take(frames(1 + step_s, 100))
+    packing.process(frames(0, 100))
+    packing.process(frames(1 + step_s, 100))
     packing.seal()
     assert [len(group.time_ns) for batch in stored(store) for group in batch.groups] == [100, 100]
 
@@ -165,18 +165,18 @@ def test_every_block_is_noted_until_its_batch_is_stored() -> None:
     store = ListStore()
     packing = packer(store)
     for second in range(3):
-        packing.take(frames(second, 10))
-    assert rows([decode_batch(note, CATALOG) for note in store.notes]) == 30
-    assert {decode_batch(note).id.sequence for note in store.notes} == {0}
+        packing.process(frames(second, 10))
+    assert rows([decode_batch(entry, CATALOG) for entry in store.entries]) == 30
+    assert {decode_batch(entry).id.sequence for entry in store.entries} == {0}
     packing.seal()
-    assert store.notes == []
+    assert store.entries == []
 
 
 def test_a_full_journal_seals_the_batch() -> None:
     store = ListStore(room=2)
     packing = packer(store)
     for second in range(3):
-        packing.take(frames(second, 10))
+        packing.process(frames(second, 10))
     assert rows(stored(store)) == 30
     assert not packing.has_open_batch
 
@@ -184,9 +184,9 @@ def test_a_full_journal_seals_the_batch() -> None:
 def test_a_gap_is_told_by_the_next_batch_and_by_no_other() -> None:
     store = ListStore()
     packing = packer(store)
-    packing.lose(Gap(GapKind.DROPPED, 1, 2, 17))
+    packing.report_gap(Gap(GapKind.DROPPED, 1, 2, 17))
     for second in (0, 20, 40):
-        packing.take(frames(second, 10))
+        packing.process(frames(second, 10))
     packing.seal()
     assert [[gap.frames for gap in batch.gaps] for batch in stored(store)] == [[17], [], []]
     assert packing.counters.gaps == 1
@@ -195,7 +195,7 @@ def test_a_gap_is_told_by_the_next_batch_and_by_no_other() -> None:
 def test_nothing_is_sealed_where_nothing_came() -> None:
     store = ListStore()
     packing = packer(store)
-    packing.take(FrameBlock.empty())
+    packing.process(FrameBlock.empty())
     packing.seal()
     assert store.batches == []
 
@@ -206,7 +206,7 @@ def test_unknown_and_partial_frames_are_counted_in_the_batch_and_beside_it() -> 
     block = frames(0, 10)
     block.can_id[:3] = 0x55
     block.length[5:7] = 3
-    packing.take(block)
+    packing.process(block)
     packing.seal()
     (batch,) = stored(store)
     assert [(count.can_id, count.frames) for count in batch.unknown] == [(0x55, 3)]
@@ -220,7 +220,7 @@ def test_ten_thousand_unknown_ids_do_not_outgrow_the_batch() -> None:
     store = ListStore()
     packing = packer(store)
     block = frames(0, 10_000, every_s=0.0001)
-    packing.take(replace(block, can_id=np.arange(10_000, dtype=np.uint32) | np.uint32(0x8000_0000)))
+    packing.process(replace(block, can_id=np.arange(10_000, dtype=np.uint32) | np.uint32(0x8000_0000)))
     packing.seal()
     batches = stored(store)
     assert sum(count.frames for batch in batches for count in batch.unknown) == 10_000
@@ -231,10 +231,10 @@ def test_noted_parts_become_the_batch_that_was_open() -> None:
     before, after = ListStore(), ListStore(next_sequence=7)
     dying = packer(before)
     for second in range(3):
-        dying.take(frames(second, 50, seed=second))
+        dying.process(frames(second, 50, seed=second))
     reborn = packer(after)
-    reborn.lose(Gap(GapKind.INTERRUPTED, 1, 2))
-    reborn.recover(Priority.NORMAL, [decode_batch(note, CATALOG) for note in before.notes], CATALOG)
+    reborn.report_gap(Gap(GapKind.INTERRUPTED, 1, 2))
+    reborn.recover(Priority.NORMAL, [decode_batch(entry, CATALOG) for entry in before.entries], CATALOG)
     (recovered,) = stored(after)
     dying.seal()
     (whole,) = stored(before)

@@ -106,11 +106,11 @@ class LastStore(ListStore):
 
     left: int = 0
 
-    def note(self, part: bytes) -> bool:
+    def append_entry(self, entry: bytes) -> bool:
         if not self.left:
             raise Killed
         self.left -= 1
-        return super().note(part)
+        return super().append_entry(entry)
 
 
 @pytest.mark.parametrize("name", [Priority.NORMAL, Priority.BULK])
@@ -120,8 +120,8 @@ def test_what_the_reporting_stream_has_journaled_every_other_has(name: Priority)
     car.wire()
     with contextlib.suppress(Killed):
         for second in range(9):
-            car.packer.take(frames(second, range(10)))
-    noted = {each: [decode_batch(note, CATALOG) for note in store.notes] for each, store in car.stores.items()}
+            car.packer.process(frames(second, range(10)))
+    noted = {each: [decode_batch(entry, CATALOG) for entry in store.entries] for each, store in car.stores.items()}
     home_ns = max(batch.sealed_ns for batch in noted[Priority.NORMAL])
     assert home_ns <= max(batch.sealed_ns for batch in noted[Priority.BULK])
     assert len(noted[name]) == 3
@@ -130,8 +130,8 @@ def test_what_the_reporting_stream_has_journaled_every_other_has(name: Priority)
 def test_each_priority_gets_what_its_rules_keep_and_one_reports_the_frames() -> None:
     car = Car([SLOW, FAST])
     for second in range(3):
-        car.packer.take(frames(second, range(10 * second, 10 * second + 10)))
-        car.packer.take(frames(second + 0.95, [0], can_id=0x7FF))
+        car.packer.process(frames(second, range(10 * second, 10 * second + 10)))
+        car.packer.process(frames(second + 0.95, [0], can_id=0x7FF))
     car.packer.seal()
     assert car.values(Priority.BULK, 0) == [9, 19, 29]
     assert car.values(Priority.NORMAL, 1) == list(range(10)) * 3
@@ -162,9 +162,9 @@ def test_each_priority_gets_what_its_rules_keep_and_one_reports_the_frames() -> 
 
 def test_what_a_trigger_records_is_stored_with_its_event_before_the_next_block() -> None:
     car = Car([SLOW, FAST], [HARD])
-    car.packer.take(frames(0, range(30)))
+    car.packer.process(frames(0, range(30)))
     assert not car.stores[Priority.CRITICAL].batches
-    car.packer.take(frames(3, [250, *range(9)]))
+    car.packer.process(frames(3, [250, *range(9)]))
     (batch,) = car.batches(Priority.CRITICAL)
     assert [(event.kind, event.subject, event.time_ns) for event in batch.events] == [
         ("triggered", "hard", T0_NS + 3 * S)
@@ -172,8 +172,8 @@ def test_what_a_trigger_records_is_stored_with_its_event_before_the_next_block()
     assert sorted(car.values(Priority.CRITICAL, 0)) == sorted([*range(10, 30), 250, *range(9)])
     assert batch.opened_ns == T0_NS + S
     assert batch.sealed_ns == T0_NS + int(3.9 * S)
-    car.packer.take(frames(4, [5, 6]))
-    car.packer.take(frames(6, [7]))
+    car.packer.process(frames(4, [5, 6]))
+    car.packer.process(frames(6, [7]))
     assert sorted(car.values(Priority.CRITICAL, 0))[-1] == 250
     assert len(car.batches(Priority.CRITICAL)) == 2
 
@@ -182,7 +182,7 @@ def test_samples_that_were_put_by_do_not_end_the_batch_that_they_come_into() -> 
     least = CollectConfig(signal="SPEED", every=Duration.parse("5s"), value="min")
     car = Car([least, FAST])
     for second in range(9):
-        car.packer.take(frames(second, [second] * 10))
+        car.packer.process(frames(second, [second] * 10))
     assert not car.stores[Priority.NORMAL].batches
     car.packer.seal()
     assert len(car.batches(Priority.NORMAL)) == 1
@@ -191,19 +191,19 @@ def test_samples_that_were_put_by_do_not_end_the_batch_that_they_come_into() -> 
 
 def test_a_priority_without_new_samples_is_sealed_when_its_interval_is_over() -> None:
     car = Car([CollectConfig(signal="SPEED", on_change=True, priority=Priority.BULK), FAST])
-    car.packer.take(frames(0, [1] * 10))
+    car.packer.process(frames(0, [1] * 10))
     for second in range(1, 12):
-        car.packer.take(frames(second, [1] * 10))
+        car.packer.process(frames(second, [1] * 10))
     assert car.values(Priority.BULK, 0) == [1]
 
 
 def test_what_each_priority_has_journaled_becomes_its_open_batch_again() -> None:
     car, reborn = Car([SLOW, FAST]), Car([SLOW, FAST])
     for second in range(3):
-        car.packer.take(frames(second, range(10)))
+        car.packer.process(frames(second, range(10)))
     for name, store in car.stores.items():
-        assert store.notes
-        reborn.packer.recover(name, [decode_batch(note, CATALOG) for note in store.notes], CATALOG)
+        assert store.entries
+        reborn.packer.recover(name, [decode_batch(entry, CATALOG) for entry in store.entries], CATALOG)
     assert reborn.values(Priority.NORMAL, 1) == list(range(10)) * 3
     assert reborn.values(Priority.BULK, 0) == [9, 9]
     assert [batch.frames for batch in reborn.batches(Priority.NORMAL)] == [30]
@@ -211,17 +211,17 @@ def test_what_each_priority_has_journaled_becomes_its_open_batch_again() -> None
 
 def test_the_last_of_an_open_interval_arrives_when_the_buses_fall_silent() -> None:
     car = Car([CollectConfig(signal="SPEED", every=Duration.parse("1h"))])
-    car.packer.take(frames(0, [1, 2, 3]))
+    car.packer.process(frames(0, [1, 2, 3]))
     car.packer.seal()
     assert car.values(Priority.NORMAL, 0) == [3]
     assert not car.packer.has_open_batch
-    car.packer.take(frames(1, [4]))
+    car.packer.process(frames(1, [4]))
     assert car.packer.has_open_batch
 
 
 def test_what_is_held_back_is_left_to_the_packer_that_goes_on_with_the_same_collector() -> None:
     car = Car([CollectConfig(signal="SPEED", every=Duration.parse("1h"), value="max")])
-    car.packer.take(frames(0, [1, 9, 3]))
+    car.packer.process(frames(0, [1, 9, 3]))
     first, collector = car.packer, car.collector
     first.hand_over()
     first.seal()
@@ -229,7 +229,7 @@ def test_what_is_held_back_is_left_to_the_packer_that_goes_on_with_the_same_coll
     assert car.values(Priority.NORMAL, 0) == []
     car.wire(collector)
     assert car.packer.has_open_batch, "it is sealed even if nothing comes any more"
-    car.packer.take(frames(1, [4]))
+    car.packer.process(frames(1, [4]))
     car.packer.seal()
     assert car.values(Priority.NORMAL, 0) == [9]
 
@@ -237,9 +237,9 @@ def test_what_is_held_back_is_left_to_the_packer_that_goes_on_with_the_same_coll
 def test_gaps_without_frames_go_with_the_next_batch_of_the_reporting_stream() -> None:
     car = Car([SLOW, FAST], [HARD])
     car.stores[Priority.CRITICAL].add_gap(Gap(GapKind.EVICTED, 1, 2, 3, "critical-1", 0, 4))
-    car.packer.take(frames(0, [1] * 10))
+    car.packer.process(frames(0, [1] * 10))
     assert not car.stores[Priority.CRITICAL].batches
-    car.packer.take(frames(11, [1] * 10))
+    car.packer.process(frames(11, [1] * 10))
     (batch,) = car.batches(Priority.CRITICAL)
     assert (batch.frames, batch.groups) == (0, ())
     assert [gap.kind for gap in batch.gaps] == [GapKind.EVICTED]
@@ -252,9 +252,9 @@ def test_gaps_of_a_priority_used_no_more_are_reported_without_rules_too() -> Non
     packer = Packer(Decoder(Plan(CATALOG.buses, CATALOG.messages)), streams)
     for each in stores.values():
         each.add_gap(Gap(GapKind.EVICTED, 1, 2, 3, each.stream, 0, 4))
-    packer.take(frames(0, [1] * 10))
+    packer.process(frames(0, [1] * 10))
     assert not leftover.batches
-    packer.take(frames(11, [1] * 10))
+    packer.process(frames(11, [1] * 10))
     told = [[gap.stream for gap in decode_batch(batch.payload).gaps] for batch in (*store.batches, *leftover.batches)]
     assert told == [["normal-1"], ["bulk-1"]]
 
@@ -270,7 +270,7 @@ def test_a_gap_of_the_reporting_stream_waits_for_its_next_batch() -> None:
         car.stores[Priority.NORMAL] = Evicting("normal-1")
         car.wire()
         for second in range(31):
-            car.packer.take(frames(second, [1] * 10))
+            car.packer.process(frames(second, [1] * 10))
         assert [len(batch.gaps) for batch in car.batches(Priority.NORMAL)] == [0, 1, 1]
 
 
@@ -279,7 +279,7 @@ def test_what_is_kept_does_not_depend_on_how_the_frames_come(cuts: tuple[int, ..
     car = Car([SLOW, FAST], [HARD])
     drive = frames(0, [*range(12), 250, *range(17)])
     for begin, end in zip((0, *cuts), cuts, strict=False):
-        car.packer.take(drive.slice(begin, end))
+        car.packer.process(drive.slice(begin, end))
     car.packer.seal()
     assert car.values(Priority.BULK, 0) == [9, 16]  # the last of the second between is critical already
     assert sorted(car.values(Priority.CRITICAL, 0)) == sorted([*range(12), 250, *range(10)])
@@ -288,8 +288,8 @@ def test_what_is_kept_does_not_depend_on_how_the_frames_come(cuts: tuple[int, ..
 def test_a_block_of_unknown_frames_alone_is_counted_without_rules_as_with_them() -> None:
     for rules in ([], [FAST]):
         car = Car(rules)
-        car.packer.take(frames(0, range(10), can_id=0x555))
-        car.packer.take(frames(1, range(10)))
+        car.packer.process(frames(0, range(10), can_id=0x555))
+        car.packer.process(frames(1, range(10)))
         car.packer.seal()
         (batch,) = car.batches(Priority.NORMAL)
         assert batch.frames == 20

@@ -59,7 +59,7 @@ class Unit:
     def drive(self, seconds: int) -> None:
         for _ in range(seconds):
             block = self.second()
-            self.packer.take(replace(block, time_ns=block.time_ns + self.clock.error_ns))
+            self.packer.process(replace(block, time_ns=block.time_ns + self.clock.error_ns))
 
     def second(self) -> FrameBlock:
         """The next second's frames, at their true times; the clocks read the end of it."""
@@ -78,7 +78,7 @@ def placed_ns(unit: Unit) -> list[int]:
     placing, batches = ClockCorrection(), stored(unit.store)
     for batch in batches:
         placing.learn(batch.id.vehicle, batch.clock)
-    placed = [placing.place(batch).batch for batch in batches]
+    placed = [placing.correct(batch).batch for batch in batches]
     return sorted(np.concatenate([group.time_ns for batch in placed for group in batch.groups]).tolist())
 
 
@@ -106,7 +106,7 @@ def test_a_clock_that_is_set_between_two_frames_of_a_block_divides_the_block() -
     time_ns = block.time_ns.copy()
     time_ns[:40] += unit.clock.error_ns
     unit.set_clock(trusted=True)
-    unit.packer.take(replace(block, time_ns=time_ns))
+    unit.packer.process(replace(block, time_ns=time_ns))
     assert worst_ns(unit) <= RESOLUTION_NS
     assert [batch.frames for batch in stored(unit.store)] == [340, 60]
 

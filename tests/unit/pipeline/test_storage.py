@@ -48,24 +48,24 @@ def opened(folder: Path, limit_mib: int, rules: str = "") -> Iterator[Storage]:
     file = folder / "agent.toml"
     file.write_text(CONFIG.format(limit=limit_mib) + rules)
     storage = Storage.open(load_config(file))
-    for vault in storage.vaults.values():
-        vault.journal.recover(vault.spool.unsealed_sequence)
-        vault.journal.recycle()
-        vault.journal.start()
+    for store in storage.stores.values():
+        store.journal.recover(store.spool.unsealed_sequence)
+        store.journal.recycle()
+        store.journal.start()
     yield storage
     storage.close(clean=True)
 
 
 def fill(storage: Storage, batches: int) -> None:
     """The least urgent class first: what is more urgent gets its room."""
-    for vault in reversed(storage.vaults.values()):
+    for store in reversed(storage.stores.values()):
         for number in range(batches):
             payload = os.urandom(40_000)
-            vault.note(payload)
-            record = vault.spool.append(SealedBatch(payload, catalog="", begin_ns=1, end_ns=2, frames=1))
-            vault.journal.recycle()
+            store.append_entry(payload)
+            record = store.spool.append(SealedBatch(payload, catalog="", begin_ns=1, end_ns=2, frames=1))
+            store.journal.recycle()
             if record and number % 10 == 0:
-                vault.spool.set_aside(record.sequence, "refused")
+                store.spool.set_aside(record.sequence, "refused")
 
 
 def disk_bytes(folder: Path) -> int:
@@ -87,7 +87,7 @@ def test_a_smaller_limit_holds_with_priorities_that_are_used_no_more(tmp_path: P
         assert (tmp_path / "spool/journal-bulk").stat().st_size > 2 << 20
         assert (tmp_path / "spool/journal-bulk").stat().st_size <= JOURNAL_BYTES
     with opened(tmp_path, 4) as storage:
-        assert list(storage.vaults) == [Priority.CRITICAL, Priority.NORMAL, Priority.BULK]
+        assert list(storage.stores) == [Priority.CRITICAL, Priority.NORMAL, Priority.BULK]
         assert disk_bytes(tmp_path) <= 4 << 20
         fill(storage, 50)
         assert disk_bytes(tmp_path) <= 4 << 20
@@ -97,14 +97,14 @@ def test_a_flipped_bit_in_a_catalog_is_found(tmp_path: Path) -> None:
     catalog = Catalog(("can0",), ())
     with opened(tmp_path, 4) as storage:
         for each in (catalog, Catalog(("other",), ())):
-            storage.shelf.put(each.hash, encode_catalog(each))
-        assert storage.shelf.get(catalog.hash) == encode_catalog(catalog)
+            storage.catalogs.put(each.hash, encode_catalog(each))
+        assert storage.catalogs.get(catalog.hash) == encode_catalog(catalog)
         file = tmp_path / f"spool/catalogs/{catalog.hash}.catalog.zst"
         content = bytearray(file.read_bytes())
         for place in range(len(content)):
             content[place] ^= 1
             file.write_bytes(content)
-            found = storage.shelf.get(catalog.hash)
+            found = storage.catalogs.get(catalog.hash)
             assert found is None or decode_catalog(found) == catalog  # some bits of zstd's header mean nothing
             content[place] ^= 1
 
@@ -123,8 +123,8 @@ def config(path: Path, *, min_free: str = "0B", priorities: tuple[Priority, ...]
 def started(config: Config) -> int:
     """Bytes in the files of a spool that has begun and ended."""
     storage = Storage.open(config)
-    for vault in storage.vaults.values():
-        vault.journal.start()
+    for store in storage.stores.values():
+        store.journal.start()
     storage.close(clean=True)
     return sum(file.stat().st_size for file in config.spool.path.rglob("*") if file.is_file())
 
@@ -157,7 +157,7 @@ def test_the_largest_batch_that_is_taken_is_known_before(tmp_path: Path, limit: 
     )
     most = batch_bytes_max(asked)
     storage = Storage.open(asked)
-    with contextlib.closing(storage.vaults[Priority.NORMAL].spool) as spool:
+    with contextlib.closing(storage.stores[Priority.NORMAL].spool) as spool:
         taken = [
             spool.append(SealedBatch(bytes(size), catalog="c", begin_ns=0, end_ns=1, frames=1)) is not None
             for size in (most, most + PAGE)

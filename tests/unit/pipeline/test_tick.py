@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from agent.model import DRAIN_FRAMES_MAX, FrameBlock, Gap, GapKind, SourceCounters
 from agent.pipeline import tick
-from agent.pipeline.tick import Pipeline
+from agent.pipeline.tick import Pipeline, TickTiming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,41 +80,44 @@ class HandClock:
         return True
 
 
-class Taking:
-    """Stands where the packer does and notes what it is given."""
+class FakePacker:
+    """Counts what it is given."""
 
     def __init__(self) -> None:
         self.frames = 0
         self.gaps: list[Gap] = []
         self.seals = 0
         self.has_open_batch = False
-        self.counters = type("Counters", (), {"batches": 0})()
+        self.stored = 0
 
-    def take(self, block: FrameBlock) -> None:
+    def process(self, block: FrameBlock) -> bool:
         self.frames += len(block)
         self.has_open_batch = self.has_open_batch or bool(len(block))
+        return False
 
-    def lose(self, gap: Gap) -> None:
+    def report_gap(self, gap: Gap) -> None:
         self.gaps.append(gap)
 
-    def seal(self) -> None:
+    def seal(self) -> bool:
         self.seals += 1
-        self.counters.batches += self.has_open_batch
-        self.has_open_batch = False
+        stored, self.has_open_batch = self.has_open_batch, False
+        self.stored += stored
+        return stored
 
 
-def build(packer: Taking, *sources: Script, **changes: Any) -> tuple[Pipeline, asyncio.Event]:
-    async def call(function: Callable[..., None], /, *arguments: Any) -> None:
-        function(*arguments)
+def build(packer: FakePacker, *sources: Script, **changes: Any) -> tuple[Pipeline, asyncio.Event]:
+    async def call(function: Callable[..., bool], /, *arguments: Any) -> bool:
+        return function(*arguments)
 
     stored = asyncio.Event()
-    settings: dict[str, Any] = {"tick_s": 0.001, "interval_s": 0.002, "silence_s": 60.0, "call": call} | changes
-    settings.setdefault("clock", HandClock(time.time_ns))
-    return Pipeline(sources, cast("Packer", packer), stored=stored.set, **settings), stored
+    times = {"tick_s": 0.001, "interval_s": 0.002, "silence_s": 60.0}
+    timing = TickTiming(**{name: changes.pop(name, seconds) for name, seconds in times.items()})
+    settings: dict[str, Any] = {"call": call, "clock": HandClock(time.time_ns)} | changes
+    return Pipeline(sources, cast("Packer", packer), timing=timing, stored=stored.set, **settings), stored
 
 
-async def test_everything_of_all_sources_is_taken_and_sealed_when_they_have_ended() -> None:
-    packer = Taking()
+async def test_all_frames_of_all_sources_are_packed_and_sealed_at_their_end() -> None:
+    packer = FakePacker()
     pipeline, stored = build(packer, Script([frames(5)] * 7), Script([frames(3)] * 2))
     await pipeline.run()
     assert packer.frames == 41
@@ -122,7 +126,7 @@ async def test_everything_of_all_sources_is_taken_and_sealed_when_they_have_ende
 
 
 async def test_stopping_drains_once_more_and_seals() -> None:
-    packer = Taking()
+    packer = FakePacker()
     source = Script([frames(5)], ends=False)
     pipeline, _ = build(packer, source, interval_s=60.0)
     running = asyncio.create_task(pipeline.run())
@@ -134,14 +138,14 @@ async def test_stopping_drains_once_more_and_seals() -> None:
     assert (packer.frames, packer.seals) == (7, 1)
 
 
-async def test_at_the_end_a_source_that_never_falls_silent_is_drained_so_often_and_no_more() -> None:
+async def test_at_the_end_a_busy_source_is_drained_a_bounded_number_of_times() -> None:
     class Busy(Script):
         def drain(self) -> FrameBlock:
             assert len(self.blocks) < 100, "it goes on for ever"
             self.blocks.append(frames(1))
             return frames(1)
 
-    packer, source = Taking(), Busy([], ends=False)
+    packer, source = FakePacker(), Busy([], ends=False)
     pipeline, _ = build(packer, source)
     pipeline.stop()
     await pipeline.run()
@@ -149,13 +153,13 @@ async def test_at_the_end_a_source_that_never_falls_silent_is_drained_so_often_a
 
 
 async def test_a_long_tick_holds_up_neither_a_block_nor_the_end() -> None:
-    packer = Taking()
+    packer = FakePacker()
     source = Script([], ends=False)
     pipeline, _ = build(packer, source, tick_s=3600.0, interval_s=0.01)
     running = asyncio.create_task(pipeline.run())
     while source.drains < 5:
         await asyncio.sleep(0.001)
-    pipeline._interval_s = 3600.0
+    pipeline._timing = replace(pipeline._timing, interval_s=3600.0)
     await asyncio.sleep(0.03)
     source.blocks.append(frames(5))
     pipeline.stop()
@@ -163,15 +167,15 @@ async def test_a_long_tick_holds_up_neither_a_block_nor_the_end() -> None:
     assert packer.frames == 5
 
 
-async def test_a_block_that_comes_due_while_the_worker_is_busy_is_handed_over_soon_after(
+async def test_a_block_due_while_the_worker_is_busy_is_handed_over_soon_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tick, "BUSY_S", 0.001)
-    packer, free = Taking(), asyncio.Event()
+    packer, free = FakePacker(), asyncio.Event()
 
-    async def call(function: Callable[..., None], /, *arguments: Any) -> None:
+    async def call(function: Callable[..., bool], /, *arguments: Any) -> bool:
         await free.wait()
-        function(*arguments)
+        return function(*arguments)
 
     source = Script([frames(5)], ends=False)
     pipeline, _ = build(packer, source, tick_s=3600.0, interval_s=0.01, call=call)
@@ -187,7 +191,7 @@ async def test_a_block_that_comes_due_while_the_worker_is_busy_is_handed_over_so
 
 
 async def test_a_full_drain_is_followed_by_another_at_once() -> None:
-    packer = Taking()
+    packer = FakePacker()
     full = frames(DRAIN_FRAMES_MAX)
     source = Script([full, full, frames(1), frames(1)], ends=False)
     pipeline, _ = build(packer, source, tick_s=3600.0, interval_s=3600.0)
@@ -201,7 +205,7 @@ async def test_a_full_drain_is_followed_by_another_at_once() -> None:
 
 async def gap_of(now_ns: list[int]) -> Gap:
     """What is told of nine frames that are dropped when the wall clock goes from the first to the second time."""
-    packer = Taking()
+    packer = FakePacker()
     source = Script([frames(2, 100)], ends=False)
     pipeline, _ = build(packer, source, clock=HandClock(lambda: now_ns[0]))
     running = asyncio.create_task(pipeline.run())
@@ -217,7 +221,7 @@ async def gap_of(now_ns: list[int]) -> Gap:
     return gap
 
 
-async def test_what_sources_drop_is_told_as_a_gap_even_if_no_frame_comes_after_it() -> None:
+async def test_dropped_frames_are_a_gap_even_if_no_frame_follows() -> None:
     assert await gap_of([150, 700]) == Gap(GapKind.DROPPED, 150, 700, 9, detail="receive buffer full")
 
 
@@ -226,24 +230,24 @@ async def test_a_gap_in_which_the_clock_was_set_back_has_no_known_begin() -> Non
 
 
 async def test_silence_seals_the_open_batch() -> None:
-    packer = Taking()
+    packer = FakePacker()
     pipeline, stored = build(packer, Script([frames(5)], ends=False), silence_s=0.01)
     running = asyncio.create_task(pipeline.run())
     await stored.wait()
     pipeline.stop()
     await running
-    assert packer.counters.batches == 1
+    assert packer.stored == 1
 
 
 async def test_a_slow_worker_stops_the_draining_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick, "FRAMES_WAITING_MAX", 20)
-    packer = Taking()
+    packer = FakePacker()
     source = Script([frames(5)] * 50, ends=False)
     free = asyncio.Event()
 
-    async def call(function: Callable[..., None], /, *arguments: Any) -> None:
+    async def call(function: Callable[..., bool], /, *arguments: Any) -> bool:
         await free.wait()
-        function(*arguments)
+        return function(*arguments)
 
     pipeline, _ = build(packer, source, interval_s=0.0, call=call)
     running = asyncio.create_task(pipeline.run())
@@ -257,20 +261,20 @@ async def test_a_slow_worker_stops_the_draining_at_the_limit(monkeypatch: pytest
     assert packer.frames + sum(map(len, source.blocks)) == 250
 
 
-async def test_where_writing_down_takes_long_blocks_are_handed_over_sooner() -> None:
-    pipeline, _ = build(Taking(), Script([]), interval_s=1.0)
+async def test_slow_packing_hands_blocks_over_sooner() -> None:
+    pipeline, _ = build(FakePacker(), Script([]), interval_s=1.0)
     assert pipeline._block_s() == tick.BLOCK_SHARE
     for work_s, expected in ((0.2, tick.BLOCK_SHARE), (0.5, 0.5), (5.0, tick.BLOCK_SHARE_MIN)):
         pipeline._work_s = work_s
         assert pipeline._block_s() == expected
 
 
-async def test_how_long_writing_down_takes_is_remembered_and_fades() -> None:
-    async def call(function: Callable[..., None], /, *arguments: Any) -> None:
+async def test_the_longest_packing_time_fades() -> None:
+    async def call(function: Callable[..., bool], /, *arguments: Any) -> bool:
         await asyncio.sleep(0.01)
-        function(*arguments)
+        return function(*arguments)
 
-    packer = Taking()
+    packer = FakePacker()
     pipeline, _ = build(packer, Script([frames(5)]), call=call)
     await pipeline.run()
     assert pipeline._work_s >= 0.009
@@ -286,7 +290,7 @@ async def test_silent_buses_are_drained_at_their_next_frame_and_seldom_until_the
 ) -> None:
     monkeypatch.setattr(tick, "QUIET_S", 0.0)
     monkeypatch.setattr(tick, "QUIET_TICK_S", 60.0)
-    packer = Taking()
+    packer = FakePacker()
     source, other = Script([], ends=False), Script([], ends=False)
     source.tells = other.tells = True
     pipeline, _ = build(packer, source, other)
@@ -310,7 +314,7 @@ async def test_a_source_that_cannot_tell_keeps_the_tick_going(monkeypatch: pytes
     monkeypatch.setattr(tick, "QUIET_TICK_S", 60.0)
     source, other = Script([], ends=False), Script([], ends=False)
     source.tells = True
-    pipeline, _ = build(Taking(), source, other)
+    pipeline, _ = build(FakePacker(), source, other)
     running = asyncio.create_task(pipeline.run())
     while source.drains < 20:
         await asyncio.sleep(0.001)
@@ -319,10 +323,10 @@ async def test_a_source_that_cannot_tell_keeps_the_tick_going(monkeypatch: pytes
     await running
 
 
-async def test_a_suspend_between_two_ticks_is_told() -> None:
+async def test_a_suspend_between_two_ticks_is_reported() -> None:
     clock, woken = HandClock(time.time_ns), list[float]()
     clock.leaps = [0, 1_000_000, 1_000_000, 3_600_000_000_000]  # two ticks: a usual one, and an hour
-    pipeline, _ = build(Taking(), Script([], ends=False), clock=clock, woken=woken.append)
+    pipeline, _ = build(FakePacker(), Script([], ends=False), clock=clock, woken=woken.append)
     running = asyncio.create_task(pipeline.run())
     while not woken:
         await asyncio.sleep(0.001)
@@ -334,7 +338,7 @@ async def test_a_suspend_between_two_ticks_is_told() -> None:
 async def test_a_pipeline_that_is_kept_from_its_tick_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick, "TURN_MAX_S", 0.0)
     source = Script([], ends=False)
-    pipeline, _ = build(Taking(), source)
+    pipeline, _ = build(FakePacker(), source)
     running = asyncio.create_task(pipeline.run())
     while source.drains < 2:
         await asyncio.sleep(0)
@@ -345,7 +349,7 @@ async def test_a_pipeline_that_is_kept_from_its_tick_is_late(monkeypatch: pytest
     assert pipeline.deadline.late_s() == 0
 
 
-async def test_what_came_before_the_last_drain_is_said_to_be_drained() -> None:
+async def test_drained_ns_covers_what_came_before_the_last_drain() -> None:
     now_ns = iter(range(1, 1 << 40))
     drained_ns: list[int] = []
 
@@ -354,7 +358,7 @@ async def test_what_came_before_the_last_drain_is_said_to_be_drained() -> None:
             drained_ns.append(next(now_ns))
             return super().drain()
 
-    pipeline, _ = build(Taking(), Late([frames(1)], ends=False), clock=HandClock(now_ns.__next__))
+    pipeline, _ = build(FakePacker(), Late([frames(1)], ends=False), clock=HandClock(now_ns.__next__))
     pipeline.stop()
     await pipeline.run()
     assert pipeline.drained_ns == drained_ns[-1] - 1

@@ -48,9 +48,9 @@ class Bench:
         self.decoder = Decoder(Plan(("one", "two"), MESSAGES, keep_unknown=kept))
         self.heard = TrafficStatistics(2, 1.0, lambda: self.now_s)
 
-    def take(self, rows: Sequence[Row], *, flags: int = 0) -> None:
+    def update(self, rows: Sequence[Row], *, flags: int = 0) -> None:
         frames = block(rows, flags=flags)
-        self.heard.take(frames, self.decoder.decode(frames))
+        self.heard.update(frames, self.decoder.decode(frames))
 
 
 @pytest.mark.parametrize("keep_unknown", [False, True])
@@ -64,7 +64,7 @@ def test_counts_and_last_frames_are_those_of_a_walk_over_the_frames(keep_unknown
             (number * 1000 + n, dice.randrange(2), dice.choice(IDS), dice.randbytes(dice.randrange(size + 1)))
             for n in range(dice.randrange(1, 50))
         ]
-        bench.take(rows)
+        bench.update(rows)
         last |= {row[1:3]: row for row in rows}
         counts.update(row[1:3] for row in rows)
     found, _ = bench.heard.changes()
@@ -89,16 +89,16 @@ def expected_message(bus: int, can_id: int) -> int:
 
 def test_a_frame_too_short_for_its_message_counts_as_decoded_in_part() -> None:
     bench = Bench()
-    bench.take([(1, 0, 0x100, b"abc"), (2, 0, 0x100, b"ab"), (3, 1, 0x100, b"")])
+    bench.update([(1, 0, 0x100, b"abc"), (2, 0, 0x100, b"ab"), (3, 1, 0x100, b"")])
     assert [traffic.partial for traffic in bench.heard.buses()] == [1, 1]
 
 
 def test_only_what_has_come_since_is_asked_for() -> None:
     bench = Bench()
-    bench.take([(1, 0, 0x100, b"a"), (2, 0, 0x101, b"b")])
+    bench.update([(1, 0, 0x100, b"a"), (2, 0, 0x101, b"b")])
     _, stamp = bench.heard.changes()
     assert bench.heard.changes(stamp) == ([], stamp)
-    bench.take([(3, 0, 0x101, b"c")])
+    bench.update([(3, 0, 0x101, b"c")])
     found, later = bench.heard.changes(stamp)
     assert [(each.can_id, each.frames, each.payload) for each in found] == [(0x101, 2, "63")]
     assert later > stamp
@@ -106,8 +106,8 @@ def test_only_what_has_come_since_is_asked_for() -> None:
 
 def test_what_a_limit_leaves_out_comes_next() -> None:
     bench = Bench()
-    bench.take([(n, 0, n, b"x") for n in range(10)])
-    bench.take([(20, 0, 4, b"y")])
+    bench.update([(n, 0, n, b"x") for n in range(10)])
+    bench.update([(20, 0, 4, b"y")])
     stamp, seen = 0, []
     while True:
         found, stamp = bench.heard.changes(stamp, 4)
@@ -122,7 +122,7 @@ def test_the_rate_is_that_of_the_last_seconds_and_falls_in_silence() -> None:
     bench = Bench()
     for second in range(1, 31):
         bench.now_s = second * 0.7
-        bench.take([(n, 0, 0x100, b"12345678") for n in range(70 if second > 15 else 7)])
+        bench.update([(n, 0, 0x100, b"12345678") for n in range(70 if second > 15 else 7)])
     traffic = bench.heard.buses()[0]
     assert traffic.frames_s == pytest.approx(100)
     assert traffic.bits_s == pytest.approx(100 * (47 + 64))
@@ -132,7 +132,7 @@ def test_the_rate_is_that_of_the_last_seconds_and_falls_in_silence() -> None:
     assert 0 < bench.heard.buses()[0].frames_s < 60
     bench.now_s += 20
     assert bench.heard.buses()[0].frames_s == 0
-    bench.take([(1, 0, 0x100, b"") for _ in range(50)])
+    bench.update([(1, 0, 0x100, b"") for _ in range(50)])
     assert bench.heard.buses()[0].frames_s == pytest.approx(50)
 
 
@@ -144,17 +144,17 @@ def test_before_the_first_frame_all_is_nothing() -> None:
 def test_bits_of_extended_frames_are_more_and_those_of_can_fd_are_not_told() -> None:
     bench = Bench()
     bench.now_s = 1.0
-    bench.take([(1, 0, 0x100 | EXTENDED, b""), (2, 1, 0x100, b"x")], flags=0)
+    bench.update([(1, 0, 0x100 | EXTENDED, b""), (2, 1, 0x100, b"x")], flags=0)
     assert bench.heard.buses()[0].bits_s == pytest.approx(67)
-    bench.take([(3, 1, 0x100, bytes(64))], flags=FrameFlag.FD)
+    bench.update([(3, 1, 0x100, bytes(64))], flags=FrameFlag.FD)
     assert [traffic.bits_s is None for traffic in bench.heard.buses()] == [False, True]
 
 
 def test_ids_without_end_are_bounded_and_still_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heard, "IDS_MAX", 3)
     bench = Bench()
-    bench.take([(n, 0, n, b"") for n in range(10)])
-    bench.take([(n, 0, n, b"") for n in range(10)])
+    bench.update([(n, 0, n, b"") for n in range(10)])
+    bench.update([(n, 0, n, b"") for n in range(10)])
     found, _ = bench.heard.changes()
     assert [each.frames for each in found] == [2, 2, 2]
     assert bench.heard.buses()[0].frames == 20
@@ -165,8 +165,8 @@ def test_id_that_goes_on_is_remembered_through_a_flood_of_others(monkeypatch: py
     bench = Bench()
     for number in range(10):
         strangers = [(number, 0, 0x1000 + 20 * number + n | EXTENDED, b"") for n in range(20)]
-        bench.take([*strangers, (number, 0, 0x321, bytes([number])), (number, 1, 0x100, b"abc")])
-    bench.take([(10, 0, 0x456, b"new")])
+        bench.update([*strangers, (number, 0, 0x321, bytes([number])), (number, 1, 0x100, b"abc")])
+    bench.update([(10, 0, 0x456, b"new")])
     found, _ = bench.heard.changes()
     assert len(found) == 30
     by_id = {(each.bus, each.can_id): (each.frames, each.payload) for each in found}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import AgentError
-from agent.receiver.atomic_output import whole
+from agent.receiver.atomic_output import atomic_output
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
 from agent.receiver.writers import BINARY_FORMATS, TEXT_FORMATS
@@ -25,12 +25,12 @@ FULL = os.makedev(1, 7)  # as /dev/full is
 
 
 def write(out: Path, text: str = "new") -> None:
-    with whole(out) as draft:
+    with atomic_output(out) as draft:
         draft.write_text(text)
 
 
 def fail(out: Path) -> None:
-    with whole(out) as draft:
+    with atomic_output(out) as draft:
         draft.write_text("half")
         raise ZeroDivisionError
 
@@ -62,7 +62,7 @@ def test_of_a_link_the_target_is_replaced(tmp_path: Path, there: bool) -> None:
 def test_of_a_link_to_a_folder_the_folder_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "lake").symlink_to(tmp_path / "disk")
-    with whole(tmp_path / "lake") as draft:
+    with atomic_output(tmp_path / "lake") as draft:
         draft.mkdir()
         (draft / "part-0").touch()
     assert (tmp_path / "lake").is_symlink()

@@ -32,9 +32,11 @@ def files(out: Path) -> list[str]:
 
 
 def test_batches_and_catalogs_get_the_names_that_the_layout_says(tmp_path: Path) -> None:
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
 
-    verdicts = [inbox.accept(payload, vehicle="car-1").verdict for payload in (batch(7, FRAMES), catalog(), catalog())]
+    verdicts = [
+        receiver.accept(payload, vehicle="car-1").verdict for payload in (batch(7, FRAMES), catalog(), catalog())
+    ]
 
     assert verdicts == [Verdict.BATCH, Verdict.CATALOG, Verdict.CATALOG]
     assert files(tmp_path) == [
@@ -45,13 +47,13 @@ def test_batches_and_catalogs_get_the_names_that_the_layout_says(tmp_path: Path)
 
 
 def test_a_duplicate_changes_nothing(tmp_path: Path) -> None:
-    inbox = BatchReceiver(tmp_path)
-    inbox.accept(batch(0, FRAMES))
+    receiver = BatchReceiver(tmp_path)
+    receiver.accept(batch(0, FRAMES))
     before = files(tmp_path)
 
-    assert inbox.accept(batch(0, FRAMES)).verdict is Verdict.DUPLICATE
+    assert receiver.accept(batch(0, FRAMES)).verdict is Verdict.DUPLICATE
     assert files(tmp_path) == before
-    assert inbox.counts[Verdict.DUPLICATE] == 1
+    assert receiver.counts[Verdict.DUPLICATE] == 1
 
 
 def test_a_restart_still_knows_what_a_consumer_has_moved_away(tmp_path: Path) -> None:
@@ -75,7 +77,15 @@ def test_a_file_stored_just_before_the_power_went_is_known_without_the_ledger(tm
 @pytest.mark.parametrize("done", [True, False])
 @pytest.mark.parametrize(
     "step",
-    ["Together.write", "Ledger.add", "Ledger.note", "Ledger.add_gaps", "opened", "BatchReceiver._store", "enter"],
+    [
+        "FileGroup.write",
+        "Ledger.add",
+        "Ledger.set_digest",
+        "Ledger.add_gaps",
+        "open_ledger",
+        "BatchReceiver._store",
+        "enter",
+    ],
 )
 def test_killed_at_any_step_it_knows_the_batch_and_its_gaps_after_the_next_start(
     tmp_path: Path, step: str, done: bool
@@ -116,16 +126,16 @@ def test_a_gap_of_a_kind_that_only_a_newer_agent_knows_is_kept_and_reported(tmp_
 @pytest.mark.parametrize("name", ["../../etc", "/etc/x", "..", ".", "catalogs", "rejected", "a/b", "a\x00b", "ü"])
 def test_no_name_leaves_its_folder_or_meets_another(name: str, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
-    inbox = BatchReceiver(out)
+    receiver = BatchReceiver(out)
 
-    inbox.accept(batch(0, FRAMES, vehicle=name, stream=name))
-    inbox.accept(catalog(), vehicle=name)
-    inbox.accept(b"rejected")
+    receiver.accept(batch(0, FRAMES, vehicle=name, stream=name))
+    receiver.accept(catalog(), vehicle=name)
+    receiver.accept(b"rejected")
 
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
     assert len(list(out.glob("*/*/*.batch.zst"))) == 1
-    assert [gap for gap in inbox.report() if gap.vehicle != name] == []
+    assert [gap for gap in receiver.report() if gap.vehicle != name] == []
 
 
 @given(*[st.sampled_from(["catalogs", "rejected"]) | st.text("./%\\\0 aAü:~\ud800", min_size=1, max_size=5)] * 2)
@@ -154,13 +164,13 @@ def test_what_is_no_batch_is_set_aside_and_counted_within_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REJECTED_MAX", 2)
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
     payload = batch(0, FRAMES)
 
     for junk in (b"", b"junk", payload[:-1], bytes(100_000)):
-        assert inbox.accept(junk).verdict is Verdict.REJECTED
+        assert receiver.accept(junk).verdict is Verdict.REJECTED
 
-    assert inbox.counts[Verdict.REJECTED] == 4
+    assert receiver.counts[Verdict.REJECTED] == 4
     assert files(tmp_path) == ["rejected/000000.payload", "rejected/000001.payload"]
     assert BatchReceiver(tmp_path).accept(b"more").path is None
 
@@ -171,8 +181,8 @@ def test_what_was_set_aside_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "rejected/000000.payload").rename(tmp_path / "looked at")
     (tmp_path / "rejected/note.payload").write_bytes(b"a person's")
 
-    inbox, other = BatchReceiver(tmp_path), BatchReceiver(tmp_path)
-    inbox.accept(b"3")
+    receiver, other = BatchReceiver(tmp_path), BatchReceiver(tmp_path)
+    receiver.accept(b"3")
     other.accept(b"4")
 
     assert [(tmp_path / f"rejected/{n:06d}.payload").read_bytes() for n in range(1, 5)] == [b"1", b"2", b"3", b"4"]
@@ -209,12 +219,12 @@ def test_a_sequence_beyond_all_bounds_is_rejected(tmp_path: Path) -> None:
 def test_whatever_is_stored_is_on_the_disk_before_it_is_entered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox, steps = BatchReceiver(tmp_path), list[str]()
-    inbox.accept(batch(9, FRAMES), vehicle="car-1")
+    receiver, steps = BatchReceiver(tmp_path), list[str]()
+    receiver.accept(batch(9, FRAMES), vehicle="car-1")
     monkeypatch.setattr(os, "fsync", lambda number: steps.append(Path(f"/proc/self/fd/{number}").readlink().name))
-    inbox._ledger._db.set_trace_callback(lambda sql: steps.append(sql) if sql == "COMMIT" else None)
+    receiver._ledger._db.set_trace_callback(lambda sql: steps.append(sql) if sql == "COMMIT" else None)
 
-    inbox.accept_some([Arrival(payload, "car-1") for payload in (batch(0, FRAMES), b"neither", batch(1, FRAMES))])
+    receiver.accept_some([Arrival(payload, "car-1") for payload in (batch(0, FRAMES), b"neither", batch(1, FRAMES))])
 
     drafts = {"000000000000.batch.zst.part", "000000000001.batch.zst.part", "000000.payload.part"}
     end = steps.index("COMMIT")
@@ -224,14 +234,14 @@ def test_whatever_is_stored_is_on_the_disk_before_it_is_entered(
 
 
 def test_a_disk_that_refuses_raises_and_stores_nothing(tmp_path: Path) -> None:
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
     (tmp_path / "car-1").write_text("a file where a folder should be")
 
     with pytest.raises(SpoolError, match="cannot store"):
-        inbox.accept(batch(0, FRAMES))
+        receiver.accept(batch(0, FRAMES))
     (tmp_path / "car-1").unlink()
 
-    assert inbox.accept(batch(0, FRAMES)).verdict is Verdict.BATCH
+    assert receiver.accept(batch(0, FRAMES)).verdict is Verdict.BATCH
 
 
 def test_where_reading_takes_long_what_was_read_is_stored_first(tmp_path: Path) -> None:
@@ -245,12 +255,12 @@ def test_where_reading_takes_long_what_was_read_is_stored_first(tmp_path: Path) 
 def test_a_disk_that_refuses_one_of_a_group_takes_the_first_of_it(tmp_path: Path) -> None:
     in_the_way = tmp_path / "car-1/normal-1/000000000001.batch.zst.part"
     in_the_way.mkdir(parents=True)
-    inbox, arrived = BatchReceiver(tmp_path), [Arrival(batch(number, FRAMES), "car-1") for number in range(3)]
-    assert [each.verdict for each in inbox.accept_some(arrived)] == [Verdict.BATCH]
+    receiver, arrived = BatchReceiver(tmp_path), [Arrival(batch(number, FRAMES), "car-1") for number in range(3)]
+    assert [each.verdict for each in receiver.accept_some(arrived)] == [Verdict.BATCH]
     with pytest.raises(SpoolError, match="cannot store"):
-        inbox.accept_some(arrived[1:2])
+        receiver.accept_some(arrived[1:2])
     in_the_way.rmdir()
-    verdicts = [each.verdict for each in inbox.accept_some(arrived)]
+    verdicts = [each.verdict for each in receiver.accept_some(arrived)]
     assert verdicts == [Verdict.DUPLICATE, Verdict.BATCH, Verdict.BATCH]
 
 

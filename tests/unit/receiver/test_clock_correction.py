@@ -129,7 +129,7 @@ def placed(*batches: bytes) -> list[Batch]:
     decoded, placing = [decode_batch(each, CATALOG) for each in batches], ClockCorrection()
     for each in decoded:
         placing.learn("car-1", each.clock)
-    return [placing.place(each).batch for each in decoded]
+    return [placing.correct(each).batch for each in decoded]
 
 
 @pytest.mark.parametrize("error_ns", [HOUR, -HOUR, 20 * SECOND, -20 * SECOND])
@@ -258,7 +258,7 @@ def test_a_correction_within_the_resolution_is_left_undone(tmp_path: Path) -> No
         placing, wrong = ClockCorrection(), reading(SECOND, error_ns)
         placing.learn("car-1", wrong)
         placing.learn("car-1", reading(HOUR, trusted=True))
-        return placing.place(decode_batch(batch(0, frames(0, 1, error_ns), clock=wrong))).most_ns
+        return placing.correct(decode_batch(batch(0, frames(0, 1, error_ns), clock=wrong))).most_ns
 
     assert moved_by(RESOLUTION_NS) == 0
     assert moved_by(-RESOLUTION_NS) == 0
@@ -284,9 +284,9 @@ def test_another_vehicles_clock_and_another_boots_teach_nothing(tmp_path: Path) 
     placing.learn("car-2", reading(2 * SECOND, trusted=True))
     placing.learn("car-1", reading(2 * SECOND, trusted=True, boot=OTHER_BOOT))
     head = decode_batch(batch(0, frames(0, 1, HOUR), clock=wrong))
-    assert placing.place(head).batch is head
+    assert placing.correct(head).batch is head
     placing.learn("car-1", reading(2 * SECOND, trusted=True))
-    assert placing.place(head).batch.opened_ns == BOOTED
+    assert placing.correct(head).batch.opened_ns == BOOTED
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_reading_that_no_unit_can_have_is_not_learnt_from(impossible: ClockRea
         placing.learn("car-1", each)
     for each in (wrong, impossible):
         head = decode_batch(batch(0, frames(0, 1, HOUR), clock=each))
-        assert placing.place(head).batch is head
+        assert placing.correct(head).batch is head
 
 
 @pytest.mark.parametrize("time_ns", [-(1 << 62), 0, (1 << 62)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import ConfigError, SpoolError
-from agent.receiver.folder_lock import claimed
+from agent.receiver.folder import folder_lock
 from agent.spool.store import Spool, SpoolOptions
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def enter(out: Path) -> None:
-    with claimed(out):
+    with folder_lock(out):
         pass
 
 
 def test_a_folder_is_one_receivers_until_it_ends(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
-    with claimed(out):
+    with folder_lock(out):
         with pytest.raises(SpoolError, match="out: another process receives into this folder"):
             enter(out)
         enter(tmp_path / "another")

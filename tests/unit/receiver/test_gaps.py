@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model import BatchId, Gap, GapKind
-from agent.receiver.gaps import RECORDS_MAX, GapAccount, NamedGap
-from agent.receiver.sequence_ranges import SequenceRange, SequenceRanges
+from agent.receiver.gaps import RECORDS_MAX, GapAccount, NamedGap, SequenceRange, SequenceRanges
 
 numbers = st.lists(st.integers(0, 30))
 ranges = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 8)))
@@ -20,7 +19,7 @@ def account_of(sequences: list[int], gaps: list[Gap]) -> list[NamedGap]:
     account = GapAccount()
     for sequence in sequences:
         account.receive(BatchId("car", "s", sequence), sequence * 10, sequence * 10 + 9, ())
-    account.tell("car", gaps)
+    account.add_records("car", gaps)
     return account.report()
 
 
@@ -96,7 +95,7 @@ def test_a_record_with_absurd_numbers_is_told_and_harms_nothing() -> None:
 def test_remembered_records_are_bounded() -> None:
     account = GapAccount()
 
-    account.tell("car", [Gap(GapKind.DROPPED, n, n + 1, 1) for n in range(1, RECORDS_MAX + 10)])
+    account.add_records("car", [Gap(GapKind.DROPPED, n, n + 1, 1) for n in range(1, RECORDS_MAX + 10)])
 
     assert len(account.records["car"]) == RECORDS_MAX
 

@@ -65,7 +65,7 @@ def test_what_one_process_died_of_is_tried_again(tmp_path: Path) -> None:
     assert {each.verdict for each in BatchReceiver(tmp_path).accept_some(arriving())} == {Verdict.BATCH}
 
 
-@pytest.mark.parametrize("step", ["Together.write", "BatchReceiver._store", "enter", "opened"])
+@pytest.mark.parametrize("step", ["FileGroup.write", "BatchReceiver._store", "enter", "open_ledger"])
 def test_a_process_that_is_killed_while_it_stores_blames_no_payload(step: str, tmp_path: Path) -> None:
     for _ in range(4):
         killed_at(module, step, lambda: BatchReceiver(tmp_path).accept_some(arriving()), done=False)
@@ -77,20 +77,20 @@ def test_an_error_that_nobody_expected_counts_as_a_death(tmp_path: Path, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr(module, "decode_batch", lambda payload: 1 // 0)
         for _ in range(2):
-            inbox = BatchReceiver(tmp_path)
+            receiver = BatchReceiver(tmp_path)
             with pytest.raises(ZeroDivisionError):
-                inbox.accept(DEADLY)
-            inbox.close()
+                receiver.accept(DEADLY)
+            receiver.close()
 
     assert BatchReceiver(tmp_path).accept(DEADLY).verdict is Verdict.REJECTED
 
 
 def test_a_batch_that_processes_died_of_while_they_decoded_it_is_left_undecoded(tmp_path: Path) -> None:
     def receive() -> None:
-        inbox = BatchReceiver(tmp_path)
-        output = DecodedOutput("jsonl", handling=inbox.handling)
+        receiver = BatchReceiver(tmp_path)
+        output = DecodedOutput("jsonl", handling=receiver.handling)
         for payload in (catalog(), DEADLY):
-            accepted = inbox.accept(payload, vehicle="car-1")
+            accepted = receiver.accept(payload, vehicle="car-1")
             if accepted.path is not None and accepted.batch is not None:
                 output.add_batch(accepted.batch, accepted.path)
 

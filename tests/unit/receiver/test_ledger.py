@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from agent.errors import SpoolError
 from agent.model import Gap, GapKind
 from agent.receiver.batch_receiver import Arrival, BatchReceiver, Verdict
-from agent.receiver.gaps import RECORDS_MAX
+from agent.receiver.gaps import RECORDS_MAX, SequenceRange
 from agent.receiver.ledger import LEDGER, Ledger
-from agent.receiver.rebuilding import opened
-from agent.receiver.sequence_ranges import SequenceRange
+from agent.receiver.rebuilding import open_ledger
 from tests.support.samples import START, batch, steer
 
 DAMAGED = f"{LEDGER}.damaged"
@@ -29,17 +28,17 @@ def numbered(number: int, *, angle: int = 1, gaps: tuple[Gap, ...] = (), stream:
 
 def received(out: Path) -> BatchReceiver:
     """A folder with forty batches of two streams, a gap told, half of the files moved away."""
-    inbox, gap = BatchReceiver(out), Gap(GapKind.DROPPED, 1, 2, 3, detail="can0")
+    receiver, gap = BatchReceiver(out), Gap(GapKind.DROPPED, 1, 2, 3, detail="can0")
     payloads = [numbered(number, gaps=(gap,), stream=stream) for number in range(20) for stream in ("a", "b")]
-    inbox.accept_some([Arrival(payload, "car-1") for payload in payloads])
+    receiver.accept_some([Arrival(payload, "car-1") for payload in payloads])
     for number in range(10):
         for stream in ("a", "b"):
             (out / f"car-1/{stream}/{number:012d}.batch.zst").unlink()
-    return inbox
+    return receiver
 
 
-def verdicts(inbox: BatchReceiver, *payloads: bytes) -> list[str]:
-    return [each.verdict.value for each in inbox.accept_some([Arrival(payload) for payload in payloads])]
+def verdicts(receiver: BatchReceiver, *payloads: bytes) -> list[str]:
+    return [each.verdict.value for each in receiver.accept_some([Arrival(payload) for payload in payloads])]
 
 
 @settings(max_examples=50, deadline=None)
@@ -52,11 +51,11 @@ def test_runs_and_digests_say_what_was_entered_in_any_order(order: list[int], le
         for number in order:
             if number not in left_out:
                 ledger.add(stream, SequenceRange(number, number, number, number))
-                ledger.note(stream, number, bytes([number + 1]) * 32)
+                ledger.set_digest(stream, number, bytes([number + 1]) * 32)
     here = [number for number in range(12) if number not in left_out]
     assert [number for number in range(13) if ledger.digest(stream, number) is not None] == here
     assert all(ledger.digest(stream, number) == bytes([number + 1]) * 6 for number in here)
-    runs = list(ledger.spans(stream))
+    runs = list(ledger.ranges(stream))
     assert [number for run in runs for number in range(run.first, run.last + 1)] == here
     assert all(later.first > run.last + 1 for run, later in pairwise(runs))
     assert all((run.begin_ns, run.end_ns) == (run.first, run.last) for run in runs)
@@ -67,9 +66,9 @@ def test_a_ledger_that_is_lost_or_no_database_is_rebuilt_from_the_files(tmp_path
     received(tmp_path)._ledger.close()
     (tmp_path / LEDGER).write_bytes(content)
 
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
 
-    assert [(gap.kind, gap.stream, gap.first_sequence, gap.last_sequence) for gap in inbox.report()] == [
+    assert [(gap.kind, gap.stream, gap.first_sequence, gap.last_sequence) for gap in receiver.report()] == [
         ("dropped", "", -1, -1),
         ("earlier", "a", 0, 9),
         ("earlier", "b", 0, 9),
@@ -83,20 +82,20 @@ def test_a_damaged_run_costs_itself_and_what_was_moved_away_of_other_streams_is_
         database.execute("UPDATE runs SET last = 99 WHERE stream = 1")
     database.close()
 
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
 
-    assert [(gap.stream, gap.last_sequence) for gap in inbox.report()] == [("", -1), ("a", 9)]
+    assert [(gap.stream, gap.last_sequence) for gap in receiver.report()] == [("", -1), ("a", 9)]
     gap = Gap(GapKind.DROPPED, 1, 2, 3, detail="can0")
-    assert verdicts(inbox, numbered(0, gaps=(gap,), stream="b"), numbered(50, stream="a")) == ["duplicate", "batch"]
+    assert verdicts(receiver, numbered(0, gaps=(gap,), stream="b"), numbered(50, stream="a")) == ["duplicate", "batch"]
 
 
 def test_a_ledger_that_is_damaged_while_it_is_used_is_rebuilt_and_the_batch_stored(tmp_path: Path) -> None:
-    inbox = received(tmp_path)
+    receiver = received(tmp_path)
     with sqlite3.connect(tmp_path / LEDGER) as database:
         database.execute("UPDATE runs SET begin_ns = 1")
     database.close()
 
-    assert verdicts(inbox, numbered(20, stream="a"), numbered(20, stream="a")) == ["batch", "duplicate"]
+    assert verdicts(receiver, numbered(20, stream="a"), numbered(20, stream="a")) == ["batch", "duplicate"]
     assert (tmp_path / DAMAGED).exists()
 
 
@@ -124,18 +123,18 @@ def test_what_earlier_versions_wrote_down_is_taken_over(tmp_path: Path) -> None:
     (stream / "000000000004.batch.zst").write_bytes(payloads[0])
     (stream / "000000000006.batch.zst").write_bytes(payloads[1])
 
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
 
-    assert [(gap.kind, gap.first_sequence, gap.last_sequence, gap.detail) for gap in inbox.report()] == [
+    assert [(gap.kind, gap.first_sequence, gap.last_sequence, gap.detail) for gap in receiver.report()] == [
         ("dropped", -1, -1, "x"),
         ("missing", 3, 3, ""),
         ("missing", 5, 5, ""),
     ]
-    assert verdicts(inbox, *payloads) == ["duplicate", "duplicate", "batch"]
+    assert verdicts(receiver, *payloads) == ["duplicate", "duplicate", "batch"]
 
 
 def test_gap_records_of_a_vehicle_have_a_limit_and_the_oldest_are_forgotten(tmp_path: Path) -> None:
-    ledger = opened(tmp_path)
+    ledger = open_ledger(tmp_path)
     with ledger.group():
         ledger.add_gaps("car-2", [Gap("dropped", 5)])
         for begin in range(0, RECORDS_MAX + 2000, 1000):
@@ -146,10 +145,10 @@ def test_gap_records_of_a_vehicle_have_a_limit_and_the_oldest_are_forgotten(tmp_
 
 
 def test_another_content_under_one_id_is_stored_beside_the_first_once_and_told(tmp_path: Path) -> None:
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
     first, other, third = (numbered(7, angle=angle) for angle in (1, 2, 3))
 
-    assert verdicts(inbox, first, other, first, other) == ["batch", "reused", "duplicate", "duplicate"]
+    assert verdicts(receiver, first, other, first, other) == ["batch", "reused", "duplicate", "duplicate"]
     for path in tmp_path.rglob("*.batch.zst"):
         path.unlink()
     assert verdicts(BatchReceiver(tmp_path), first, other, third) == ["duplicate", "duplicate", "reused"]

@@ -9,20 +9,19 @@ from hypothesis import strategies as st
 
 from agent.batch.codec import Group
 from agent.model import BatchId
-from agent.receiver.merge import JUMP_NS, KEPT_ROWS, stretches, windows
-from agent.receiver.windows import Part
+from agent.receiver.windows import JUMP_NS, KEPT_ROWS, WindowPart, time_ranges, windows
 
 times_ns = st.lists(
     st.integers(0, 50) | st.integers(JUMP_NS * 2, JUMP_NS * 2 + 50) | st.integers(0, JUMP_NS * 3), max_size=8
 )
 
 
-def part(times: list[int]) -> Part:
+def part(times: list[int]) -> WindowPart:
     rows = np.arange(len(times), dtype=np.int64)
     group = Group(
         0, 0, 1, np.array(times, np.int64), np.zeros(len(times), np.uint32), ((0,),), {0: rows.astype(np.uint64)}
     )
-    return Part(group, "can0", None, rows)
+    return WindowPart(group, "can0", None, rows)
 
 
 @settings(max_examples=50)
@@ -32,7 +31,7 @@ def test_every_row_comes_once_in_ascending_windows(batches: list[list[list[int]]
     found = [
         stretch
         for batch_id, groups in parts.items()
-        for stretch in stretches(batch_id, [group.time_ns for group in groups])
+        for stretch in time_ranges(batch_id, [group.time_ns for group in groups])
     ]
 
     seen: list[list[int]] = [
@@ -48,7 +47,7 @@ def test_every_row_comes_once_in_ascending_windows(batches: list[list[list[int]]
 
 def test_a_window_holds_about_as_many_rows_as_asked_for_when_all_batches_overlap() -> None:
     parts = {BatchId("v", "s", number): [part(list(range(1000)))] for number in range(40)}
-    found = [each for batch_id, p in parts.items() for each in stretches(batch_id, [p[0].time_ns])]
+    found = [each for batch_id, p in parts.items() for each in time_ranges(batch_id, [p[0].time_ns])]
 
     sizes = [sum(len(piece.rows) for piece in window) for window in windows(found, parts.__getitem__, rows=2000)]
 
@@ -58,10 +57,10 @@ def test_a_window_holds_about_as_many_rows_as_asked_for_when_all_batches_overlap
 
 def test_batches_that_follow_each_other_are_loaded_once() -> None:
     parts = {BatchId("v", "s", number): [part(list(range(number * 100, number * 100 + 101)))] for number in range(20)}
-    found = [each for batch_id, p in parts.items() for each in stretches(batch_id, [p[0].time_ns])]
+    found = [each for batch_id, p in parts.items() for each in time_ranges(batch_id, [p[0].time_ns])]
     loaded: list[BatchId] = []
 
-    def load(batch_id: BatchId) -> list[Part]:
+    def load(batch_id: BatchId) -> list[WindowPart]:
         loaded.append(batch_id)
         return parts[batch_id]
 

@@ -54,10 +54,10 @@ def message(out: Path, payload: bytes, kind: str = "batch") -> FakeMessage:
 
 
 async def take(
-    inbox: BatchReceiver, messages: list[FakeMessage], decoded: DecodedOutput | None = None
+    receiver: BatchReceiver, messages: list[FakeMessage], decoded: DecodedOutput | None = None
 ) -> list[Accepted]:
     told: list[Accepted] = []
-    await ReceiveLoop(inbox, TOPICS, lambda accepted, size: told.append(accepted), decoded).take(stream(messages))
+    await ReceiveLoop(receiver, TOPICS, lambda accepted, size: told.append(accepted), decoded).run(stream(messages))
     return told
 
 
@@ -73,12 +73,12 @@ async def test_a_message_is_acknowledged_after_it_is_stored(tmp_path: Path) -> N
 
 
 async def test_a_message_that_cannot_be_stored_is_not_acknowledged(tmp_path: Path) -> None:
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
     (tmp_path / "car-1").write_text("in the way")
     refused = message(tmp_path, batch(0, [steer(START, 1)]))
 
     with pytest.raises(SpoolError):
-        await take(inbox, [refused])
+        await take(receiver, [refused])
 
     assert not refused.acknowledged
 
@@ -86,18 +86,18 @@ async def test_a_message_that_cannot_be_stored_is_not_acknowledged(tmp_path: Pat
 async def test_a_message_at_hand_is_finished_when_the_end_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
     begun, go_on = asyncio.Event(), threading.Event()
-    loop, accept = asyncio.get_running_loop(), inbox.accept_some
+    loop, accept = asyncio.get_running_loop(), receiver.accept_some
 
     def slow(arrived: Sequence[Arrival]) -> list[Accepted]:
         loop.call_soon_threadsafe(begun.set)
         go_on.wait(10)
         return accept(arrived)
 
-    monkeypatch.setattr(inbox, "accept_some", slow)
+    monkeypatch.setattr(receiver, "accept_some", slow)
     at_hand = message(tmp_path, batch(0, [steer(START, 1)]))
-    task = asyncio.create_task(take(inbox, [at_hand]))
+    task = asyncio.create_task(take(receiver, [at_hand]))
     await begun.wait()
     task.cancel()
     loop.call_soon(go_on.set)
@@ -109,39 +109,39 @@ async def test_a_message_at_hand_is_finished_when_the_end_comes(
 
 async def test_a_batch_waits_for_its_catalog_to_be_written_decoded(tmp_path: Path) -> None:
     decoded = DecodedOutput("jsonl")
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
     out = tmp_path / "car-1/normal-1/000000000000.jsonl"
 
-    await take(inbox, [message(tmp_path, batch(0, [steer(START, 3)]))], decoded)
+    await take(receiver, [message(tmp_path, batch(0, [steer(START, 3)]))], decoded)
     assert not out.exists()
-    await take(inbox, [message(tmp_path, catalog(), "catalog")], decoded)
+    await take(receiver, [message(tmp_path, catalog(), "catalog")], decoded)
 
     assert json.loads(out.read_text())["signals"]["ANGLE"] == -1.5
 
 
 @pytest.mark.parametrize("name", [None, "jsonl"])
 async def test_batches_without_their_catalog_are_counted_decoded_or_not(tmp_path: Path, name: str | None) -> None:
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
     decoded = DecodedOutput(name) if name else None
-    reception = ReceiveLoop(inbox, TOPICS, lambda accepted, size: None, decoded)
+    receive_loop = ReceiveLoop(receiver, TOPICS, lambda accepted, size: None, decoded)
     batches = [message(tmp_path, batch(number, [steer(START, 1)])) for number in (0, 1, 1)]
 
-    await reception.take(stream(batches))
-    assert reception.waiting == 2
-    await reception.take(stream([message(tmp_path, catalog(), "catalog")]))
-    assert reception.waiting == 0
-    await reception.take(stream([message(tmp_path, batch(2, [steer(START, 1)]))]))
-    assert reception.waiting == 0
+    await receive_loop.run(stream(batches))
+    assert receive_loop.waiting == 2
+    await receive_loop.run(stream([message(tmp_path, catalog(), "catalog")]))
+    assert receive_loop.waiting == 0
+    await receive_loop.run(stream([message(tmp_path, batch(2, [steer(START, 1)]))]))
+    assert receive_loop.waiting == 0
 
 
 async def test_a_catalog_that_came_in_an_earlier_run_is_not_waited_for(tmp_path: Path) -> None:
-    inbox = BatchReceiver(tmp_path)
-    await take(inbox, [message(tmp_path, catalog(), "catalog")])
-    reception = ReceiveLoop(inbox, TOPICS, lambda accepted, size: None)
+    receiver = BatchReceiver(tmp_path)
+    await take(receiver, [message(tmp_path, catalog(), "catalog")])
+    receive_loop = ReceiveLoop(receiver, TOPICS, lambda accepted, size: None)
 
-    await reception.take(stream([message(tmp_path, batch(0, [steer(START, 1)]))]))
+    await receive_loop.run(stream([message(tmp_path, batch(0, [steer(START, 1)]))]))
 
-    assert reception.waiting == 0
+    assert receive_loop.waiting == 0
 
 
 async def test_lines_on_stdout_name_the_vehicle_and_leave_no_batch_behind(tmp_path: Path) -> None:
@@ -160,26 +160,26 @@ async def test_lines_on_stdout_name_the_vehicle_and_leave_no_batch_behind(tmp_pa
 
 
 async def test_a_duplicate_is_decoded_where_the_power_went_before_it_was(tmp_path: Path) -> None:
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
     payload = batch(0, [steer(START, 3)])
-    await take(inbox, [message(tmp_path, catalog(), "catalog"), message(tmp_path, payload)])
+    await take(receiver, [message(tmp_path, catalog(), "catalog"), message(tmp_path, payload)])
 
-    await take(inbox, [message(tmp_path, payload)], DecodedOutput("csv"))
+    await take(receiver, [message(tmp_path, payload)], DecodedOutput("csv"))
 
-    assert inbox.counts[Verdict.DUPLICATE] == 1
+    assert receiver.counts[Verdict.DUPLICATE] == 1
     assert (tmp_path / "car-1/normal-1/000000000000.csv").exists()
 
 
 @pytest.mark.parametrize("name", ["jsonl", "csv", "parquet", "mf4"])
 async def test_a_batch_that_would_become_far_too_much_is_left_to_export(name: str, tmp_path: Path) -> None:
-    inbox = BatchReceiver(tmp_path)
+    receiver = BatchReceiver(tmp_path)
     rows, columns = 4 << 20, 15
     payload = packed(shaped(1, rows, columns, 0))
     bus = encode_catalog(CATALOG)
 
     with capture_logs() as logs:
         messages = [message(tmp_path, bus, "catalog"), message(tmp_path, payload)]
-        told = await take(inbox, messages, DecodedOutput(name))
+        told = await take(receiver, messages, DecodedOutput(name))
 
     assert len(payload) < 200
     assert [each.verdict for each in told] == [Verdict.CATALOG, Verdict.BATCH]
@@ -201,17 +201,17 @@ async def test_a_batch_that_a_writer_cannot_take_is_left_to_export(
 async def test_what_has_arrived_together_is_stored_at_the_price_of_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox, groups = BatchReceiver(tmp_path), list[int]()
-    accept = inbox.accept_some
+    receiver, groups = BatchReceiver(tmp_path), list[int]()
+    accept = receiver.accept_some
 
     def counted(arrived: Sequence[Arrival]) -> list[Accepted]:
         groups.append(len(arrived))
         return accept(arrived)
 
-    monkeypatch.setattr(inbox, "accept_some", counted)
+    monkeypatch.setattr(receiver, "accept_some", counted)
     payloads = [batch(number, [steer(START, number)]) for number in range(GROUP_MAX + 50)]
 
-    told = await take(inbox, [message(tmp_path, payload) for payload in payloads])
+    told = await take(receiver, [message(tmp_path, payload) for payload in payloads])
 
     assert [each.batch.id.sequence for each in told if each.batch] == list(range(GROUP_MAX + 50))
     assert max(groups) <= GROUP_MAX
@@ -269,10 +269,10 @@ def test_a_topic_with_another_placeholder_is_refused(topic: str, told: str) -> N
 
 @pytest.mark.parametrize("size", [0, 8, 1024])
 async def test_a_message_that_holds_nothing_is_acknowledged_and_passed_over(tmp_path: Path, size: int) -> None:
-    inbox, empty = BatchReceiver(tmp_path), message(tmp_path, empty_message(size))
+    receiver, empty = BatchReceiver(tmp_path), message(tmp_path, empty_message(size))
     assert zstandard.ZstdDecompressor().decompressobj().decompress(empty.payload) == b""
 
-    await take(inbox, [empty, message(tmp_path, batch(0, [steer(START, 1)]))])
+    await take(receiver, [empty, message(tmp_path, batch(0, [steer(START, 1)]))])
 
     assert empty.acknowledged
-    assert (inbox.counts[Verdict.BATCH], inbox.counts[Verdict.REJECTED]) == (1, 0)
+    assert (receiver.counts[Verdict.BATCH], receiver.counts[Verdict.REJECTED]) == (1, 0)

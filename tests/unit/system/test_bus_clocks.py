@@ -23,7 +23,7 @@ def ends(*heard: tuple[int, float], interval_s: float = 10) -> list[int]:
         if clocks.ends([span]):
             clocks.clear()
             found.append(number)
-        clocks.hear([span])
+        clocks.update([span])
         clocks.include()
     return found
 

@@ -18,10 +18,10 @@ from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import Event, EventKind, FrameBlock, Gap, GapKind, MessageDefinition, SignalDefinition
-from agent.pipeline.cut import BatchCutter, divided
-from agent.pipeline.open_batch import SealLimits
+from agent.pipeline.batch_cutter import BatchCutter
+from agent.pipeline.open_batch import SealLimits, split_batch
 from agent.pipeline.packer import Packer
-from agent.pipeline.startup_recovery import take_over
+from agent.pipeline.startup_recovery import Start, recover
 from agent.pipeline.storage import ClassStore
 from agent.pipeline.stream import Stream, StreamSettings
 from agent.spool.catalogs import CatalogStore
@@ -79,7 +79,7 @@ class Car:
     random: random.Random = field(default_factory=lambda: random.Random(7))
     payload_bytes: int = PAYLOAD_BYTES
     fed: int = 0
-    vaults: dict[Priority, ClassStore] = field(default_factory=dict)
+    stores: dict[Priority, ClassStore] = field(default_factory=dict)
     stored: set[int] = field(default_factory=set)
 
     def start(self, catalog: Catalog = CATALOG, *, unsealed_since_ns: int = 0) -> None:
@@ -88,26 +88,19 @@ class Car:
         journal = Journal.open(HOME / "journal", 64 << 10, disk=self.disk, clock=self.clock.wall_ns)
         limits = SealLimits(3600 * 10**9, self.payload_bytes)
         settings = StreamSettings("car-1", MS, 3, limits)
-        vaults: dict[Priority, ClassStore] = {Priority.NORMAL: ClassStore(self.spool, journal)}
-        self.vaults = vaults
-        self.stream = Stream(catalog, vaults[Priority.NORMAL], settings, self.clock)
+        stores: dict[Priority, ClassStore] = {Priority.NORMAL: ClassStore(self.spool, journal)}
+        self.stream = Stream(catalog, stores[Priority.NORMAL], settings, self.clock)
+        self.stores = stores
         self.packer = Packer(DECODER, {Priority.NORMAL: self.stream})
         listening_ns = self.clock.wall_ns()
         self.shelf.put(catalog.hash, CONTENT[catalog.hash])
-        take_over(
-            vaults,
-            Priority.NORMAL,
-            self.shelf,
-            self.packer,
-            listening_ns=listening_ns,
-            interval_ns=INTERVAL_NS,
-            unsealed_since_ns=unsealed_since_ns,
-        )
+        start = Start(listening_ns, INTERVAL_NS, unsealed_since_ns)
+        recover(stores, Priority.NORMAL, self.shelf, self.packer, start)
 
     def cut(self) -> None:
         """As the broker's limit wants it."""
         self.packer.fit(CUT_BYTES)
-        cutter = BatchCutter(self.vaults, self.shelf, self.packer, "car-1")
+        cutter = BatchCutter(self.stores, self.shelf, self.packer, "car-1")
         while cutter.cut_next(CUT_BYTES):
             pass
 
@@ -124,7 +117,7 @@ class Car:
         full = np.full(FRAMES, 8, np.uint8)
         empty = np.zeros(FRAMES, np.uint8)
         ids = np.full(FRAMES, 0x100, np.uint32)
-        self.packer.take(FrameBlock(times, empty, ids, full, empty, data.reshape(FRAMES, 8)))
+        self.packer.process(FrameBlock(times, empty, ids, full, empty, data.reshape(FRAMES, 8)))
         self.stored.update(counts)
 
     def __post_init__(self) -> None:
@@ -207,7 +200,7 @@ def test_a_batch_stored_as_several_is_whole_wherever_the_process_ends(shelf: Cat
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["killed", "without power"])
 @pytest.mark.parametrize(("steps_before", "payload_bytes"), [(3, PAYLOAD_BYTES), (7, 10 * PAYLOAD_BYTES)])
-def test_a_take_over_that_is_interrupted_at_any_step_is_finished_by_the_next(
+def test_a_recovery_interrupted_at_any_step_is_finished_by_the_next(
     shelf: CatalogStore, steps_before: int, payload_bytes: int, how: str
 ) -> None:
     for steps in count():
@@ -356,9 +349,9 @@ def test_a_batch_that_cannot_be_cut_stays_as_it_is(shelf: CatalogStore, tmp_path
     car.feed()
     car.packer.seal()
     (before,) = car.spool.oldest()
-    cutter = BatchCutter(car.vaults, car.shelf, car.packer, "car-1")
+    cutter = BatchCutter(car.stores, car.shelf, car.packer, "car-1")
     assert not cutter.cut_next(60)  # a batch of one row is larger
-    assert not BatchCutter(car.vaults, CatalogStore(tmp_path / "other"), car.packer, "car-1").cut_next(CUT_BYTES)
+    assert not BatchCutter(car.stores, CatalogStore(tmp_path / "other"), car.packer, "car-1").cut_next(CUT_BYTES)
     assert car.spool.oldest(-1, 10) == [before]
     assert not car.spool.pending_gaps()
 
@@ -373,7 +366,7 @@ def test_a_batch_is_cut_with_its_events_counts_and_frames(shelf: CatalogStore) -
         batch, frames=100, events=(Event(EventKind.BACK, START_NS, "car.NOISE"),), unknown=(UnknownCount(0, 5, 40),)
     )
     for pieces in (1, 2, 3, FRAMES, 2 * FRAMES):
-        cut = divided(batch, pieces)
+        cut = split_batch(batch, pieces)
         assert len(cut) == min(pieces, FRAMES)
         assert numbers(cut) == numbers([batch])
         assert sum(piece.frames for piece in cut) == 100

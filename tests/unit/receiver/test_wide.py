@@ -12,7 +12,7 @@ from pyarrow import dataset, parquet
 from agent.batch.catalog import Catalog
 from agent.errors import ConfigError
 from agent.model import EXTENDED, MessageDefinition, SignalDefinition
-from agent.receiver import folders, wide
+from agent.receiver import wide
 from agent.receiver.export import export
 from agent.receiver.inventory import Inventory
 from agent.receiver.wide import file_name
@@ -107,7 +107,7 @@ def test_few_open_files_and_little_memory_lose_no_row(tmp_path: Path, monkeypatc
         store(tmp_path / "in", number, batch(number, [steer(at, number), modes(at + MS, 1)]))
     inventory = Inventory([tmp_path / "in"])
     (tmp_path / "out").mkdir()
-    writer = folders.folder_writer(tmp_path / "out", "car-1", wide=True, partition=False)
+    writer = wide.folder_writer(tmp_path / "out", "car-1", wide=True, partition=False)
     for batch_id in sorted(inventory.batches):
         writer.write(inventory.load(batch_id))
     writer.close()
@@ -125,7 +125,7 @@ def test_nothing_stands_there_where_it_ended_in_the_middle(tmp_path: Path, monke
     def fail(*_: object) -> None:
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(folders.ByDay, "write", fail)
+    monkeypatch.setattr(wide.ByDay, "write", fail)
     with pytest.raises(RuntimeError, match="in the middle"):
         exported(tmp_path, BOTH)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
