@@ -25,7 +25,7 @@ class ConfigError(AgentError):
 
 
 class DatabaseError(AgentError):
-    """A DBC file cannot be read at all; problems within a readable one are reported, not raised."""
+    """A database cannot be read at all; problems within a readable one are reported, not raised."""
 
 
 class LogFileError(AgentError):

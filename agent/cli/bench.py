@@ -64,16 +64,16 @@ def run(args: Namespace) -> int:
     config = config_from_arguments(args.log, args.dbc, buses=channels, j1939=args.j1939)
     loaded = load_buses(config.buses)
     recording = Recording()
-    figures = benchmark.run(args.log, config, loaded.messages, max(1, args.frames), recording.blocks)
-    figures |= recording.counters()
-    if not figures["frames_decoded"]:
+    results = benchmark.run(args.log, config, loaded.messages, max(1, args.frames), recording.blocks)
+    results |= recording.counters()
+    if not results["frames_decoded"]:
         buses = ", ".join(f"{name} ({frames:,} frames)" for name, frames in found.items()) or "none"
         hint = _group_hint(args, config, loaded.messages)
         text = f"no frame was decoded: {hint or 'is it the right DBC file for the right bus?'}. The log's buses: "
         raise LogFileError(f"{args.log}: {text.replace('?.', '?')}{buses}")
-    print(json_text(figures) if args.json else "\n".join(_table(figures)))
-    for path in figures["cantools_refused"]:
-        print_message(f"{path}: cantools does not load it; its messages are not in the plain way's figures")
+    print(json_text(results) if args.json else "\n".join(_table(results)))
+    for path in results["cantools_refused"]:
+        print_message(f"{path}: cantools does not load it; its messages are not in the plain way's results")
     recording.raise_damage()
     return 0
 
@@ -92,12 +92,12 @@ def _group_hint(args: Namespace, config: Config, messages: Sequence[MessageDefin
     return watch.hint(messages, J1939_ADVICE)
 
 
-def _table(figures: dict[str, Any]) -> list[str]:
-    us, size, ratios = figures["us_per_frame"], figures["bytes_per_frame"], figures["ratios"]
+def _table(results: dict[str, Any]) -> list[str]:
+    us, size, ratios = results["us_per_frame"], results["bytes_per_frame"], results["ratios"]
     return [
         (
-            f"frames {figures['frames']:,}, decoded {figures['frames_decoded']:,}, "
-            f"{figures['signals_per_frame']:.1f} signals each; resident {figures['rss_bytes'] / 2**20:.0f} MiB"
+            f"frames {results['frames']:,}, decoded {results['frames_decoded']:,}, "
+            f"{results['signals_per_frame']:.1f} signals each; resident {results['rss_bytes'] / 2**20:.0f} MiB"
         ),
         "",
         f"{'':<34}{'canferry':>10}{'plain way':>12}{'times':>9}",
@@ -111,17 +111,17 @@ def _table(figures: dict[str, Any]) -> list[str]:
         _row("bytes/frame, beside JSON", size["batch"], size["json"], ratios["bytes_vs_json"]),
         _row("bytes/frame, beside JSON + gzip", size["batch"], size["json_gzip"], ratios["bytes_vs_json_gzip"]),
         "",
-        *_multiplexed(figures["multiplexed"]),
-        "µs/second   " + "  ".join(f"{name} {value:,.0f}" for name, value in figures["us_per_second"].items()),
+        *_multiplexed(results["multiplexed"]),
+        "µs/second   " + "  ".join(f"{name} {value:,.0f}" for name, value in results["us_per_second"].items()),
         "µs/frame    " + "  ".join(f"{name} {value:.3f}" for name, value in us.items()),
-        "bytes/frame " + "  ".join(f"{name} {value:.3f}" for name, value in figures["streams"].items()),
+        "bytes/frame " + "  ".join(f"{name} {value:.3f}" for name, value in results["streams"].items()),
     ]
 
 
-def _multiplexed(figures: dict[str, Any] | None) -> list[str]:
-    if figures is None:
+def _multiplexed(results: dict[str, Any] | None) -> list[str]:
+    if results is None:
         return []
-    frames, us, plain, ratio = (figures[name] for name in ("frames", "us_per_frame", "us_per_plain_frame", "ratio"))
+    frames, us, plain, ratio = (results[name] for name in ("frames", "us_per_frame", "us_per_plain_frame", "ratio"))
     alone = f"{frames:,} multiplexed frames alone: decode {us:.3f} µs/frame"
     return [f"{alone}, {ratio:.2f} times plain ones of as many signals ({plain:.3f})", ""]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a log's traffic costs on this machine: our way and the plain way, measured in one run.
 
-Every figure is the median of `REPEATS` passes over the same frames, of processor time, not of the clock: other
+Every result is the median of `REPEATS` passes over the same frames, of processor time, not of the clock: other
 processes disturb it less. The frames are those of the log's beginning, at most `frames_max`.
 
     read     the log file to blocks
@@ -15,7 +15,7 @@ processes disturb it less. The frames are those of the log's beginning, at most 
 
 Bytes and times are per frame that the DBC files know; `us_per_second` is what a second of the traffic costs the
 daemon, of each second that has any. A bus of few frames pays by the block, not by the frame: there it tells more.
-`streams` tells where a batch's bytes go: what the batch would be without its times, its counters, its checksums (told
+`streams` tells where a batch's bytes go: what the batch would be without its times, its counters, its checksums (known
 by their names), and all other values.
 """
 
@@ -76,7 +76,7 @@ def run(
     frames_max: int,
     watched: Callable[[LogReader], Iterator[FrameBlock]] = iter,
 ) -> dict[str, Any]:
-    """All figures of one log, ready for JSON; `watched` is given the log's blocks, and gives them on."""
+    """All results of one log, ready for JSON. `watched` passes the log's blocks on, and may look at them."""
     buses = {bus.name: index for index, bus in enumerate(config.buses)}
     plan = Plan(list(buses), messages)
     work = _prepare(log, buses, plan, frames_max, watched)

@@ -42,7 +42,7 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "check",
-        help="validate configuration, DBC files, credentials, disk and broker without starting",
+        help="validate configuration, databases, credentials, disk and broker without starting",
         description="Validates all that run needs, without starting anything.",
         epilog=_EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
@@ -51,7 +51,12 @@ def add_parser(subparsers: _SubParsersAction[ArgumentParser]) -> None:
         "--config", metavar="FILE", type=Path, help=f"the configuration; default without --dbc: {DEFAULT_CONFIG}"
     )
     parser.add_argument(
-        "--dbc", metavar="FILE", nargs="+", action="extend", default=[], help="DBC files, each checked by itself"
+        "--dbc",
+        metavar="FILE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="databases (DBC, KCD, SYM, ARXML), each checked by itself",
     )
     add_j1939_argument(parser)
     parser.add_argument("--offline", action="store_true", help="do not try to reach the broker")

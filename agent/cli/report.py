@@ -84,7 +84,7 @@ def run(args: Namespace) -> int:
                 return progress.frames(recording.blocks(reader), source)
 
             log = recorded(
-                args.paths[0], args.dbc, args.bus, args.vehicle, watched, j1939=args.j1939, tell=print_message
+                args.paths[0], args.dbc, args.bus, args.vehicle, watched, j1939=args.j1939, on_hint=print_message
             )
             paths = [opened.enter_context(log)]
         vehicle = None if args.dbc is not None else args.vehicle

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GUESTS_MAX, GUEST_SLOTS_MAX = ids.GUESTS_MAX * 5 // 4, ids.GUEST_SIGNALS_MAX * 5 // 4
+GUESTS_MAX, GUEST_SLOTS_MAX = ids.UNLISTED_MAX * 5 // 4, ids.UNLISTED_SIGNALS_MAX * 5 // 4
 _CLASSIC_BYTES = 8
 
 
@@ -225,9 +225,9 @@ class SignalIndex:
         if len(guests) <= GUESTS_MAX and int(sizes.sum()) <= GUEST_SLOTS_MAX:
             return None
         latest_first = (-self._seen.take(guests)).argsort(kind="stable")
-        stay = int(sizes.take(latest_first).cumsum().searchsorted(ids.GUEST_SIGNALS_MAX, side="right"))
+        stay = int(sizes.take(latest_first).cumsum().searchsorted(ids.UNLISTED_SIGNALS_MAX, side="right"))
         staying = ~self._guest
-        staying[guests.take(latest_first[: min(stay, ids.GUESTS_MAX)])] = True
+        staying[guests.take(latest_first[: min(stay, ids.UNLISTED_MAX)])] = True
         return Staying.of(staying.nonzero()[0], self.first)
 
     def shrink(self, staying: Staying) -> None:

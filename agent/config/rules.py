@@ -77,7 +77,7 @@ def _broken_buses(buses: tuple[BusConfig, ...]) -> Broken:
             yield f"{where}.name", f'"{bus.name}" is taken by another bus; accepted: each name once'
         names.add(bus.name)
         if not bus.dbc and not bus.keep_unknown and bus.interface not in ("gnss", "simulator"):
-            yield f"{where}.dbc", "empty; accepted: at least one DBC file, or keep_unknown = true"
+            yield f"{where}.dbc", "empty; accepted: at least one DBC file (or KCD, SYM, ARXML), or keep_unknown = true"
         if bus.channel == "" and bus.interface != "simulator":
             yield f"{where}.channel", f'missing; accepted: what interface "{bus.interface}" opens'
         if bus.interface == "socketcan":

@@ -109,12 +109,14 @@ class BusConfig(Section, frozen=True, kw_only=True):
                    "udp_multicast", "pcan", "vector"; required
     channel        what the interface opens: "can0", a serial device, "gpsd://localhost", a log file; required
                    but for "simulator"
-    dbc            the DBC files that describe the bus, first match wins; relative to the configuration file;
-                   may be empty only with keep_unknown; "gnss" and "simulator" without any have their own
-    dbc_encoding   what the text of the bus's DBC files is written in; "auto": UTF-8 or UTF-16 where a file says so or
-                   is, else cp1252, "gbk" or "shift_jis", whichever it looks like; check says what was taken
-    j1939          match 29-bit identifiers by PGN: true, false, or "auto": what each DBC file says of itself
-    keep_unknown   keep frames that no DBC file describes as raw bytes, instead of only counting them
+    dbc            the databases that describe the bus: DBC files, or KCD, SYM (6.0) or ARXML files, by their suffix;
+                   first match wins; relative to the configuration file; may be empty only with keep_unknown;
+                   "gnss" and "simulator" without any have their own
+    dbc_encoding   what the text of the bus's databases is written in; "auto": what a file says of itself, else
+                   UTF-8 where it is, else cp1252, "gbk" or "shift_jis", whichever it looks like; check says what
+                   was taken
+    j1939          match 29-bit identifiers by PGN: true, false, or "auto": what each database says of itself
+    keep_unknown   keep frames that no database describes as raw bytes, instead of only counting them
     bitrate        bits per second, handed to python-can, or of a satellite receiver's serial device, there
                    9600 unless given; socketcan interfaces are set up by the system
     fd             open the interface for CAN FD; socketcan always is

@@ -150,8 +150,9 @@ def make_packer(
     decoding: Decoding,
     stores: Mapping[Priority, Store],
     clock: Clock,
+    *,
     counters: PackerCounters | None = None,
-    heard: TrafficStatistics | None = None,
+    traffic: TrafficStatistics | None = None,
     collector: Collector | None = None,
 ) -> Packer:
     """A packer that stores each priority's batches in its store; `stores` has the highest first.
@@ -165,7 +166,7 @@ def make_packer(
     }
     reporting = reporting_priority(config.collect, config.triggers)
     collector = make_collector(config, decoding) if collector is None else collector
-    return Packer(decoding.decoder, streams, reporting, collector, counters, heard)
+    return Packer(decoding.decoder, streams, reporting, collector, counters, traffic)
 
 
 def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False) -> Collector | None:
@@ -327,36 +328,46 @@ class Agent:
             await self.worker.call(listening.recovered, listening_ns)
 
 
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What an agent is given that was there before it: all of it goes on over a reload, the collector where it may."""
+
+    counters: PackerCounters | None = None
+    rotation: CertificateRotation | None = None
+    traffic: TrafficStatistics | None = None
+    policy: SendPolicy = UNLIMITED
+    collector: Collector | None = None
+
+
 @contextlib.asynccontextmanager
 async def open_agent(
-    config: Config,
-    decoding: Decoding,
-    clock: Clock,
-    counters: PackerCounters | None = None,
-    rotation: CertificateRotation | None = None,
-    heard: TrafficStatistics | None = None,
-    policy: SendPolicy = UNLIMITED,
-    collector: Collector | None = None,
+    config: Config, decoding: Decoding, clock: Clock, lasting: Lasting | None = None
 ) -> AsyncIterator[Agent]:
-    """Storage, packer and sender, built and opened; closed cleanly where nothing failed.
-
-    Counters and rotation go on over a reload, and the collector where it may.
-    """
+    """Storage, packer and sender, built and opened; closed cleanly where nothing failed."""
+    lasting = lasting or Lasting()
     worker = Worker()
     try:
         storage = await worker.call(Storage.open, config, clock.boot_id())
         memory = await worker.call(BrokerMemory, config.spool.path / brokers.FILE)
         clean = False
         try:
-            packer = make_packer(config, decoding, storage.stores, clock, counters, heard, collector)
-            transport = MqttTransport(mqtt_options(config, storage.spools[0].stream), rotation, memory)
+            packer = make_packer(
+                config,
+                decoding,
+                storage.stores,
+                clock,
+                counters=lasting.counters,
+                traffic=lasting.traffic,
+                collector=lasting.collector,
+            )
+            transport = MqttTransport(mqtt_options(config, storage.spools[0].stream), lasting.rotation, memory)
             packer.fit(memory.payload_bytes(transport.address))
 
             cutter = BatchCutter(storage.stores, storage.catalogs, packer, config.vehicle.id)
 
             def fit(payload_bytes: int | None) -> None:
                 packer.fit(payload_bytes)
-                memory.note_payload_bytes(transport.address, payload_bytes)
+                memory.remember_payload_bytes(transport.address, payload_bytes)
 
             spools = SpoolAccess(
                 storage.spools,
@@ -366,7 +377,7 @@ async def open_agent(
                 fit=fit,
                 cut=cutter.cut_next,
             )
-            sender = Sender(transport, spools, sender_options(config), policy=policy)
+            sender = Sender(transport, spools, sender_options(config), policy=lasting.policy)
             yield Agent(worker, storage, packer, sender)
             clean = not packer.has_open_batch
         finally:

@@ -18,10 +18,10 @@ Signals:
                       The uplink connects anew, with the certificate that is there now
     SIGUSR1           debug lines are logged too; at the next one as much as is configured
 
-The service manager hears when the buses are open and the storage has been taken over (ready), every `LOOK_S` or as
+The service manager hears when the buses are open and startup recovery is over (ready), every `LOOK_S` or as
 often as its watchdog asks that all is well, if it is, and one line about how it goes. All is well when each stage has
 moved on in its time, and the worker answers, or, where parts are closed and opened, as long as that may take
-(`changing`): what hangs is not fed for, and the manager restarts the process.
+(`ReloadWatchdog`): what hangs is not fed for, and the manager restarts the process.
 
 Engineers are answered at a UNIX socket (`agent.live`), which the agent can do without.
 """
@@ -43,6 +43,7 @@ import structlog
 from agent.config import AgentConfig
 from agent.daemon.assembly import (
     Agent,
+    Lasting,
     load_decoding,
     make_collector,
     make_data_plan,
@@ -51,8 +52,7 @@ from agent.daemon.assembly import (
     open_agent,
 )
 from agent.daemon.buses import Buses, Setup
-from agent.daemon.reload_watchdog import ReloadWatchdog
-from agent.daemon.status_line import status_line
+from agent.daemon.watchdog import ReloadWatchdog, watch
 from agent.errors import AgentError
 from agent.pipeline.tick import Pipeline, TickTiming
 from agent.spool.listening import ListeningMark
@@ -62,7 +62,7 @@ from agent.system.systemd_notify import LOOK_S, ServiceManager
 from agent.uplink.certificate_rotation import CertificateRotation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator
 
     from agent.config import Config
     from agent.daemon.status import StatusWriter
@@ -115,31 +115,31 @@ async def run(
     """
     gnss, manager = GnssSyncSource(), ServiceManager()
     clock = clock or SystemClock(sync_sources=[KernelSyncSource(), TimesyncdSyncSource(), gnss])
-    change = ReloadWatchdog(manager)
+    watchdog = ReloadWatchdog(manager)
     listening = ListeningMark(config.spool.path)
-    life = Process(
+    process = Process(
         stop=stop or asyncio.Event(),
         hangup=asyncio.Event(),
         clock=clock,
         manager=manager,
-        change=change,
+        watchdog=watchdog,
         rotation=CertificateRotation(),
         listening=listening,
         reread=reread,
         observe=observe,
         logging=logging,
     )
-    with _signals(life) if stop is None else contextlib.nullcontext():
+    with _signals(process) if stop is None else contextlib.nullcontext():
         decoding = load_decoding(config)
         first = Setup(config, decoding, make_collector(config, decoding))
-        async with change.fed_for():
-            await asyncio.to_thread(life.listening.begin, clock.wall_ns())
-            async with Buses(first, life.clock, gnss.report) as buses:
+        async with watchdog.fed_for():
+            await asyncio.to_thread(process.listening.begin, clock.wall_ns())
+            async with Buses(first, process.clock, gnss.report) as buses:
                 setup: Setup | None = first
                 while setup is not None:
                     gap = await buses.follow(setup)
-                    setup = await _run_until_changed(setup, buses, gap, life)
-            await asyncio.to_thread(life.listening.end)
+                    setup = await _run_session(setup, buses, gap, process)
+            await asyncio.to_thread(process.listening.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Process:
     hangup: asyncio.Event
     clock: Clock
     manager: ServiceManager
-    change: ReloadWatchdog
+    watchdog: ReloadWatchdog
     rotation: CertificateRotation
     listening: ListeningMark
     reread: Callable[[], Config] | None
@@ -159,35 +159,43 @@ class Process:
     started_s: float = field(default_factory=time.monotonic)
 
 
-async def _run_until_changed(setup: Setup, buses: Buses, gap: Gap | None, life: Process) -> Setup | None:
+async def _run_session(setup: Setup, buses: Buses, gap: Gap | None, process: Process) -> Setup | None:
     """Run with one configuration: the next one after a reload, None at the end."""
-    config, clock = setup.config, life.clock
-    heard = _heard(config, _block_s(config))
+    config, clock = setup.config, process.clock
+    traffic = _make_traffic(config, _block_s(config))
     modem = make_modem(config)
     plan = make_data_plan(config, modem, clock)
     if plan is not None:
         await asyncio.to_thread(plan.load)
     policy = make_send_policy(config, modem, plan)
-    lasting = buses.counters, life.rotation, heard, policy, setup.collector
-    async with open_agent(config, setup.decoding, clock, *lasting) as agent:
-        await agent.recover(config, setup.decoding, clock, life.listening)
+    lasting = Lasting(buses.counters, process.rotation, traffic, policy, setup.collector)
+    async with open_agent(config, setup.decoding, clock, lasting) as agent:
+        await agent.recover(config, setup.decoding, clock, process.listening)
         if gap is not None:
             await agent.worker.call(agent.packer.report_gap, gap)
-        run = Session(
-            setup, buses, life, agent, _make_pipeline(config, buses, agent, clock), heard, modem, plan, policy
+        session = Session(
+            setup=setup,
+            buses=buses,
+            process=process,
+            agent=agent,
+            pipeline=_make_pipeline(config, buses, agent, clock),
+            traffic=traffic,
+            modem=modem,
+            plan=plan,
+            policy=policy,
         )
         streams = ", ".join(spool.stream for spool in agent.storage.spools)
         log.info("agent_started", vehicle=config.vehicle.id, stream=streams)
-        if life.observe is not None:
-            life.observe(Gauges(agent.packer.counters, agent.sender.state))
-        life.change.end()
-        changed = await _see_through(run)
-        if changed is not None:
-            life.change.begin()
-        buses.dropped, buses.drained_ns = run.pipeline.dropped, run.pipeline.drained_ns
+        if process.observe is not None:
+            process.observe(Gauges(agent.packer.counters, agent.sender.state))
+        process.watchdog.end()
+        following = await _run_until_over(session)
+        if following is not None:
+            process.watchdog.begin()
+        buses.dropped, buses.drained_ns = session.pipeline.dropped, session.pipeline.drained_ns
         counters = agent.packer.counters.as_dict() | {"spooled": agent.storage.records}
-    log.info("agent_stopped" if changed is None else "agent_reloaded", **counters)
-    return changed
+    log.info("agent_stopped" if following is None else "agent_reloaded", **counters)
+    return following
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +204,10 @@ class Session:
 
     setup: Setup
     buses: Buses
-    life: Process
+    process: Process
     agent: Agent
     pipeline: Pipeline
-    heard: TrafficStatistics | None
+    traffic: TrafficStatistics | None
     modem: Modem | ModemManager | None
     plan: DataPlan | None
     policy: SendPolicy
@@ -212,41 +220,41 @@ class Session:
     def beside(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
         """What goes on beside the way of the data, by name."""
         config, agent = self.setup.config, self.agent
-        yield "watch", _watch(agent, self.pipeline, self.buses, self.life.manager, self.network)
-        yield "expiry", _expire(agent, self.life.clock)
-        if self.heard is not None:
-            figures = _figures(self, self.heard)
+        yield "watch", watch(agent, self.pipeline, self.buses, self.process.manager, self.network)
+        yield "expiry", _expire(agent, self.process.clock)
+        if self.traffic is not None:
+            writer = _status_writer(self, self.traffic)
             if config.agent.socket:
-                yield "live", _tell(figures)
+                yield "live", _serve(writer)
             if heartbeat_s := _heartbeat_s(config):
-                yield "heartbeat", _report(figures, agent.sender.presence, heartbeat_s)
+                yield "heartbeat", _report(writer, agent.sender.presence, heartbeat_s)
         if self.modem is not None:
             yield "modem", self.modem.run()
         if self.plan is not None:
             yield "data-plan", self.plan.run(agent.worker.call)
 
 
-async def _see_through(run: Session) -> Setup | None:
+async def _run_until_over(session: Session) -> Setup | None:
     """Until the buses have ended or something else is to be run, and what was taken in is stored."""
-    changed: list[Setup] = []
-    sender, life = run.agent.sender, run.life
+    following: list[Setup] = []
+    sender, process = session.agent.sender, session.process
     async with asyncio.TaskGroup() as tasks:
         sending = tasks.create_task(sender.run(), name="uplink")
-        beside = [tasks.create_task(work, name=name) for name, work in run.beside()]
+        beside = [tasks.create_task(work, name=name) for name, work in session.beside()]
         waiting = [
-            tasks.create_task(_stop_when(life.stop, run.pipeline), name="stop"),
-            tasks.create_task(_change_when_told(changed, run), name="reload"),
+            tasks.create_task(_stop_when(process.stop, session.pipeline), name="stop"),
+            tasks.create_task(_reload_on_hangup(following, session), name="reload"),
         ]
-        await run.pipeline.run()
+        await session.pipeline.run()
         for task in waiting:
             task.cancel()
-        if not changed:
-            life.manager.stopping()
-        await sender.drain(0.0 if changed else run.setup.config.agent.shutdown_grace.seconds)
+        if not following:
+            process.manager.stopping()
+        await sender.drain(0.0 if following else session.setup.config.agent.shutdown_grace.seconds)
         await sending
         for task in beside:
             task.cancel()
-    return changed[0] if changed else None
+    return following[0] if following else None
 
 
 def _make_pipeline(config: Config, buses: Buses, agent: Agent, clock: Clock) -> Pipeline:
@@ -276,25 +284,27 @@ async def _stop_when(stop: asyncio.Event, pipeline: Pipeline) -> None:
     pipeline.stop()
 
 
-async def _change_when_told(changed: list[Setup], run: Session) -> None:
+async def _reload_on_hangup(following: list[Setup], session: Session) -> None:
     """At each SIGHUP: whole or not at all."""
-    life = run.life
-    while not changed:
-        await life.hangup.wait()
-        life.hangup.clear()
-        life.manager.reloading()
+    process = session.process
+    while not following:
+        await process.hangup.wait()
+        process.hangup.clear()
+        process.manager.reloading()
         try:
-            changed.append(await run_in_daemon_thread(functools.partial(_read_anew, life.reread, run.setup), "reload"))
+            following.append(
+                await run_in_daemon_thread(functools.partial(_read_anew, process.reread, session.setup), "reload")
+            )
         except Exception as error:  # noqa: BLE001 - whatever a new file makes happen, what runs goes on
             reason = str(error) if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
             hint = "nothing has changed: mend it and reload again"
             log.error("reload_refused", reason=reason, hint=hint)  # noqa: TRY400
-            life.manager.ready()
-    if life.logging is not None:
-        life.logging.configure(changed[0].config.log.level, changed[0].config.log.format)
-    if changed[0].collector is run.setup.collector:
-        run.agent.packer.hand_over()
-    run.pipeline.stop()
+            process.manager.ready()
+    if process.logging is not None:
+        process.logging.configure(following[0].config.log.level, following[0].config.log.format)
+    if following[0].collector is session.setup.collector:
+        session.agent.packer.hand_over()
+    session.pipeline.stop()
 
 
 def _read_anew(reread: Callable[[], Config] | None, running: Setup) -> Setup:
@@ -307,24 +317,8 @@ def _read_anew(reread: Callable[[], Config] | None, running: Setup) -> Setup:
     return Setup.after(running, config, load_decoding(config))
 
 
-async def _watch(
-    agent: Agent, pipeline: Pipeline, buses: Buses, manager: ServiceManager, cellular: Sequence[object]
-) -> None:
-    """Tell the service manager how it goes, and feed its watchdog while it goes well."""
-    while True:
-        await agent.worker.call(agent.storage.keep_in_place)
-        spooled = await agent.worker.call(agent.storage.stats)  # the worker answers, or nobody is fed
-        late = [deadline for deadline in (pipeline.deadline, agent.sender.deadline) if deadline.late_s()]
-        for deadline in late:
-            deadline.log_late()
-        manager.status(status_line(buses.sources, buses.counters, spooled, agent.sender.state(), *cellular))
-        if not late:
-            manager.alive()
-        await asyncio.sleep(manager.look_s)
-
-
-def _heard(config: Config, block_s: float) -> TrafficStatistics | None:
-    """What those who look are shown; None where nobody can."""
+def _make_traffic(config: Config, block_s: float) -> TrafficStatistics | None:
+    """Traffic statistics; None where nobody can ask for them."""
     if not config.agent.socket and not _heartbeat_s(config):
         return None
     from agent.pipeline.traffic import TrafficStatistics
@@ -338,50 +332,50 @@ def _heartbeat_s(config: Config) -> float:
     return mqtt.heartbeat.seconds if mqtt is not None and mqtt.topic_status else 0.0
 
 
-def _figures(run: Session, heard: TrafficStatistics) -> StatusWriter:
+def _status_writer(session: Session, traffic: TrafficStatistics) -> StatusWriter:
     from agent.daemon.status import StatusWriter
 
-    setup, agent, life = run.setup, run.agent, run.life
+    setup, agent, process = session.setup, session.agent, session.process
     return StatusWriter(
-        setup.config,
-        setup.decoding.catalog,
-        setup.decoding.content,
-        frozenset(setup.filters),
-        run.buses.sources,
-        run.buses.counters,
-        heard,
-        agent.storage,
-        agent.worker.call,
-        agent.sender.state,
-        (run.pipeline.deadline, agent.sender.deadline),
-        life.clock,
-        life.logging,
-        life.started_s,
-        agent.packer.verified,
-        run.network,
-        run.policy,
+        config=setup.config,
+        catalog=setup.decoding.catalog,
+        content=setup.decoding.content,
+        filtered=frozenset(setup.filters),
+        sources=session.buses.sources,
+        counters=session.buses.counters,
+        traffic=traffic,
+        storage=agent.storage,
+        call=agent.worker.call,
+        link=agent.sender.state,
+        deadlines=(session.pipeline.deadline, agent.sender.deadline),
+        clock=process.clock,
+        logging=process.logging,
+        started_s=process.started_s,
+        verified=agent.packer.verified,
+        network=session.network,
+        policy=session.policy,
     )
 
 
-async def _report(figures: StatusWriter, presence: Presence, interval_s: float) -> None:
+async def _report(writer: StatusWriter, presence: Presence, interval_s: float) -> None:
     """Tell the cloud how it goes, now and then."""
     from agent.live.heartbeat import heartbeat, pause_s
 
     await asyncio.sleep(pause_s(interval_s, random.random(), first=True))  # noqa: S311 - jitter, not a secret
     while True:
-        presence.update(heartbeat(await figures.status()))
+        presence.update(heartbeat(await writer.status()))
         await asyncio.sleep(pause_s(interval_s, random.random(), first=False))  # noqa: S311
 
 
-async def _tell(figures: StatusWriter) -> None:
+async def _serve(writer: StatusWriter) -> None:
     """Answer at the socket; where there can be none, say so and go on without."""
     from agent.live.server import LiveServer, listening
 
-    config = figures.config
+    config = writer.config
     path = Path(config.agent.socket)
     try:
         with listening(path) as sock:
-            await LiveServer(sock, figures).run()
+            await LiveServer(sock, writer).run()
     except AgentError as error:
         if config.agent.socket == DEFAULT_SOCKET and not path.parent.is_dir():
             log.info("socket_left_out", reason=str(error))  # no service manager has made a place for it
@@ -398,13 +392,13 @@ async def _expire(agent: Agent, clock: Clock) -> None:
 
 
 @contextlib.contextmanager
-def _signals(life: Process) -> Iterator[None]:
+def _signals(process: Process) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    handlers = {signal.SIGTERM: life.stop.set, signal.SIGINT: life.stop.set}
-    if life.reread is not None:
-        handlers[signal.SIGHUP] = life.hangup.set
-    if life.logging is not None:
-        handlers[signal.SIGUSR1] = life.logging.toggle_debug
+    handlers = {signal.SIGTERM: process.stop.set, signal.SIGINT: process.stop.set}
+    if process.reread is not None:
+        handlers[signal.SIGHUP] = process.hangup.set
+    if process.logging is not None:
+        handlers[signal.SIGUSR1] = process.logging.toggle_debug
     for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)
     try:

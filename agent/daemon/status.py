@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of a running agent, gathered when somebody asks at its socket.
+"""The status of a running agent, gathered when somebody asks at its socket.
 
-Promise: nothing is gathered unless asked for. What the worker owns is asked of the worker; where that does not answer
-within `WORKER_S`, the rest is told at once, with what the worker told last and the stage named as late.
+Promise: nothing is gathered unless asked for. What the worker owns is asked of the worker. Where that does not answer
+within `WORKER_S`, the snapshot has what the worker answered last, and names the stage as late.
 
 Failure: a certificate that cannot be read has no end; a disk that does not say how much is free has 0 bytes.
 """
@@ -61,12 +61,12 @@ WORKER = "worker"
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What the worker tells."""
+    """What the worker answers."""
 
     spool: Mapping[Priority, StoreStatus] = field(default_factory=dict)
     free_bytes: int = 0
     traffic: Sequence[BusTraffic] = ()
-    heard: Sequence[int] = ()
+    seen: Sequence[int] = ()
     certificate_ends_ns: int = 0
     integrity: Sequence[IntegrityStatus] = ()
     too_large: Mapping[Priority, int] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class StatusWriter:
 
     content          the catalog's bytes
     filtered         names of the buses of which the kernel lets through only what rules want
-    verified         asks the worker's packer for what counters and checksums have told
+    verified         asks the worker's packer for the counters of verified messages
     started_s        of the monotonic clock: the process
     network          modem and data plan, where there are any: each says in words how it goes
     policy           what these let the uplink do
@@ -90,7 +90,7 @@ class StatusWriter:
     filtered: frozenset[str]
     sources: Sequence[Source]
     counters: PackerCounters
-    heard: TrafficStatistics
+    traffic: TrafficStatistics
     storage: Storage
     call: Worker
     link: Callable[[], LinkState]
@@ -111,7 +111,7 @@ class StatusWriter:
 
     async def frames(self, after: int, limit: int) -> tuple[Sequence[LastFrame], int]:
         """The last frames that have come after a stamp, see `TrafficStatistics.changes`."""
-        return await self.call(self.heard.changes, after, limit)
+        return await self.call(self.traffic.changes, after, limit)
 
     def set_log_level(self, level: str) -> None:
         """Say from now on what is of this level and above."""
@@ -159,8 +159,8 @@ class StatusWriter:
         return _Stored(
             self.storage.stats(),
             free_bytes,
-            self.heard.buses(),
-            self.heard.messages(),
+            self.traffic.buses(),
+            self.traffic.messages(),
             self._certificate_ends_ns(),
             [IntegrityStatus(subject=subject, **asdict(found)) for subject, found in self.verified().items()],
             self.storage.larger_than(self.link().batch_bytes_max),
@@ -273,7 +273,7 @@ class StatusWriter:
             return ()
         if self._kept is None:
             self._kept = await asyncio.to_thread(_kept_by_rule, self.config, self.catalog)
-        seen = frozenset(self._stored.heard)
+        seen = frozenset(self._stored.seen)
         return tuple(
             RuleStatus(number=number, messages=len(kept), seen=len(kept & seen)) for number, kept in self._kept
         )

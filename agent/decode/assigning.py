@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from agent.decode.reading import NAME_CHARS_MAX, VALUES_MAX, excerpt
 from agent.decode.report import Severity, Subject
-from agent.decode.sound import SIGNAL_BITS_MAX
+from agent.decode.statements import SIGNAL_BITS_MAX, FloatStatement, ValuesStatement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agent.decode.sound import AcceptedMessage, AcceptedSignal
-    from agent.decode.statements import FloatStatement, SelectionStatement, Statements, ValuesStatement
+    from agent.decode.statements import AcceptedMessage, AcceptedSignal, SelectionStatement, Statements
 
     _Statement = TypeVar("_Statement", FloatStatement, SelectionStatement, ValuesStatement)
     _Name = tuple[int, str]
@@ -41,6 +40,7 @@ class _Assignment:
     def __init__(self, statements: Statements, by_id: dict[int, AcceptedMessage]) -> None:
         self._statements = statements
         self._by_id = by_id
+        self._values = 0
         self._loaded: dict[_Name, list[AcceptedSignal]] = {}
         for number, message in by_id.items():
             for signal in message.signals:
@@ -49,6 +49,8 @@ class _Assignment:
 
     def run(self) -> None:
         """Floats first: what a value may be depends on them."""
+        for message in self._by_id.values():
+            self._assign_own(message)
         for kind, signals in self._last("float type", self._statements.floats):
             for signal in signals:
                 self._assign_float(kind, signal)
@@ -98,6 +100,30 @@ class _Assignment:
         name = message.statement.name
         self._statements.report(kind.line, reason, Severity.REPAIRED, Subject.SIGNAL, name, kind.signal)
 
+    def _assign_own(self, message: AcceptedMessage) -> None:
+        """What the signals' own statements say; their multiplexors have the aliases of the first of their names."""
+        multiplexors = {
+            signal.statement.name: signal.alias for signal in reversed(message.signals) if signal.is_multiplexor
+        }
+        for signal in message.signals:
+            statement = signal.statement
+            if statement.float_type:
+                kind = FloatStatement(statement.line, message.dbc_id, statement.name, statement.float_type)
+                self._assign_float(kind, signal)
+            if statement.selection is not None:
+                name, ranges = statement.selection
+                message.selections[signal.alias] = (multiplexors.get(name, name), tuple(ranges))
+            if statement.values is not None:
+                self._count_values(len(statement.values), signal)
+                values = ValuesStatement(statement.line, message.dbc_id, statement.name, statement.values)
+                table = self._table(values, self._bounds(message.dbc_id, signal))
+                message.values[signal.alias] = tuple(table.items())
+
+    def _count_values(self, entries: int, signal: AcceptedSignal) -> None:
+        self._values += entries
+        if self._values > VALUES_MAX:
+            raise self._statements.refusal(signal.statement.line, VALUES_MAX, "entries in value tables")
+
     def _assign_values(self) -> None:
         tables: dict[tuple[int, str, tuple[int, int]], dict[int, str]] = {}
         bounds_of: dict[_Name, set[tuple[int, int]]] = {}
@@ -109,13 +135,10 @@ class _Assignment:
                 if table := self._table(values, bounds):
                     tables[(*key, bounds)] = table
         entries = {key: tuple(table.items()) for key, table in tables.items()}
-        given = 0
         for key in bounds_of:
             for signal in self._loaded[key]:
                 pairs = entries.get((*key, self._bounds(key[0], signal)), ())
-                given += len(pairs)
-                if given > VALUES_MAX:
-                    raise self._statements.refusal(signal.statement.line, VALUES_MAX, "entries in value tables")
+                self._count_values(len(pairs), signal)
                 self._by_id[key[0]].values[signal.alias] = pairs
 
     def _bounds(self, dbc_id: int, signal: AcceptedSignal) -> tuple[int, int]:

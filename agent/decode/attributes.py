@@ -22,8 +22,7 @@ from agent.decode.report import Severity
 from agent.model import EXTENDED
 
 if TYPE_CHECKING:
-    from agent.decode.sound import AcceptedMessage
-    from agent.decode.statements import AttributeStatement, Statements
+    from agent.decode.statements import AcceptedMessage, AttributeStatement, Statements
 
 FRAME_FORMATS = ("StandardCAN", "ExtendedCAN", "reserved", "J1939PG", *["reserved"] * 10)
 FRAME_FORMATS_FD = ("StandardCAN_FD", "ExtendedCAN_FD")

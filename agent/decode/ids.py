@@ -4,18 +4,17 @@
     slot    of a known id, 0…N-1 in the order of `model.group_key`; then of an unknown one, N…N+U-1 in the order of bus
             and id; then of all that there is no room for, `rest`
 
-Known are *named* ids, which a DBC file names as they are, and *guests*: those of a J1939 parameter group, and those
-that are kept raw. Named ones always have a slot. Of guests anybody on the bus can make any number, so they are bounded,
-by number and by signals, and those that come again win:
+Known ids are *listed* or *unlisted*. A DBC file names the listed ones as they are; they always have a slot. Unlisted
+are those of a J1939 parameter group, and those that are kept raw. A bus may bring any number of unlisted ids, so their
+number and their signals are bounded:
 
-- As long as there is room each has a slot at first sight.
-- Where there is none, a guest gives way that did not come in the block at hand: one that has come in no second block
-  before one that has, and of these the one that was seen least recently. No more than `GIVEN_WAY_MAX` signals' worth
-  give way a block, so that tables are not made anew for every frame; of the ids that wait, those with most frames are
-  let in first.
-- What is left outside is one of the rest: counted, each id by itself, and tried again with its next frame.
+- While there is room, each has a slot at first sight.
+- Where there is none, an id is evicted that has no frame in the block at hand: first those that came in one block only,
+  and of these the one seen least recently. A block evicts no more than `EVICTED_MAX` signals, so that tables are not
+  made anew for every frame. Of the ids that wait, those with most frames are admitted first.
+- An id without a slot is one of the rest. Its frames are counted, and it is tried again with its next frame.
 
-Slots are numbered anew when an id is met, or gives way.
+Slots are numbered anew when an id is met or evicted.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ if TYPE_CHECKING:
     from agent.decode.plan import Plan
     from agent.model import FrameBlock
 
-NAMED_MAX = 40_000
-GUESTS_MAX, GUEST_SIGNALS_MAX = 4_096, 40_960
-GIVEN_WAY_MAX, GIVEN_WAY_MIN = 4_096, 512
-"""Signals of guests that give way in a block: one for each of its frames, within these bounds."""
+LISTED_MAX = 40_000
+UNLISTED_MAX, UNLISTED_SIGNALS_MAX = 4_096, 40_960
+EVICTED_MAX, EVICTED_MIN = 4_096, 512
+"""Signals of unlisted ids that a block evicts: one for each of its frames, within these bounds."""
 UNKNOWN_MAX = 4_096
 RAW_SIGNALS = 8
 """What a raw id counts for, the bytes of a classic frame; one that is met with longer ones for as many as they have."""
@@ -46,9 +45,15 @@ _UNMET = 0xFFFF
 
 
 @dataclass(slots=True)
-class _Guests:
-    """Arrays by guest, in no order. word: bus index in bits 32…39 and arbitration id word · message, `RAW` of none ·
-    signals: what it counts for · seen: number of the last block that it came in · again: it has come in two."""
+class _UnlistedIds:
+    """Unlisted ids: arrays in no order.
+
+    word     bus index in bits 32…39 and arbitration id word
+    message  `RAW` of none
+    signals  what it counts for
+    seen     number of the last block that it came in
+    again    it has come in two
+    """
 
     word: NDArray[np.uint64]
     message: NDArray[np.int64]
@@ -60,8 +65,8 @@ class _Guests:
         return len(self.word)
 
     @classmethod
-    def of(cls, words: list[int], messages: list[int], signals: list[int], block: int) -> _Guests:
-        """Guests that come in a block for the first time."""
+    def of(cls, words: list[int], messages: list[int], signals: list[int], block: int) -> _UnlistedIds:
+        """Ids that come in a block for the first time."""
         return cls(
             np.array(words, np.uint64),
             np.array(messages, np.int64),
@@ -70,13 +75,15 @@ class _Guests:
             np.zeros(len(words), np.bool_),
         )
 
-    def at(self, places: NDArray[np.intp] | NDArray[np.bool_]) -> _Guests:
+    def at(self, places: NDArray[np.intp] | NDArray[np.bool_]) -> _UnlistedIds:
         """Some of them."""
-        return _Guests(*(getattr(self, each.name)[places] for each in fields(self)))
+        return _UnlistedIds(*(getattr(self, each.name)[places] for each in fields(self)))
 
-    def with_more(self, more: _Guests) -> _Guests:
+    def with_more(self, more: _UnlistedIds) -> _UnlistedIds:
         """These and others."""
-        return _Guests(*(np.concatenate([getattr(self, each.name), getattr(more, each.name)]) for each in fields(self)))
+        return _UnlistedIds(
+            *(np.concatenate([getattr(self, each.name), getattr(more, each.name)]) for each in fields(self))
+        )
 
 
 class Ids:
@@ -86,7 +93,7 @@ class Ids:
     message  int64 (N,)   its message, `RAW` for a raw frame, likewise
     unknown  uint64 (U,)  bus index in bits 32…39 and arbitration id word of each unknown one, ascending
     changes  how often the known ones were numbered anew
-    outside  frames of guests that there was no room for, of the latest block
+    outside  frames of unlisted ids that there was no room for, of the latest block
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -94,9 +101,9 @@ class Ids:
         self.outside = 0
         self._plan = plan
         self._block = 0
-        self._may_give_way = GIVEN_WAY_MAX
-        self._named: dict[int, int] = {}
-        self._guests = _Guests.of([], [], [], 0)
+        self._evicted_max = EVICTED_MAX
+        self._listed: dict[int, int] = {}
+        self._unlisted = _UnlistedIds.of([], [], [], 0)
         self._unknown: set[int] = set()
         self._tabulate()
 
@@ -108,7 +115,7 @@ class Ids:
     def slots_of(self, block: FrameBlock, *, meets: bool = True) -> NDArray[np.uint16]:
         """The slot of each frame of a block. Unseen ids are met; not where frames are looked at once more."""
         self._block += meets
-        self._may_give_way = min(max(len(block), GIVEN_WAY_MIN), GIVEN_WAY_MAX)
+        self._evicted_max = min(max(len(block), EVICTED_MIN), EVICTED_MAX)
         bus, can_id = block.bus, block.can_id
         slots = self._look_up(bus, can_id)
         self.outside = 0
@@ -123,7 +130,7 @@ class Ids:
                     slots = self._look_up(bus, can_id)
                     unmet = slots == _UNMET
             slots[unmet] = self.rest
-        if meets and len(self._guests):
+        if meets and len(self._unlisted):
             self._mark(slots)
         return slots
 
@@ -142,12 +149,12 @@ class Ids:
         return slots
 
     def _mark(self, slots: NDArray[np.uint16]) -> None:
-        """The guests that have come are seen."""
-        came = self._guest_of.take(np.flatnonzero(np.bincount(slots, minlength=self.rest + 1)))
+        """Mark the unlisted ids that came as seen."""
+        came = self._unlisted_of.take(np.flatnonzero(np.bincount(slots, minlength=self.rest + 1)))
         came = came.compress(came >= 0)
-        guests = self._guests
-        guests.again[came] |= guests.seen[came] < self._block
-        guests.seen[came] = self._block
+        unlisted = self._unlisted
+        unlisted.again[came] |= unlisted.seen[came] < self._block
+        unlisted.seen[came] = self._block
 
     def _meet(
         self,
@@ -160,72 +167,77 @@ class Ids:
 
         others   the slots of the block's other frames
         """
-        guests: list[tuple[int, int, int, int]] = []
+        unlisted: list[tuple[int, int, int, int]] = []
         met = False
         for word, frames, length in zip(words.tolist(), counts.tolist(), longest.tolist(), strict=True):
             bus, can_id = word >> 32, word & 0xFFFF_FFFF
             message = self._plan.plain.get((bus, can_id))
-            if message is not None and len(self._named) < NAMED_MAX:
-                self._named[word] = message
+            if message is not None and len(self._listed) < LISTED_MAX:
+                self._listed[word] = message
                 met = True
                 continue
             message = self._plan.found_message(bus, can_id) if message is None else None
             if message is not None:
                 signals = length if message == RAW else len(self._plan.signals(message)) + 1
-                guests.append((-frames, word, message, signals))
+                unlisted.append((-frames, word, message, signals))
             elif len(self._unknown) < UNKNOWN_MAX:
                 self._unknown.add(word)
                 met = True
-        met = (bool(guests) and self._let_in(sorted(guests), others)) or met
+        met = (bool(unlisted) and self._admit(sorted(unlisted), others)) or met
         if met:
             self._tabulate()
         return met
 
-    def _let_in(self, waiting: list[tuple[int, int, int, int]], others: NDArray[np.uint16]) -> bool:
-        """Let guests in, the first ones first, where there is room or can be made; True where any came in."""
+    def _admit(self, waiting: list[tuple[int, int, int, int]], others: NDArray[np.uint16]) -> bool:
+        """Give slots to unlisted ids, the first ones first, where there is room or can be made; True if any got one."""
         self._mark(others)
-        before = len(self._guests)
+        before = len(self._unlisted)
         signals = np.array([each[3] for each in waiting]).cumsum()
-        needed = len(waiting) + len(self._guests) - GUESTS_MAX, int(signals[-1] + self._signals) - GUEST_SIGNALS_MAX
+        needed = (
+            len(waiting) + len(self._unlisted) - UNLISTED_MAX,
+            int(signals[-1] + self._signals) - UNLISTED_SIGNALS_MAX,
+        )
         if max(needed) > 0:
-            self._make_room(*needed)
+            self._evict(*needed)
         room = min(
-            GUESTS_MAX - len(self._guests),
-            int(signals.searchsorted(GUEST_SIGNALS_MAX - self._signals, side="right")),
+            UNLISTED_MAX - len(self._unlisted),
+            int(signals.searchsorted(UNLISTED_SIGNALS_MAX - self._signals, side="right")),
         )
         self.outside = -sum(each[0] for each in waiting[max(room, 0) :])
         if room <= 0:
-            return len(self._guests) < before
+            return len(self._unlisted) < before
         _, words, messages, counts = zip(*waiting[:room], strict=True)
-        self._guests = self._guests.with_more(_Guests.of(list(words), list(messages), list(counts), self._block))
+        self._unlisted = self._unlisted.with_more(
+            _UnlistedIds.of(list(words), list(messages), list(counts), self._block)
+        )
         return True
 
-    def _make_room(self, number: int, signals: int) -> None:
-        """Have so many guests give way, or such as have so many signals, as far as there are any to."""
-        guests = self._guests
-        idle = np.flatnonzero(guests.seen < self._block)
-        order = idle.take(np.lexsort((guests.seen.take(idle), guests.again.take(idle))))
-        freed = guests.signals.take(order).cumsum()
+    def _evict(self, number: int, signals: int) -> None:
+        """Evict so many unlisted ids, or ids with so many signals, as far as there are any."""
+        unlisted = self._unlisted
+        idle = np.flatnonzero(unlisted.seen < self._block)
+        order = idle.take(np.lexsort((unlisted.seen.take(idle), unlisted.again.take(idle))))
+        freed = unlisted.signals.take(order).cumsum()
         wanted = max(number, int(freed.searchsorted(signals)) + 1 if signals > 0 else 0)
-        going = order[: min(wanted, int(freed.searchsorted(self._may_give_way, side="right")))]
-        stays = np.ones(len(guests), np.bool_)
+        going = order[: min(wanted, int(freed.searchsorted(self._evicted_max, side="right")))]
+        stays = np.ones(len(unlisted), np.bool_)
         stays[going] = False
-        self._guests = guests.at(stays)
+        self._unlisted = unlisted.at(stays)
 
     @property
     def _signals(self) -> int:
-        return int(self._guests.signals.sum())
+        return int(self._unlisted.signals.sum())
 
     def _tabulate(self) -> None:
         self.changes += 1
-        named = np.array(list(self._named), np.uint64)
-        words = np.concatenate([named, self._guests.word])
-        message = np.concatenate([np.array(list(self._named.values()), np.int64), self._guests.message])
+        listed = np.array(list(self._listed), np.uint64)
+        words = np.concatenate([listed, self._unlisted.word])
+        message = np.concatenate([np.array(list(self._listed.values()), np.int64), self._unlisted.message])
         key = ((message + 1).astype(np.uint64) << np.uint64(40)) | words
         order = np.argsort(key)
         self.key, self.message, words = key.take(order), message.take(order), words.take(order)
         self.unknown = np.array(sorted(self._unknown), np.uint64)
-        self._guest_of = np.concatenate([np.maximum(order - len(named), -1), np.full(len(self.unknown) + 1, -1)])
+        self._unlisted_of = np.concatenate([np.maximum(order - len(listed), -1), np.full(len(self.unknown) + 1, -1)])
         words = np.concatenate([words, self.unknown])
         slots = np.arange(len(words), dtype=np.uint16)
         extended = (words & np.uint64(EXTENDED)) != 0

@@ -1,44 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DBC files to definitions, as far as they can be understood.
+"""Databases to definitions, as far as they can be understood: DBC, KCD, SYM and ARXML files, by their suffix.
 
 A bad statement costs itself and is reported with file, line and reason; the rest loads. Only a file that cannot be read
-at all, or is no DBC file, raises `DatabaseError`.
+at all, or is none of these, raises `DatabaseError`.
 
-    files.py       bytes to text; what is no DBC file
-    reading.py     text to statements, each with its line
-    tolerance.py   which of them are sound, which are repaired, which left out
-    parsing.py     sound statements to definitions
-    report.py      problems and reports
-
-A file's suffix says which loader takes it (`_LOADERS`); one that has no loader is read as a DBC file.
+    files.py              bytes to text; which kind of file it is
+    reading.py            a DBC file's text to statements, each with its line
+    cantools_loading.py   the text of any other kind to the same statements
+    tolerance.py          which of them are accepted, which are repaired, which left out
+    defining.py           accepted statements to definitions
+    report.py             problems and reports
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from agent.decode.files import read_text
-from agent.decode.parsing import parse
+from agent.decode.cantools_loading import Places, read_with_cantools
+from agent.decode.defining import define
+from agent.decode.files import kind_of, read_text
 from agent.decode.plan import parameter_group
+from agent.decode.reading import read_statements
 from agent.decode.report import FileReport, LoadedDatabases, Problem, Severity, Subject
+from agent.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from agent.config import BusConfig
     from agent.model import MessageDefinition
-
-    _Loaded = tuple[FileReport, list[tuple[int, MessageDefinition]]]
-    """A file's report and its messages, each with its line."""
 
 J1939 = bool | Literal["auto"]
 """Match 29-bit ids by PGN: all, none, or as each file says of itself."""
 
 
 def load_buses(buses: Sequence[BusConfig]) -> LoadedDatabases:
-    """The definitions of the DBC files of these buses, read as their sections say; raises DatabaseError."""
+    """The definitions of the files of these buses, read as their sections say; raises DatabaseError."""
     return load_databases(
         [(bus.name, path) for bus in buses for path in bus.dbc],
         j1939={bus.name: bus.j1939 for bus in buses},
@@ -57,10 +57,10 @@ def load_databases(
     Args:
         files: (bus name, path), the earlier first where two files of a bus declare one id.
         j1939: for all buses, or by bus name ("auto" where a bus is missing).
-        encodings: of the files of a bus, by its name, as `encodings.CODECS` has them; found where a bus is missing.
+        encodings: of the files of a bus, by its name, as `files.CODECS` has them; found where a bus is missing.
 
     Raises:
-        DatabaseError: a file cannot be read, or is no DBC file.
+        DatabaseError: a file cannot be read, or is no database.
 
     """
     encodings = encodings or {}
@@ -71,19 +71,22 @@ def load_databases(
     buses = {bus: _Bus() for bus, _ in files}
     reports = []
     for bus, path in files:
-        load = _LOADERS.get(path.suffix.lower(), _load_dbc)
-        report, messages = load(bus, path, settings[bus])
+        report, messages = _load(bus, path, settings[bus])
         reports.append(_merge(report, messages, buses[bus]))
     return LoadedDatabases(
         tuple(message for name in sorted(buses) for message in buses[name].messages()), tuple(reports)
     )
 
 
-def _load_dbc(bus: str, path: Path, settings: _Settings) -> _Loaded:
-    """A DBC file."""
-    file = str(path)
+def _load(bus: str, path: Path, settings: _Settings) -> tuple[FileReport, list[tuple[int, MessageDefinition]]]:
+    """A file's report and its messages, each with its line."""
+    file, kind = str(path), kind_of(path)
     decoded = read_text(path, settings.encoding)
-    messages, problems = parse(bus, file, decoded.text, settings.j1939)
+    if kind == "dbc":
+        statements = read_statements(file, decoded.text)
+    else:
+        statements = read_with_cantools(kind, bus, file, decoded.text)
+    messages, problems = define(bus, statements, settings.j1939)
     if decoded.line:
         problems.append(Problem(file, decoded.line, decoded.reason, Severity.NOTE, Subject.FILE))
         problems.sort(key=lambda problem: problem.line)
@@ -91,8 +94,26 @@ def _load_dbc(bus: str, path: Path, settings: _Settings) -> _Loaded:
     return FileReport(bus, file, len(messages), signals, decoded.encoding, tuple(problems)), messages
 
 
-_LOADERS: dict[str, Callable[[str, Path, _Settings], _Loaded]] = {".dbc": _load_dbc}
-"""By the file's suffix, in lower case."""
+def find_message(files: Sequence[Path], message: MessageDefinition) -> tuple[str, int]:
+    """The file and the line that describe a message, the first that does; "" and 0 where none can be found.
+
+    The line is 0 where there is but one file, and it cannot be read or says it in another way.
+    """
+    begins = re.compile(rf"^[ \t]*BO_[ \t]+{message.can_id}[ \t]", re.MULTILINE)
+    for path in files:
+        try:
+            text = read_text(path).text
+        except DatabaseError:  # whoever asks may not read it
+            continue
+        kind = kind_of(path)
+        if kind == "dbc":
+            match = begins.search(text)
+            line = text.count("\n", 0, match.end()) + 1 if match else 0
+        else:
+            line = Places(kind, text).line(message.name)
+        if line:
+            return str(path), line
+    return (str(files[0]), 0) if len(files) == 1 else ("", 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ from agent.decode.report import Severity, Subject
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.decode.sound import AcceptedMessage, AcceptedSignal
-    from agent.decode.statements import Statements
+    from agent.decode.statements import AcceptedMessage, AcceptedSignal, Statements
 
 
 DEPTH_MAX = 16
@@ -32,12 +31,13 @@ def drop_unreached(statements: Statements, message: AcceptedMessage) -> None:
 def drop_duplicates(statements: Statements, message: AcceptedMessage) -> None:
     """Leave out signals whose name an earlier one has, unless other multiplexor values select them."""
     first: dict[str, AcceptedSignal] = {}
-    marked: dict[tuple[str, str], AcceptedSignal] = {}
+    marked: dict[tuple[str, str, str], AcceptedSignal] = {}
     kept = []
     for signal in message.signals:
         name = signal.statement.name
         same = first.setdefault(name, signal)
-        clash = same if not (same.mark and signal.mark) else marked.get((name, signal.mark), signal)
+        branch = (name, signal.mark, message.selections.get(signal.alias, ("", ()))[0])
+        clash = same if not (same.mark and signal.mark) else marked.get(branch, signal)
         if clash is not signal:
             statements.report(
                 signal.statement.line,
@@ -48,7 +48,7 @@ def drop_duplicates(statements: Statements, message: AcceptedMessage) -> None:
                 name,
             )
             continue
-        marked[name, signal.mark] = signal
+        marked[branch] = signal
         kept.append(signal)
     message.signals = kept
 
@@ -68,9 +68,9 @@ class _Multiplexing:
         """Leave out the signals that no multiplexor value reaches; report those that lack a multiplexor."""
         if all(not signal.mark for signal in self._message.signals):
             return
-        loaded = {signal.statement.line for signal in self._message.signals}
+        loaded = {id(signal.statement) for signal in self._message.signals}
         for declared in self._message.statement.signals:
-            if declared.mark.endswith("M") and declared.line not in loaded:
+            if declared.mark.endswith("M") and id(declared) not in loaded:
                 self._drop_selected(declared.name)
                 return
         self._message.signals = [signal for signal in self._message.signals if self._is_reached(signal)]

@@ -15,11 +15,10 @@ most `DIGITS_MAX` of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.decode import grammar
-from agent.decode.grammar import DIGITS_MAX, STATEMENT_CHARS_MAX
-from agent.decode.places import Ahead, Lines
+from agent.decode.grammar import DIGITS_MAX, STATEMENT_CHARS_MAX, Ahead, Lines
 from agent.decode.report import Severity, Subject
 from agent.decode.statements import (
     ATTRIBUTES,
@@ -341,9 +340,10 @@ class _Reader:
 
 
 def _signal_statement(line: int, match: re.Match[str]) -> SignalStatement:
-    fields = match.groupdict("")
+    fields: dict[str, Any] = match.groupdict("")
     del fields["receivers"]
     fields["minimum"], fields["maximum"] = fields["minimum"].strip(), fields["maximum"].strip()
+    fields["unit"] = fields["unit"].replace('\\"', '"')
     return SignalStatement(line=line, **fields)
 
 

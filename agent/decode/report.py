@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What loading DBC files found out: a `Problem` for each thing that is not as the format wants it, with its file
+"""What loading databases found out: a `Problem` for each thing that is not as the format wants it, with its file
 and line, and a `FileReport` for each file.
 
 A problem never stops a load; what does stop it is a `DatabaseError`. Each problem says what it cost:
@@ -62,10 +62,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One DBC file as loaded.
+    """One database as loaded.
 
     messages, signals   loaded; the file's own, also where another file of the bus declares the same message
-    encoding            how the file's text was read: one of `encodings.CODECS`, or latin-1
+    encoding            how the file's text was read: one of `files.CODECS`, or latin-1
     """
 
     bus: str

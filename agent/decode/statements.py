@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The statements of a DBC file that bear on decoding, each with its line; texts and numbers as written.
+"""The statements of a database that bear on decoding, as they are written, each with its line; and those accepted.
 
     BO_, SG_                          messages and their signals
     VAL_                              value tables
     SIG_VALTYPE_                      floats
     SG_MUL_VAL_                       extended multiplexing
     BA_DEF_, BA_DEF_DEF_, BA_         attributes
+
+Databases of other kinds are put into the same statements by `cantools_loading`. An accepted message or signal is what
+loads, after `tolerance` has examined it.
 
 An id is the number by which a file names a message: the identifier, and bit 31 for a 29-bit one.
 """
@@ -43,13 +46,23 @@ ATTRIBUTES = frozenset(
 """The attributes that bear on decoding."""
 
 
+SIGNAL_BITS_MAX = 64
 PROBLEMS_MAX = 10_000
 """Of each severity, in one file."""
 
 
 @dataclass(slots=True)
 class SignalStatement:
-    """An ``SG_`` statement; numbers as written."""
+    """An ``SG_`` statement; numbers as written.
+
+    minimum, maximum   None where the file sets no limit, as no DBC file can say
+
+    Where a format says these things of a signal itself, not of its name:
+
+    values       its value table
+    float_type   1 for a float32, 2 for a float64
+    selection    the name of its multiplexor, and the inclusive ranges of values that select it
+    """
 
     line: int
     name: str
@@ -60,9 +73,12 @@ class SignalStatement:
     sign: str
     scale: str
     offset: str
-    minimum: str
-    maximum: str
+    minimum: str | None
+    maximum: str | None
     unit: str
+    values: list[tuple[str, str]] | None = None
+    float_type: int = 0
+    selection: tuple[str, list[tuple[int, int]]] | None = None
 
 
 @dataclass(slots=True)
@@ -160,3 +176,68 @@ class Statements:
             if count > PROBLEMS_MAX
         ]
         return sorted([*more, *self.problems], key=lambda problem: problem.line)
+
+
+@dataclass(slots=True)
+class AcceptedSignal:
+    """A signal that loads.
+
+    alias   its name, or another that no other signal of the message has: names may come twice in a message
+    mark    how it is multiplexed: "M", "m<number>", "m<number>M", "" for a plain signal
+    """
+
+    statement: SignalStatement
+    alias: str
+    mark: str
+    start: int
+    length: int
+
+    @property
+    def is_multiplexor(self) -> bool:
+        """Whether its values select others."""
+        return self.mark.endswith("M")
+
+    @property
+    def end_bit(self) -> int:
+        """Bits from the payload's first to the signal's last, in the order in which they are sent."""
+        if self.statement.order == "0":
+            return 8 * (self.start // 8) + 7 - self.start % 8 + self.length
+        return self.start + self.length
+
+
+@dataclass(slots=True)
+class AcceptedMessage:
+    """A message that loads.
+
+    dbc_id      the id as the file writes it, by which other statements name the message
+    can_id      arbitration id word, `EXTENDED` in bit 31
+    values      by signal alias: (raw value, text)
+    floats      the aliases of signals that are floats
+    selections  by signal alias: (multiplexor alias, ranges)
+    """
+
+    statement: MessageStatement
+    dbc_id: int
+    can_id: int
+    length: int
+    signals: list[AcceptedSignal] = field(default_factory=list)
+    values: dict[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
+    floats: set[str] = field(default_factory=set)
+    selections: dict[str, tuple[str, tuple[tuple[int, int], ...]]] = field(default_factory=dict)
+
+    def only_multiplexor(self) -> str | None:
+        """The alias of the message's multiplexor, None where it has not exactly one."""
+        found = [signal.alias for signal in self.signals if signal.is_multiplexor]
+        return found[0] if len(found) == 1 else None
+
+    def selector(self, signal: AcceptedSignal, only: str | None) -> str | None:
+        """The alias of the multiplexor that selects a signal, None where the signal is in every frame.
+
+        only   the message's `only_multiplexor`
+        """
+        if not signal.mark:
+            return None
+        if only is not None:
+            return None if signal.alias == only else only
+        selection = self.selections.get(signal.alias)
+        return selection[0] if selection else None

@@ -30,8 +30,7 @@ from agent.decode.grammar import DIGITS_MAX
 from agent.decode.multiplexing import drop_duplicates, drop_unreached
 from agent.decode.reading import excerpt
 from agent.decode.report import Severity, Subject
-from agent.decode.sound import SIGNAL_BITS_MAX, AcceptedMessage, AcceptedSignal
-from agent.decode.statements import KEYWORDS
+from agent.decode.statements import KEYWORDS, SIGNAL_BITS_MAX, AcceptedMessage, AcceptedSignal
 from agent.model import EXTENDED, EXTENDED_MASK, STANDARD_MASK
 
 if TYPE_CHECKING:
@@ -147,7 +146,9 @@ class _Message:
 
     def _alias(self, name: str) -> str:
         """The name, or another where a signal of the message has it already."""
-        alias = name if name not in self._aliases else f"{name} #{len(self._aliases)}"  # no name has a space
+        alias, number = name, len(self._aliases)
+        while alias in self._aliases:
+            alias, number = f"{name} #{number}", number + 1
         self._aliases.add(alias)
         return alias
 
@@ -201,11 +202,11 @@ class _Message:
             if not _DBC_NUMBER.fullmatch(written):
                 setattr(signal, name, re.sub(r"^([-+]?)\.", r"\g<1>0.", written))
                 mended.append(f"{name} {excerpt(written)} read as {excerpt(getattr(signal, name))}")
-            if math.isinf(float(getattr(signal, name)) * (1 << SIGNAL_BITS_MAX)):
+            if not math.isfinite(float(getattr(signal, name)) * (1 << SIGNAL_BITS_MAX)):
                 raise _LeftOutError(f"its {name} {excerpt(written)} makes values larger than any number")
         for name in ("minimum", "maximum"):
             written = getattr(signal, name)
-            if not _is_number(written):
+            if written is not None and not _is_number(written):
                 short = re.sub(r"^([-+]?)\.(?=\d)", r"\g<1>0.", written)
                 setattr(signal, name, short if _is_number(short) else "0")
                 mended.append(f"{name} {excerpt(written) or 'is missing and'} read as {excerpt(getattr(signal, name))}")

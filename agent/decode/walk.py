@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.blocks import find
-from agent.decode.plan import RAW, Defect, Field
-from agent.decode.selection import MULTIPLEXOR_BITS_MAX
+from agent.decode.plan import MULTIPLEXOR_BITS_MAX, RAW, Defect, Field
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from agent.system.clock import YEAR_2020_NS
 from agent.system.former_codes import FINDINGS
 from agent.units import Size
-from agent.uplink.transport import UNTOLD
+from agent.uplink.transport import SILENT_REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,7 +228,7 @@ def _of_link(snapshot: Snapshot) -> Iterator[Finding]:
     if link.refusals_silent:
         move = "have the broker speak MQTT 5; else see in its log and access rules that it takes mqtt.topic_batch"
         level = WARNING if link.version_asked == "auto" else NOTE
-        yield Finding("refusals_untold", level, link.broker, UNTOLD, move)
+        yield Finding("refusals_untold", level, link.broker, SILENT_REFUSALS, move)
     if _NOT_YET in link.last_error or (expired and link.trouble == "unauthorized"):
         return  # told already, by its cause
     if link.trouble:

@@ -4,12 +4,11 @@
 An `Explanation` has an `Item` for each bus that describes the id or has received it, and for each message that a name
 means. An id that nothing describes has near misses: what it would be if one thing were different.
 
-Pure, but for the DBC files, in which the line of a message is looked up where they can be read.
+Pure, but for the databases, in which the line of a message is looked up where they can be read.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +21,14 @@ from agent.collect.rules.rules import RuleBook
 from agent.config.patterns import SignalPatterns, nearest
 from agent.config.priorities import Priority
 from agent.decode.decoder import Decoder
-from agent.decode.files import read_text
+from agent.decode.loading import find_message
 from agent.decode.plan import Plan, parameter_group
-from agent.errors import DatabaseError
 from agent.live.explain_input import other_kind, parse_ids, shown_id
 from agent.live.signals import frame_block, value_of
 from agent.model import EXTENDED, EXTENDED_MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent.config.collecting import TriggerConfig
     from agent.live.protocol import BusDefinition, Definitions, ProtectionDefinition, Row
@@ -196,7 +194,7 @@ class _Explainer:
             return Item(
                 *(of_bus.name, can_id, None), row=row, raw_kept=bool(raw_in), near=near, priorities=self._in(raw_in)
             )
-        file, line = _place(of_bus, message)
+        file, line = find_message([Path(file) for file in of_bus.dbc], message)
         kept, recording = tuple(self._kept(message)), list(self._recording(message))
         return Item(
             of_bus.name,
@@ -294,20 +292,3 @@ def _means(message: MessageDefinition, can_id: int) -> bool:
     if message.j1939 and message.can_id & EXTENDED & can_id:
         return parameter_group(message.can_id) == parameter_group(can_id)
     return message.can_id == can_id
-
-
-def _place(bus: BusDefinition, message: MessageDefinition) -> tuple[str, int]:
-    """The file and the line that describe a message, the first of the bus that does."""
-    begins = re.compile(rf"^[ \t]*BO_[ \t]+{message.can_id}[ \t]", re.MULTILINE)
-    for name, text in _texts(bus.dbc):
-        if match := begins.search(text):
-            return name, text.count("\n", 0, match.end()) + 1
-    return (bus.dbc[0], 0) if len(bus.dbc) == 1 else ("", 0)
-
-
-def _texts(files: Iterable[str]) -> Iterator[tuple[str, str]]:
-    for name in files:
-        try:
-            yield name, read_text(Path(name)).text
-        except DatabaseError:  # whoever asks may not read it
-            continue

@@ -55,7 +55,7 @@ class BrokerMemory:
         self._path = path
         self._writes = writes
         self._lock = threading.Lock()
-        self._known = {} if path is None else _read(path, told=writes)
+        self._known = {} if path is None else _read(path, reports=writes)
 
     def speaks_five(self, address: str) -> bool:
         """Whether MQTT 5 has worked with the broker at host:port."""
@@ -65,18 +65,18 @@ class BrokerMemory:
         """The largest payload that it took at the last link; None where it named no limit."""
         return self._of(address).payload_bytes or None
 
-    def note_five(self, address: str) -> None:
+    def remember_five(self, address: str) -> None:
         """MQTT 5 has just worked; durable on return."""
-        self._note(address, five=True)
+        self._remember(address, five=True)
 
-    def note_payload_bytes(self, address: str, payload_bytes: int | None) -> None:
+    def remember_payload_bytes(self, address: str, payload_bytes: int | None) -> None:
         """The largest that it takes; durable on return."""
-        self._note(address, payload_bytes=payload_bytes or 0)
+        self._remember(address, payload_bytes=payload_bytes or 0)
 
     def _of(self, address: str) -> Known:
         return self._known.get(address, _UNKNOWN)
 
-    def _note(self, address: str, **news: int) -> None:
+    def _remember(self, address: str, **news: int) -> None:
         with self._lock:
             known = msgspec.structs.replace(self._of(address), **news)
             if known == self._of(address):
@@ -96,13 +96,13 @@ class BrokerMemory:
             log.warning("brokers_not_kept", path=str(path), reason=error.strerror, hint=_NOT_KEPT)
 
 
-def _read(path: Path, *, told: bool) -> dict[str, Known]:
+def _read(path: Path, *, reports: bool) -> dict[str, Known]:
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.read(_FILE_BYTES_MAX), type=dict[str, Known])
     except FileNotFoundError:
         return {}
     except (OSError, msgspec.MsgspecError, RecursionError) as error:
-        if told:
+        if reports:
             log.warning("brokers_lost", path=str(path), reason=str(error), hint=_LOST)
         return {}

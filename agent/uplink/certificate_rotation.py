@@ -82,13 +82,13 @@ class CertificateRotation:
         self._doubted: Pair | None = None
         self._doubted_until = 0.0
         self._strikes = 0
-        self._told = ""
+        self._reported = ""
 
     def begin(self, address: str) -> None:
         """The configuration was read, for this broker: whatever was doubted gets its chance."""
         if address != self._address:
             self.kept = None
-        self._address, self._doubted, self._strikes, self._told = address, None, 0, ""
+        self._address, self._doubted, self._strikes, self._reported = address, None, 0, ""
 
     def context(self, options: MqttOptions) -> ssl.SSLContext:
         """TLS with the pair to log in with next; reads files, blocks. Raises ConfigError."""
@@ -107,7 +107,7 @@ class CertificateRotation:
         if self.in_use is self.found and context is not None:
             return context
         if not self._is_doubted():
-            self._tell(fault)
+            self._report(fault)
         del context  # a TPM has room for few keys
         with _in_memory(self.in_use.certificate) as certificate, _in_memory(self.in_use.key) as key:
             try:
@@ -154,13 +154,13 @@ class CertificateRotation:
             return False
         self._strikes = 0
         self._doubted, self._doubted_until = self.found, self._clock() + DOUBT_S
-        self._tell(reason)
+        self._report(reason)
         return True
 
-    def _tell(self, reason: str) -> None:
+    def _report(self, reason: str) -> None:
         """Once for each reason."""
-        if reason != self._told:
-            self._told = reason
+        if reason != self._reported:
+            self._reported = reason
             names = {"certificate": self.found and self.found.name, "before": self.kept and self.kept.name}
             log.warning("certificate_refused", **names, reason=reason, hint=_HINT)
 

@@ -121,22 +121,22 @@ async def open_socket(options: MqttOptions, context: ssl.SSLContext | None) -> s
         raise refusal from None
 
 
-def noting(operation: Callable[[Any], T], note: Callable[[OSError], None]) -> Callable[[Any], T]:
+def reporting_errors(operation: Callable[[Any], T], report: Callable[[OSError], None]) -> Callable[[Any], T]:
     """The same operation on a socket; `note` is told its error, unless that is only that it would block."""
 
-    def noting_errors(argument: Any) -> T:
+    def reporting(argument: Any) -> T:
         try:
             return operation(argument)
         except BlockingIOError:
             raise
         except OSError as error:
-            note(error)
+            report(error)
             raise
 
-    return noting_errors
+    return reporting
 
 
-def last_word(sock: object, error: OSError) -> OSError:
+def last_alert(sock: object, error: OSError) -> OSError:
     """What a TLS peer had said before it closed, where writing found it closed; else the error.
 
     In TLS 1.3 a client is done with the handshake before the server has looked at its certificate. The alert of one
@@ -145,8 +145,8 @@ def last_word(sock: object, error: OSError) -> OSError:
     if isinstance(sock, ssl.SSLSocket):
         try:
             sock.recv(1)
-        except ssl.SSLError as said:
-            return said if "ALERT" in (said.reason or "") else error
+        except ssl.SSLError as alert:
+            return alert if "ALERT" in (alert.reason or "") else error
         except (OSError, ValueError):
             return error
     return error

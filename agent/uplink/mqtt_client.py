@@ -24,26 +24,27 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
-from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
+from paho.mqtt.client import MQTT_ERR_SUCCESS
 from paho.mqtt.enums import MQTTErrorCode
 
 from agent.uplink import connect
 from agent.uplink.in_flight import DeadLinkDetector, InFlight
-from agent.uplink.incoming import ANSWER_BYTES_MAX, ASKED_BYTES_MAX, CONNACK, CUT_BYTES, PUBACK, PUBLISH, Gate, Incoming
+from agent.uplink.incoming import CONNACK, CUT_BYTES, PUBACK, PUBLISH, Gate, Incoming
 from agent.uplink.options import Session
-from agent.uplink.packets import TopicAliases, connect_properties, last_will, publish_properties, read_publish
+from agent.uplink.packets import TopicAliases, client_arguments, limits_of_connack, publish_properties, read_publish
 from agent.uplink.properties import NONE
 from agent.uplink.reasons import REFUSALS, broker_words
 from agent.uplink.transport import (
-    RECEIVE_MAXIMUM,
     TOO_LARGE,
     Answer,
+    ClosedEarlyError,
     LinkLimits,
     LinkLoss,
     Outcome,
     Received,
     RefusedError,
     Trouble,
+    VersionRefusedError,
     packet_bytes,
     trouble_of_disconnect,
     trouble_of_refusal,
@@ -72,16 +73,6 @@ _READ_BYTES = 64 << 10
 _SILENT = logging.Logger("canferry.mqtt", logging.CRITICAL + 1)
 
 
-class VersionRefusedError(RefusedError):
-    """The broker does not speak this MQTT version."""
-
-
-class ClosedEarlyError(VersionRefusedError):
-    """The other end closed before CONNACK, as some brokers do that do not speak the version, and broken networks."""
-
-    silent = True
-
-
 class MqttConnection(aiomqtt.Client):
     """One connection, once: `open` it, then `async with` to have it ended in good order."""
 
@@ -95,33 +86,16 @@ class MqttConnection(aiomqtt.Client):
     ) -> None:
         session = session or Session()
         five = version is V5
-        super().__init__(
-            options.host,
-            options.port,
-            username=options.username,
-            password=password,
-            identifier=options.client_id,
-            protocol=version,
-            clean_session=None if five else session.clean,
-            clean_start=session.clean if five else MQTT_CLEAN_START_FIRST_ONLY,
-            timeout=options.connect_timeout_s,
-            keepalive=options.keepalive_s,
-            max_inflight_messages=0,
-            logger=_SILENT,
-            properties=connect_properties(session, ANSWER_BYTES_MAX if session.clean else ASKED_BYTES_MAX)
-            if five
-            else None,
-            will=last_will(options),
-        )
+        arguments = client_arguments(options, session, five=five)
+        super().__init__(options.host, options.port, password=password, protocol=version, logger=_SILENT, **arguments)
         self.options = options
         self.version = version
         self.limits = LinkLimits()
         self.session_present = False
         self._loss: asyncio.Future[LinkLoss] = self._loop.create_future()
-        subscribes = not session.clean
         self._incoming = Incoming()
         self._paused = False
-        self._gate = Gate(subscribes, five)
+        self._gate = Gate(subscribed=not session.clean, five=five)
         self._aliases = TopicAliases()
         self._dead_link = DeadLinkDetector()
         self._in_flight = InFlight(self._dead_link)
@@ -135,7 +109,7 @@ class MqttConnection(aiomqtt.Client):
             self._client_connect()
             await self._connected
         except BaseException:
-            self._lose(LinkLoss(Trouble.CLOSED, "given up"))
+            self._end(LinkLoss(Trouble.CLOSED, "given up"))
             raise
         return self
 
@@ -151,7 +125,7 @@ class MqttConnection(aiomqtt.Client):
             if not self._loss.done() and self._client.disconnect() == MQTT_ERR_SUCCESS:
                 await asyncio.wait([self._loss], timeout=_GOODBYE_S)
         finally:
-            self._lose(LinkLoss(Trouble.CLOSED, "closed"))
+            self._end(LinkLoss(Trouble.CLOSED, "closed"))
             await asyncio.sleep(0)
             if self._misc_task is not None:
                 self._misc_task.cancel()
@@ -177,7 +151,7 @@ class MqttConnection(aiomqtt.Client):
 
     def give_up(self, reason: str) -> None:
         """End the link now; what is in flight is lost."""
-        self._lose(LinkLoss(Trouble.DROPPED, reason))
+        self._end(LinkLoss(Trouble.DROPPED, reason))
 
     async def send(
         self, topic: str, payload: bytes, *, retain: bool = False, properties: MessageProperties = NONE
@@ -199,7 +173,7 @@ class MqttConnection(aiomqtt.Client):
         retain = retain and self.limits.retain and size <= (self.options.retained_bytes_max or size)
         info = self._client.publish(name, payload, 1, retain, publish_properties(alias, properties))
         if info.rc != MQTT_ERR_SUCCESS:
-            self._lose(self._local_loss("it cannot be sent"))
+            self._end(self._local_loss("it cannot be sent"))
             return self._lost_answer()
         return await self._in_flight.sent(info.mid)
 
@@ -229,11 +203,14 @@ class MqttConnection(aiomqtt.Client):
     def _wire(self, client: paho.Client) -> None:
         """Put our own handling where paho would hide something, or aiomqtt would be a step late."""
         client.disable_logger()
-        receive, send = client._sock_recv, client._sock_send  # noqa: SLF001
-        note = functools.partial(setattr, self, "_io_error")
-        told = connect.noting(receive, note)
-        client._sock_recv = lambda size: told(self._allowed(size))  # type: ignore[assignment,method-assign]  # noqa: SLF001
-        client._sock_send = connect.noting(send, lambda error: note(connect.last_word(client.socket(), error)))  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        record = functools.partial(setattr, self, "_io_error")
+        receive = connect.reporting_errors(client._sock_recv, record)  # noqa: SLF001
+        send = connect.reporting_errors(
+            client._sock_send,  # noqa: SLF001
+            lambda error: record(connect.last_alert(client.socket(), error)),
+        )
+        client._sock_recv = lambda size: receive(self._allowed(size))  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        client._sock_send = send  # type: ignore[assignment,method-assign]  # noqa: SLF001
         client._packet_handle = functools.partial(self._on_packet, client._packet_handle)  # type: ignore[method-assign]  # noqa: SLF001
 
     def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
@@ -247,7 +224,7 @@ class MqttConnection(aiomqtt.Client):
             while not self._incoming.is_full and getattr(self._client.socket(), "pending", int)() > 0:
                 self._client.loop_read()
         except Exception as error:  # noqa: BLE001 - what a peer sends must not end the process
-            self._lose(self._local_loss(f"what the broker sent is not understood ({error})"))
+            self._end(self._local_loss(f"what the broker sent is not understood ({error})"))
         sock = self._client.socket()
         if sock is not None and self._incoming.is_full:
             self._paused = self._loop.remove_reader(sock.fileno())
@@ -264,7 +241,7 @@ class MqttConnection(aiomqtt.Client):
             try:
                 client.loop_write()
             except Exception as error:  # noqa: BLE001 - as above
-                self._lose(self._local_loss(f"it cannot be sent ({error})"))
+                self._end(self._local_loss(f"it cannot be sent ({error})"))
 
         self._loop.add_writer(sock.fileno(), writable)
 
@@ -278,7 +255,7 @@ class MqttConnection(aiomqtt.Client):
             code = 0x9B
         if code == 0:
             self.session_present = bool(flags.session_present)
-            self._take_limits(properties)
+            self._set_limits(properties)
             self._connected.set_result(None)
             return
         self._refuse(code, str(reason_code).lower(), properties)
@@ -288,13 +265,8 @@ class MqttConnection(aiomqtt.Client):
         text = f"broker {self.options.address}: {REFUSALS.get(code, words)} (0x{code:02X}){broker_words(properties)}"
         self._connected.set_exception(kind(text, trouble_of_refusal(code), code))
 
-    def _take_limits(self, properties: Any) -> None:
-        sizes = (self.options.message_bytes_max, getattr(properties, "MaximumPacketSize", None))
-        self.limits = LinkLimits(
-            receive_maximum=getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM),
-            maximum_packet_bytes=min(filter(None, sizes), default=None),
-            retain=self.options.retain and bool(getattr(properties, "RetainAvailable", 1)),
-        )
+    def _set_limits(self, properties: Any) -> None:
+        self.limits = limits_of_connack(properties, self.options)
         self._in_flight.allow(self.limits.receive_maximum)
         self._aliases = TopicAliases(min(getattr(properties, "TopicAliasMaximum", 0), _ALIASES))
 
@@ -311,15 +283,15 @@ class MqttConnection(aiomqtt.Client):
             loss = self._local_loss("no answer to a ping")
         else:
             loss = self._local_loss("the other end closed the connection", by_peer=True)
-        self._lose(loss)
+        self._end(loss)
 
     def _allowed(self, size: int) -> int:
         """How many bytes of a packet to read at once: none of one that nobody can have asked for."""
         packet = self._client._in_packet  # noqa: SLF001
         head, whole = packet["command"], packet["remaining_length"]
-        if self._gate.is_too_long(head, whole):
+        if packet["have_remaining"] and self._gate.is_too_long(head, whole):
             text = f"the broker announced a packet of {whole} bytes, which nobody asked for"
-            self._lose(self._local_loss(text))
+            self._end(self._local_loss(text))
             raise ConnectionAbortedError(text)
         if self._gate.is_cut(head, whole):
             del packet["packet"][CUT_BYTES:]
@@ -329,7 +301,7 @@ class MqttConnection(aiomqtt.Client):
         """A whole packet, in paho's hands: what is not for us goes no further, what paho would hide is read here."""
         head, packet = self._client._in_packet["command"], self._client._in_packet["packet"]  # noqa: SLF001
         if refusal := self._gate.refusal(head, len(packet)):
-            self._lose(self._local_loss(refusal))
+            self._end(self._local_loss(refusal))
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         if head >> 4 == PUBACK:
             return self._on_acknowledgement(bytes(packet))
@@ -386,16 +358,16 @@ class MqttConnection(aiomqtt.Client):
         dead_link.update(now, traffic)
         pinged_at = self._client._ping_t  # noqa: SLF001 - in the same clock, time.monotonic
         if self._in_flight and dead_link.unacknowledged_s(now) > options.acknowledge_timeout_s:
-            self._lose(self._local_loss(f"no acknowledgement for {options.acknowledge_timeout_s:g} s"))
+            self._end(self._local_loss(f"no acknowledgement for {options.acknowledge_timeout_s:g} s"))
         elif dead_link.unanswered_s(time.monotonic(), pinged_at) > options.answer_timeout_s:
-            self._lose(self._local_loss(f"no answer to a ping for {options.answer_timeout_s:g} s"))
+            self._end(self._local_loss(f"no answer to a ping for {options.answer_timeout_s:g} s"))
 
     def _local_loss(self, reason: str, *, by_peer: bool = False) -> LinkLoss:
         if self._io_error is not None:
             reason, by_peer = connect.explain(self._io_error), isinstance(self._io_error, ConnectionError)
         return LinkLoss(Trouble.DROPPED, reason, by_peer=by_peer)
 
-    def _lose(self, loss: LinkLoss) -> None:
+    def _end(self, loss: LinkLoss) -> None:
         """The one end of the link: said once, to everyone who waits; the socket closed."""
         if self._loss.done():
             return

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.uplink.backoff import Backoff
-from agent.uplink.mqtt_transport import Dialer
+from agent.uplink.mqtt_transport import Connector
 from agent.uplink.options import Session
 from agent.uplink.reasons import CLIENT_ID_TAKEN
 from agent.uplink.transport import LinkLoss, Received, RefusedError, Trouble
@@ -68,7 +68,7 @@ class MqttSubscriber:
         self._options = options
         self._filters = [f"$share/{shared_group}/{name}" if shared_group else name for name in filters]
         self._qos = qos
-        self._dialer = Dialer(options, Session(clean=False, expiry_s=session_expiry_s, receive_maximum=window))
+        self._connector = Connector(options, Session(clean=False, expiry_s=session_expiry_s, receive_maximum=window))
         self._backoff = backoff or Backoff(maximum_s=60.0)
         self._connection: MqttConnection | None = None
         self._stack = AsyncExitStack()
@@ -99,21 +99,21 @@ class MqttSubscriber:
                 self._backoff = self._backoff.proved()
                 return message
             loss = await self._connection.lost()
-            log.warning("link_lost", broker=self._options.address, reason=loss.reason, **self._note(loss))
+            log.warning("link_lost", broker=self._options.address, reason=loss.reason, **self._count_cut_off(loss))
             self._backoff = self._backoff.failed(loss.trouble)
             await self._stack.aclose()
             self._connection = None
 
     async def _connect(self) -> None:
-        connection = await self._dialer.dial()
+        connection = await self._connector.connect()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(connection)
             await connection.subscribe_all(self._filters, self._qos)
             self._stack = stack.pop_all()
         self._connection = connection
-        self._tell_up(resumed=connection.session_present)
+        self._log_up(resumed=connection.session_present)
 
-    def _tell_up(self, *, resumed: bool) -> None:
+    def _log_up(self, *, resumed: bool) -> None:
         """As loud as the loss before it was."""
         now_s, about = asyncio.get_running_loop().time(), {"broker": self._options.address, "resumed": resumed}
         if self._lost_s is None:
@@ -122,7 +122,7 @@ class MqttSubscriber:
             log.warning("link_up", **about, after_s=round(now_s - self._lost_s, 1), reason="connected again")
         self._up_s, self._lost_s = now_s, None
 
-    def _note(self, loss: LinkLoss) -> dict[str, str]:
+    def _count_cut_off(self, loss: LinkLoss) -> dict[str, str]:
         """Remember it; what to do, as a field of a log line."""
         self._lost_s = asyncio.get_running_loop().time()
         silently = loss.by_peer and loss.code < 0

@@ -20,9 +20,9 @@ from agent.system.process import run_in_daemon_thread
 from agent.uplink import connect, credentials
 from agent.uplink.brokers import BrokerMemory
 from agent.uplink.certificate_rotation import CertificateRotation
-from agent.uplink.mqtt_client import V5, V311, MqttConnection, VersionRefusedError
+from agent.uplink.mqtt_client import V5, V311, MqttConnection
 from agent.uplink.properties import NONE
-from agent.uplink.transport import Answer, Outcome, RefusedError, Trouble
+from agent.uplink.transport import Answer, Outcome, RefusedError, Trouble, VersionRefusedError
 
 if TYPE_CHECKING:
     import ssl
@@ -45,7 +45,7 @@ class UnreadableError(RefusedError):
     """Nobody was asked: a file that logging in needs cannot be used."""
 
 
-class Dialer:
+class Connector:
     """Opens connections to one broker; each call is one try, or two while the version is being found."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Dialer:
         self._memory = memory or BrokerMemory()
         self._only_older = False
 
-    async def dial(self) -> MqttConnection:
+    async def connect(self) -> MqttConnection:
         """A connection past its CONNACK, to be ended by `async with`. Raises RefusedError in time."""
         try:
             return await self._find_version()
@@ -75,10 +75,10 @@ class Dialer:
     async def _find_version(self) -> MqttConnection:
         wanted = self._options.version
         if wanted != "auto":
-            return await self._dial(V5 if wanted == "5" else V311)
+            return await self._connect(V5 if wanted == "5" else V311)
         if not self._only_older:
             try:
-                return await self._dial_five()
+                return await self._connect_five()
             except VersionRefusedError as error:
                 if error.silent:
                     raise
@@ -86,24 +86,24 @@ class Dialer:
                     raise VersionRefusedError(f"{error} {_NEVER_GIVEN_UP}", error.trouble, error.code) from None
                 self._only_older = True
         try:
-            return await self._dial(V311)
+            return await self._connect(V311)
         except VersionRefusedError:
             self._only_older = False
             raise
 
-    async def _dial_five(self) -> MqttConnection:
+    async def _connect_five(self) -> MqttConnection:
         """MQTT 5, remembered where it works."""
-        connection = await self._dial(V5)
+        connection = await self._connect(V5)
         address = self._options.address
         if not self._memory.speaks_five(address):
             try:
-                await run_in_daemon_thread(functools.partial(self._memory.note_five, address), "uplink-brokers")
+                await run_in_daemon_thread(functools.partial(self._memory.remember_five, address), "uplink-brokers")
             except BaseException:
                 connection.give_up("given up")
                 raise
         return connection
 
-    async def _dial(self, version: ProtocolVersion) -> MqttConnection:
+    async def _connect(self, version: ProtocolVersion) -> MqttConnection:
         options = self._options
         try:
             async with asyncio.timeout(options.connect_timeout_s):
@@ -176,7 +176,7 @@ class MqttTransport:
         self._options = options
         self._rotation = rotation or CertificateRotation()
         self._rotation.begin(options.address)
-        self._dialer = Dialer(options, rotation=self._rotation, memory=memory)
+        self._connector = Connector(options, rotation=self._rotation, memory=memory)
 
     @property
     def address(self) -> str:
@@ -190,7 +190,7 @@ class MqttTransport:
     @asynccontextmanager
     async def connect(self) -> AsyncGenerator[MqttLink, None]:
         """One link. Raises RefusedError where none comes up."""
-        async with await self._dialer.dial() as connection:
+        async with await self._connector.connect() as connection:
             try:
                 yield MqttLink(connection, self._rotation, self._options.no_subscribers == "accept")
             finally:

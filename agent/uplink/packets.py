@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiomqtt
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+
+from agent.uplink.incoming import ANSWER_BYTES_MAX, ASKED_BYTES_MAX
+from agent.uplink.transport import RECEIVE_MAXIMUM, LinkLimits
 
 if TYPE_CHECKING:
     from agent.uplink.options import MqttOptions, Session
@@ -50,6 +54,32 @@ def _behind_properties(packet: bytes | bytearray, at: int) -> int:
         if byte < 0x80:
             return at + place + 1 + length
     raise ValueError("a PUBLISH whose properties have no length")
+
+
+def client_arguments(options: MqttOptions, session: Session, *, five: bool) -> dict[str, Any]:
+    """What the library's client is made with, for this session; `five`: in MQTT 5."""
+    most = ANSWER_BYTES_MAX if session.clean else ASKED_BYTES_MAX
+    return {
+        "username": options.username,
+        "identifier": options.client_id,
+        "clean_session": None if five else session.clean,
+        "clean_start": session.clean if five else MQTT_CLEAN_START_FIRST_ONLY,
+        "timeout": options.connect_timeout_s,
+        "keepalive": options.keepalive_s,
+        "max_inflight_messages": 0,
+        "properties": connect_properties(session, most) if five else None,
+        "will": last_will(options),
+    }
+
+
+def limits_of_connack(properties: Any, options: MqttOptions) -> LinkLimits:
+    """What the broker allows (3.2.2.3), as far as the endpoint is not known to take less."""
+    sizes = (options.message_bytes_max, getattr(properties, "MaximumPacketSize", None))
+    return LinkLimits(
+        receive_maximum=getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM),
+        maximum_packet_bytes=min(filter(None, sizes), default=None),
+        retain=options.retain and bool(getattr(properties, "RetainAvailable", 1)),
+    )
 
 
 def connect_properties(session: Session, packet_bytes_max: int) -> Properties:

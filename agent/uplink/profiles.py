@@ -8,7 +8,7 @@ them. Pure; every limit carries its source.
     azure-event-grid    5, 3.1.1     64 KB, 1000      512 KiB    1000/s, 1 MB/s      both, retained up to 64 KB
     aws-iot-core        5, 3.1.1     100              128 KB     100/s, 512 KB/s     both, by policy
 
-Promise: a configuration of which `broken` yields nothing is not refused by its endpoint for its form. What the
+Promise: a configuration of which `violations` yields nothing is not refused by its endpoint for its form. What the
 configuration leaves at its default is fitted to the endpoint; what it asks for in so many words and cannot have is
 refused, never bent.
 
@@ -203,15 +203,15 @@ _TOPIC_KEYS = ("topic_batch", "topic_catalog", "topic_status")
 _CLIENT_ID_BYTES = 128
 
 
-def broken(config: Config) -> Iterator[tuple[str, str]]:
+def violations(config: Config) -> Iterator[tuple[str, str]]:
     """Key and text for everything that the endpoint of this configuration would refuse."""
     mqtt = config.mqtt
     if mqtt is None:
         return
     profile = PROFILES[mqtt.profile]
     yield from _broken_connection(profile, mqtt)
-    yield from _broken_topics(profile, mqtt, config.vehicle.id)
-    yield from _broken_sizes(profile, mqtt, config.batch.max_bytes)
+    yield from _topic_violations(profile, mqtt, config.vehicle.id)
+    yield from _size_violations(profile, mqtt, config.batch.max_bytes)
     if mqtt.cloud_events and profile.version_of(mqtt) == "3.1.1":
         yield "mqtt.cloud_events", f"true needs MQTT 5{_spoken(profile)}; accepted: false"
 
@@ -242,7 +242,7 @@ def _is_default(mqtt: MqttConfig, key: str) -> bool:
     return bool(getattr(mqtt, key) == getattr(type(mqtt)(broker=mqtt.broker), key))
 
 
-def _broken_topics(profile: Profile, mqtt: MqttConfig, vehicle: str) -> Iterator[tuple[str, str]]:
+def _topic_violations(profile: Profile, mqtt: MqttConfig, vehicle: str) -> Iterator[tuple[str, str]]:
     for key in _TOPIC_KEYS:
         topic = getattr(mqtt, key).replace("{vehicle}", vehicle).replace("{class}", LONGEST_PRIORITY)
         where = f"mqtt.{key}"
@@ -263,7 +263,7 @@ def _broken_topics(profile: Profile, mqtt: MqttConfig, vehicle: str) -> Iterator
             yield where, f'"{topic}" begins with $, which {profile.name} keeps for itself; accepted: any other'
 
 
-def _broken_sizes(profile: Profile, mqtt: MqttConfig, batch_bytes: Size) -> Iterator[tuple[str, str]]:
+def _size_violations(profile: Profile, mqtt: MqttConfig, batch_bytes: Size) -> Iterator[tuple[str, str]]:
     most = profile.batch_bytes_max
     if most is not None and batch_bytes > most:
         yield "batch.max_bytes", f'"{batch_bytes}" is too large; accepted by {profile.name}: up to "{most}"'

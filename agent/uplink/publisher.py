@@ -6,11 +6,10 @@ for good twice and taken others in between (then it is set aside, as a gap). Eve
 retries come from the spool only. The catalog that a batch names is acknowledged before the batch is published. The
 queues go in the order of their priority. Of each, what was sealed since the link came up goes first, and its backlog
 beside that, oldest first, at `backlog_rate` or what the network allows (`SendPolicy`), whichever is slower. What the
-network does not allow now stays in the spool, and so does what is `held_back`.
+network does not allow now stays in the spool, and so does what is `held_back`. A batch goes under the topics of the
+vehicle that it was sealed for.
 
 Limits: the window's batches and bytes, and the broker's Receive Maximum; two records read ahead per queue.
-
-A batch goes under the topics of the vehicle that it was sealed for.
 
 Failure: a broker that is busy or denies permission gets a single batch after a jittered, growing, bounded wait, over
 the same link; one that ends links over a batch gets it alone, and later.
@@ -30,7 +29,7 @@ from agent.uplink.backoff import Backoff
 from agent.uplink.cursor import QueueCursor
 from agent.uplink.delivery import CatalogDelivery
 from agent.uplink.held_back import SEAL_BYTES_MIN, HeldBack, Verdict, key_of
-from agent.uplink.reasons import ADVICE, UNACCEPTABLE
+from agent.uplink.reasons import ADVICE, FOREIGN_ADVICE, UNACCEPTABLE
 from agent.uplink.send_policy import RateLimit, Window
 from agent.uplink.status import AcknowledgedCounters
 from agent.uplink.transport import Answer, Outcome, Trouble
@@ -45,10 +44,6 @@ log = structlog.get_logger()
 
 REST_MAX_S = 60.0
 """Every rest ends by then, to look again."""
-_FOREIGN_HINT = (
-    "this client may not publish for that vehicle: allow it in the broker's access rules and restart the agent, or set "
-    "vehicle.id back until they are sent; they stay in the spool"
-)
 
 
 class Publisher:
@@ -74,7 +69,7 @@ class Publisher:
         self._careful = 0
         self._pause_until = self._stopped_until = 0.0
         self._pausing = self._link_ended = self._pruned = self._catalog_due = self._rewind_due = False
-        self._lost: list[tuple[QueueCursor, SpooledBatch]] = []
+        self._lost: list[tuple[QueueCursor, SpooledBatch]] = []  # with the link
 
     def begin(self, link: Link) -> None:
         """A link came up: what is sealed from now on is live."""
@@ -240,15 +235,14 @@ class Publisher:
             hint = "no batch is as small as that: all wait in the spool until the broker's limit on packets is raised"
             log.error("batch_over_limit", **about, hint=hint)
         elif waiting:
-            hint = "they are cut anew to fit, and new ones are sealed so"
-            log.warning("batch_over_limit", **about, hint=hint)
+            log.warning("batch_over_limit", **about, hint="they are cut anew to fit, and new ones are sealed so")
 
     async def _report_foreign(self) -> None:
         """Once of each vehicle that is held back."""
         for vehicle in self._held_back.foreign - self._foreign_reported:
             self._foreign_reported.add(vehicle)
             batches = sum([await self._spools.call(queue.waiting_of, vehicle) for queue in self._spools.queues])
-            log.warning("batches_held", vehicle=vehicle, batches=batches, hint=_FOREIGN_HINT)
+            log.warning("batches_held", vehicle=vehicle, batches=batches, hint=FOREIGN_ADVICE)
 
     async def _send(self, link: Link, cursor: QueueCursor, record: SpooledBatch) -> None:
         """One batch, from its catalog to its answer."""

@@ -65,6 +65,13 @@ ADVICE = {
 """What to do where the link, or what is sent over it, has to wait."""
 
 
+FOREIGN_ADVICE = (
+    "this client may not publish for that vehicle: allow it in the broker's access rules and restart the agent, or set "
+    "vehicle.id back until they are sent; they stay in the spool"
+)
+"""What to do where another vehicle's batches are not allowed."""
+
+
 def acknowledgement_text(code: int, properties: bytes) -> str:
     """A PUBACK's code and the broker's words; "" for success, to which 0x10 does not belong."""
     if code < 0x80 and code not in _ACKNOWLEDGEMENTS:

@@ -70,9 +70,9 @@ class _Parameter(ctypes.Structure):
 
 def _version(openssl: ctypes.CDLL, provider: int) -> tuple[int, ...]:
     """The first two numbers; none where it does not tell."""
-    told = ctypes.c_char_p()
-    wanted = (_Parameter * 2)(_Parameter(b"version", _UTF8_PTR, ctypes.addressof(told), 0, 0))
+    text = ctypes.c_char_p()
+    wanted = (_Parameter * 2)(_Parameter(b"version", _UTF8_PTR, ctypes.addressof(text), 0, 0))
     ask = openssl.OSSL_PROVIDER_get_params
     ask.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     ask(provider, ctypes.byref(wanted))
-    return tuple(map(int, re.findall(rb"\d+", told.value or b"")[:2]))
+    return tuple(map(int, re.findall(rb"\d+", text.value or b"")[:2]))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from agent.uplink.properties import MessageProperties
 
-UNTOLD = (
+SILENT_REFUSALS = (
     "in MQTT 3.1.1 a broker acknowledges what its access rules forbid, and what nobody subscribes to, like all else, "
     "and what is acknowledged is deleted"
 )
@@ -129,6 +129,16 @@ class RefusedError(UplinkError):
         super().__init__(message)
         self.trouble = trouble
         self.code = code
+
+
+class VersionRefusedError(RefusedError):
+    """The broker does not speak this MQTT version."""
+
+
+class ClosedEarlyError(VersionRefusedError):
+    """The other end closed before CONNACK, as some brokers do that do not speak the version, and broken networks."""
+
+    silent = True
 
 
 def packet_bytes(payload_bytes: int, topic: str, properties: MessageProperties) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def test_a_damaged_byte_anywhere_lets_no_batch_that_was_not_stored_pass_as_a_duplicate(tmp_path: Path) -> None:
+def test_damaged_ledger_never_takes_an_unstored_batch_for_a_duplicate(tmp_path: Path) -> None:
     inbox = received(tmp_path)
     inbox._ledger.close()
     whole = (tmp_path / LEDGER).read_bytes()

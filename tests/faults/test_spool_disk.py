@@ -96,7 +96,7 @@ def test_a_file_system_that_others_fill_leaves_the_spool_its_segment(tiny: Path)
     spool.close()
 
 
-def test_a_file_system_that_is_full_already_drops_new_batches_with_a_gap_until_there_is_room(tiny: Path) -> None:
+def test_full_file_system_drops_new_batches_with_a_gap_until_there_is_room(tiny: Path) -> None:
     with hog(tiny).open("r+b") as file:
         file.truncate(file.seek(0, os.SEEK_END) - 400 * 1024)
     spool = Spool.open(tiny / "normal", SpoolOptions(64 << 20, segment_bytes=512 * 1024))

@@ -133,7 +133,7 @@ def test_a_power_cut_before_it_was_told_does_not_silence_it(tmp_path: Path, monk
     filled(tmp_path)
     of_version(tmp_path, 2)
     with monkeypatch.context() as patched:
-        patched.setattr("agent.pipeline.storage.tell_set_aside", _cut)
+        patched.setattr("agent.pipeline.storage.report_set_aside", _cut)
         with pytest.raises(KeyboardInterrupt):
             Storage.open(config(tmp_path))
     storage = Storage.open(config(tmp_path))

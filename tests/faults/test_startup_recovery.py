@@ -239,7 +239,7 @@ def test_what_is_recovered_is_spooled_as_several_where_one_would_be_too_large(sh
     assert [bool(batch.gaps) for batch in batches] == [True] + [False] * (len(batches) - 1)
 
 
-def test_an_interruption_is_told_from_the_last_stored_frame_until_the_agent_listens_again(shelf: CatalogStore) -> None:
+def test_interruption_gap_spans_from_last_stored_frame_to_next_listening(shelf: CatalogStore) -> None:
     car = Car(shelf)
     car.start()
     car.feed()

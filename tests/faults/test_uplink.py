@@ -91,7 +91,7 @@ async def test_a_broker_killed_and_started_again_and_again_loses_nothing(tmp_pat
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-async def test_a_connection_cut_mid_publish_loses_nothing_and_repeats_only_what_was_in_flight(
+async def test_connection_cut_mid_publish_loses_nothing_and_repeats_only_in_flight(
     tmp_path: Path, version: Any
 ) -> None:
     async with (

@@ -151,7 +151,7 @@ def test_starved_of_memory_it_is_killed_and_restarted_and_nothing_sealed_is_lost
     scenario.settle()
 
 
-def test_a_reload_takes_a_good_configuration_and_refuses_a_bad_one_and_loses_nothing(scenario: Scenario) -> None:
+def test_reload_takes_a_good_configuration_refuses_a_bad_one_loses_nothing(scenario: Scenario) -> None:
     unit, service = scenario.unit, scenario.service
     service.configure(configuration(interval="2s"))
     service.reload()

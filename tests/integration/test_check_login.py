@@ -136,7 +136,7 @@ async def test_check_tells_what_a_broker_of_mqtt_3_1_1_cannot_say(tmp_path: Path
         status, level, told = await check(broker)
         assert (status, level) == (0, "warning")
         assert "in MQTT 3.1.1 a broker acknowledges what its access rules forbid" in told
-        BrokerMemory(tmp_path / "spool" / FILE).note_five(f"127.0.0.1:{broker.port}")
+        BrokerMemory(tmp_path / "spool" / FILE).remember_five(f"127.0.0.1:{broker.port}")
         status, level, told = await check(broker)
         assert "keeps to MQTT 5 with a broker that has spoken it" in told, "as the agent would"
 

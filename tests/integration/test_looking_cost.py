@@ -12,7 +12,7 @@ SHARE_MAX = 0.6
 """Of what the daemon takes alone, about 3.3 % of a core on the machine of tests/benchmarks/README.md: 2 % of a core."""
 
 
-async def test_a_tail_and_one_that_stands_still_cost_a_fraction_of_what_the_daemon_takes_alone() -> None:
+async def test_tail_and_a_stalled_tail_cost_a_fraction_of_the_daemon_alone() -> None:
     found = await measure(20_000.0, 100, 4.0, 3)
     alone = found["cpu_percent_alone"]
     assert found["cpu_percent_tail_more"] < SHARE_MAX * alone, found

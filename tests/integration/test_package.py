@@ -110,9 +110,7 @@ def test_every_module_has_its_byte_code_and_the_build_left_no_trace(trees: dict[
             assert not any(trace in file.read_bytes() for trace in traces), file
 
 
-def test_every_library_is_of_the_architecture_and_needs_only_what_the_package_depends_on(
-    trees: dict[str, Path], arch: str
-) -> None:
+def test_packaged_libraries_match_architecture_and_need_only_dependencies(trees: dict[str, Path], arch: str) -> None:
     libraries = [file for file in (trees[arch] / "opt").rglob("*.so*") if file.is_file()]
     shipped = {file.name for file in libraries}
     assert len(libraries) > 15

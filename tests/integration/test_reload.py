@@ -85,7 +85,7 @@ async def test_rules_and_triggers_go_on_over_a_reload_that_does_not_concern_them
     assert len(times_s(batches, "bulk")) == 1
 
 
-async def test_a_reload_with_other_rules_closes_what_is_open_and_fires_nothing_that_was_true(tmp_path: Path) -> None:
+async def test_reload_with_other_rules_closes_open_state_and_refires_nothing(tmp_path: Path) -> None:
     batches, at_s = await reloaded(tmp_path, 'value = "max"', 'value = "min"')
     assert len(triggered(batches)) == 1
     assert max(times_s(batches, "critical")) < at_s + 0.5, "its window has ended"

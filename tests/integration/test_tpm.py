@@ -58,7 +58,7 @@ async def checked(folder: Path) -> tuple[int, str]:
 
 
 @pytest.mark.timeout(300)
-async def test_a_key_that_never_leaves_the_tpm_logs_in_is_replaced_under_load_and_waited_for(
+async def test_tpm_key_logs_in_is_replaced_under_load_and_waited_for(
     tmp_path: Path, certificates: Certificates, tpm: Tpm
 ) -> None:
     """Links are cut, and the TPM stands still while one comes up; then comes a key that is bound to what TLS 1.3 does

@@ -18,8 +18,9 @@ from agent.batch.catalog import Catalog, decode_catalog, encode_catalog
 from agent.batch.codec import Header, decode_batch, encode_batch
 from agent.blocks import merge_blocks
 from agent.decode.decoder import Decoder
-from agent.decode.parsing import parse
+from agent.decode.defining import define
 from agent.decode.plan import Plan
+from agent.decode.reading import read_statements
 from agent.model import EXTENDED, BatchId, FrameBlock
 from agent.physical import physical
 from tests.property.databases import Database, databases, frames
@@ -68,7 +69,7 @@ def test_every_frame_that_cantools_decodes_comes_out_equal_and_in_order(
     case: tuple[Database, list[tuple[int, bytes]], int],
 ) -> None:
     database, received, pieces = case
-    definitions, problems = parse("can0", "generated.dbc", database.text, "auto")
+    definitions, problems = define("can0", read_statements("generated.dbc", database.text), "auto")
     assert problems == []
     catalog = Catalog(("can0",), tuple(message for _, message in definitions))
     decoder = Decoder(Plan(catalog.buses, catalog.messages))

@@ -104,7 +104,7 @@ def test_a_triggers_window_over_a_step_of_the_clock_is_placed_too(
 
 @settings(max_examples=60, deadline=None)
 @given(drives(GREAT_ERRORS_NS, 3 * INTERVAL_NS, suspends=False))
-def test_batches_that_were_read_when_they_were_sealed_are_placed_if_others_know_the_clock(
+def test_batches_read_while_sealed_are_placed_by_others_that_know_the_clock(
     drive: tuple[Unit, list[int]],
 ) -> None:
     unit, received = drive

@@ -102,7 +102,7 @@ def test_each_endpoints_smallest_section_is_taken(tmp_path: Path, monkeypatch: p
         file = tmp_path / "agent.toml"
         file.write_text(smallest.partition("[mqtt]")[0] + block)
         config = load_config(file)
-        assert not list(profiles.broken(config))
+        assert not list(profiles.violations(config))
     named = {re.search('profile = "(.*)"', block)[1] for block in endpoints}  # type: ignore[index]
     assert named == set(profiles.PROFILES) - {"generic"}
 

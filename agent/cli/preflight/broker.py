@@ -30,10 +30,10 @@ from agent.uplink.brokers import FILE, BrokerMemory
 from agent.uplink.connect import open_socket
 from agent.uplink.credentials import tls_context
 from agent.uplink.mqtt_client import V311
-from agent.uplink.mqtt_transport import Dialer
+from agent.uplink.mqtt_transport import Connector
 from agent.uplink.profiles import GENERIC
 from agent.uplink.reasons import UNACCEPTABLE
-from agent.uplink.transport import UNTOLD, Answer, Outcome, RefusedError, Trouble
+from agent.uplink.transport import SILENT_REFUSALS, Answer, Outcome, RefusedError, Trouble
 from agent.uplink.trial import Verdict, try_publish
 
 if TYPE_CHECKING:
@@ -90,11 +90,11 @@ async def _ask(
 ) -> tuple[list[CheckResult], str]:
     """What is wrong with what would be published, and in words what is known to be taken."""
     findings: list[CheckResult] = []
-    async with await Dialer(options, memory=memory).dial() as connection:
+    async with await Connector(options, memory=memory).connect() as connection:
         findings += _unretained(options, connection)
         old = connection.version is V311
     if old and options.version == "auto":
-        text = f"{options.address} refuses MQTT 5, and is spoken to in 3.1.1: {UNTOLD}"
+        text = f"{options.address} refuses MQTT 5, and is spoken to in 3.1.1: {SILENT_REFUSALS}"
         findings.append(CheckResult(WARNING, "mqtt.version", text))
     for message in published:
         verdict = await _try(replace(options, will_topic=""), message, memory)
@@ -109,7 +109,7 @@ async def _ask(
 
 async def _try(options: MqttOptions, message: _TrialMessage, memory: BrokerMemory) -> Verdict:
     try:
-        async with await Dialer(options, memory=memory).dial() as connection:
+        async with await Connector(options, memory=memory).connect() as connection:
             return await try_publish(connection, message.topic, message.size_bytes, TRIAL_S, message.properties)
     except RefusedError as error:
         return Verdict(Answer(Outcome.LOST, error.code, str(error)))
@@ -193,7 +193,7 @@ async def _refused(error: RefusedError, own_id: str, asked: MqttOptions, memory:
 
 async def _refusal(options: MqttOptions, memory: BrokerMemory) -> RefusedError | None:
     try:
-        async with await Dialer(options, memory=memory).dial():
+        async with await Connector(options, memory=memory).connect():
             return None
     except RefusedError as error:
         return error

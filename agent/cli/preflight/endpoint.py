@@ -12,7 +12,7 @@ from agent.cli.preflight.result import ERROR, OK, WARNING, CheckResult, readable
 from agent.errors import ConfigError, DatabaseError
 from agent.uplink.connect import control_congestion
 from agent.uplink.credentials import expiry_s
-from agent.uplink.transport import UNTOLD
+from agent.uplink.transport import SILENT_REFUSALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,10 +43,10 @@ def check_endpoint(config: Config) -> Iterator[CheckResult]:
     """Whether the kind of endpoint that is configured takes what it would get."""
     from agent.uplink import profiles
 
-    errors = [CheckResult(ERROR, key, text) for key, text in profiles.broken(config)]
+    errors = [CheckResult(ERROR, key, text) for key, text in profiles.violations(config)]
     yield from errors
     if config.mqtt is not None and profiles.PROFILES[config.mqtt.profile].hides_refusals(config.mqtt.version):
-        yield CheckResult(WARNING, "mqtt.version", f'"3.1.1" is asked for: {UNTOLD}')
+        yield CheckResult(WARNING, "mqtt.version", f'"3.1.1" is asked for: {SILENT_REFUSALS}')
     if config.mqtt is not None and config.mqtt.profile != profiles.GENERIC.name and not errors:
         profile = profiles.PROFILES[config.mqtt.profile]
         topics = profile.topics_of(config.mqtt)

@@ -42,7 +42,7 @@ def page(survey: Survey, source: str, hours: float) -> Iterator[str]:
         + (f", {len(survey.axis.drives)} drives" if len(survey.axis.drives) > 1 else "")
         + f" · {text(source)}</p>\n</header>\n<main>\n"
     )
-    yield from _key_figures(survey, hours)
+    yield from _key_numbers(survey, hours)
     yield _contents(survey)
     yield '<section id="drive"><h2>The drive</h2>\n'
     yield from plots.traffic(survey)
@@ -68,13 +68,13 @@ def page(survey: Survey, source: str, hours: float) -> Iterator[str]:
     )
 
 
-def _key_figures(survey: Survey, hours: float) -> Iterator[str]:
+def _key_numbers(survey: Survey, hours: float) -> Iterator[str]:
     described = sum(each.frames for each in survey.messages if each.message)
     not_kept = sum(each.frames for each in survey.unknown)
     signals = sum(len(each.traces) for each in survey.messages if each.message)
     messages = sum(each.message is not None for each in survey.messages)
     span_s = survey.axis.span_ns / 1e9
-    figures = [
+    numbers = [
         ("recorded", duration(span_s), f"{survey.batches:,} batches"),
         ("frames", f"{survey.frames:,}", f"{described:,} described; {not_kept:,} of unknown ids not kept"),
         ("samples", f"{survey.samples:,}", f"{signals:,} signals of {messages:,} messages"),
@@ -83,7 +83,7 @@ def _key_figures(survey: Survey, hours: float) -> Iterator[str]:
         ("over the air, a month", size(tables.month_bytes(survey, hours)), f"at {number(hours)} h a day like these"),
     ]
     yield '<dl class="figures">'
-    for name, value, note in figures:
+    for name, value, note in numbers:
         yield f"<div><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>"
     yield "</dl>\n"
 
@@ -104,7 +104,7 @@ def _accounts(survey: Survey) -> Iterator[str]:
     if survey.gaps:
         yield from tables.gaps(survey)
     else:
-        yield "<p>Nothing: no gap was told, and no batch is missing.</p>"
+        yield "<p>Nothing: no gap is known, and no batch is missing.</p>"
     yield "</section>\n"
     parts = [
         ("What could not be read", survey.problems, tables.problems),
@@ -123,7 +123,7 @@ def _of_messages(survey: Survey, hours: float) -> str:
     return (
         "<p>The period is the median distance of the frames that were kept: rules that keep fewer make it longer. "
         "A batch is compressed as a whole: its bytes are shared out by how long each message's columns are by "
-        f"themselves, measured in {survey.weighed:,} of {survey.batches:,} batches. A month is {tables.DAYS} days of "
-        f"{number(hours)} h like these; with about {size(added)} that MQTT, TLS and TCP add to these "
-        f"{size(survey.size_bytes)}.</p>\n"
+        f"themselves, measured in {survey.measured_batches:,} of {survey.batches:,} batches. A month is "
+        f"{tables.DAYS} days of {number(hours)} h like these; with about {size(added)} that MQTT, TLS and TCP add "
+        f"to these {size(survey.size_bytes)}.</p>\n"
     )

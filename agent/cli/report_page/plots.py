@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agent.cli.report_page.axis import Axis
-    from agent.cli.report_page.survey import MessageFigures, Survey
+    from agent.cli.report_page.survey import MessageSummary, Survey
     from agent.cli.report_page.trace import Trace
 
 TRACES_BYTES = 1_800_000
@@ -62,7 +62,7 @@ def _folded(changing: Sequence[Trace], columns: int) -> tuple[int, dict[int, str
     return fold, drawn
 
 
-def _message(each: MessageFigures, drawn: dict[int, str], fold: int, axis: Axis) -> Iterator[str]:
+def _message(each: MessageSummary, drawn: dict[int, str], fold: int, axis: Axis) -> Iterator[str]:
     if not each.traces:
         return
     named = title(each)
@@ -121,7 +121,7 @@ def _valued(trace: Trace, value: float) -> str:
     return number(value) if name is None else f"{number(value)} “{text(name)}”"
 
 
-def title(each: MessageFigures) -> str:
+def title(each: MessageSummary) -> str:
     """A message's name, also of one that has none."""
     return each.message.name if each.message else "unknown"
 

@@ -42,7 +42,7 @@ def recorded(
     watched: Callable[[LogReader], Iterator[FrameBlock]] = iter,
     *,
     j1939: bool | None = None,
-    tell: Callable[[str], None] | None = None,
+    on_hint: Callable[[str], None] | None = None,
 ) -> Iterator[Path]:
     """A folder of the log's batches and their catalog.
 
@@ -53,7 +53,7 @@ def recorded(
         vehicle: the batches' vehicle; None: the log's file name, up to its first dot.
         watched: is given the log's blocks, and gives them on.
         j1939: match 29-bit identifiers by PGN; None: as each DBC file says of itself.
-        tell: is told what would decode more of the log, where something would.
+        on_hint: gets what would decode more of the log, where something would.
 
     """
     vehicle = vehicle or re.sub(r"[^A-Za-z0-9_:-]", "-", log.name.partition(".")[0])[:64] or "log"
@@ -67,8 +67,8 @@ def recorded(
             watch = GroupWatch([bus.name for bus in config.buses])
             packer = replay_into(config, watch.passing(watched(blocks)), Path(folder), opens=_scratch_stores)
         hint = watch.hint(load_buses(config.buses).messages, ADVICE) if packer.counters.frames_unknown else ""
-        if tell and hint:
-            tell(hint)
+        if on_hint and hint:
+            on_hint(hint)
         yield Path(folder)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A vehicle's batches to the figures of a report.
+"""A vehicle's batches to the numbers of a report.
 
 Promise: counts are those of the vehicle's `export`: each batch once, frames at the times that they should have had.
 Limits: a trace of two numbers a column for each signal that occurs; batches are held one at a time.
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.cli.report_page.axis import PAUSE_NS, Axis
+from agent.cli.report_page.message_bytes import MessageBytes
 from agent.cli.report_page.trace import Trace
-from agent.cli.report_page.weighing import Scale
 from agent.errors import AgentError
 from agent.model import RAW_SIGNALS
 from agent.receiver.export import chosen, corrections, named_gaps
@@ -39,7 +39,7 @@ _RUN_MIN = 2
 
 
 @dataclass(slots=True)
-class MessageFigures:
+class MessageSummary:
     """One arbitration id on one bus.
 
     can_id         arbitration id word
@@ -67,9 +67,9 @@ class MessageFigures:
         return self._periods_ns / self._distances if self._distances else 0.0
 
     def add(self, part: WindowPart, stream: str, columns: NDArray[np.int64], width: int) -> None:
-        """Take a batch's frames; `columns` are theirs of the `width` that there are."""
+        """Add a batch's frames; `columns` are theirs of the `width` that there are."""
         self.frames += len(part.rows)
-        self._note_times(part.time_ns, stream)
+        self._add_times(part.time_ns, stream)
         signals = part.message.signals if part.message else RAW_SIGNALS
         for shaped in part.shaped():
             own = columns[shaped.index]
@@ -83,7 +83,7 @@ class MessageFigures:
                     trace = self.traces[number] = Trace.of(signals[number], width)
                 trace.add(raw if order is None else raw[order], own[starts], starts)
 
-    def _note_times(self, time_ns: NDArray[np.int64], stream: str) -> None:
+    def _add_times(self, time_ns: NDArray[np.int64], stream: str) -> None:
         if len(time_ns) >= _RUN_MIN:
             self._periods_ns += float(np.median(np.diff(time_ns))) * (len(time_ns) - 1)
             self._distances += len(time_ns) - 1
@@ -109,7 +109,7 @@ class Survey:
 
     traffic        frames in each column, int64 (columns,), by bus
     on_wire_bytes  about what the batches take of a data plan: `size_bytes` and what MQTT, TLS and TCP add
-    weighed        how many batches the messages' shares of bytes were measured in
+    measured_batches        how many batches the messages' shares of bytes were measured in
     """
 
     vehicle: str
@@ -119,8 +119,8 @@ class Survey:
     frames: int
     size_bytes: int
     on_wire_bytes: int
-    weighed: int
-    messages: tuple[MessageFigures, ...]
+    measured_batches: int
+    messages: tuple[MessageSummary, ...]
     traffic: Mapping[str, NDArray[np.int64]]
     unknown: tuple[UnknownFrames, ...]
     gaps: tuple[NamedGap, ...]
@@ -135,34 +135,37 @@ class Survey:
 
 
 def survey(
-    inventory: Inventory, vehicle: str | None = None, told: Callable[[int, int], None] = lambda _done, _of: None
+    inventory: Inventory, vehicle: str | None = None, on_progress: Callable[[int, int], None] = lambda _done, _of: None
 ) -> Survey:
-    """Figures of one vehicle; raises `AgentError` where there is no frame of it. `told`: how many batches are done."""
+    """One vehicle's totals; raises `AgentError` where there is no frame of it.
+
+    on_progress: gets how many batches are done, and of how many
+    """
     vehicle = chosen(inventory, vehicle)
     found = sorted(inventory.exportable(vehicle), key=lambda each: each.id)
     axis = Axis((stretch.begin_ns, stretch.end_ns) for each in found for stretch in each.time_ranges)
     if not axis.drives:
         reasons = "; ".join(map(str, inventory.problems[:3])) or "the batches hold no frame"
         raise AgentError(f"nothing to report of {vehicle}: {reasons}")
-    taken = _Taken(axis, Scale(len(found)))
+    totals = _Totals(axis, MessageBytes(len(found)))
     for done, each in enumerate(found):
-        told(done, len(found))
+        on_progress(done, len(found))
         opened = inventory.open(each.id)
         if opened is not None:
-            taken.add(opened)
+            totals.add(opened)
     everything = [each for each in inventory.batches.values() if each.id.vehicle == vehicle]
     return Survey(
         vehicle=vehicle,
         axis=axis,
         batches=len(everything),
         duplicates=inventory.duplicates,
-        frames=sum(each.frames for each in taken.messages.values()),
-        size_bytes=taken.scale.total_bytes,
-        on_wire_bytes=taken.on_wire_bytes,
-        weighed=taken.scale.weighed,
-        messages=taken.figures(),
-        traffic=taken.traffic,
-        unknown=tuple(UnknownFrames(bus, can_id, frames) for (bus, can_id), frames in sorted(taken.unknown.items())),
+        frames=sum(each.frames for each in totals.messages.values()),
+        size_bytes=totals.message_bytes.total_bytes,
+        on_wire_bytes=totals.on_wire_bytes,
+        measured_batches=totals.message_bytes.measured_batches,
+        messages=totals.summaries(),
+        traffic=totals.traffic,
+        unknown=tuple(UnknownFrames(bus, can_id, frames) for (bus, can_id), frames in sorted(totals.unknown.items())),
         gaps=named_gaps(everything),
         events=tuple(sorted((event for each in found for event in each.events), key=lambda event: event.time_ns)),
         corrections=corrections(everything),
@@ -170,44 +173,44 @@ def survey(
     )
 
 
-class _Taken:
-    """What has been found in the batches so far."""
+class _Totals:
+    """Sums over the batches added so far."""
 
-    def __init__(self, axis: Axis, scale: Scale) -> None:
-        self.scale = scale
-        self.messages: dict[object, MessageFigures] = {}
+    def __init__(self, axis: Axis, message_bytes: MessageBytes) -> None:
+        self.message_bytes = message_bytes
+        self.messages: dict[object, MessageSummary] = {}
         self.traffic: dict[str, NDArray[np.int64]] = {}
         self.unknown: Counter[tuple[str, int]] = Counter()
         self.on_wire_bytes = 0
         self._axis = axis
 
     def add(self, opened: Opened) -> None:
-        """Take a batch."""
+        """Add a batch."""
         batch, width = opened.batch, self._axis.columns
         keys: list[object] = []
         for part in opened.parts:
             key = (part.bus, part.group.can_id, part.message)
             keys.append(key)
             if key not in self.messages:
-                self.messages[key] = MessageFigures(part.bus, part.group.can_id, part.message)
+                self.messages[key] = MessageSummary(part.bus, part.group.can_id, part.message)
             columns = self._axis.columns_of(part.time_ns)
             self.messages[key].add(part, batch.id.stream, columns, width)
             counts = np.bincount(columns, minlength=width)
             self.traffic[part.bus] = self.traffic.get(part.bus, 0) + counts
-        self.scale.add(batch, opened.size_bytes, keys, opened.catalog.messages)
+        self.message_bytes.add(batch, opened.size_bytes, keys, opened.catalog.messages)
         self.on_wire_bytes += on_wire_bytes(opened.size_bytes, TOPIC_BYTES + len(batch.id.vehicle))
         buses = opened.catalog.buses
         for count in batch.unknown:
             if count.bus < len(buses):
                 self.unknown[buses[count.bus], count.can_id] += count.frames
 
-    def figures(self) -> tuple[MessageFigures, ...]:
+    def summaries(self) -> tuple[MessageSummary, ...]:
         """By bus, then name, then id; unknown ids at the end of their bus."""
-        for key, size_bytes in self.scale.shares().items():
+        for key, size_bytes in self.message_bytes.shares().items():
             self.messages[key].size_bytes = size_bytes
         return tuple(sorted(self.messages.values(), key=_place))
 
 
-def _place(each: MessageFigures) -> tuple[str, bool, str, int]:
+def _place(each: MessageSummary) -> tuple[str, bool, str, int]:
     name = each.message.name if each.message else ""
     return each.bus, each.message is None, name, each.can_id

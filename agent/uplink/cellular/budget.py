@@ -116,15 +116,15 @@ def wait_s(plan: Plan, spent: Spent, *, critical: bool, roaming: bool) -> float:
 
 def forecast(plan: Plan, spent: Spent) -> str:
     """For a person: what is spent, and whether it will last."""
-    told = f"data plan {_mib(spent.month_bytes)} of {_mib(plan.month_bytes)}"
+    text = f"data plan {_mib(spent.month_bytes)} of {_mib(plan.month_bytes)}"
     elapsed = max(_elapsed(plan, spent), AHEAD_NS / _length_ns(plan, spent.month))
     share = spent.month_bytes / plan.month_bytes
     if wait_s(plan, spent, critical=False, roaming=False):
-        told += ", holding back"
+        text += ", holding back"
     if share <= elapsed or share == 0:
-        return f"{told}, lasts"
+        return f"{text}, lasts"
     last_ns = spent.month * DAY_NS + elapsed / share * _length_ns(plan, spent.month)
-    return f"{told}, at this rate until {_date(int(last_ns // DAY_NS))}"
+    return f"{text}, at this rate until {_date(int(last_ns // DAY_NS))}"
 
 
 def on_wire_bytes(payload_bytes: int, topic_bytes: int) -> int:

@@ -100,15 +100,15 @@ def _level(levels: Properties, name: str) -> float | None:
     return None
 
 
-def _of_quality(told: tuple[Any, ...]) -> float | None:
+def _of_quality(answer: tuple[Any, ...]) -> float | None:
     """Percent, and whether that is recent: ModemManager counts them from -113 dBm to -51 dBm."""
-    if len(told) != 2 or not isinstance(told[0], int) or not 0 < told[0] <= 100:
+    if len(answer) != 2 or not isinstance(answer[0], int) or not 0 < answer[0] <= 100:
         return None
-    return -113 + told[0] * 0.62
+    return -113 + answer[0] * 0.62
 
 
 def _get(properties: Properties, name: str, kind: type, default: Any) -> Any:
     """A property's value, where it is of this type."""
-    told = properties.get(name)
-    value = told[1] if isinstance(told, tuple) and len(told) == 2 else None
+    answer = properties.get(name)
+    value = answer[1] if isinstance(answer, tuple) and len(answer) == 2 else None
     return value if isinstance(value, kind) and not isinstance(value, bool) else default

@@ -11,7 +11,7 @@ it only ends the wait for another.
 
 Limits: an answer is waited for `ANSWER_MAX_S`; after `UNANSWERED_MAX` commands in a row without one nothing is known
 any more, and it is tried again after `poll_s`. Lines longer than `LINE_BYTES_MAX` are noise. A registration that
-changes is looked into at once, and no more often than every `STIRRED_S`.
+changes is looked into at once, and no more often than every `CHANGED_S`.
 
 Failure: told in the log once: `modem_silent`, `sim_missing`, and `port_down` where the port is not there.
 """
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agent.system.serial_port import RETRY_FIRST_S, LineSplitter, Port, open_serial
-from agent.uplink.cellular.network import ModemState, NetworkLog, heard
+from agent.uplink.cellular.network import ModemState, NetworkLog, updated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ GREETINGS = ("ATE0", "AT+CMEE=1", "AT+CREG=2", "AT+CEREG=2", "AT+COPS=3,0")
 QUESTIONS = ("AT+CPIN?", "AT+CEREG?", "AT+CREG?", "AT+COPS?", "AT+CSQ", "AT+CESQ")
 ANSWER_MAX_S = 10.0
 UNANSWERED_MAX = 3
-STIRRED_S = 1.0
+CHANGED_S = 1.0
 LINE_BYTES_MAX = 512
 _FINALS = ("OK", "ERROR", "NO CARRIER", "ABORTED", "COMMAND NOT SUPPORT")
 
@@ -70,11 +70,11 @@ class Modem:
         )
         self._open = asyncio.Event()
         self._answered = asyncio.Event()
-        self._stirred = asyncio.Event()
+        self._changed = asyncio.Event()
         self._greeted = False  # since the port was opened, and it last fell silent
         self._unanswered = 0
         self._silent = False
-        self._teller = NetworkLog(device)
+        self._network_log = NetworkLog(device)
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -91,20 +91,20 @@ class Modem:
     async def _ask_on(self) -> None:
         while True:
             await self._open.wait()
-            self._stirred.clear()
+            self._changed.clear()
             if not self._greeted:
                 self._greeted = await self._ask_all(GREETINGS)
             if self._greeted and await self._ask_all(QUESTIONS):
-                self._teller.network(self.state)
+                self._network_log.network(self.state)
             await self._rest()
 
     async def _rest(self) -> None:
         """Until the next round; not so long where something has happened."""
-        pause_s = min(self._poll_s, STIRRED_S)
+        pause_s = min(self._poll_s, CHANGED_S)
         await asyncio.sleep(pause_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._poll_s - pause_s):
-                await self._stirred.wait()
+                await self._changed.wait()
 
     async def _ask_all(self, commands: Sequence[str]) -> bool:
         """Ask one after the other; False where the modem has gone, or answers none."""
@@ -129,34 +129,34 @@ class Modem:
             log.warning("modem_silent", port=self._device, commands=self._unanswered, hint=hint)
         self._silent, self._greeted, self._unanswered = True, False, 0
         self.state = ModemState()
-        self._teller.network(self.state)
+        self._network_log.network(self.state)
 
     def _opened(self) -> None:
         self._lines.reset()
         self._greeted, self._unanswered = False, 0
         self._open.set()
-        self._stirred.set()
+        self._changed.set()
 
     def _closed(self) -> None:
         self._open.clear()
         self._answered.set()  # whoever waits need not any more
         self.state = ModemState()
-        self._teller.network(self.state)
+        self._network_log.network(self.state)
 
     def _received(self, data: bytes) -> None:
         for line in self._lines.feed(data):
             text = line.decode("ascii", "replace").strip()
             final = text in _FINALS or text.startswith(("+CME ERROR:", "+CMS ERROR:"))
             if final or text.startswith("+"):
-                self._hear(text)
+                self._process(text)
             if final:
                 self._is_answered()
 
-    def _hear(self, text: str) -> None:
-        before, self.state = self.state, heard(self.state, text)
-        self._teller.sim(before, self.state)
+    def _process(self, text: str) -> None:
+        before, self.state = self.state, updated(self.state, text)
+        self._network_log.sim(before, self.state)
         if self.state.registration is not before.registration:
-            self._stirred.set()
+            self._changed.set()
 
     def _is_answered(self) -> None:
         self._unanswered = 0

@@ -8,7 +8,7 @@ said, nothing raises out of it.
 All objects are read (`GetManagedObjects`) when something has changed, and every `poll_s`: a modem that was unplugged or
 reset comes back as another object. What they say is read by `managed`.
 
-Limits: an answer is waited for `ANSWER_MAX_S`; changes are looked into no more often than every `STIRRED_S`. The bus is
+Limits: an answer is waited for `ANSWER_MAX_S`; changes are looked into no more often than every `CHANGED_S`. The bus is
 tried again after `RETRY_FIRST_S` at first and at most every `RETRY_MAX_S`.
 
 Failure: told in the log once: `modem_manager_down`, `modem_missing`, `sim_missing`.
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 ANSWER_MAX_S = 10.0
-STIRRED_S = 1.0
+CHANGED_S = 1.0
 MISSING = "missing"
 _OBJECTS = DBusAddress(ROOT, bus_name=NAME, interface="org.freedesktop.DBus.ObjectManager")
 _BUS = "org.freedesktop.DBus"
@@ -59,8 +59,8 @@ class ModemManager:
         self._poll_s = poll_s
         self._answer_max_s = answer_max_s
         self._retry_first_s = retry_first_s
-        self._standing = "opening"
-        self._teller = NetworkLog(NAME)
+        self._down = "opening"
+        self._network_log = NetworkLog(NAME)
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -79,24 +79,24 @@ class ModemManager:
 
     def __str__(self) -> str:
         """For a person: modem home operator 4G -95dBm."""
-        return f"modem {self._standing or self.state}"
+        return f"modem {self._down or self.state}"
 
     async def _listen(self, router: DBusRouter) -> None:
         bus = Proxy(message_bus, router)
         owner = MatchRule(type="signal", sender=_BUS, interface=_BUS, member="NameOwnerChanged")
         owner.add_arg_condition(0, NAME)
         changed = MatchRule(type="signal", path_namespace=ROOT)
-        stirred: asyncio.Queue[Any] = asyncio.Queue(1)
-        with router.filter(owner, queue=stirred), router.filter(changed, queue=stirred):
+        changes: asyncio.Queue[Any] = asyncio.Queue(1)
+        with router.filter(owner, queue=changes), router.filter(changed, queue=changes):
             for rule in (owner, changed):
                 async with asyncio.timeout(self._answer_max_s):
                     await bus.AddMatch(rule)
             while True:
                 await self._look(router)
-                await asyncio.sleep(min(self._poll_s, STIRRED_S))
+                await asyncio.sleep(min(self._poll_s, CHANGED_S))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._poll_s):
-                        await stirred.get()
+                        await changes.get()
 
     async def _look(self, router: DBusRouter) -> None:
         """Read all there is; one that does not answer in words is no failure of the bus."""
@@ -112,16 +112,16 @@ class ModemManager:
         if state is None:
             self._is_down(MISSING, "ModemManager has no modem")
             return
-        before, self.state, self._standing = self.state, state, ""
-        self._teller.sim(before, state)
-        self._teller.network(state)
+        before, self.state, self._down = self.state, state, ""
+        self._network_log.sim(before, state)
+        self._network_log.network(state)
 
-    def _is_down(self, standing: str, reason: str) -> None:
-        if self._standing != standing:
+    def _is_down(self, down: str, reason: str) -> None:
+        if self._down != down:
             hint = "check that ModemManager runs and has the modem (mmcli -L); it is asked again until it has"
-            if standing == MISSING:
+            if down == MISSING:
                 log.warning("modem_missing", reason=reason, hint=hint)
             else:
                 log.warning("modem_manager_down", reason=reason, hint=hint)
-        self._standing, self.state = standing, ModemState()
-        self._teller.network(self.state)
+        self._down, self.state = down, ModemState()
+        self._network_log.network(self.state)

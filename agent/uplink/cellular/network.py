@@ -8,7 +8,7 @@
     +CESQ: 99,99,255,255,…    8.69     the same, of LTE as well
     +CME ERROR: 10            9.2.1    among others: there is no SIM
 
-Promise: `heard` takes any line, an answer or one that comes unasked, and gives the state after it; what it does not
+Promise: `updated` takes any line, an answer or one that comes unasked, and gives the state after it; what it does not
 know, or what does not have the form of these, changes nothing. 99 and 255 mean unknown and become None.
 
 `NetworkLog` logs each change once, whoever reports it.
@@ -65,13 +65,13 @@ class ModemState:
     @property
     def registration(self) -> Registration:
         """Registered where either of both is; else what LTE says, else the other."""
-        told = [
+        answer = [
             _STATUSES.get(status, Registration.UNKNOWN) for status in (self.lte, self.circuit) if status is not None
         ]
-        for registration in told:
+        for registration in answer:
             if registration in (Registration.HOME, Registration.ROAMING):
                 return registration
-        return told[0] if told else Registration.UNKNOWN
+        return answer[0] if answer else Registration.UNKNOWN
 
     @property
     def roaming(self) -> bool:
@@ -121,7 +121,7 @@ _SIM_ERRORS = {10: Sim.ABSENT, 13: Sim.ABSENT, 15: Sim.ABSENT, 11: Sim.LOCKED, 1
 """+CME ERROR: not inserted, failure, wrong; PIN required, PUK required."""
 
 
-def heard(state: ModemState, line: str) -> ModemState:
+def updated(state: ModemState, line: str) -> ModemState:
     """The state after this line."""
     match = _LINE.fullmatch(line)
     if match is None:
@@ -146,10 +146,10 @@ def heard(state: ModemState, line: str) -> ModemState:
     return replace(state, rsrp_dbm=_level(numbers, 5, 97, -141), rsrq_db=rsrq_db)
 
 
-def _error(state: ModemState, told: str) -> ModemState:
+def _error(state: ModemState, answer: str) -> ModemState:
     """A number, or where the modem insists on it a text."""
-    sim = _SIM_ERRORS.get(_number(told) or -1)
-    if sim is None and told.lower() == "sim not inserted":
+    sim = _SIM_ERRORS.get(_number(answer) or -1)
+    if sim is None and answer.lower() == "sim not inserted":
         sim = Sim.ABSENT
     if sim is None:
         return state
@@ -189,7 +189,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
+class _NetworkStatus:
     """What is worth a line when it changes."""
 
     registration: Registration
@@ -202,7 +202,7 @@ class NetworkLog:
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._told = _standing(ModemState())
+        self._logged = _status_of(ModemState())
 
     def sim(self, before: ModemState, now: ModemState) -> None:
         """Warn where the SIM has become one that does not work."""
@@ -211,20 +211,20 @@ class NetworkLog:
 
     def network(self, state: ModemState) -> None:
         """One line where the network has changed."""
-        standing = _standing(state)
-        if standing == self._told:
+        status = _status_of(state)
+        if status == self._logged:
             return
-        before, self._told = self._told, standing
+        before, self._logged = self._logged, status
         log.info(
             "network_changed",
-            registration=str(standing.registration),
+            registration=str(status.registration),
             before=str(before.registration),
-            operator=standing.operator,
-            technology=standing.technology,
+            operator=status.operator,
+            technology=status.technology,
             rsrp_dbm=state.rsrp_dbm,
             rssi_dbm=state.rssi_dbm,
         )
 
 
-def _standing(state: ModemState) -> _Standing:
-    return _Standing(state.registration, state.operator, state.technology)
+def _status_of(state: ModemState) -> _NetworkStatus:
+    return _NetworkStatus(state.registration, state.operator, state.technology)

@@ -134,7 +134,7 @@ def test_frames_that_are_dropped_tell_the_time_be_there_no_others(size: int) -> 
     assert told == [Event(EventKind.ABSENT, 0, "can0.DOOR", 0x300)]
 
 
-def test_where_frames_are_dropped_the_others_are_of_the_interval_that_they_are_of_without() -> None:
+def test_dropped_frames_leave_the_intervals_of_the_others_unchanged() -> None:
     right = [(3_700_000, brake(0)), (100, brake(1)), (900, brake(2)), (1300, brake(3)), (2500, brake(4))]
     wrong = {1: (150, brake(9, off=1)), 3: (1400, brake(9, off=1))}
 
@@ -146,7 +146,7 @@ def test_where_frames_are_dropped_the_others_are_of_the_interval_that_they_are_o
     assert kept(damaged=True) == kept(damaged=False) == [[], [], [], [2], [3]]
 
 
-def test_held_back_findings_are_restamped_when_the_clock_is_set() -> None:
+def test_integrity_events_before_a_clock_step_are_restamped() -> None:
     car, hour = Car(COUNTED), 3_600_000
     readings = [
         ClockReading(b"boot", (at_ms + wrong_by) * MS, at_ms * MS, trusted=not wrong_by)

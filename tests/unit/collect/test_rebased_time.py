@@ -67,7 +67,7 @@ def test_an_update_returns_once_by_how_much_the_clock_was_set() -> None:
     assert [clock.update(reading) for reading in readings] == [0, 0, HOUR, 0, -HOUR]
 
 
-def test_a_bus_that_is_first_heard_after_the_clock_was_set_keeps_step_with_the_others() -> None:
+def test_bus_first_received_after_a_clock_step_shares_the_rebased_time() -> None:
     live = Live(HOUR)
     live.take((0, 0.5))
     live.set_clock(0)

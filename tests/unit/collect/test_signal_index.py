@@ -37,7 +37,7 @@ STRANGERS = 12
 @pytest.fixture(autouse=True)
 def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal_index, "GUESTS_MAX", GUESTS)
-    monkeypatch.setattr(ids, "GUESTS_MAX", GUESTS)
+    monkeypatch.setattr(ids, "UNLISTED_MAX", GUESTS)
 
 
 class Bench:

@@ -278,7 +278,7 @@ def test_a_duration_without_a_unit_is_refused_with_what_is_accepted(configured: 
         ),
         (
             SMALLEST.replace('["/etc/canferry/dbc/powertrain.dbc"]', "[]"),
-            "bus[powertrain].dbc: empty; accepted: at least one DBC file, or keep_unknown = true",
+            "bus[powertrain].dbc: empty; accepted: at least one DBC file (or KCD, SYM, ARXML), or keep_unknown = true",
         ),
         (
             SMALLEST.replace('channel = "can0"', ""),

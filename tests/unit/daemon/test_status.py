@@ -97,26 +97,26 @@ class Run:
         self.config, self.clock, self.worker = config, Turning(), Worker()
         self.decoding = load_decoding(config)
         self.storage = Storage.open(config)
-        self.heard = TrafficStatistics(2)
-        self.packer = make_packer(config, self.decoding, self.storage.stores, self.clock, heard=self.heard)
+        self.traffic = TrafficStatistics(2)
+        self.packer = make_packer(config, self.decoding, self.storage.stores, self.clock, traffic=self.traffic)
         self.source = SimulatorSource(0, "car", clock=self.clock)
         self.deadline = LivenessDeadline("uplink")
         self.logging = Logging(stream=io.StringIO())
         self.figures = StatusWriter(
-            self.config,
-            self.decoding.catalog,
-            self.decoding.content,
-            frozenset({"body"}),
-            [self.source, Adapter()],
-            self.packer.counters,
-            self.heard,
-            self.storage,
-            self.worker.call,
-            lambda: LinkState(broker="localhost:1883", last_error="no route", trouble="unreachable"),
-            [self.deadline],
-            self.clock,
-            self.logging,
-            time.monotonic() - 60,
+            config=self.config,
+            catalog=self.decoding.catalog,
+            content=self.decoding.content,
+            filtered=frozenset({"body"}),
+            sources=[self.source, Adapter()],
+            counters=self.packer.counters,
+            traffic=self.traffic,
+            storage=self.storage,
+            call=self.worker.call,
+            link=lambda: LinkState(broker="localhost:1883", last_error="no route", trouble="unreachable"),
+            deadlines=[self.deadline],
+            clock=self.clock,
+            logging=self.logging,
+            started_s=time.monotonic() - 60,
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from agent.config.priorities import Priority
-from agent.daemon.status_line import status_line
+from agent.daemon.watchdog import status_line
 from agent.model import FrameBlock, SourceCounters
 from agent.pipeline.packer import PackerCounters
 from agent.spool.index import StoreStatus

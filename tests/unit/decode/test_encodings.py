@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from agent.config.sections import DbcEncoding
-from agent.decode.encodings import CODECS, SAMPLE_BYTES, decode
+from agent.decode.files import CODECS, SAMPLE_BYTES, decode
 from agent.decode.loading import load_databases
 from agent.decode.report import Severity
 

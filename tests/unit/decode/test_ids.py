@@ -86,7 +86,7 @@ def test_genuine_frames_are_decoded_between_made_up_addresses(keep_unknown: bool
         decoded = agent.decode(block(dice.permutation(frames).tolist()))
         assert decoded_of(decoded, 1) == 200
         assert decoded_of(decoded, 2) == 10
-        assert len(agent._ids.key) <= id_room.GUESTS_MAX + 1
+        assert len(agent._ids.key) <= id_room.UNLISTED_MAX + 1
         assert len(decoded.signals) + sum(decoded.unknown.values()) == len(frames)
     assert decoded.outside > 0
 
@@ -112,7 +112,7 @@ def test_named_ids_never_give_way_and_have_a_slot_whenever_they_come() -> None:
 
 
 def test_frames_that_there_is_no_room_for_are_counted_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(id_room, "GUESTS_MAX", 8)
+    monkeypatch.setattr(id_room, "UNLISTED_MAX", 8)
     agent = decoder()
     frames = [*strangers(0, 5), *strangers(0, 4), *strangers(100, 6)]
     decoded = agent.decode(block(frames))

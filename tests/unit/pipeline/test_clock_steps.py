@@ -95,7 +95,7 @@ def test_frames_that_waited_while_the_clock_was_set_are_told_apart_for_a_while(s
     assert clock.split(late, after(step_ns, passed)) == [(late, after(step_ns, passed))]
 
 
-def test_frames_are_not_taken_for_ones_that_waited_where_the_clock_was_set_by_a_little() -> None:
+def test_frames_after_a_small_clock_step_are_not_taken_for_waiting_ones() -> None:
     clock, step = ClockSteps(BEFORE), 300 * MS
     clock.split(block([NOW + 600 * MS + step]), after(step))
     frames = block([NOW + 800 * MS + step])

@@ -219,7 +219,7 @@ def test_the_last_of_an_open_interval_arrives_when_the_buses_fall_silent() -> No
     assert car.packer.has_open_batch
 
 
-def test_what_is_held_back_is_left_to_the_packer_that_goes_on_with_the_same_collector() -> None:
+def test_next_packer_of_a_collector_gets_what_is_held_back() -> None:
     car = Car([CollectConfig(signal="SPEED", every=Duration.parse("1h"), value="max")])
     car.packer.process(frames(0, [1, 9, 3]))
     first, collector = car.packer, car.collector

@@ -112,7 +112,7 @@ def test_a_batch_that_was_read_after_the_clock_was_set_is_of_the_setting_before(
     assert times_ns(lines) == [n * 100 * MS for n in range(150)]
 
 
-def test_a_stamp_a_little_ahead_of_the_reading_does_not_put_a_batch_into_the_setting_before(tmp_path: Path) -> None:
+def test_stamp_a_little_ahead_of_the_clock_reading_keeps_the_clock_epoch(tmp_path: Path) -> None:
     store(tmp_path, 0, batch(0, frames(95 * SECOND, 1, 30 * SECOND), clock=reading(98 * SECOND, 30 * SECOND)))
     store(tmp_path, 1, batch(1, frames(110 * SECOND, 1, first=1), clock=reading(110 * SECOND, trusted=True)))
     both = frames(99 * SECOND, 1, 30 * SECOND, first=2) + frames(125 * SECOND, 1, first=3)

@@ -278,7 +278,7 @@ def test_frames_of_several_streams_come_in_one_order_of_time(tmp_path: Path) -> 
     assert [round(line["signals"]["ANGLE"] - lines[0]["signals"]["ANGLE"], 3) for line in lines[:3]] == [0, -0.5, -1]
 
 
-def test_batch_of_few_bytes_that_would_become_gigabytes_of_text_is_left_out_and_named(tmp_path: Path) -> None:
+def test_small_batch_that_would_expand_to_gigabytes_is_left_out_and_named(tmp_path: Path) -> None:
     store(tmp_path, 0, batch(0, [steer(START, 1)]))
     store(tmp_path, 1, packed(shaped(1, 4 << 20, 15, 0)), definitions=WIDE)
 

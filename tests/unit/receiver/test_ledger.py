@@ -76,7 +76,7 @@ def test_a_ledger_that_is_lost_or_no_database_is_rebuilt_from_the_files(tmp_path
     assert (tmp_path / DAMAGED).exists() == bool(content)
 
 
-def test_a_damaged_run_costs_itself_and_what_was_moved_away_of_other_streams_is_still_known(tmp_path: Path) -> None:
+def test_damaged_ledger_run_costs_itself_and_no_moved_batch_of_other_streams(tmp_path: Path) -> None:
     received(tmp_path)._ledger.close()
     with sqlite3.connect(tmp_path / LEDGER) as database:
         database.execute("UPDATE runs SET last = 99 WHERE stream = 1")

@@ -268,7 +268,7 @@ async def test_a_kernel_without_socketcan_is_one_line_that_says_what_to_do(
     assert "\n" not in str(caught.value)
 
 
-def test_an_interface_that_does_not_exist_is_missing_and_one_of_another_kind_is_told() -> None:
+def test_absent_interface_is_missing_and_one_of_another_kind_not_can() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         assert look_at(sock, "nosuchinterface").state is InterfaceState.MISSING
         assert look_at(sock, "a-name-longer-than-any-interface-has").state is InterfaceState.MISSING

@@ -283,7 +283,7 @@ def test_the_stream_is_named_after_the_directory_and_never_twice() -> None:
     assert all(stream.startswith("normal-") and len(stream) <= NAME_BYTES_MAX for stream in streams)
 
 
-def test_more_runs_of_acknowledgements_than_can_be_saved_are_sent_again_but_never_called_missing() -> None:
+def test_acknowledgements_beyond_what_state_holds_are_resent_never_missing() -> None:
     disk = MemoryDisk()
     spool = opened(disk, 64 << 20)
     for _ in range(2 * RANGES_MAX + 100):
@@ -301,7 +301,7 @@ def of_vehicle(disk: MemoryDisk, vehicle: str) -> Spool:
     return Spool.open(HOME, SpoolOptions(LIMIT, vehicle=vehicle), disk=disk)
 
 
-def test_records_keep_the_vehicle_that_they_were_sealed_for_under_a_stream_of_its_own() -> None:
+def test_records_keep_the_vehicle_they_were_sealed_for_in_its_own_stream() -> None:
     disk = MemoryDisk()
     old = of_vehicle(disk, "car-1")
     records = [put(old), put(old)]

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from agent.errors import ConfigError
 from agent.uplink.certificate_rotation import DOUBT_S, CertificateRotation
-from agent.uplink.mqtt_transport import Dialer
+from agent.uplink.mqtt_transport import Connector
 from agent.uplink.options import MqttOptions
 from agent.uplink.transport import RefusedError, Trouble
 
@@ -83,7 +83,7 @@ def test_a_new_pair_is_used_and_kept_when_it_has_proved_itself(unit: Unit) -> No
     assert unit.connect() == "second"
 
 
-def test_a_pair_that_is_refused_leaves_the_field_to_the_one_before_and_gets_another_chance_later(unit: Unit) -> None:
+def test_refused_certificate_falls_back_to_the_previous_and_is_retried_later(unit: Unit) -> None:
     unit.prove("first")
     unit.put("second")
     unit.connect()
@@ -177,7 +177,7 @@ async def test_a_file_that_cannot_be_read_is_not_held_against_the_pair(unit: Uni
     unit.put("second")
     options = replace(unit.options, username="car", password_file=unit.folder / "gone")
     with pytest.raises(RefusedError, match=r"mqtt.password_file .*gone: no such file") as caught:
-        await Dialer(options, rotation=unit.rotation).dial()
+        await Connector(options, rotation=unit.rotation).connect()
     assert caught.value.trouble is Trouble.UNAUTHORIZED
     assert unit.connect() == "second"
 

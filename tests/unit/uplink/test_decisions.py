@@ -54,7 +54,7 @@ def test_patience_has_a_certain_half(trouble: Trouble) -> None:
     assert after(20, trouble).failed(Trouble.DROPPED).wait_s(0.5) == pytest.approx(150.05)
 
 
-def test_who_was_closed_with_all_others_comes_back_over_the_spread_until_something_is_acknowledged() -> None:
+def test_mass_disconnect_reconnects_spread_out_until_first_ack() -> None:
     closed = Backoff(spread_s=30).failed(Trouble.DROPPED, closed=True)
     assert closed.wait_s(0.5) == pytest.approx(15, abs=0.1)
     assert closed.wait_s(0.0) == 0.1

@@ -26,14 +26,14 @@ HINT = "another client connects with the same client id: give each receiver its 
 
 
 class Links:
-    """A dialer and its connections: each ends with the next loss, the last one has a message."""
+    """A connector and its connections: each ends with the next loss, the last one has a message."""
 
     session_present = True
 
     def __init__(self, losses: list[LinkLoss]) -> None:
         self._losses = losses
 
-    async def dial(self) -> Self:
+    async def connect(self) -> Self:
         return self
 
     async def __aenter__(self) -> Self:
@@ -55,7 +55,7 @@ class Links:
 async def told(losses: list[LinkLoss]) -> Iterator[dict[str, Any]]:
     """What is logged until a message comes, over so many links."""
     source = MqttSubscriber(MqttOptions("localhost", 1883), ["#"], backoff=Backoff(base_s=0.0))
-    source._dialer = Links(losses)  # type: ignore[assignment]
+    source._connector = Links(losses)  # type: ignore[assignment]
     with capture_logs() as logs:
         async with source:
             assert await anext(source) is MESSAGE

@@ -11,7 +11,7 @@ from agent.config import Config, MqttConfig, VehicleConfig
 from agent.config.sections import BatchConfig, BusConfig
 from agent.daemon.options import mqtt_options, sender_options
 from agent.units import Duration, Size
-from agent.uplink.profiles import AROUND_BYTES, PROFILES, broken
+from agent.uplink.profiles import AROUND_BYTES, PROFILES, violations
 from agent.uplink.properties import MEDIA_TYPES, MessageProperties, cloud_event
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_the_configuration_knows_the_same_profiles() -> None:
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_the_smallest_configuration_of_each_endpoint_is_taken(name: str) -> None:
-    assert not list(broken(configured(name)))
+    assert not list(violations(configured(name)))
     assert PROFILES[name].source or name == "generic"
 
 
@@ -113,14 +113,14 @@ def test_what_an_endpoint_would_refuse_is_told_in_one_line(profile: str, changes
     for key, kind in (("keepalive", Duration), ("window_bytes", Size)):
         if key in changes:
             changes[key] = kind.parse(changes[key])
-    (only,) = (f"{key}: {text}" for key, text in broken(configured(profile, **changes)))
+    (only,) = (f"{key}: {text}" for key, text in violations(configured(profile, **changes)))
     assert told in only
     assert "\n" not in only
 
 
 def test_basic_ingest_does_not_count_its_own_part_of_the_topic() -> None:
     topic = "$aws/rules/" + "r" * 250 + "/a/b/c/d/e/f/g/h"
-    assert not list(broken(configured(AWS, topic_batch=topic)))
+    assert not list(violations(configured(AWS, topic_batch=topic)))
 
 
 def test_iot_hub_gets_its_names_and_topics(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_iot_hub_gets_its_names_and_topics(tmp_path: Path) -> None:
 
 def test_a_sas_token_needs_no_user_name_in_the_file() -> None:
     config = configured(IOT_HUB, certificate=None, key=None, password_file="sas")
-    assert not list(broken(config))
+    assert not list(violations(config))
 
 
 @pytest.mark.parametrize("batches", [1, 4, 100])

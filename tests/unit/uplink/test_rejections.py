@@ -21,7 +21,7 @@ TOO_LARGE = Answer(Outcome.UNACCEPTABLE, 0x95, "packet too large (0x95)")
 WINDOW = 4
 
 
-def test_a_broker_that_refuses_whatever_comes_gets_one_batch_a_minute_and_all_are_kept(tmp_path: Path) -> None:
+def test_broker_that_refuses_everything_gets_one_batch_a_minute_and_all_stay(tmp_path: Path) -> None:
     async def scenario() -> None:
         queue, broker = MemoryQueue(), FakeBroker(lambda link, topic, payload: INVALID)
         for number in range(436):

@@ -348,7 +348,7 @@ def test_the_next_try_waits_longer_until_a_link_has_proved_itself(shelf: Catalog
     run_virtual(main())
 
 
-def test_a_link_that_comes_up_and_falls_without_an_acknowledgement_is_not_tried_in_a_busy_loop(
+def test_link_that_drops_without_an_acknowledgement_is_retried_with_back_off(
     shelf: CatalogStore,
 ) -> None:
     def drop(link: FakeLink, topic: str, payload: bytes) -> Answer | None:

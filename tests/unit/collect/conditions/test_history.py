@@ -59,7 +59,7 @@ def test_a_history_holds_no_more_samples_than_its_limit_and_those_are_the_latest
     assert (np.diff(history.rebased) == MS).all()
 
 
-def test_what_a_signal_came_with_last_holds_when_another_sender_of_its_message_appears() -> None:
+def test_last_value_holds_when_another_sender_of_the_message_appears() -> None:
     car = plan()
     decoder, signal_index = Decoder(car), SignalIndex(car)
     latest = LastSamples(signal_index)

@@ -91,7 +91,7 @@ def test_a_signal_that_cannot_be_what_it_is_said_to_be_is_named_with_the_reason(
     assert broken(bus="can0", checksum="PRESSURE", kind="sum") == []
 
 
-def test_the_last_section_protects_a_message_if_it_has_the_signals() -> None:
+def test_message_protection_is_the_last_sections_or_none_without_its_signals() -> None:
     everything = section(message="*", counter="COUNTER")
     brakes = section(message="BRAKE", counter="COUNTER", checksum="CHECKSUM", kind="e2e-1", data_id=1)
     protections = protections_of(MESSAGES, [everything, brakes])

@@ -58,7 +58,7 @@ def events(blocks: list[list[tuple[int, int]]], *, expected: bool = True) -> lis
 
 
 @pytest.mark.parametrize("blocks", [1, 5])
-def test_absence_begins_at_the_last_frame_and_ends_at_the_first_after_it(blocks: int) -> None:
+def test_absence_marks_the_last_frame_and_the_first_one_after_it(blocks: int) -> None:
     frames = [(at, 2) for at in range(0, 3000, 500)] + [(at, 3) for at in (0, 2900)]
     frames += [(at, 1) for at in range(0, 200, 10)] + [(at, 1) for at in range(1000, 3000, 10)]
     frames.sort()
@@ -79,7 +79,7 @@ def test_a_silence_of_half_a_century_in_a_log_is_one_like_any_other() -> None:
     ]
 
 
-def test_a_message_without_a_cycle_time_and_one_that_is_a_little_late_are_not_missed() -> None:
+def test_message_without_cycle_time_or_a_little_late_is_not_absent() -> None:
     assert events([[(0, 3), (0, 1), (0, 2)], [(95, 1), (100, 2)], [(190, 1), (1500, 2), (1500, 3)]]) == [
         Event(EventKind.ABSENT, 190 * MS, "can0.FAST", 1)
     ]

@@ -42,7 +42,7 @@ class Car:
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])
-def test_an_event_says_how_many_were_passed_over_since_the_one_before(size: int) -> None:
+def test_event_counts_firings_passed_over_since_the_last_for_any_blocks(size: int) -> None:
     car = Car(at_most_every=Duration.parse("5s"))
     frames = [(1000 * second, FAST if second % 2 else SLOW) for second in range(20)]
     told = [event for begin in range(0, len(frames), size) for event in car.take(*frames[begin : begin + size])]

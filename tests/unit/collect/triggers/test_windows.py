@@ -31,9 +31,7 @@ FAST, FASTEST = 200, 4000
 
 
 @pytest.mark.parametrize(("shorts", "twice"), [(3, 0), (WINDOWS_MAX, 0), (WINDOWS_MAX + 2, 2)])
-def test_a_sample_in_a_window_of_another_trigger_is_not_recorded_again_as_far_as_windows_are_remembered(
-    shorts: int, twice: int
-) -> None:
+def test_sample_in_anothers_remembered_window_is_not_recorded_again(shorts: int, twice: int) -> None:
     decoder = Decoder(plan())
     collector = Collector(
         decoder.plan,

@@ -146,9 +146,7 @@ def test_a_look_at_the_channels_says_nothing_that_reading_the_log_says_again(tmp
         ("(1.1) can0 2#11\r", False),
     ],
 )
-def test_a_last_line_without_its_end_counts_where_nothing_of_its_frame_can_be_missing(
-    last: str, torn: bool, tmp_path: Path
-) -> None:
+def test_last_line_without_newline_counts_where_its_frame_is_complete(last: str, torn: bool, tmp_path: Path) -> None:
     reader = read_log(log_of(tmp_path, b"(1.0) can0 1#11\n" + last.encode()))
     with capture_logs() as lines:
         assert [block.can_id.tolist() for block in reader] == ([[1]] if torn else [[1, 2]])
@@ -249,7 +247,7 @@ def test_what_comes_behind_a_zstandard_frame_is_read_whatever_its_kind(tmp_path:
     assert not reader.torn
 
 
-def test_damage_in_the_middle_of_a_compressed_log_is_an_error_after_the_frames_before(tmp_path: Path) -> None:
+def test_damage_amid_a_compressed_log_is_an_error_after_earlier_frames(tmp_path: Path) -> None:
     text = b"".join(b"(%d.0) can0 123#%s\n" % (n, os.urandom(8).hex().encode()) for n in range(20_000))
     packed = bytearray(bz2.compress(text, 1))
     packed[len(packed) // 2] ^= 0xFF

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.uplink.cellular.network import ModemState, Registration, Sim, heard
+from agent.uplink.cellular.network import ModemState, Registration, Sim, updated
 
 
 def state_after(*lines: str) -> ModemState:
     state = ModemState()
     for line in lines:
-        state = heard(state, line)
+        state = updated(state, line)
     return state
 
 
@@ -107,6 +107,6 @@ NAMES = st.sampled_from(["CPIN", "CREG", "CEREG", "COPS", "CSQ", "CESQ", "CME ER
 
 @given(st.text(max_size=60) | st.builds("+{}: {}".format, NAMES, st.text('0123456789,"AF -', max_size=40)))
 def test_whatever_a_line_says_nothing_raises(line: str) -> None:
-    state = heard(ModemState(), line)
+    state = updated(ModemState(), line)
     assert str(state)
     assert isinstance(state.weak, bool)

@@ -8,8 +8,8 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from agent.daemon import reload_watchdog
-from agent.daemon.reload_watchdog import ReloadWatchdog
+from agent.daemon import watchdog
+from agent.daemon.watchdog import ReloadWatchdog
 from agent.errors import SpoolError
 from agent.system.systemd_notify import ServiceManager
 
@@ -47,13 +47,13 @@ async def test_it_is_fed_from_the_first_moment_to_the_end_of_the_change_and_in_t
 
 
 async def test_a_change_that_hangs_is_not_fed_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reload_watchdog, "CHANGE_MAX_S", -60.0)
+    monkeypatch.setattr(watchdog, "RELOAD_MAX_S", -60.0)
     manager = Manager()
     with capture_logs() as logs:
         async with ReloadWatchdog(manager).fed_for(), asyncio.timeout(10):
             while len(logs) < 2:
                 await asyncio.sleep(manager.look_s)
-    assert (logs[0]["event"], logs[0]["stage"], logs[0]["late_s"]) == ("stage_stalled", "change", 60)
+    assert (logs[0]["event"], logs[0]["stage"], logs[0]["late_s"]) == ("stage_stalled", "reload", 60)
     assert manager.heard.empty()
 
 

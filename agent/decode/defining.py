@@ -12,27 +12,24 @@ from typing import TYPE_CHECKING
 
 from agent.decode.attributes import Attributes
 from agent.decode.overlaps import Overlaps, TooManyError
-from agent.decode.reading import read_statements
 from agent.decode.report import Severity, Subject
 from agent.decode.tolerance import sound_messages
 from agent.model import MessageDefinition, SignalDefinition
 
 if TYPE_CHECKING:
     from agent.decode.report import Problem
-    from agent.decode.sound import AcceptedMessage, AcceptedSignal
-    from agent.decode.statements import SignalStatement, Statements
+    from agent.decode.statements import AcceptedMessage, AcceptedSignal, SignalStatement, Statements
 
 OVERLAPS_NAMED = 3
 
 
-def parse(
-    bus: str, file: str, text: str, j1939: bool | str
+def define(
+    bus: str, statements: Statements, j1939: bool | str
 ) -> tuple[list[tuple[int, MessageDefinition]], list[Problem]]:
-    """The messages of a DBC file's text with their lines, in its order, and its problems, by line.
+    """The messages of a file's statements with their lines, in its order, and its problems, by line.
 
     j1939   True or False for all 29-bit messages, "auto" for what the file says
     """
-    statements = read_statements(file, text)
     messages = sound_messages(statements)
     attributes = Attributes(statements)
     definitions = []
@@ -84,9 +81,9 @@ def _signal(
         is_float=is_float,
         scale=scale,
         offset=offset,
-        unit=statement.unit.replace('\\"', '"'),
-        minimum=None if unlimited else _number(statement.minimum),
-        maximum=None if unlimited else _number(statement.maximum),
+        unit=statement.unit,
+        minimum=None if unlimited else _limit(statement.minimum),
+        maximum=None if unlimited else _limit(statement.maximum),
         choices=message.values.get(signal.alias, ()),
         multiplexor=signal.is_multiplexor,
         selected_by=None if selector is None else names[selector],
@@ -129,6 +126,10 @@ def merge_ranges(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(merged)
 
 
+def _limit(text: str | None) -> int | float | None:
+    return None if text is None else _number(text)
+
+
 def _number(text: str) -> int | float:
     try:
         return int(text)
@@ -146,20 +147,21 @@ def _report_overlaps(
         reason = "overlapping signals are not looked for from this message on: too many would have to be compared"
         statements.report(message.statement.line, reason, Severity.NOTE, Subject.MESSAGE, message.statement.name)
         return
+    place = {id(signal): number for number, signal in enumerate(message.statement.signals)}
     found: dict[int, list[SignalStatement]] = {}
-    below: dict[int, SignalStatement] = {}
     for pair in pairs:
-        first, second = sorted((message.signals[index].statement for index in pair), key=lambda signal: signal.line)
-        found.setdefault(second.line, []).append(first)
-        below[second.line] = second
-    for line, others in found.items():
+        statements_of = [message.signals[index].statement for index in pair]
+        first, second = sorted(statements_of, key=lambda signal: place[id(signal)])
+        found.setdefault(place[id(second)], []).append(first)
+    for number, others in found.items():
+        signal = message.statement.signals[number]
         named = ", ".join(f"{other.name} (line {other.line})" for other in others[:OVERLAPS_NAMED])
         more = f" and {len(others) - OVERLAPS_NAMED} more" if len(others) > OVERLAPS_NAMED else ""
         statements.report(
-            line,
+            signal.line,
             f"signal overlaps {named}{more}, all are decoded",
             Severity.NOTE,
             Subject.SIGNAL,
             message.statement.name,
-            below[line].name,
+            signal.name,
         )

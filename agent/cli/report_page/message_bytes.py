@@ -3,7 +3,7 @@
 
 A batch is compressed as a whole, so that no byte of it belongs to one message. What can be measured is how long each
 message's columns are when they are encoded by themselves, by the batch's own encoder; the batch's bytes are shared
-out in this proportion. Limits: at most `WEIGHED_MAX` batches, spread evenly over all, speak for the others.
+out in this proportion. Limits: at most `MEASURED_MAX` batches, spread evenly over all, speak for the others.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from agent.batch.codec import Batch, Group
     from agent.model import MessageDefinition
 
-WEIGHED_MAX = 60
+MEASURED_MAX = 60
 LEVEL = BatchConfig().compression_level
 """zstd's."""
 _BITS_OF_BYTE = 8
 
 
-class Scale:
+class MessageBytes:
     """Shares out the bytes of batches among what is in them."""
 
     def __init__(self, batches: int) -> None:
-        self._every = max(1, -(-batches // WEIGHED_MAX))
+        self._every = max(1, -(-batches // MEASURED_MAX))
         self._seen = 0
         self._parts: dict[object, float] = {}
         self.total_bytes = 0
-        self.weighed = 0
+        self.measured_batches = 0
 
     def add(self, batch: Batch, size_bytes: int, keys: list[object], messages: tuple[MessageDefinition, ...]) -> None:
-        """Take a batch of so many bytes; `keys` tell what each of its groups is counted for."""
+        """Add a batch of so many bytes; `keys` tell what each of its groups is counted for."""
         self.total_bytes += size_bytes
         if self._seen % self._every == 0 and batch.groups:
-            self.weighed += 1
+            self.measured_batches += 1
             empty = _length(batch, SignalBlock.empty(), messages)
             lengths = [max(_length(batch, _block(group, messages), messages) - empty, 1) for group in batch.groups]
             for key, length in zip(keys, lengths, strict=True):
