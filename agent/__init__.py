@@ -3,7 +3,7 @@
 
 Sources drain the buses on a timer into blocks of frames; the decoder turns a whole block into columns of raw values
 in a handful of numpy operations; the packer collects what rules and triggers keep into the open batch of each priority;
-its stream notes each block in the journal, and seals the batch into a few compressed bytes; the spool keeps it,
+its stream appends each block to the journal, and seals the batch into a few compressed bytes; the spool keeps it,
 synced, until the uplink has the broker's acknowledgement.
 One event loop drains and sends, one worker thread decodes, compresses and owns the disk; `assembly` builds the parts
 and `daemon` wires them. What is lost anyway is a gap that the next batch tells. At the other end the receiver keeps

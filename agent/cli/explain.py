@@ -50,7 +50,7 @@ def run(args: Namespace) -> int:
     known = gather(args.socket, args.config, DEFAULT_CONFIG)
     if known.silent:
         print_message(known.silent)
-    explanation = explain(known.definitions, known.rows, args.subject, known.integrity, known.priorities)
+    explanation = explain(known, args.subject)
     if args.json:
         print(json_text(explain_text.plain(explanation) | {"agent": bool(known.time_ns)}))
     else:

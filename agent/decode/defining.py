@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from agent.decode.attributes import Attributes
 from agent.decode.overlaps import Overlaps, TooManyError
 from agent.decode.report import Severity, Subject
-from agent.decode.tolerance import sound_messages
+from agent.decode.tolerance import accept_messages
 from agent.model import MessageDefinition, SignalDefinition
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def define(
 
     j1939   True or False for all 29-bit messages, "auto" for what the file says
     """
-    messages = sound_messages(statements)
+    messages = accept_messages(statements)
     attributes = Attributes(statements)
     definitions = []
     overlaps = Overlaps()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which statements of a DBC file can be loaded as they stand, which after a repair, and which cannot be loaded.
 
-What comes out of `sound_messages` becomes definitions without complaint: everything that makes other tools refuse a
+What comes out of `accept_messages` becomes definitions without complaint: everything that makes other tools refuse a
 whole file is repaired here, or left out, as a problem of the line it stands on.
 
     repaired    a 29-bit id without its bit 31 · a name that is no identifier (loaded under that very name) ·
@@ -48,23 +48,23 @@ _MARK = re.compile(rf"M|m\d{{1,{DIGITS_MAX}}}M?")
 _DBC_NUMBER = re.compile(r"[-+]?\d++\.?\d*+(?:[eE][-+]?\d++)?")
 
 
-def sound_messages(statements: Statements) -> list[AcceptedMessage]:
+def accept_messages(statements: Statements) -> list[AcceptedMessage]:
     """The messages that load, in the file's order; what does not is added to the statements' problems."""
     by_id: dict[int, AcceptedMessage] = {}
     taken: dict[int, MessageStatement] = {}
     for message in statements.messages:
         try:
-            sound = _Message(statements, message).sound(taken)
+            accepted = _Message(statements, message).accept(taken)
         except _LeftOutError as left_out:
             reason = f"message left out, {left_out}"
             statements.report(message.line, reason, Severity.SKIPPED, Subject.MESSAGE, message.name)
             continue
-        taken[sound.can_id] = message
-        by_id[sound.dbc_id] = sound
+        taken[accepted.can_id] = message
+        by_id[accepted.dbc_id] = accepted
     assign(statements, by_id)
-    for sound in by_id.values():
-        drop_unreached(statements, sound)
-        drop_duplicates(statements, sound)
+    for accepted in by_id.values():
+        drop_unreached(statements, accepted)
+        drop_duplicates(statements, accepted)
     _note_names_used_twice(statements, list(by_id.values()))
     return list(by_id.values())
 
@@ -82,7 +82,7 @@ class _Message:
         self._aliases: set[str] = set()
         self._multiplexors = sum(signal.mark.endswith("M") for signal in message.signals)
 
-    def sound(self, taken: dict[int, MessageStatement]) -> AcceptedMessage:
+    def accept(self, taken: dict[int, MessageStatement]) -> AcceptedMessage:
         """The message; `taken` are the ids declared before."""
         message = self._message
         can_id = self._can_id()
@@ -104,14 +104,14 @@ class _Message:
         if len(message.signals) > SIGNALS_MAX:
             line = message.signals[SIGNALS_MAX].line
             raise _LeftOutError(f"it has more than {SIGNALS_MAX:,} signals, the first too many in line {line}")
-        sound = AcceptedMessage(message, message.dbc_id, can_id, length)
+        accepted = AcceptedMessage(message, message.dbc_id, can_id, length)
         self._check_name(message.name)
         for signal in message.signals:
             try:
-                sound.signals.append(self._signal(signal, length))
+                accepted.signals.append(self._signal(signal, length))
             except _LeftOutError as left_out:
                 self._signal_problem(signal, f"signal left out, {left_out}", Severity.SKIPPED)
-        return sound
+        return accepted
 
     def _can_id(self) -> int:
         """The arbitration id word that the DBC's number stands for."""
@@ -165,21 +165,21 @@ class _Message:
         mark = self._mark(signal)
         if mark is None:
             raise _LeftOutError(f"its mark {excerpt(signal.mark)} is none of M, m<number>, m<number>M")
-        sound = AcceptedSignal(signal, "", mark, start, length)
+        accepted = AcceptedSignal(signal, "", mark, start, length)
         frame_bytes = CLASSIC_BYTES_MAX if message_bytes <= CLASSIC_BYTES_MAX else FRAME_BYTES_MAX
-        if sound.end_bit > 8 * frame_bytes:
-            raise _LeftOutError(f"its bits {_bits(sound)} lie past a frame's {frame_bytes} bytes")
-        if sound.end_bit > 8 * message_bytes:
+        if accepted.end_bit > 8 * frame_bytes:
+            raise _LeftOutError(f"its bits {_bits(accepted)} lie past a frame's {frame_bytes} bytes")
+        if accepted.end_bit > 8 * message_bytes:
             self._signal_problem(
                 signal,
-                f"signal does not fit, its bits {_bits(sound)} lie past the message's {message_bytes} bytes: "
+                f"signal does not fit, its bits {_bits(accepted)} lie past the message's {message_bytes} bytes: "
                 "read from longer frames only",
                 Severity.NOTE,
             )
         self._mend_numbers(signal)
         self._check_name(signal.name, signal)
-        sound.alias = self._alias(signal.name)
-        return sound
+        accepted.alias = self._alias(signal.name)
+        return accepted
 
     def _mark(self, signal: SignalStatement) -> str | None:
         """The signal's multiplexing mark, None where it has no meaning.

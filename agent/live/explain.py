@@ -28,10 +28,11 @@ from agent.live.signals import frame_block, value_of
 from agent.model import EXTENDED, EXTENDED_MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from agent.config.collecting import TriggerConfig
-    from agent.live.protocol import BusDefinition, Definitions, ProtectionDefinition, Row
+    from agent.live.explain_input import ExplainInput
+    from agent.live.protocol import BusDefinition, ProtectionDefinition, Row
     from agent.live.snapshot import IntegrityStatus, PriorityStatus
     from agent.model import MessageDefinition, SignalDefinition
 
@@ -107,39 +108,28 @@ class Explanation:
     left_out: int = 0
 
 
-def explain(
-    definitions: Definitions,
-    rows: Sequence[Row],
-    question: str,
-    integrity: Sequence[IntegrityStatus] = (),
-    priorities: Sequence[PriorityStatus] = (),
-) -> Explanation:
+def explain(known: ExplainInput, question: str) -> Explanation:
     """What is known of an id or a name."""
-    return _Explainer(definitions, rows, integrity, priorities).explain(question)
+    return _Explainer(known).explain(question)
 
 
 class _Explainer:
-    def __init__(
-        self,
-        definitions: Definitions,
-        rows: Sequence[Row],
-        integrity: Sequence[IntegrityStatus],
-        priorities: Sequence[PriorityStatus],
-    ) -> None:
+    def __init__(self, known: ExplainInput) -> None:
+        definitions = known.definitions
         catalog = decode_catalog(definitions.catalog_bytes)
         self._definitions = definitions
         self._buses = definitions.buses
         self._messages = catalog.messages
         self._directory = Directory(catalog.messages)
         self._decoder = Decoder(Plan(catalog.buses, catalog.messages))
-        self._rows = {(row[0], row[1]): row for row in rows}
-        found = {counters.subject: counters for counters in integrity}
+        self._rows = {(row[0], row[1]): row for row in known.rows}
+        found = {counters.subject: counters for counters in known.integrity}
         self._verified: dict[tuple[str, str], Verified] = {}
         for protection in definitions.protections:
             bus, name = self._messages[protection.message].bus, self._messages[protection.message].name
             self._verified[bus, name] = Verified(protection, found.get(f"{bus}.{name}"))
         self._book = RuleBook.of(definitions.collect)
-        self._priorities = priorities
+        self._priorities = known.priorities
 
     def explain(self, question: str) -> Explanation:
         """Names first, then ids: of those the first reading of which anything is known, else the likeliest."""

@@ -88,7 +88,7 @@ class BusClocks:
     def __init__(self, interval_ns: int) -> None:
         self._interval_ns = interval_ns
         self._of_bus: dict[int, list[_Clock]] = {}  # the one gone by last at the end
-        self._heard: list[tuple[_Clock, BusSpan]] = []
+        self._placed: list[tuple[_Clock, BusSpan]] = []
 
     def ends(self, spans: Sequence[BusSpan]) -> bool:
         """Whether what is open ends before frames of these times, which come now."""
@@ -97,12 +97,12 @@ class BusClocks:
     def update(self, spans: Sequence[BusSpan]) -> None:
         """Frames of these times come now, and what has to end before them has ended."""
         self._place(spans)
-        for clock, span in self._heard:
+        for clock, span in self._placed:
             self._follow(clock, span)
 
     def include(self) -> None:
         """What was heard last is in what is open."""
-        for clock, span in self._heard:
+        for clock, span in self._placed:
             clock.begin_ns = span.begin_ns if clock.begin_ns is None else min(clock.begin_ns, span.begin_ns)
 
     def clear(self) -> None:
@@ -121,13 +121,13 @@ class BusClocks:
         return min(going_on, key=lambda clock: abs(span.begin_ns - clock.last_ns), default=None)
 
     def _place(self, spans: Iterable[BusSpan]) -> bool:
-        """Beside what is open, and each other: `_heard` anew, and whether any does not belong there."""
-        self._heard = []
+        """Beside what is open, and each other: `_placed` anew, and whether any does not belong there."""
+        self._placed = []
         ends = False
         for span in spans:
             clock = self._known(span)
             ends |= self._ends(clock, span) if clock else self._ends_of_set_clock(span)
-            self._heard.append((clock or _Clock(span.end_ns, apart=not self._fits(span)), span))
+            self._placed.append((clock or _Clock(span.end_ns, apart=not self._fits(span)), span))
         return ends
 
     def _ends(self, clock: _Clock, span: BusSpan) -> bool:
@@ -162,7 +162,7 @@ class BusClocks:
             for clock in clocks
             if clock.begin_ns is not None and not clock.apart and clock is not but
         ]
-        spans += [span[1:] for clock, span in self._heard if not clock.apart and clock is not but]
+        spans += [span[1:] for clock, span in self._placed if not clock.apart and clock is not but]
         return (min(begin for begin, _ in spans), max(end for _, end in spans)) if spans else None
 
     def _follow(self, clock: _Clock, span: BusSpan) -> None:

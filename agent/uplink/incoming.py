@@ -112,7 +112,7 @@ class Incoming:
 
     def put(self, message: Received) -> None:
         """One has come in."""
-        self.waiting_bytes += max(LEAST_BYTES, len(message.payload))
+        self.waiting_bytes += _counted(message)
         self._messages.put_nowait(message)
 
     def end(self) -> None:
@@ -125,5 +125,9 @@ class Incoming:
         if message is None:
             self.end()
             return None
-        self.waiting_bytes -= max(LEAST_BYTES, len(message.payload))
+        self.waiting_bytes -= _counted(message)
         return message
+
+
+def _counted(message: Received) -> int:
+    return max(LEAST_BYTES, len(message.payload))

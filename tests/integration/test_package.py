@@ -7,6 +7,7 @@ dpkg itself installs, upgrades, removes and purges, in a root that is this machi
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import struct
@@ -21,7 +22,7 @@ import pytest
 
 from agent import __version__
 from tests.integration.scratch import Scratch, missing
-from tests.support.documents import documents, links
+from tests.support.documents import REFERENCE, documents, links, rows
 from tests.support.package import PROJECT, built_package, native_architecture
 
 if TYPE_CHECKING:
@@ -94,6 +95,14 @@ def test_every_document_is_there_and_leads_to_the_others(trees: dict[str, Path],
         assert copy.read_text() == document.read_text()
         for target in (link.partition("#")[0] for link in links(document)):
             assert not target.endswith(".md") or (copy.parent / target).is_file(), f"{copy}: {target}"
+
+
+def test_the_manual_is_there_and_shows_every_key(trees: dict[str, Path], arch: str) -> None:
+    manual = trees[arch] / "usr/share/man"
+    found = {path.name: gzip.decompress(path.read_bytes()).decode() for path in manual.rglob("*.gz")}
+    assert set(found) == {"canferry.1.gz", "canferry.toml.5.gz", "canferry-events.7.gz"}
+    for name in rows(REFERENCE, "| key |"):
+        assert f".B {name}\n" in found["canferry.toml.5.gz"].replace("\\-", "-")
 
 
 def test_every_module_has_its_byte_code_and_the_build_left_no_trace(trees: dict[str, Path], arch: str) -> None:

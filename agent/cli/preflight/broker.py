@@ -126,7 +126,7 @@ def _published(config: Config, messages: Sequence[MessageDefinition]) -> list[_T
         found.append(_TrialMessage("mqtt.topic_batch", topic, config.batch.max_bytes, properties))
     try:
         size = len(encode_catalog(Catalog(tuple(bus.name for bus in config.buses), tuple(messages))))
-    except DatabaseError:  # told where it is looked for
+    except DatabaseError:  # reported by the check of the catalog
         size = 0
     properties = sending.properties("catalog", "0" * 32)
     found.append(_TrialMessage("mqtt.topic_catalog", sending.topic(sending.catalog), size, properties))
@@ -183,8 +183,8 @@ async def _refused(error: RefusedError, own_id: str, asked: MqttOptions, memory:
     if asked.will_topic or error.silent:
         again = await _refusal(replace(asked, will_topic=""), memory)
         if again is None and asked.will_topic and error.trouble is not Trouble.BUSY:
-            told = f"{text}; without a last will it lets us in: see mqtt.topic_status and mqtt.retain"
-            return CheckResult(ERROR, LOGIN, told)
+            without_will = f"{text}; without a last will it lets us in: see mqtt.topic_status and mqtt.retain"
+            return CheckResult(ERROR, LOGIN, without_will)
         lasting |= error.silent and again is not None and again.silent  # no dead spot closes twice at once
     if lasting or (error.trouble is Trouble.UNAUTHORIZED and error.code != _ID_REFUSED):
         return CheckResult(ERROR, LOGIN, text)

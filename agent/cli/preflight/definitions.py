@@ -72,8 +72,8 @@ def check_collecting(
     errors = [CheckResult(ERROR, key, text) for key, text in config_check.broken(config, directory)]
     if errors:
         return [], errors
-    guards = protections_of(messages, config.integrity)
-    verified = [CheckResult(OK, "integrity", f"{len(guards)} messages are verified")] if guards else []
+    protections = protections_of(messages, config.integrity)
+    verified = [CheckResult(OK, "integrity", f"{len(protections)} messages are verified")] if protections else []
     if not config.collect and not config.triggers:
         return [], verified
     findings = [CheckResult(WARNING, key, text) for key, text in config_check.doubtful(config, directory)]

@@ -66,6 +66,7 @@ class DataPlan:
         path: Path,
         topic_bytes: int,
         clock: Clock,
+        *,
         roaming: Callable[[], bool] = lambda: False,
         interface: str = "",
         interfaces: Path = INTERFACES,

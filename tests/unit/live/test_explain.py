@@ -18,7 +18,7 @@ from agent.errors import DatabaseError
 from agent.live import explain_text
 from agent.live.client import NoAgentError
 from agent.live.explain import ITEMS_MAX, Explanation, explain
-from agent.live.explain_input import gather
+from agent.live.explain_input import ExplainInput, gather
 from agent.live.protocol import BusDefinition, Definitions, ProtectionDefinition
 from agent.live.snapshot import IntegrityStatus, PriorityStatus
 from agent.model import EXTENDED, MessageDefinition, SignalDefinition
@@ -63,7 +63,7 @@ def definitions(
 
 
 def of(question: str, known: Definitions | None = None, rows: Sequence[Row] = (DRIVE, CCVS, STRANGE)) -> Explanation:
-    return explain(known or definitions(), rows, question)
+    return explain(ExplainInput(known or definitions(), tuple(rows)), question)
 
 
 @pytest.mark.parametrize("question", ["0x100", "256", "100h", "DRIVE", "drive", "car.DRIVE", "GEAR", "car.DRIVE.GEAR"])
@@ -238,7 +238,7 @@ GUARD = ProtectionDefinition(message=0, counter="GEAR", counter_max=14, checksum
 def test_it_is_told_by_what_a_message_is_verified_and_what_came_of_it() -> None:
     known = msgspec.structs.replace(definitions(), protections=(GUARD,))
     counters = IntegrityStatus(subject="car.DRIVE", frames=4711, wrong=3, missing=2, repeated=1)
-    explanation = explain(known, [DRIVE], "DRIVE", [counters])
+    explanation = explain(ExplainInput(known, (DRIVE,), integrity=(counters,)), "DRIVE")
     text = "\n".join(explain_text.text_lines(explanation, NOW_NS))
     assert "verified   GEAR counts 0…14, PARK is a checksum (crc8-h2f); wrong frames are dropped\n" in text
     assert "verified   4,711 frames, 3 wrong, 2 missing, 1 repeated since" in text
@@ -274,7 +274,7 @@ def test_it_is_told_when_its_class_was_last_acknowledged_and_what_waits() -> Non
     ]
 
     def sent(question: str) -> list[str]:
-        explanation = explain(known, [DRIVE, STRANGE], question, [], classes)
+        explanation = explain(ExplainInput(known, (DRIVE, STRANGE), priorities=tuple(classes)), question)
         lines = explain_text.text_lines(explanation, NOW_NS)
         return [line.removeprefix("  sent       ") for line in lines if line.startswith("  sent ")]
 
@@ -284,7 +284,7 @@ def test_it_is_told_when_its_class_was_last_acknowledged_and_what_waits() -> Non
     ]
     assert sent("0x7E0") == ["normal: last acknowledged 2 s ago, with what came until 9 s ago"]
     assert sent("DOORS") == []
-    (item,) = explain_text.plain(explain(known, [STRANGE], "0x7E0", [], classes))["items"]
+    (item,) = explain_text.plain(explain(ExplainInput(known, (STRANGE,), priorities=tuple(classes)), "0x7E0"))["items"]
     until_s = NOW_NS / 1e9 - 9
     assert item["sent"] == [
         {"priority": "normal", "acknowledged": 3, "acknowledged_t": until_s + 7, "until_t": until_s, "waiting": 0}
@@ -303,7 +303,7 @@ def test_where_no_agent_answers_a_configuration_tells(tmp_path: Path) -> None:
         assert (known.time_ns, known.rows) == (0, ())
         assert "no agent answers there" in known.silent
         assert known.silent.endswith(f"this is what {config} says")
-        (item,) = explain(known.definitions, known.rows, "ENGINE_SPEED").items
+        (item,) = explain(known, "ENGINE_SPEED").items
         assert (item.bus, item.kept[0].how) == ("b", "last of each 1s")
         assert item.verified is not None
         assert (item.verified.protection.counter, item.verified.protection.counter_max) == ("COUNTER", 15)
