@@ -2,7 +2,7 @@
 """canferry ferries a car's CAN signals to the cloud.
 
 Sources drain the buses on a timer into blocks of frames; the decoder turns a whole block into columns of raw values
-in a handful of numpy operations; the packer collects what rules and triggers keep into the open batch of each class;
+in a handful of numpy operations; the packer collects what rules and triggers keep into the open batch of each priority;
 its stream appends each block to the journal, and seals the batch into a few compressed bytes; the spool keeps it,
 synced, until the uplink has the broker's acknowledgement.
 One event loop drains and sends, one worker thread decodes, compresses and owns the disk; `assembly` builds the parts

@@ -125,8 +125,8 @@ class BlockView:
             rows[runs(block.column_start.take(columns), self.counts.take(columns))] = row.take(order)
         return rows
 
-    def _cells(self, wanted: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Column and row of each value of some columns, row by row. wanted: bool (C,)."""
+    def _cells(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Column and row of each value of some columns, row by row. chosen: bool (C,)."""
         block = self.block
         pairs, of = np.unique((self.row_group << 32) | block.shape, return_inverse=True)
         carried = [block.shapes[shape] for shape in (pairs & 0xFFFF_FFFF).tolist()]
@@ -134,9 +134,9 @@ class BlockView:
         signal = np.fromiter(chain.from_iterable(carried), np.int64, int(sizes.sum()))
         place = (block.column_group.astype(np.int64) << 32) | block.column_signal
         member = place.searchsorted(((pairs >> 32) << 32).repeat(sizes) | signal)
-        is_wanted = wanted.take(member)
-        member = member.compress(is_wanted)
-        sizes = np.bincount(np.arange(len(pairs)).repeat(sizes).compress(is_wanted), minlength=len(pairs))
+        is_chosen = chosen.take(member)
+        member = member.compress(is_chosen)
+        sizes = np.bincount(np.arange(len(pairs)).repeat(sizes).compress(is_chosen), minlength=len(pairs))
         first, each = starts(sizes)[of], sizes[of]
         column: NDArray[np.int64] = member.take(runs(first, each))
         return column, np.arange(len(of)).repeat(each)

@@ -218,7 +218,7 @@ class SignalIndex:
         self._stream_key_sorted = stream_keys.take(order)
 
     def crowded_out(self) -> Staying | None:
-        """Between blocks: who stays where there are more guests than there is room for; None where nobody leaves."""
+        """Between blocks: what stays where there are too many guests; None where nothing leaves."""
         self._block += 1
         guests = self._guest.nonzero()[0]
         sizes = (self.first[1:] - self.first[:-1]).take(guests)

@@ -2,10 +2,10 @@
 """``[[collect]]`` and ``[[trigger]]``: what is kept of all that the buses carry.
 
 Rules name signals by patterns: ``*`` any text, ``?`` any character, ``[abc]`` one of these. They compose: a
-sample is kept if any rule keeps it, in the highest class of the rules that do; a rule with ``keep = false`` takes
+sample is kept if any rule keeps it, with the highest priority of the rules that do; a rule with ``keep = false`` takes
 the signals that it names away from the rules above it, and those below may take them up again. Where none does, they
 are forbidden to triggers, too, but those whose ``record`` names them without a wildcard. Without any ``[[collect]]``
-everything is kept, class "normal".
+everything is kept, with the priority "normal".
 
 What must hold between the keys is said by `broken_collecting`; what must hold between them and the DBC files is
 `agent.collect.config_check`'s matter.
@@ -62,8 +62,8 @@ class CollectConfig(Section, frozen=True, kw_only=True):
     on_change     keep a sample only if it differs from the one kept before
     deadband      by more than this, in the signal's unit
     stale_after   a message that is silent for so long is marked as absent, and as back when it returns
-    priority      the class: what goes first, and what is evicted last
-    ttl           samples that could not be sent for so long are dropped; the longest of a class counts for all of it
+    priority      what goes first, and what is evicted last
+    ttl           samples that could not be sent for so long are dropped; the longest of a priority counts for all of it
     """
 
     bus: Patterns = "*"
@@ -93,7 +93,7 @@ class TriggerConfig(Section, frozen=True, kw_only=True):
     after           how much is recorded from the event on; overlapping recordings join
     record          the signals that are recorded, as "signal", "message.signal" or "bus.message.signal", with patterns;
                     those that [[collect]] forbids (keep = false) only where they are named without * ? [
-    priority        the class of what is recorded
+    priority        of what is recorded
     ttl             as in [[collect]]
     """
 

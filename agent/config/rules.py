@@ -27,7 +27,7 @@ _INTERFACE_NAME_MAX = 15  # IFNAMSIZ without its zero byte, linux/if.h
 _GNSS_CHANNEL = re.compile(r"/.+|gpsd://((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?/?|/.+)")
 
 CLASSES_LIMIT = Size.parse("4MiB")
-"""The classes of [[collect]] and [[trigger]] have a spool each, which share the limit."""
+"""The priorities of [[collect]] and [[trigger]] have a spool each, which share the limit."""
 
 Broken = Iterator[tuple[str, str]]
 

@@ -159,7 +159,7 @@ class SpoolConfig(Section, frozen=True, kw_only=True):
 
     path               the directory; made where missing; what waits in another one stays there unsent: to change it,
                        stop the agent, move the directory, start the agent; a reload with another one is refused
-    limit              the most that waiting batches may take, of all classes; the oldest are evicted beyond it
+    limit              the most that waiting batches may take, of all priorities; the oldest are evicted beyond it
     segment            size of the files in it, preallocated
     min_free           what is left free on the disk for others; the oldest are evicted below it
     journal_interval   the open batch is written down this often: the most that a power cut can cost
@@ -266,7 +266,7 @@ class ModemConfig(Section, frozen=True, kw_only=True):
     port        the serial device of its AT commands; required by "at"
     baud        bits per second
     poll        it is asked this often; changes that it tells unasked are heard at once
-    weak_rate   what old batches of other classes than critical may use of the link while the signal is about to
+    weak_rate   what old batches of other priorities than critical may use of the link while the signal is about to
                 be lost
     """
 

@@ -48,7 +48,7 @@ class Level(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be: `about` names the bus, the class or the broker; `cause` is one sentence,
+    """Something that is not as it should be: `about` names bus, priority or broker; `cause` is one sentence,
     `move` what to do next."""
 
     code: str

@@ -51,7 +51,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a class keeps of a message: how many of its signals, how, and by which rules (numbers; none: no rules)."""
+    """Kept of a message with a priority: how many of its signals, how, and by which rules (numbers; none: no rules)."""
 
     priority: Priority
     signals: int
@@ -75,7 +75,7 @@ class Item:
     file, line where that is; "" and 0 where it was not found
     row        the last frame, None where none has come
     signals    of the message
-    kept       by class; () where nothing is
+    kept       by priority; () where nothing is
     triggers   names of those that record something of it
     raw_kept   it is kept as raw bytes, without being described
     verified   its counter and checksum, None where neither is verified

@@ -128,7 +128,7 @@ def _kept_lines(item: Item) -> Iterator[str]:
 
 
 def _sent(each: PriorityStatus, now_ns: int) -> str:
-    """Where the batches of a class are."""
+    """Where the batches of a priority are."""
     count = "1 batch waits" if each.batches == 1 else f"{each.batches:,} batches wait"
     waiting = f"; {count}, the oldest begun {_ago(each.oldest_ns, now_ns)}"
     if not each.acknowledged:

@@ -247,7 +247,7 @@ class Packer:
     def cut(
         self, priority: Priority, batch: Batch, catalog: Catalog, gap: Gap, payload_bytes: int
     ) -> list[SealedBatch]:
-        """A class's stored batch in smaller ones, see `Stream.cut`."""
+        """A priority's stored batch in smaller ones, see `Stream.cut`."""
         return self._streams[priority].cut(batch, catalog, gap, payload_bytes)
 
     def recover(self, priority: Priority, parts: Sequence[Batch], catalog: Catalog) -> None:

@@ -101,7 +101,7 @@ class StreamSettings:
 
 @dataclass(slots=True)
 class StreamCounters:
-    """What has passed in one class, since the start: samples and events kept, batches stored."""
+    """What has passed with one priority, since the start: samples and events kept, batches stored."""
 
     samples: int = 0
     events: int = 0

@@ -300,7 +300,7 @@ class StoredRecord:
 
 
 def refuse_spool(out: Path) -> None:
-    """Raise `ConfigError` where a folder to write into is a spool, whole or of one class: it is the agent's own."""
+    """Raise `ConfigError` where a folder to write into is a spool, whole or of one priority: it is the agent's own."""
     if any(next(out.glob(pattern), None) for pattern in (f"*{SUFFIX}", f"*/*{SUFFIX}")):
         raise ConfigError(f"--out: {out} is a spool, and its agent's alone; accepted: another folder")
 

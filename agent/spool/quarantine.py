@@ -7,7 +7,7 @@ a record larger than that is cut short, and one for which there is no room is no
 
 A spool that another version of canferry has left under ``spool.path`` is set aside whole.
 
-Promise: spool and journal of a class are moved, with a copy of the catalogs that its batches name, into a folder that
+Promise: a priority's spool and journal are moved, with a copy of the catalogs that its batches name, into a folder that
 is a spool of that version in its turn: the canferry that wrote it sends it with ``spool.path`` there. Nothing in it is
 written, and nothing ever deleted. That it was set aside is told as a gap, once that is durable: until then the folder's
 name says that it is not.

@@ -107,7 +107,7 @@ class SenderOptions:
         return template.replace("{vehicle}", self.vehicle)
 
     def batch_topic(self, stream: str) -> str:
-        """The topic of a batch: its stream is named after its class."""
+        """The topic of a batch: its stream is named after its priority."""
         return self.topic(self.batch).replace("{class}", stream.partition("-")[0])
 
     def properties(self, kind: str, name: str) -> MessageProperties:

@@ -13,13 +13,13 @@ from typing import Protocol
 
 
 class SendPolicy(Protocol):
-    """Answers at once; its answers change as the network does. `critical`: whether the batch's class is that."""
+    """Answers at once; its answers change as the network does. `critical`: whether the batch's priority is that."""
 
     def backlog_rate(self, *, critical: bool) -> float | None:
-        """Bytes a second for a class's backlog; None: as fast as it goes."""
+        """Bytes a second for a priority's backlog; None: as fast as it goes."""
 
     def wait_s(self, *, critical: bool) -> float:
-        """Seconds after which to ask again whether a batch of a class may go; 0: it may go now."""
+        """Seconds after which to ask again whether a batch of a priority may go; 0: it may go now."""
 
     def spend(self, payload_bytes: int, *, critical: bool) -> None:
         """A batch or a catalog goes."""

@@ -69,7 +69,7 @@ def ordinary_s(payload: bytes, read: Callable[[], object], limit: int) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_no_batch_costs_more_than_six_times_as_many_ordinary_bytes_as_it_may_hold() -> None:
+def test_dearest_batch_costs_at_most_six_times_as_many_ordinary_bytes() -> None:
     catalog = ordinary_catalog()
     ordinary = ordinary_batch(catalog)
     most_s = 6 * ordinary_s(ordinary, lambda: decode_batch(ordinary, catalog), BATCH_BYTES_MAX)
@@ -80,7 +80,7 @@ def test_no_batch_costs_more_than_six_times_as_many_ordinary_bytes_as_it_may_hol
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_no_catalog_costs_more_than_as_many_ordinary_bytes_as_it_may_hold() -> None:
+def test_dearest_catalog_costs_at_most_as_many_ordinary_bytes() -> None:
     ordinary = encode_catalog(ordinary_catalog())
     most_s = ordinary_s(ordinary, lambda: decode_catalog(ordinary), CATALOG_BYTES_MAX)
     for name, make in CATALOGS.items():

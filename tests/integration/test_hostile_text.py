@@ -309,7 +309,7 @@ def hostile_payloads() -> list[bytes]:
     return [encode_catalog(names()), *known, other, *nameless, HOSTILE.encode()]
 
 
-async def test_receive_prints_and_logs_hostile_names_escaped_and_in_lines_of_a_length(tmp_path: Path) -> None:
+async def test_receive_escapes_hostile_names_and_bounds_its_lines(tmp_path: Path) -> None:
     variants = ((), ("--json",), ("--format", "csv"), ("--format", "jsonl", "--choices"))
     async with running(tmp_path / "broker") as broker, asyncio.TaskGroup() as group:
         place = ("--broker", broker.url(), "--topic", "batches", "--for", "12")

@@ -127,16 +127,16 @@ class AbsenceMonitor:
         return np.where(resting, heard_now, overdue)
 
     def _look_closer(self, view: BlockView, stream_key: int, now: int, events: list[Event]) -> list[tuple[int, int]]:
-        """Report a stream key's silences; for each return the rows from it to the end of the group."""
+        """Report a stream key's absences; for each return the rows from it to the end of the group."""
         block = view.block
         begin, end = view.rows_of_stream_key(stream_key)
         last, last_time = int(self._last[stream_key]), int(self._last_time[stream_key])
         times = np.concatenate([[last], view.row_rebased[begin:end]])
         returns = []
         gaps = np.diff(times)
-        silences = gaps > self._stale[stream_key]
-        silences[:1] |= self._silent[stream_key]  # its time may have grown since
-        for row in silences.nonzero()[0].tolist():
+        is_absence = gaps > self._stale[stream_key]
+        is_absence[:1] |= self._silent[stream_key]  # its time may have grown since
+        for row in is_absence.nonzero()[0].tolist():
             if times[row] > NEVER:
                 if not self._silent[stream_key]:
                     if gaps[row] <= self._stale[stream_key]:

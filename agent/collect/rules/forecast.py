@@ -121,7 +121,7 @@ def table(forecasts: Sequence[Forecast], messages: int, width: int | None = None
             still too long loses its beginning.
 
     """
-    rows = [("message", "class", "signals", "kept", "frames/hour", "bytes/hour")]
+    rows = [("message", "priority", "signals", "kept", "frames/hour", "bytes/hour")]
     for each in forecasts:
         signals = f"{each.kept} of {each.signals}"
         numbers = [_number(each.frames_hour, at_most=each.at_most), _number(each.bytes_hour, at_most=each.at_most)]

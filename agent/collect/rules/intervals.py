@@ -255,7 +255,7 @@ class IntervalStates:
     def finish(
         self, view: BlockView, kept: NDArray[np.uint8], returns: NDArray[np.int64] | None
     ) -> list[IntervalResults]:
-        """What intervals are closed with. `kept`: the priorities that the values are kept with at once, all told."""
+        """What intervals are closed with. `kept`: the priorities that the values are kept with at once."""
         results = [] if self._lapsed is None else [self._lapsed]
         runs = self._runs
         if self._less:

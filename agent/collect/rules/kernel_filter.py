@@ -3,8 +3,8 @@
 
 Promise: with the filter, the samples that are kept are the same. There is none for a bus that a trigger may look at or
 record from, or whose unknown frames a rule may keep. There is none either where frames have to tell the time (to close
-intervals, to notice absence) and no message that is needed is sent often enough: that a message has stopped, another
-one has to tell.
+intervals, to notice absence) and no message that is needed is sent often enough: only another
+message tells that one has stopped.
 
 What is filtered is not received, so it is not counted either.
 """

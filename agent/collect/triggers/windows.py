@@ -168,7 +168,7 @@ def frame_bytes(width: int) -> int:
 
 @dataclass(slots=True)
 class _Chunk:
-    """Room for frames and their rebased times, of which the first so many are `filled`."""
+    """Space for frames and their rebased times, of which the first so many are `filled`."""
 
     frames: FrameBlock
     rebased: NDArray[np.int64]
@@ -186,11 +186,11 @@ class _Chunk:
 
     @property
     def width(self) -> int:
-        """Bytes of payload that a row has room for."""
+        """Bytes of payload that a row holds."""
         return int(self.frames.data.shape[1])
 
     @property
-    def room(self) -> int:
+    def free_frames(self) -> int:
         """How many more frames it takes."""
         return len(self.frames) - self.filled
 
@@ -200,7 +200,7 @@ class _Chunk:
         return len(self.frames) * frame_bytes(self.width) + _OVERHEAD_BYTES
 
     def append(self, frames: FrameBlock, rebased: NDArray[np.int64]) -> None:
-        """Take in frames, for which there is room."""
+        """Append frames, for which there must be space."""
         begin, end, width = self.filled, self.filled + len(frames), frames.data.shape[1]
         own = self.frames
         own.time_ns[begin:end] = frames.time_ns
@@ -243,12 +243,12 @@ class Ring:
         return sum(chunk.size_bytes for chunk in self._chunks)
 
     def append(self, frames: FrameBlock, rebased: NDArray[np.int64]) -> None:
-        """Take in a block; what is oldest goes where there is no more room."""
+        """Append a block; the oldest frames go where there is no more space."""
         self._width = max(self._width, frames.data.shape[1])
         begin = 0
         while begin < len(frames):
-            chunk = self._chunk_with_room()
-            end = min(len(frames), begin + chunk.room)
+            chunk = self._chunk_with_space()
+            end = min(len(frames), begin + chunk.free_frames)
             part = frames if end - begin == len(frames) else frames.slice(begin, end)
             chunk.append(part, rebased[begin:end])
             begin = end
@@ -264,9 +264,9 @@ class Ring:
         for chunk in self._chunks:
             chunk.frames.time_ns[: chunk.filled] += step_ns
 
-    def _chunk_with_room(self) -> _Chunk:
+    def _chunk_with_space(self) -> _Chunk:
         chunks = self._chunks
-        if chunks and chunks[-1].room and chunks[-1].width >= self._width:
+        if chunks and chunks[-1].free_frames and chunks[-1].width >= self._width:
             return chunks[-1]
         chunk_bytes = self._capacity // CHUNKS
         chunk = None

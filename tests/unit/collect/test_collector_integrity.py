@@ -96,7 +96,7 @@ def counters(kept: Kept) -> list[int]:
     ]
 
 
-def test_wrong_frames_are_told_and_kept() -> None:
+def test_wrong_frames_are_reported_and_kept() -> None:
     kept = Car(COUNTED).take((0, brake(0)), (10, brake(1, off=1)), (20, brake(5)))
     assert events(kept) == [
         Event(EventKind.WRONG, 10 * MS, "can0.BRAKE", 0x100, "1 frame"),
@@ -158,7 +158,7 @@ def test_integrity_events_before_a_clock_step_are_restamped() -> None:
     assert [event.time_ns for event in events(car.collector.flush())] == [(hour + 1350) * MS]
 
 
-def test_what_goes_on_being_wrong_is_told_once_a_minute_with_how_many() -> None:
+def test_what_goes_on_being_wrong_is_reported_once_a_minute_with_how_many() -> None:
     car = Car(COUNTED)
     told = [event for n in range(520) for event in events(car.take((n * 250, brake(n % 16, off=1))))]
     assert [(event.kind, event.detail) for event in told] == [
@@ -181,7 +181,7 @@ def test_of_several_times_after_which_a_message_is_stale_the_shortest_counts(ord
     assert (absent.kind, absent.time_ns) == (EventKind.ABSENT, 0)
 
 
-def test_a_message_that_is_sent_in_cycles_is_told_when_it_stops_and_starts() -> None:
+def test_a_cyclic_message_is_reported_when_it_stops_and_starts() -> None:
     car = Car()
     for at_ms in range(0, 500, 100):
         assert events(car.take((at_ms, brake(0)))) == []

@@ -54,7 +54,7 @@ def trigger(when: str = "BrakePressure > 80", **given: Any) -> TriggerConfig:
         ({"message": "0x1A0"}, 'collect[#1].message: the DBC files have no message "0x1A0"'),
     ],
 )
-def test_a_rule_that_names_nothing_is_told_with_the_nearest_name(rule: dict[str, Any], told: str) -> None:
+def test_a_rule_that_names_nothing_is_refused_with_the_nearest_name(rule: dict[str, Any], told: str) -> None:
     assert [f"{key}: {text}" for key, text in broken(config(collect=(CollectConfig(**rule),)), DIRECTORY)] == [told]
 
 
@@ -88,7 +88,7 @@ def test_a_rule_may_name_raw_frames_where_they_are_kept() -> None:
         ({"record": ("BRAKE.Gear", "can0.BRAKE.Gaer")}, 'did you mean "can0.BRAKE.Gear"?'),
     ],
 )
-def test_a_trigger_that_could_never_do_what_it_says_is_told(given: dict[str, Any], told: str) -> None:
+def test_a_trigger_that_could_never_fire_or_record_is_refused(given: dict[str, Any], told: str) -> None:
     (found,) = broken(config(triggers=(trigger(**given),)), DIRECTORY)
     key = next(iter(set(given) - {"when"} or set(given)))
     assert found[0] == f"trigger[hard].{key}"
@@ -125,7 +125,7 @@ def test_a_condition_that_can_be_false_is_not_doubtful(given: dict[str, Any]) ->
     assert not list(doubtful(config(triggers=(trigger(**given),)), DIRECTORY))
 
 
-def test_a_window_that_the_ring_cannot_hold_is_told_with_the_ring_that_would() -> None:
+def test_a_window_beyond_the_ring_is_doubtful_and_names_a_ring_that_would_do() -> None:
     triggers = (trigger(before=Duration.parse("1m")),)
     assert not list(doubtful(config(triggers=triggers, ring="256KiB"), DIRECTORY))
     (found,) = doubtful(config(triggers=triggers, ring="64KiB"), DIRECTORY)

@@ -61,7 +61,7 @@ def test_a_clock_that_is_set_does_nothing_to_it(first: int, then: int) -> None:
     assert [(each - live.start_ns) / S for each in live.clock.now.tolist()] == [2.25, 2.5]
 
 
-def test_by_how_much_the_clock_was_set_is_told_once() -> None:
+def test_an_update_returns_once_by_how_much_the_clock_was_set() -> None:
     clock = RebasedClock(1)
     readings = [ClockReading(b"boot", NOW + error, NOW - BOOTED, trusted=False) for error in (0, 9 * MS, HOUR, HOUR, 0)]
     assert [clock.update(reading) for reading in readings] == [0, 0, HOUR, 0, -HOUR]

@@ -35,7 +35,7 @@ def put_by(*listed: tuple[int, int, int, int]) -> Samples:
     return Samples(slot, time_ns, raw.astype(np.uint64), priority.astype(np.uint8))
 
 
-def test_samples_of_one_time_are_one_row_and_each_class_has_a_block() -> None:
+def test_samples_of_one_time_are_one_row_and_each_priority_has_a_block() -> None:
     listed = put_by((GEAR, 7, 1, 2), (SPEED, 7, 60, 2), (SPEED, 6, 58, 2), (SPEED, 5, 59, 1))
     blocks = dict(samples_blocks(signal_index(), listed, Shapes()))
     assert sorted(blocks) == [1, 2]
@@ -69,7 +69,7 @@ def test_groups_ascend_whatever_came_first() -> None:
     ]
 
 
-def test_past_the_limit_a_new_list_of_shapes_is_begun_and_blocks_keep_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_past_the_limit_a_new_list_of_shapes_is_begun_blocks_keep_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(select_rows, "SHAPES_MAX", 2)
     shapes, blocks = Shapes(), []
     for signal in (SPEED, SLOPE, GEAR, COUNTER, SPEED):
@@ -78,7 +78,7 @@ def test_past_the_limit_a_new_list_of_shapes_is_begun_and_blocks_keep_theirs(mon
     assert [len(block.shapes) for block in blocks] == [3, 3, 3, 2, 2]
 
 
-def test_shapes_of_more_signals_than_a_number_has_bits_are_told_apart() -> None:
+def test_shapes_of_more_signals_than_a_number_has_bits_differ() -> None:
     made, key = signal_index(), group_key(-1, 1, 0x700)
     made.enter(np.array([key], np.uint64), np.array([True]))
     first = int(made.first[-2])

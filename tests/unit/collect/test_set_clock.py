@@ -58,7 +58,7 @@ def driven(error_ns: int, *triggers: TriggerConfig) -> tuple[list[Event], int]:
 
 
 @errors
-def test_no_message_is_told_to_have_stopped(error_ns: int) -> None:
+def test_a_set_clock_reports_no_absence(error_ns: int) -> None:
     assert driven(error_ns) == ([], 0)
 
 

@@ -114,7 +114,7 @@ class LastStore(ListStore):
 
 
 @pytest.mark.parametrize("name", [Priority.NORMAL, Priority.BULK])
-def test_what_home_has_noted_is_noted_of_every_class(name: Priority) -> None:
+def test_what_the_reporting_stream_has_journaled_every_other_has(name: Priority) -> None:
     car = Car([replace(SLOW, every=None), FAST])
     car.stores[name] = LastStore(f"{name}-1", left=3)
     car.wire()
@@ -127,7 +127,7 @@ def test_what_home_has_noted_is_noted_of_every_class(name: Priority) -> None:
     assert len(noted[name]) == 3
 
 
-def test_each_class_gets_what_its_rules_keep_and_home_counts_the_frames() -> None:
+def test_each_priority_gets_what_its_rules_keep_and_one_reports_the_frames() -> None:
     car = Car([SLOW, FAST])
     for second in range(3):
         car.packer.process(frames(second, range(10 * second, 10 * second + 10)))
@@ -189,7 +189,7 @@ def test_samples_that_were_put_by_do_not_end_the_batch_that_they_come_into() -> 
     assert car.values(Priority.NORMAL, 0) == [0, 5]
 
 
-def test_a_class_that_hears_nothing_more_is_sealed_when_its_interval_is_over() -> None:
+def test_a_priority_without_new_samples_is_sealed_when_its_interval_is_over() -> None:
     car = Car([CollectConfig(signal="SPEED", on_change=True, priority=Priority.BULK), FAST])
     car.packer.process(frames(0, [1] * 10))
     for second in range(1, 12):
@@ -197,7 +197,7 @@ def test_a_class_that_hears_nothing_more_is_sealed_when_its_interval_is_over() -
     assert car.values(Priority.BULK, 0) == [1]
 
 
-def test_what_is_noted_in_each_class_becomes_its_open_batch_again() -> None:
+def test_what_each_priority_has_journaled_becomes_its_open_batch_again() -> None:
     car, reborn = Car([SLOW, FAST]), Car([SLOW, FAST])
     for second in range(3):
         car.packer.process(frames(second, range(10)))
@@ -234,7 +234,7 @@ def test_next_packer_of_a_collector_gets_what_is_held_back() -> None:
     assert car.values(Priority.NORMAL, 0) == [9]
 
 
-def test_gaps_of_a_class_without_frames_are_told_with_the_next_batch_of_home() -> None:
+def test_gaps_without_frames_go_with_the_next_batch_of_the_reporting_stream() -> None:
     car = Car([SLOW, FAST], [HARD])
     car.stores[Priority.CRITICAL].add_gap(Gap(GapKind.EVICTED, 1, 2, 3, "critical-1", 0, 4))
     car.packer.process(frames(0, [1] * 10))
@@ -245,7 +245,7 @@ def test_gaps_of_a_class_without_frames_are_told_with_the_next_batch_of_home() -
     assert [gap.kind for gap in batch.gaps] == [GapKind.EVICTED]
 
 
-def test_gaps_of_a_class_that_is_used_no_more_are_told_without_rules_too() -> None:
+def test_gaps_of_a_priority_used_no_more_are_reported_without_rules_too() -> None:
     store, leftover = ListStore("normal-1"), ListStore("bulk-1")
     stores: dict[Priority, ListStore] = {Priority.NORMAL: store, Priority.BULK: leftover}
     streams = {name: Stream(CATALOG, each, settings(name), StoppedClock()) for name, each in stores.items()}
@@ -259,7 +259,7 @@ def test_gaps_of_a_class_that_is_used_no_more_are_told_without_rules_too() -> No
     assert told == [["normal-1"], ["bulk-1"]]
 
 
-def test_a_gap_of_home_waits_for_its_next_batch() -> None:
+def test_a_gap_of_the_reporting_stream_waits_for_its_next_batch() -> None:
     class Evicting(ListStore):
         def append(self, batches: Sequence[SealedBatch]) -> None:
             super().append(batches)

@@ -74,14 +74,14 @@ def disk_bytes(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(("limit_mib", "rules"), [(1, ""), (4, RULES), (16, RULES)])
-def test_all_files_of_all_classes_stay_within_the_limit(tmp_path: Path, limit_mib: int, rules: str) -> None:
+def test_all_files_of_all_priorities_stay_within_the_limit(tmp_path: Path, limit_mib: int, rules: str) -> None:
     with opened(tmp_path, limit_mib, rules) as storage:
         fill(storage, 25 * limit_mib)
         assert limit_mib << 19 < disk_bytes(tmp_path) <= limit_mib << 20
         assert storage.records > 5 * limit_mib
 
 
-def test_a_smaller_limit_is_kept_to_with_classes_that_are_used_no_more(tmp_path: Path) -> None:
+def test_a_smaller_limit_holds_with_priorities_that_are_used_no_more(tmp_path: Path) -> None:
     with opened(tmp_path, 64, RULES) as storage:
         fill(storage, 100)
         assert (tmp_path / "spool/journal-bulk").stat().st_size > 2 << 20
@@ -138,7 +138,7 @@ def test_what_it_takes_at_once_is_known_before(tmp_path: Path, min_free: str, pr
     assert bytes_at_once(asked, 0) == 0, "what is there is not needed again"
 
 
-def test_a_class_that_is_used_no_more_is_opened_and_needs_its_room(tmp_path: Path) -> None:
+def test_a_priority_that_is_used_no_more_is_opened_and_needs_its_bytes(tmp_path: Path) -> None:
     before = bytes_at_once(config(tmp_path), 0)
     (tmp_path / "bulk").mkdir()
     assert bytes_at_once(config(tmp_path), 0) == before + STATE_BYTES, "the journals share what they take"

@@ -85,7 +85,7 @@ def test_bulk_gives_way_to_normal_and_both_to_critical() -> None:
         assert sum(gap.frames for gap in gaps) == evicted
 
 
-def test_bulk_takes_nothing_from_what_is_more_urgent_and_is_dropped_as_a_gap() -> None:
+def test_bulk_evicts_no_higher_priority_and_is_dropped_as_a_gap() -> None:
     unit = Unit()
     fill(unit.critical, 200)
     held = unit.records()[2]

@@ -116,7 +116,7 @@ def test_profile_2_agrees_with_another_implementation(data_ids: str, payload: st
     assert computed(of_kind("e2e-2", data_ids=tuple(bytes.fromhex(data_ids))), frame) == frame[0]
 
 
-def test_a_sum_goes_over_what_is_not_the_checksum_and_as_told_over_id_and_length() -> None:
+def test_a_sum_covers_all_but_the_checksum_and_if_asked_id_and_length() -> None:
     payload = bytes([1, 2, 3, 0xFE, 0x77])
     assert computed(of_kind("sum"), payload, at=4) == (1 + 2 + 3 + 0xFE) % 256
     assert computed(of_kind("sum", start=200), payload, at=4) == (1 + 2 + 3 + 0xFE + 200) % 256

@@ -76,7 +76,7 @@ def test_a_jump_of_the_counter_tells_how_many_frames_are_missing() -> None:
     assert bench.integrity.counters() == {"can0.BRAKE": IntegrityCounters(frames=6, missing=5)}
 
 
-def test_a_counter_that_stands_still_is_told_and_one_beyond_its_last_value_is_wrong() -> None:
+def test_a_counter_that_stands_still_is_repeated_one_beyond_its_maximum_is_wrong() -> None:
     bench = Bench(COUNTED)
     verdict = bench.verify(brake(0, 3), brake(10, 3), brake(20, 3), brake(30, 14), brake(40, 5))
     assert verdict.findings == [
@@ -122,7 +122,7 @@ def test_a_frame_too_short_for_its_counter_and_checksum_is_passed_over(payload: 
     assert bench.verify(brake(20, 2)) == Verdict()
 
 
-def test_messages_without_a_guard_and_empty_blocks_are_of_no_matter() -> None:
+def test_messages_without_protection_and_empty_blocks_find_nothing() -> None:
     bench = Bench(COUNTED)
     assert bench.verify() == Verdict()
     assert bench.verify((0, 0x300, b"\x01"), brake(1, 1, can_id=0x200)) == Verdict()

@@ -86,7 +86,7 @@ def test_message_without_cycle_time_or_a_little_late_is_not_absent() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 3000])
-def test_a_message_that_does_not_keep_to_its_cycle_is_told_less_and_less(size: int) -> None:
+def test_a_message_that_does_not_keep_its_cycle_is_reported_less_and_less(size: int) -> None:
     frames = [(at, can_id) for at in range(0, 60_000, 400) for can_id in (1, 3)]
     blocks = [frames[begin : begin + size] for begin in range(0, len(frames), size)]
     told = events(blocks)
@@ -111,6 +111,6 @@ def test_stops_more_than_a_minute_apart_give_nobody_more_time() -> None:
     assert [event.kind for event in events([frames])] == [EventKind.ABSENT, EventKind.BACK] * 11
 
 
-def test_stops_far_apart_are_all_told() -> None:
+def test_stops_far_apart_are_all_reported() -> None:
     frames = [(at + burst * 70_000, 1) for burst in range(20) for at in range(0, 500, 10)]
     assert len(events([[*frames, (20 * 70_000, 3)]])) == 39

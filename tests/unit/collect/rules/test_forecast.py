@@ -30,7 +30,7 @@ RULES = [
 ]
 
 
-def test_each_message_is_told_once_for_each_class_that_keeps_any_of_it() -> None:
+def test_each_message_is_listed_once_for_each_priority_that_keeps_any_of_it() -> None:
     found = {(each.message, each.priority): each for each in forecast(RULES, DIRECTORY)}
     assert list(found) == [
         ("can0.DRIVE", Priority.NORMAL),
@@ -59,7 +59,7 @@ def test_what_has_no_cycle_time_is_unknown_and_what_only_changes_is_at_most() ->
         ({"every": Duration.parse("1s")}, "last of each 1s on change"),
     ],
 )
-def test_what_is_kept_on_change_is_told_with_its_dead_band(rule: dict[str, Any], how: str) -> None:
+def test_what_is_kept_on_change_is_listed_with_its_deadband(rule: dict[str, Any], how: str) -> None:
     (doors,) = forecast([CollectConfig(message="DOORS", on_change=True, **rule)], DIRECTORY)
     assert doors.how == how
 
@@ -67,7 +67,7 @@ def test_what_is_kept_on_change_is_told_with_its_dead_band(rule: dict[str, Any],
 def test_the_table_lines_up_and_counts_what_is_not_kept() -> None:
     found = list(forecast(RULES, DIRECTORY))
     lines = table(found, 3)
-    assert lines[0].split() == ["message", "class", "signals", "kept", "frames/hour", "bytes/hour"]
+    assert lines[0].split() == ["message", "priority", "signals", "kept", "frames/hour", "bytes/hour"]
     assert len({len(line) for line in lines[:-1]}) == 1
     assert lines[-1] == "nothing is kept of the other 1 messages"
     assert total(found).startswith("about 217,800 bytes an hour, beside 1")

@@ -39,7 +39,7 @@ def test_an_extreme_that_was_kept_at_once_is_not_kept_again(value: str) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 10, 30])
-def test_a_sample_that_several_intervals_choose_comes_once_in_a_class(size: int) -> None:
+def test_a_sample_that_several_intervals_choose_is_kept_once_per_priority(size: int) -> None:
     speeds = [place % 10 for place in range(100)]
     speeds[49] = 200  # the last of its second, and the greatest of all
     rules = [
@@ -61,7 +61,7 @@ def test_a_sample_that_several_intervals_choose_comes_once_in_a_class(size: int)
         (Priority.CRITICAL, Priority.BULK, [("critical", 900, 9), ("critical", 1900, 5)]),
     ],
 )
-def test_what_an_interval_chooses_later_goes_to_its_class_as_well_if_that_is_higher(
+def test_what_an_interval_chooses_later_is_kept_if_its_priority_is_higher(
     size: int, each: Priority, every_other: Priority, expected: list[tuple[str, int, int]]
 ) -> None:
     rules = [
@@ -81,7 +81,7 @@ def test_the_latest_sample_is_not_kept_again_by_an_interval_that_is_over_later()
     assert car.flush() == []
 
 
-def test_of_intervals_that_are_over_together_the_highest_class_has_the_sample() -> None:
+def test_of_intervals_over_together_the_highest_priority_keeps_the_sample() -> None:
     rules = [
         CollectConfig(message="DRIVE", signal="SPEED", every=SECOND, value="max", priority=Priority.BULK),
         CollectConfig(message="DRIVE", signal="SPEED", every=Duration.parse("2s"), priority=Priority.NORMAL),

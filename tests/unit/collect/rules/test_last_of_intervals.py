@@ -49,7 +49,7 @@ def test_after_a_silence_an_interval_begins_anew_and_nothing_comes_twice() -> No
     ("priority", "expected"), [(Priority.BULK, []), (Priority.NORMAL, []), (Priority.CRITICAL, [("critical", 100, 2)])]
 )
 @pytest.mark.parametrize("apart", [False, True])
-def test_what_was_kept_at_once_in_as_high_a_class_is_not_kept_again(
+def test_what_was_kept_with_as_high_a_priority_is_not_kept_again(
     priority: Priority, expected: list[tuple[str, int, int]], apart: bool
 ) -> None:
     car = Car(CHANGES, CollectConfig(message="DRIVE", signal="SPEED", every=SECOND, priority=priority))
