@@ -75,15 +75,24 @@ CODECS = {
 }
 """By the name that a configuration gives: the codec that reads all of its text."""
 
-_NAMES = {codecs.lookup(codec).name: name for name, codec in CODECS.items()} | {
-    "utf-8": "auto",  # where it is not, it is guessed
-    "utf-16": "auto",  # without a byte order mark it would have been called a binary file
+_NAMES = {
+    "cp1250": "cp1250",
+    "cp1251": "cp1251",
+    "cp1252": "cp1252",
     "iso8859-1": "cp1252",
+    "gb18030": "gbk",
     "gb2312": "gbk",
     "gbk": "gbk",
+    "big5": "big5",
+    "big5hkscs": "big5",
+    "cp932": "shift_jis",
     "shift_jis": "shift_jis",
+    "euc_jp": "euc_jp",
+    "cp949": "euc_kr",
     "euc_kr": "euc_kr",
 }
+"""By Python's name of a codec, without loading it: a megabyte of tables that few files need. All else is found out:
+where a file is not UTF-8 it is guessed, and UTF-16 without a byte order mark would have been called a binary file."""
 _XML_ENCODING = re.compile(rb"\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 
 SAMPLE_BYTES = 1 << 18
