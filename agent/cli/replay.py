@@ -210,7 +210,10 @@ def _print(counters: PackerCounters, left_out: dict[str, int], *, as_json: bool)
     if as_json:
         print(json_text(summary))
         return
+    by_priority = summary.pop("priorities", {})
     for key, value in summary.items():
         print(f"{key.replace('_', ' '):<16}{value:>14,}")
+    for name, counted in by_priority.items():
+        print(f"{f'{name} batches':<16}{counted['batches']:>14,}")
     if counters.frames_decoded:
         print(f"{'bytes per frame':<16}{counters.batch_bytes / counters.frames_decoded:>14.3f}")
