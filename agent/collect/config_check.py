@@ -2,7 +2,7 @@
 """What must hold between ``[[collect]]`` and ``[[trigger]]`` and the DBC files: names that are there, units that fit,
 conditions that can come true.
 
-Promise: `broken` names every rule and trigger that would never do what it says, with its key and the nearest name;
+Promise: `violations` names every rule and trigger that would never do what it says, with its key and the nearest name;
 nothing that it lets pass fails later.
 """
 
@@ -14,7 +14,7 @@ from agent.collect.conditions.binding import bind
 from agent.collect.conditions.parser import parse_condition
 from agent.collect.conditions.static_check import impossible, is_certain
 from agent.collect.conditions.syntax import ExpressionError
-from agent.collect.integrity.protection import broken_protections
+from agent.collect.integrity.protection import protection_violations
 from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.windows import frame_bytes
 from agent.config.collecting import patterns
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 _RAW_NAMES = [signal.name for signal in RAW_SIGNALS]
 
 
-def broken(config: Config, directory: Directory) -> Iterator[tuple[str, str]]:
+def violations(config: Config, directory: Directory) -> Iterator[tuple[str, str]]:
     """Key and text for everything that does not fit the definitions."""
-    yield from broken_protections(directory.messages, config.integrity)
+    yield from protection_violations(directory.messages, config.integrity)
     for number, rule in enumerate(config.collect, 1):
-        yield from _broken_rule(f"collect[#{number}]", rule, config.buses, directory)
+        yield from _rule_violations(f"collect[#{number}]", rule, config.buses, directory)
     keeps_unknown = any(bus.keep_unknown for bus in config.buses)
     for trigger in config.triggers:
-        yield from _broken_trigger(f"trigger[{trigger.name}]", trigger, directory, keeps_unknown=keeps_unknown)
+        yield from _trigger_violations(f"trigger[{trigger.name}]", trigger, directory, keeps_unknown=keeps_unknown)
 
 
-def _broken_rule(
+def _rule_violations(
     where: str, rule: CollectConfig, buses: Sequence[BusConfig], directory: Directory
 ) -> Iterator[tuple[str, str]]:
     names = [bus.name for bus in buses]
@@ -61,18 +61,20 @@ def _broken_rule(
         yield from _unknown_signals(f"{where}.signal", written, described, "these messages have no signal", raw=raw)
 
 
-def _broken_trigger(
+def _trigger_violations(
     where: str, trigger: TriggerConfig, directory: Directory, *, keeps_unknown: bool
 ) -> Iterator[tuple[str, str]]:
     for key in ("when", "until"):
         if getattr(trigger, key) is not None:
-            yield from _broken_condition(where, key, trigger, directory)
+            yield from _condition_violations(where, key, trigger, directory)
     written = [each for each in patterns(trigger.record) if not (keeps_unknown and "0x" in each)]
     what = "the DBC files have no signal"
     yield from _unknown_signals(f"{where}.record", written, _decoded(directory), what, raw=keeps_unknown)
 
 
-def _broken_condition(where: str, key: str, trigger: TriggerConfig, directory: Directory) -> Iterator[tuple[str, str]]:
+def _condition_violations(
+    where: str, key: str, trigger: TriggerConfig, directory: Directory
+) -> Iterator[tuple[str, str]]:
     text = getattr(trigger, key)
     try:
         condition = bind(parse_condition(text), directory)

@@ -70,7 +70,7 @@ def config_from_arguments(
         mqtt=None if broker is None else MqttConfig(broker=_checked("--broker", MqttConfig, "broker", broker)),
         batch=batch or BatchConfig(),
     )
-    for key, text in rules.broken(config):
+    for key, text in rules.violations(config):
         if not key.endswith(".dbc"):
             raise ConfigError(f"{key}: {text}")
     return rules.completed(config)
@@ -88,7 +88,7 @@ def with_arguments(config: Config, *, vehicle: str | None, broker: str | None) -
             mqtt = msgspec.structs.replace(mqtt, client_id=name)
         config = msgspec.structs.replace(config, vehicle=msgspec.structs.replace(config.vehicle, id=name))
     config = msgspec.structs.replace(config, mqtt=mqtt)
-    for key, text in rules.broken(config):
+    for key, text in rules.violations(config):
         raise config.refusal(key, text)
     return config
 

@@ -7,7 +7,7 @@ the signals that it names away from the rules above it, and those below may take
 are forbidden to triggers, too, but those whose ``record`` names them without a wildcard. Without any ``[[collect]]``
 everything is kept, with the priority "normal".
 
-What must hold between the keys is said by `broken_collecting`; what must hold between them and the DBC files is
+What must hold between the keys is said by `collecting_violations`; what must hold between them and the DBC files is
 `agent.collect.config_check`'s matter.
 """
 
@@ -142,10 +142,12 @@ def ttls_ns(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig])
     return {priority: max(filter(None, ttls)) for priority, ttls in found.items() if None not in ttls}
 
 
-def broken_collecting(collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig]) -> Iterator[tuple[str, str]]:
+def collecting_violations(
+    collect: Sequence[CollectConfig], triggers: Sequence[TriggerConfig]
+) -> Iterator[tuple[str, str]]:
     """Key and text for everything that does not go together, whatever the DBC files say."""
     for number, rule in enumerate(collect, 1):
-        yield from _broken_rule(f"collect[#{number}]", rule)
+        yield from _rule_violations(f"collect[#{number}]", rule)
     if collect and not any(rule.keep for rule in collect):
         yield "collect", "no rule keeps anything; accepted: at least one without keep = false, or no [[collect]] at all"
     names: set[str] = set()
@@ -156,12 +158,12 @@ def broken_collecting(collect: Sequence[CollectConfig], triggers: Sequence[Trigg
         names.add(trigger.name)
         if not trigger.before and not trigger.after:
             yield f"{where}.after", '"0s" beside before = "0s" records nothing; accepted: a window longer than nothing'
-        yield from _broken_patterns(where, "record", trigger.record)
+        yield from _patterns_violations(where, "record", trigger.record)
 
 
-def _broken_rule(where: str, rule: CollectConfig) -> Iterator[tuple[str, str]]:
+def _rule_violations(where: str, rule: CollectConfig) -> Iterator[tuple[str, str]]:
     for key in ("bus", "message", "signal"):
-        yield from _broken_patterns(where, key, getattr(rule, key))
+        yield from _patterns_violations(where, key, getattr(rule, key))
     if not rule.keep:
         given = [key for key in ("every", "deadband", "stale_after", "ttl") if getattr(rule, key) is not None]
         given += ["on_change"] if rule.on_change else []
@@ -174,6 +176,6 @@ def _broken_rule(where: str, rule: CollectConfig) -> Iterator[tuple[str, str]]:
         yield f"{where}.deadband", f"{rule.deadband:g} has no effect without on_change; accepted: with on_change = true"
 
 
-def _broken_patterns(where: str, key: str, written: str | tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _patterns_violations(where: str, key: str, written: str | tuple[str, ...]) -> Iterator[tuple[str, str]]:
     if not patterns(written) or not all(patterns(written)):
         yield f"{where}.{key}", 'names nothing; accepted: at least one name or pattern, such as "*"'

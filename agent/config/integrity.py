@@ -14,7 +14,7 @@ verified without a section. How a checksum is computed no DBC file says; only wh
                      data id lies in the payload (1C). The counter runs from 0 to 14
     e2e-2            AUTOSAR E2E profile 2: as crc8-h2f, and then the one of sixteen data ids that the counter selects
 
-What must hold between the keys is said by `broken_integrity`; what must hold between them and the DBC files is
+What must hold between the keys is said by `integrity_violations`; what must hold between them and the DBC files is
 `agent.collect.integrity.protection`' matter.
 """
 
@@ -73,14 +73,14 @@ class IntegrityConfig(Section, frozen=True, kw_only=True):
     drop: bool = False
 
 
-def broken_integrity(configs: Sequence[IntegrityConfig]) -> Iterator[tuple[str, str]]:
+def integrity_violations(configs: Sequence[IntegrityConfig]) -> Iterator[tuple[str, str]]:
     """Key and text for everything that does not go together, whatever the DBC files say."""
     for number, config in enumerate(configs, 1):
-        for key, text in _broken(config):
+        for key, text in _violations(config):
             yield f"integrity[#{number}].{key}", text
 
 
-def _broken(config: IntegrityConfig) -> Iterator[tuple[str, str]]:
+def _violations(config: IntegrityConfig) -> Iterator[tuple[str, str]]:
     if config.counter is None and config.checksum is None:
         yield "counter", "is missing, and so is checksum; accepted: the name of a signal for one of them, or for both"
     if config.counter is None and config.counter_max is not None:
@@ -91,14 +91,14 @@ def _broken(config: IntegrityConfig) -> Iterator[tuple[str, str]]:
         for key in ("kind", "drop"):
             if getattr(config, key):
                 yield key, "has no effect without checksum; accepted: with the name of a signal for that"
-    yield from _broken_e2e(config)
+    yield from _e2e_violations(config)
     if config.kind not in ("sum", "xor", None):
         for key in ("start", "with_id", "with_length"):
             if getattr(config, key):
                 yield key, f'has no effect on "{config.kind}"; accepted: beside kind = "sum" or "xor"'
 
 
-def _broken_e2e(config: IntegrityConfig) -> Iterator[tuple[str, str]]:
+def _e2e_violations(config: IntegrityConfig) -> Iterator[tuple[str, str]]:
     if (config.kind == "e2e-1") is (config.data_id is None):
         state = "is missing" if config.data_id is None else "has no effect"
         yield "data_id", f'{state}; accepted: a whole number from 0 to 0xFFFF, beside kind = "e2e-1"'

@@ -163,7 +163,7 @@ def _read_document(reader: _Reader, document: dict[str, Any]) -> Config | None:
     if any(value is None for value in values.values()) or reader.problems:
         return None
     config = Config(**values, file=str(reader.file))
-    for where, text in rules.broken(config):
+    for where, text in rules.violations(config):
         reader.refuse(where, text)
     return rules.completed(config)
 

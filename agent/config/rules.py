@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds between the values of a configuration, and what follows from them.
 
-Promise: `broken` names every rule that a configuration breaks; `completed` fills in what one value implies of
+Promise: `violations` names every rule that a configuration breaks; `completed` fills in what one value implies of
 another. Pure but for the look for the demo's DBC file.
 """
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.config.collecting import broken_collecting
-from agent.config.integrity import broken_integrity
+from agent.config.collecting import collecting_violations
+from agent.config.integrity import integrity_violations
 from agent.units import Size
 
 if TYPE_CHECKING:
@@ -29,35 +29,35 @@ _GNSS_CHANNEL = re.compile(r"/.+|gpsd://((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[
 CLASSES_LIMIT = Size.parse("4MiB")
 """The priorities of [[collect]] and [[trigger]] have a spool each, which share the limit."""
 
-Broken = Iterator[tuple[str, str]]
+Violations = Iterator[tuple[str, str]]
 
 
-def broken(config: Config) -> Broken:
+def violations(config: Config) -> Violations:
     """Key and text for every rule that the configuration breaks."""
-    yield from _broken_buses(config.buses)
+    yield from _buses_violations(config.buses)
     if config.spool.limit < 2 * config.spool.segment:
         limit, segment = config.spool.limit, config.spool.segment
         yield "spool.limit", f'"{limit}" is too small; accepted: at least twice spool.segment = "{segment}"'
-    yield from broken_collecting(config.collect, config.triggers)
-    yield from broken_integrity(config.integrity)
+    yield from collecting_violations(config.collect, config.triggers)
+    yield from integrity_violations(config.integrity)
     if (config.collect or config.triggers) and config.spool.limit < CLASSES_LIMIT:
         yield (
             "spool.limit",
             f'"{config.spool.limit}" is too small for [[collect]]; accepted: at least "{CLASSES_LIMIT}"',
         )
     if config.modem is not None:
-        yield from _broken_modem(config.modem, config.buses)
+        yield from _modem_violations(config.modem, config.buses)
     if config.data_plan is not None:
-        yield from _broken_data_plan(config)
+        yield from _data_plan_violations(config)
     if config.mqtt is not None:
-        yield from _broken_mqtt(config.mqtt)
-        yield from _broken_topics(config, config.mqtt)
+        yield from _mqtt_violations(config.mqtt)
+        yield from _topics_violations(config, config.mqtt)
         if config.mqtt.window_bytes < config.batch.max_bytes:
             size, least = config.mqtt.window_bytes, config.batch.max_bytes
             yield "mqtt.window_bytes", f'"{size}" is too small; accepted: at least batch.max_bytes = "{least}"'
 
 
-def _broken_modem(modem: ModemConfig, buses: tuple[BusConfig, ...]) -> Broken:
+def _modem_violations(modem: ModemConfig, buses: tuple[BusConfig, ...]) -> Violations:
     if modem.source == "at" and modem.port is None:
         yield "modem.port", 'missing, and required by source = "at"; accepted: a serial device such as "/dev/ttyUSB2"'
     elif modem.source != "at" and modem.port is not None:
@@ -66,7 +66,7 @@ def _broken_modem(modem: ModemConfig, buses: tuple[BusConfig, ...]) -> Broken:
         yield "modem.port", f'"{modem.port}" is taken by a bus; accepted: another of the modem\'s ports'
 
 
-def _broken_buses(buses: tuple[BusConfig, ...]) -> Broken:
+def _buses_violations(buses: tuple[BusConfig, ...]) -> Violations:
     if len(buses) > BUSES_MAX:
         yield "bus", f"{len(buses)} buses are too many; accepted: up to {BUSES_MAX}"
     names: set[str] = set()
@@ -81,14 +81,14 @@ def _broken_buses(buses: tuple[BusConfig, ...]) -> Broken:
         if bus.channel == "" and bus.interface != "simulator":
             yield f"{where}.channel", f'missing; accepted: what interface "{bus.interface}" opens'
         if bus.interface == "socketcan":
-            yield from _broken_socketcan(where, bus, channels)
+            yield from _socketcan_violations(where, bus, channels)
             channels.add(bus.channel)
         elif bus.interface == "gnss":
-            yield from _broken_gnss(where, bus, channels)
+            yield from _gnss_violations(where, bus, channels)
             channels.add(bus.channel)
 
 
-def _broken_socketcan(where: str, bus: BusConfig, channels: set[str | int]) -> Broken:
+def _socketcan_violations(where: str, bus: BusConfig, channels: set[str | int]) -> Violations:
     name = bus.channel
     if not isinstance(name, str) or len(name.encode()) > _INTERFACE_NAME_MAX or "/" in name or " " in name:
         yield f"{where}.channel", f'{name!r} is not a network interface; accepted: a name such as "can0"'
@@ -99,7 +99,7 @@ def _broken_socketcan(where: str, bus: BusConfig, channels: set[str | int]) -> B
             yield f"{where}.{key}", "has no effect on socketcan; set it with systemd-networkd or ip link"
 
 
-def _broken_gnss(where: str, bus: BusConfig, channels: set[str | int]) -> Broken:
+def _gnss_violations(where: str, bus: BusConfig, channels: set[str | int]) -> Violations:
     channel = str(bus.channel)
     if channel and not _GNSS_CHANNEL.fullmatch(channel):
         accepted = 'a serial device such as "/dev/ttyUSB1", or "gpsd://host:2947"'
@@ -113,7 +113,7 @@ def _broken_gnss(where: str, bus: BusConfig, channels: set[str | int]) -> Broken
             yield f"{where}.{key}", "has no effect on gnss"
 
 
-def _broken_data_plan(config: Config) -> Broken:
+def _data_plan_violations(config: Config) -> Violations:
     plan = config.data_plan
     assert plan is not None
     for key in ("per_day", "roaming_per_month", "critical_per_month"):
@@ -125,7 +125,7 @@ def _broken_data_plan(config: Config) -> Broken:
         yield "data_plan.roaming_per_month", "has no effect without a section [modem], which tells what is abroad"
 
 
-def _broken_mqtt(mqtt: MqttConfig) -> Broken:
+def _mqtt_violations(mqtt: MqttConfig) -> Violations:
     if not _port_valid(mqtt):
         yield "mqtt.broker", f'the port of "{mqtt.broker}" is out of range; accepted: 1 to 65535'
     if (mqtt.certificate is None) is not (mqtt.key is None):
@@ -141,7 +141,7 @@ def _broken_mqtt(mqtt: MqttConfig) -> Broken:
         yield "mqtt.backoff_max", f'"{mqtt.backoff_max}" is too small; accepted: at least {least}'
 
 
-def _broken_topics(config: Config, mqtt: MqttConfig) -> Broken:
+def _topics_violations(config: Config, mqtt: MqttConfig) -> Violations:
     taken: dict[str, str] = {}
     for key in ("topic_batch", "topic_catalog", "topic_status"):
         template = getattr(mqtt, key)

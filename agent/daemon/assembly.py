@@ -119,9 +119,9 @@ def _load_decoding(config: Config) -> Decoding:
         )
     if config.collect or config.triggers or config.integrity:
         from agent.collect.conditions.binding import Directory
-        from agent.collect.config_check import broken
+        from agent.collect.config_check import violations
 
-        for key, text in broken(config, Directory(loaded.messages)):
+        for key, text in violations(config, Directory(loaded.messages)):
             raise config.refusal(key, text)
     buses = tuple(bus.name for bus in config.buses)
     keep = frozenset(bus.name for bus in config.buses if bus.keep_unknown)
@@ -180,8 +180,8 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
     from agent.collect.rules.absence import stopped_after_ns
 
     messages = decoding.catalog.messages
-    guards = protections_of(messages, config.integrity)
-    if not (config.collect or config.triggers or guards or any(map(stopped_after_ns, messages))):
+    protections = protections_of(messages, config.integrity)
+    if not (config.collect or config.triggers or protections or any(map(stopped_after_ns, messages))):
         return None
     from agent.collect.collector import Collector
     from agent.collect.conditions.binding import Directory
@@ -198,7 +198,7 @@ def make_collector(config: Config, decoding: Decoding, *, reloaded: bool = False
         decoder.decode_again,
         config.agent.ring,
         config.batch.max_bytes,
-        guards,
+        protections,
     )
 
 

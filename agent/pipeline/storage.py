@@ -135,7 +135,7 @@ class Storage:
                 report_set_aside(path, spool)
                 stores[priority] = ClassStore(spool, journal)
             highest_first = dict(reversed(stores.items()))
-            catalogs = CatalogStore(path / "catalogs", is_sound=is_catalog)
+            catalogs = CatalogStore(path / "catalogs", is_valid=is_catalog)
             opened.pop_all()
         return cls(highest_first, catalogs, ttls_ns(config.collect, config.triggers))
 

@@ -46,18 +46,18 @@ log = structlog.get_logger()
 class CatalogStore:
     """One directory of catalogs. `current` is the configuration's own, "" until `put`.
 
-    is_sound   whether these bytes are the catalog of this name
+    is_valid   whether these bytes are the catalog of this name
     """
 
     def __init__(
         self,
         directory: Path,
         *,
-        is_sound: Callable[[bytes, str], bool] = lambda content, name: True,  # noqa: ARG005
+        is_valid: Callable[[bytes, str], bool] = lambda content, name: True,  # noqa: ARG005
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
-        self._is_sound = is_sound
+        self._is_valid = is_valid
         self._clock = clock
         self.current = ""
         with _naming("open the catalogs", directory):
@@ -86,7 +86,7 @@ class CatalogStore:
         """Its bytes; None where it is not here, or not sound."""
         with contextlib.suppress(OSError, ValueError):
             content = self._path(name).read_bytes()
-            if self._is_sound(content, name):
+            if self._is_valid(content, name):
                 return content
         if not name or name != self.current:
             return None
@@ -140,7 +140,7 @@ class CatalogStore:
                 if not _NAME.fullmatch(name) or path.stat().st_size > left:
                     continue
                 content = path.read_bytes()
-                if content and self._is_sound(content, name):
+                if content and self._is_valid(content, name):
                     known[name] = content
                     left -= len(content)
         return known

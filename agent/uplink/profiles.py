@@ -209,14 +209,14 @@ def violations(config: Config) -> Iterator[tuple[str, str]]:
     if mqtt is None:
         return
     profile = PROFILES[mqtt.profile]
-    yield from _broken_connection(profile, mqtt)
+    yield from _connection_violations(profile, mqtt)
     yield from _topic_violations(profile, mqtt, config.vehicle.id)
     yield from _size_violations(profile, mqtt, config.batch.max_bytes)
     if mqtt.cloud_events and profile.version_of(mqtt) == "3.1.1":
         yield "mqtt.cloud_events", f"true needs MQTT 5{_spoken(profile)}; accepted: false"
 
 
-def _broken_connection(profile: Profile, mqtt: MqttConfig) -> Iterator[tuple[str, str]]:
+def _connection_violations(profile: Profile, mqtt: MqttConfig) -> Iterator[tuple[str, str]]:
     if profile.tls and not mqtt.tls:
         yield "mqtt.broker", f'"{mqtt.broker}" is not encrypted; accepted by {profile.name}: mqtts://…'
     if mqtt.version not in ("auto", *profile.versions):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.collect.block_view import BlockView
-from agent.collect.integrity.protection import broken_protections, protections_of
+from agent.collect.integrity.protection import protection_violations, protections_of
 from agent.collect.integrity.verify import Integrity, IntegrityCounters
 from agent.collect.signal_index import SignalIndex
 from agent.config.integrity import IntegrityConfig
@@ -25,7 +25,7 @@ DAMAGED = 20_000
 
 def test_every_checksum_of_a_real_drive_is_right_and_a_damaged_bit_is_found() -> None:
     messages = load_databases([("can0", DATA / "rav4_powertrain.dbc")]).messages
-    assert not list(broken_protections(messages, [TOYOTA]))
+    assert not list(protection_violations(messages, [TOYOTA]))
     decoder = Decoder(Plan(("can0",), messages))
     roster = SignalIndex(decoder.plan)
     integrity = Integrity(roster, protections_of(messages, [TOYOTA]))

@@ -16,7 +16,7 @@ from agent.collect.block_view import BlockView
 from agent.collect.integrity.protection import protections_of
 from agent.collect.integrity.verify import Integrity
 from agent.collect.signal_index import SignalIndex
-from agent.config.integrity import IntegrityConfig, broken_integrity
+from agent.config.integrity import IntegrityConfig, integrity_violations
 from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.model import EXTENDED, FrameBlock, MessageDefinition, SignalDefinition
@@ -63,7 +63,7 @@ def configs(draw: st.DrawFn) -> tuple[IntegrityConfig, int]:
         with_id=plain and draw(st.booleans()),
         with_length=plain and draw(st.booleans()),
     )
-    assert not list(broken_integrity([config]))
+    assert not list(integrity_violations([config]))
     return config, draw(st.sampled_from((0, 4, 7)))
 
 

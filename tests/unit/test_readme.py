@@ -23,7 +23,7 @@ from agent.batch.codec import decode_batch
 from agent.batch.frame import decompress
 from agent.collect.conditions.binding import Directory, bind
 from agent.collect.conditions.parser import parse_condition
-from agent.collect.config_check import broken
+from agent.collect.config_check import violations
 from agent.config import Config, demo_car_dbc, inspect_config, load_config, sections
 from agent.decode.loading import load_databases
 from agent.sources.interfaces import InterfaceState
@@ -90,7 +90,7 @@ def test_the_rules_fit_the_demos_car_and_so_do_the_conditions(tmp_path: Path) ->
     assert config.triggers
     assert config.integrity
     directory = Directory(load_databases([(config.buses[0].name, demo_car_dbc())]).messages)
-    assert not list(broken(config, directory))
+    assert not list(violations(config, directory))
     for text in ("mean(SPEED over 5s) > 3", "count(BODY_LIGHTS over 10s) > 2 and changed(GEAR_ENGAGED)"):
         bind(parse_condition(text), directory)
 

@@ -69,7 +69,7 @@ def check_collecting(
     width   of the terminal on which the details are to fit; None: there is none
     """
     directory = Directory(messages)
-    errors = [CheckResult(ERROR, key, text) for key, text in config_check.broken(config, directory)]
+    errors = [CheckResult(ERROR, key, text) for key, text in config_check.violations(config, directory)]
     if errors:
         return [], errors
     protections = protections_of(messages, config.integrity)

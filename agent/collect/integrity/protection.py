@@ -119,7 +119,7 @@ def field_bits(signal: SignalDefinition) -> list[int]:
 SUM_BITS_MAX = 16
 
 
-def broken_protections(
+def protection_violations(
     messages: Sequence[MessageDefinition], configs: Sequence[IntegrityConfig]
 ) -> Iterator[tuple[str, str]]:
     """Key and text for each section that the DBC files do not bear out."""

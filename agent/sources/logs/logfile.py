@@ -259,8 +259,8 @@ class LogReader:
 
     def _note_end(self, place: str) -> None:
         """What the stream said of its own end, and whether anything came before it."""
-        if self._stream.broken is not None:
-            raise self._error(f"after {place}: cannot be decompressed: {self._stream.broken}")
+        if self._stream.damage is not None:
+            raise self._error(f"after {place}: cannot be decompressed: {self._stream.damage}")
         if self._stream.torn:
             self._note_torn(place, "")
         if not (self._read or self.ignored or self.torn or self._quiet):
@@ -269,7 +269,7 @@ class LogReader:
 
     def _note_torn(self, place: str, reason: object) -> None:
         """Once, by its first cause; what cannot be decompressed is told as that."""
-        if self.torn or self._stream.broken is not None:
+        if self.torn or self._stream.damage is not None:
             return
         self.torn = True
         if self._stream.torn:
@@ -357,10 +357,10 @@ class LogReader:
 
     def _survive(self, error: UnreadableError) -> None:
         """A log that was cut off, frames before it, has a torn end; `_note_end` knows what decompressing says."""
-        compressed = self._stream.torn or self._stream.broken is not None
+        compressed = self._stream.torn or self._stream.damage is not None
         if error.at_end and (self._read or compressed):
             self._note_torn(error.place, error)
         elif not compressed:
             raise self._error(f"{error.place}: {error}") from error
-        elif self._stream.broken is None:
+        elif self._stream.damage is None:
             self._note_torn(error.place, error)

@@ -2,7 +2,7 @@
 """Opens a recorded log, compressed or not, and tells its format.
 
 Promise: what can be decompressed is delivered to the last byte, even where the file ends too early or turns
-out broken: the stream then simply ends, and `LogStream.torn` or `LogStream.broken` says so.
+out broken: the stream then simply ends, and `LogStream.torn` or `LogStream.damage` says so.
 
 Limits: the format is told by the file's name, without a compression's suffix; a name that tells nothing is a
 candump log where its first line begins with a parenthesis.
@@ -49,7 +49,7 @@ class LogStream(io.RawIOBase):
     def __init__(self, inner: _Readable) -> None:
         self._inner = inner
         self.torn = False
-        self.broken: Exception | None = None
+        self.damage: Exception | None = None
 
     def readable(self) -> bool:
         """Always."""
@@ -59,11 +59,11 @@ class LogStream(io.RawIOBase):
         """Fill the buffer from one read; 0 at the end, whatever kind of end it is."""
         view = memoryview(buffer).cast("B")
         try:
-            piece = b"" if self.torn or self.broken else self._inner.read1(len(view))
+            piece = b"" if self.torn or self.damage else self._inner.read1(len(view))
         except EOFError:
             self.torn, piece = True, b""
         except _decompression_errors() as error:
-            self.broken, piece = error, b""
+            self.damage, piece = error, b""
         view[: len(piece)] = piece
         return len(piece)
 

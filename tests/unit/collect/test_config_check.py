@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.collect.conditions.binding import Directory
-from agent.collect.config_check import broken, doubtful
+from agent.collect.config_check import doubtful, violations
 from agent.config import AgentConfig, BusConfig, CollectConfig, Config, TriggerConfig, VehicleConfig
 from agent.model import MessageDefinition, SignalDefinition
 from agent.units import Duration, Size
@@ -55,7 +55,7 @@ def trigger(when: str = "BrakePressure > 80", **given: Any) -> TriggerConfig:
     ],
 )
 def test_a_rule_that_names_nothing_is_refused_with_the_nearest_name(rule: dict[str, Any], told: str) -> None:
-    assert [f"{key}: {text}" for key, text in broken(config(collect=(CollectConfig(**rule),)), DIRECTORY)] == [told]
+    assert [f"{key}: {text}" for key, text in violations(config(collect=(CollectConfig(**rule),)), DIRECTORY)] == [told]
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_a_rule_that_names_nothing_is_refused_with_the_nearest_name(rule: dict[s
     [{}, {"message": "BR*", "signal": ("Gear", "Brake*")}, {"signal": ("BRAKE.*", "can0.BRAKE.Gear")}, {"keep": False}],
 )
 def test_a_rule_that_names_something_is_sound(rule: dict[str, Any]) -> None:
-    assert not list(broken(config(collect=(CollectConfig(**rule),)), DIRECTORY))
+    assert not list(violations(config(collect=(CollectConfig(**rule),)), DIRECTORY))
 
 
 def test_a_rule_may_name_raw_frames_where_they_are_kept() -> None:
     rules = (CollectConfig(message="0x1A0", signal="byte3"),)
-    assert not list(broken(config(collect=rules, keep_unknown=True), DIRECTORY))
+    assert not list(violations(config(collect=rules, keep_unknown=True), DIRECTORY))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_rule_may_name_raw_frames_where_they_are_kept() -> None:
     ],
 )
 def test_a_trigger_that_could_never_fire_or_record_is_refused(given: dict[str, Any], told: str) -> None:
-    (found,) = broken(config(triggers=(trigger(**given),)), DIRECTORY)
+    (found,) = violations(config(triggers=(trigger(**given),)), DIRECTORY)
     key = next(iter(set(given) - {"when"} or set(given)))
     assert found[0] == f"trigger[hard].{key}"
     assert told in found[1]
@@ -107,7 +107,7 @@ def test_a_trigger_that_could_never_fire_or_record_is_refused(given: dict[str, A
 )
 def test_a_condition_that_is_always_true_is_doubtful(given: dict[str, Any], key: str, told: str) -> None:
     configured = config(triggers=(trigger(**given),))
-    assert not list(broken(configured, DIRECTORY))
+    assert not list(violations(configured, DIRECTORY))
     assert list(doubtful(configured, DIRECTORY)) == [(f"trigger[hard].{key}", f'"{given[key]}" is always true: {told}')]
 
 
@@ -140,7 +140,7 @@ NO_PRESSURE = CollectConfig(signal="BrakePressure", keep=False)
 def doubts(*rules: CollectConfig, record: str | tuple[str, ...], keep_unknown: bool = False) -> list[str]:
     collect = (CollectConfig(), *rules)
     given = config(collect=collect, triggers=(trigger(record=record),), keep_unknown=keep_unknown)
-    assert not list(broken(given, DIRECTORY))
+    assert not list(violations(given, DIRECTORY))
     return [f"{key}: {text}" for key, text in doubtful(given, DIRECTORY)]
 
 

@@ -71,7 +71,7 @@ def sound(content: bytes, name: str) -> bool:
 
 
 def test_a_catalog_that_is_damaged_is_as_good_as_none_but_for_the_current_one(tmp_path: Path) -> None:
-    shelf = CatalogStore(tmp_path, is_sound=sound)
+    shelf = CatalogStore(tmp_path, is_valid=sound)
     shelf.put("old", b"OLD")
     shelf.put("new", b"NEW")
     for name in ("old", "new"):

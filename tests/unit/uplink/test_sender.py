@@ -488,7 +488,7 @@ def test_a_catalog_that_is_missing_or_refused_does_not_hold_up_its_batches(shelf
 
 def test_a_catalog_that_is_damaged_is_neither_sent_nor_marked(tmp_path: Path) -> None:
     async def main() -> None:
-        shelf = CatalogStore(tmp_path, is_sound=lambda content, name: content == b"SOUND")
+        shelf = CatalogStore(tmp_path, is_valid=lambda content, name: content == b"SOUND")
         shelf.put("old", b"DAMAGED")
         shelf.put("current", b"SOUND")
         (tmp_path / "current.catalog.zst").write_bytes(b"DAMAGED")

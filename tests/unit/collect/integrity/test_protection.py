@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.collect.integrity.protection import broken_protections, protections_of
-from agent.config.integrity import IntegrityConfig, broken_integrity
+from agent.collect.integrity.protection import protection_violations, protections_of
+from agent.config.integrity import IntegrityConfig, integrity_violations
 from agent.model import MessageDefinition, SignalDefinition
 
 COUNTER = SignalDefinition("COUNTER", 8, 4)
@@ -26,11 +26,11 @@ def section(**keys: Any) -> IntegrityConfig:
 
 
 def keys_broken(config: IntegrityConfig) -> list[str]:
-    return [key.removeprefix("integrity[#1].") for key, _ in broken_integrity([config])]
+    return [key.removeprefix("integrity[#1].") for key, _ in integrity_violations([config])]
 
 
 @pytest.mark.parametrize(
-    ("keys", "broken"),
+    ("keys", "violations"),
     [
         ({}, ["counter"]),
         ({"counter": "C"}, []),
@@ -54,41 +54,41 @@ def keys_broken(config: IntegrityConfig) -> list[str]:
         ({"checksum": "S", "kind": "e2e-2"}, ["data_ids", "counter"]),
     ],
 )
-def test_keys_that_do_not_go_together_are_named(keys: dict[str, Any], broken: list[str]) -> None:
-    assert keys_broken(section(**keys)) == broken
+def test_keys_that_do_not_go_together_are_named(keys: dict[str, Any], violations: list[str]) -> None:
+    assert keys_broken(section(**keys)) == violations
 
 
-def broken(**keys: Any) -> list[str]:
-    return [f"{key} {text}" for key, text in broken_protections(MESSAGES, [section(**keys)])]
+def violations(**keys: Any) -> list[str]:
+    return [f"{key} {text}" for key, text in protection_violations(MESSAGES, [section(**keys)])]
 
 
 def test_a_message_that_no_file_has_is_named_with_the_nearest_one() -> None:
-    assert broken(message="BREAK", counter="COUNTER") == [
+    assert violations(message="BREAK", counter="COUNTER") == [
         'integrity[#1].message the DBC files have no such message; did you mean "BRAKE"?'
     ]
-    assert broken(bus="can7", counter="COUNTER") == [
+    assert violations(bus="can7", counter="COUNTER") == [
         'integrity[#1].message the DBC files have no such message; did you mean "BRAKE"?'
     ]
 
 
 def test_a_signal_that_none_of_its_messages_has_is_named_with_the_nearest_one() -> None:
-    assert broken(counter="CONTER") == [
+    assert violations(counter="CONTER") == [
         'integrity[#1].counter no message that it names has a signal "CONTER"; did you mean "COUNTER"?'
     ]
 
 
 def test_a_signal_that_cannot_be_what_it_is_said_to_be_is_named_with_the_reason() -> None:
-    assert broken(message="STEER", counter="ANGLE") == [
+    assert violations(message="STEER", counter="ANGLE") == [
         "integrity[#1].counter can0.STEER.ANGLE cannot count; accepted: a whole number of at most 32 bits"
     ]
-    assert broken(counter="COUNTER", counter_max=16) == [
+    assert violations(counter="COUNTER", counter_max=16) == [
         "integrity[#1].counter can0.BRAKE.COUNTER has 4 bits, too few for counter_max = 16"
     ]
-    assert broken(bus="can1", checksum="CHECKSUM", kind="crc8-h2f") == [
+    assert violations(bus="can1", checksum="CHECKSUM", kind="crc8-h2f") == [
         'integrity[#1].checksum can1.BRAKE.CHECKSUM is not one whole byte, as "crc8-h2f" is'
     ]
-    assert broken(bus="can1", checksum="CHECKSUM", kind="sum") == []
-    assert broken(bus="can0", checksum="PRESSURE", kind="sum") == []
+    assert violations(bus="can1", checksum="CHECKSUM", kind="sum") == []
+    assert violations(bus="can0", checksum="PRESSURE", kind="sum") == []
 
 
 def test_message_protection_is_the_last_sections_or_none_without_its_signals() -> None:
