@@ -8,7 +8,7 @@ synced, until the uplink has the broker's acknowledgement.
 One event loop drains and sends, one worker thread decodes, compresses and owns the disk; `assembly` builds the parts
 and `daemon` wires them. What is lost anyway is a gap that the next batch tells. At the other end the receiver keeps
 each batch once, and `export` makes of batches what engineers open; one who stands at the car asks the running agent
-(`live`). Read `daemon`, `pipeline`, `packer`, `stream` and `uplink.feed`, and you know it.
+(`live`). Read `daemon`, `pipeline`, `packer`, `stream` and `uplink.publisher`, and you know it.
 """
 
 __version__ = "0.1.0"

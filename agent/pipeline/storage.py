@@ -12,7 +12,7 @@ time to live of their priority are evicted, and reported.
 Limits: the age of a batch is counted on the wall clock, so only while that is trusted, and not for batches that bear
 times before `YEAR_2020_NS`, which were recorded before it was set.
 
-What another version of canferry has left is set aside whole (set_aside.py).
+What another version of canferry has left is set aside whole (spool/quarantine.py).
 
 Failure: SpoolError where the disk refuses or another process has it; nothing stays open then.
 """

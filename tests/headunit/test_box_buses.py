@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import lzma
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cantools
@@ -15,8 +16,6 @@ from tests.headunit.agent.traffic import BUSES
 from tests.headunit.box.service import configuration
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.headunit.box.scenario import Scenario
 
 pytestmark = pytest.mark.timeout(900)
@@ -27,6 +26,7 @@ FLOOD_FRAMES = 20_000
 RECORDED_FRAMES = 60_000
 RECORDED_HZ = 4000
 WRITTEN_PER_BYTE_MAX = 4.0
+DATABASES = Path(__file__).parents[1] / "data" / "databases"
 
 
 def test_a_bus_that_goes_down_and_up_costs_only_itself(scenario: Scenario) -> None:
@@ -84,6 +84,26 @@ def test_of_a_bus_flooded_with_more_than_it_can_read_every_frame_dropped_is_coun
     read = len(scenario.account.arrived(before, after))
     print(f"{after - before} frames flooded = {read} read + {dropped} dropped and told")
     assert dropped >= read, "twice what it can read"
+
+
+def test_the_hardened_service_reads_databases_of_every_kind(scenario: Scenario) -> None:
+    unit, service = scenario.unit, scenario.service
+    buses = ""
+    for number, kind in enumerate(("kcd", "sym", "arxml"), 2):
+        shutil.copyfile(DATABASES / f"drive.{kind}", unit.shared / f"drive.{kind}")
+        unit.run(f"cp {unit.shared}/drive.{kind} /etc/canferry/dbc/")
+        buses += f'\n[[bus]]\nname = "{kind}"\ninterface = "socketcan"\nchannel = "vcan{number}"\n'
+        buses += f'dbc = ["dbc/drive.{kind}"]\n'
+    service.configure(configuration() + buses)
+    since = len(unit.log)
+    service.reload()
+    for kind in ("kcd", "sym", "arxml"):
+        unit.log.said("dbc_loaded", since=since, bus=kind)
+    unit.log.said("agent_reloaded", since=since)
+    service.configure(configuration())
+    service.reload()
+    scenario.drive()
+    scenario.settle()
 
 
 @pytest.mark.recordings

@@ -105,6 +105,15 @@ def test_the_manual_is_there_and_shows_every_key(trees: dict[str, Path], arch: s
         assert f".B {name}\n" in found["canferry.toml.5.gz"].replace("\\-", "-")
 
 
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is missing")
+def test_roff_warns_of_nothing_in_the_manual(trees: dict[str, Path], arch: str) -> None:
+    for page in (trees[arch] / "usr/share/man").rglob("*.gz"):
+        done = subprocess.run(
+            ["groff", "-man", "-ww", "-Tutf8", "-z"], input=gzip.decompress(page.read_bytes()), capture_output=True
+        )
+        assert (done.returncode, done.stderr) == (0, b""), page
+
+
 def test_every_module_has_its_byte_code_and_the_build_left_no_trace(trees: dict[str, Path], arch: str) -> None:
     opt = trees[arch] / "opt/canferry"
     modules = list(opt.rglob("*.py"))
