@@ -67,9 +67,9 @@ class Service:
     unit: HeadUnit
 
     def install(self, package: Path) -> None:
-        """With dpkg; not configured, not started."""
+        """With dpkg; not configured, not started. No index of manual pages: it opens more files than a host lets."""
         shutil.copy(package, self.unit.shared / package.name)
-        self.unit.run(f"dpkg --install {self.unit.shared / package.name}")
+        self.unit.run(f"rm -f /var/lib/man-db/auto-update; dpkg --install {self.unit.shared / package.name}")
 
     def configure(self, text: str) -> None:
         """The configuration and the DBC files of the two buses."""
