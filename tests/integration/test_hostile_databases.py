@@ -19,8 +19,8 @@ MEGABYTE = 1_000_000
 MEMORY_KIB = {1: 100_000, 10: 400_000}
 """Of both processes together, less what the agent takes that has imported the loader; by the megabytes of a file."""
 TIMES_MAX = 12.0
-"""As long as an ordinary DBC file of the same size, which takes a quarter of a second a megabyte. The process that reads
-is ended at about 7 times; on a busy machine both sides of the ratio vary."""
+"""As long as an ordinary DBC file of the same size, which takes a quarter of a second a megabyte. The reading
+process is ended at about 7 times; on a busy machine both sides of the ratio vary."""
 
 CHILD = """
 import json, resource, sys, time
