@@ -108,8 +108,8 @@ class Inputs:
 
     def _found(self, ref: SignalRef) -> list[int]:
         """The slots of a signal: more than one where its message is matched by parameter group."""
-        stream_keys = (self._signal_index.message == ref.message).nonzero()[0]
-        return [slot + ref.signal for slot in self._signal_index.first.take(stream_keys).tolist()]
+        first = self._signal_index.first
+        return [int(first[stream_key]) + ref.signal for stream_key in self._stream_keys_of(ref.message)]
 
     def held(self, ref: SignalRef) -> Held | None:
         """The value that a signal came with last, before the block; None where it has not come yet."""
