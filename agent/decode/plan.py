@@ -86,6 +86,17 @@ class Field:
         return cls(byte, 64 - begin - signal.length + over, mask, True, extent, over, signal.length)
 
 
+def field_bits(signal: SignalDefinition) -> list[int]:
+    """The bits of the payload that a signal lies in, as the DBC numbers them, from the one that it starts at."""
+    if signal.little_endian:
+        return list(range(signal.start, signal.start + signal.length))
+    bits, bit = [], signal.start
+    for _ in range(signal.length):
+        bits.append(bit)
+        bit += 15 if bit % 8 == 0 else -1
+    return bits
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A set of signals of a message that a frame carries.
