@@ -67,7 +67,7 @@ class History:
     def extended(
         self, rebased: NDArray[np.int64], numbers: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Steady times and numbers of all samples, those of the block at hand included."""
+        """Rebased times and numbers of all samples, those of the block at hand included."""
         return np.concatenate([self.rebased, rebased]), np.concatenate([self.numbers, numbers])
 
     def keep(self, rebased: NDArray[np.int64], numbers: NDArray[np.float64], now: NDArray[np.int64]) -> None:
@@ -161,7 +161,7 @@ class Inputs:
         return stream_keys
 
     def samples(self, view: BlockView, source: SignalRef | int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Steady times and numbers of a signal's samples or a message's frames, in the span before and in the block."""
+        """Rebased times and numbers of a signal or of a message's frames, in the span before and in the block."""
         found = self._looked_up(view).samples
         if source not in found:
             history = self.histories[source]
