@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of an agent, each built from a configuration; `daemon` and `replaying` put them together.
+"""The parts of an agent, each built from a configuration; `daemon` and `replay` put them together.
 
     Decoding     what the DBC files became: the decoder, and the catalog that describes its signals to the receiver
     make_collector, make_packer   rules and triggers, and the streams of their priorities, into stores
