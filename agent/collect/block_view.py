@@ -63,7 +63,7 @@ class BlockView:
         self._start = start = block.column_start[:-1]
         self.counts = block.column_start[1:] - start
         self._rows = rows = block.row_start[1:] - block.row_start[:-1]
-        self._first_row = first = block.row_start.take(block.column_group)
+        first = block.row_start.take(block.column_group)
         self._lag = start - first  # of a column's values behind its rows, where all rows carry it
         self._is_whole = not (self.counts != rows.take(block.column_group)).any()
 
@@ -192,7 +192,7 @@ class LastSamples:
     raw uint64 · time_ns int64, its frame's own · rebased int64, `NEVER` where there was none yet
     kept      uint8, the highest priority that it was kept with so far, by a rule that does not keep all of the slot
     serial    int64, its number among all values that have come, of all slots
-    returns   int64, how often its stream key had returned (`silence`)
+    returns   int64, how often its stream key had returned (`absence`)
     """
 
     def __init__(self, signal_index: SignalIndex) -> None:

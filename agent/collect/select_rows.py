@@ -245,7 +245,7 @@ def groups_of(block: SignalBlock, begin: int, end: int) -> SignalBlock:
 
 
 def cut_by_groups(block: SignalBlock, columns_max: int) -> list[SignalBlock]:
-    """A block in split_frames of whole groups that have no more than about so many columns each."""
+    """A block in pieces of whole groups that have no more than about so many columns each."""
     if len(block.column_group) <= columns_max:
         return [block]
     first = block.column_group.searchsorted(np.arange(len(block.group_key) + 1))

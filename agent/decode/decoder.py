@@ -264,7 +264,7 @@ class Decoder:
             return self._windowed(words, order.take(index), columns, counts)
         motorola = layout.motorola.take(columns)
         mixed = bool(motorola.any())
-        sorted_words = words.sorted_by(order, swapped=mixed)
+        sorted_words = words.of_rows(order, swapped=mixed)
         if mixed and not motorola.all():
             sorted_words = np.concatenate([sorted_words, sorted_words.byteswap()])
             index += np.repeat(np.where(motorola, 0, len(order)), counts)

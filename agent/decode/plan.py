@@ -86,6 +86,17 @@ class Field:
         return cls(byte, 64 - begin - signal.length + over, mask, True, extent, over, signal.length)
 
 
+def field_bits(signal: SignalDefinition) -> list[int]:
+    """The bits of the payload that a signal lies in, as the DBC numbers them, from the one that it starts at."""
+    if signal.little_endian:
+        return list(range(signal.start, signal.start + signal.length))
+    bits, bit = [], signal.start
+    for _ in range(signal.length):
+        bits.append(bit)
+        bit += 15 if bit % 8 == 0 else -1
+    return bits
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A set of signals of a message that a frame carries.
@@ -276,4 +287,9 @@ def parameter_group(can_id: int) -> int:
     """What two J1939 frames of one parameter group share (SAE J1939-21, 5.2): data page, PDU format and, from
     PDU format 240 on, the group extension; below that the byte is a destination address.
     """
-    return can_id & 0x03FF_FF00 if can_id >> 16 & 0xFF >= 240 else can_id & 0x03FF_0000
+    return can_id & parameter_group_mask(can_id)
+
+
+def parameter_group_mask(can_id: int) -> int:
+    """The bits of an arbitration id word that are its parameter group."""
+    return 0x03FF_FF00 if can_id >> 16 & 0xFF >= 240 else 0x03FF_0000

@@ -174,7 +174,14 @@ class MultiplexerWalk:
     ) -> NDArray[np.uint64]:
         """The value of the multiplexor that each row's state reads; 0 where the frame is too short for it."""
         table = self.table
-        values = words.read_multiplexors(table, rows, states)
+        if words.classic:
+            values = words.of_rows(rows, swapped=table.all_motorola)
+            if table.any_motorola and not table.all_motorola:
+                values = np.where(table.motorola.take(states), values.byteswap(), values)
+            values >>= table.frame_shift.take(states)
+        else:
+            values = words.read(rows, table.byte.take(states), table.shift.take(states), table.motorola.take(states))
+        values &= table.mask.take(states)
         if shortest < table.extent_max:
             values[table.extent.take(states) > lengths] = 0
         return values

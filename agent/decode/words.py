@@ -14,8 +14,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from agent.decode.walk import StateTable
-
 
 class Words:
     """The payloads of a block, ready to be read as 64-bit words in either byte order."""
@@ -37,26 +35,10 @@ class Words:
         """True where every frame has at most eight bytes."""
         return self._width == 8
 
-    def sorted_by(self, order: NDArray[np.int64], *, swapped: bool) -> NDArray[np.uint64]:
-        """All frames in another order, read as Intel words, or swapped as Motorola ones. Classic blocks only."""
-        words: NDArray[np.uint64] = self._words.take(order)
+    def of_rows(self, rows: NDArray[np.int64], *, swapped: bool) -> NDArray[np.uint64]:
+        """The frames of these rows, read as Intel words, or swapped as Motorola ones. Classic blocks only."""
+        words: NDArray[np.uint64] = self._words.take(rows)
         return words.byteswap(inplace=True) if swapped else words
-
-    def read_multiplexors(
-        self, table: StateTable, rows: NDArray[np.intp], states: NDArray[np.int64]
-    ) -> NDArray[np.uint64]:
-        """The value of the multiplexor that each row's state reads, of frames that are long enough."""
-        if self.classic:
-            values = self._words.take(rows)
-            if table.all_motorola:
-                values.byteswap(inplace=True)
-            elif table.any_motorola:
-                values = np.where(table.motorola.take(states), values.byteswap(), values)
-            values >>= table.frame_shift.take(states)
-        else:
-            values = self.read(rows, table.byte.take(states), table.shift.take(states), table.motorola.take(states))
-        values &= table.mask.take(states)
-        return values
 
     def read(
         self,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import string
 from typing import TYPE_CHECKING, Any
 
+from agent.decode.plan import field_bits
 from agent.live.explain_input import shown_id
 from agent.live.status_screen import duration
 from agent.model import EXTENDED, EXTENDED_MASK
@@ -240,17 +241,6 @@ BYTES_A_LINE = 8
 _COLOURS = (36, 33, 32, 35, 34, 31)
 
 
-def positions(signal: SignalDefinition) -> list[int]:
-    """The signal's bits as the DBC numbers them, from where it begins."""
-    if signal.little_endian:
-        return list(range(signal.start, signal.start + signal.length))
-    found = [signal.start]
-    while len(found) < signal.length:
-        last = found[-1]
-        found.append(last + 15 if last % 8 == 0 else last - 1)
-    return found
-
-
 def letters(signals: Sequence[SignalDefinition]) -> list[str]:
     """A letter for each signal; they come again where there are more signals than letters."""
     return [LETTERS[number % len(LETTERS)] for number in range(len(signals))]
@@ -260,7 +250,7 @@ def owners(signals: Mapping[str, SignalDefinition], length: int) -> str:
     """For each bit of so many bytes, as they are drawn, the letter of its signal."""
     drawn = [NOBODY] * (8 * length)
     for letter, signal in signals.items():
-        for position in positions(signal):
+        for position in field_bits(signal):
             place = position // 8 * 8 + 7 - position % 8
             if place < len(drawn):
                 drawn[place] = letter if drawn[place] == NOBODY else SHARED

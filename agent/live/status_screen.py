@@ -7,6 +7,8 @@ import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from agent.system.printable import aligned
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -61,7 +63,7 @@ def _head(snapshot: Snapshot, width: int, paint: _Paint) -> Iterator[str]:
 def _buses(buses: Sequence[BusStatus], paint: _Paint) -> Iterator[str]:
     rows = [_BUS_HEAD, *map(_bus_cells, buses)]
     states = [("head", "faint"), *((bus.state, "good" if bus.state == "up" else "error") for bus in buses)]
-    for line, (state, colour) in zip(_aligned(rows, 2), states, strict=True):
+    for line, (state, colour) in zip(aligned(rows, 2), states, strict=True):
         yield paint(line, colour) if state == "head" else line.replace(f" {state} ", f" {paint(state, colour)} ", 1)
 
 
@@ -80,7 +82,7 @@ def _spool(snapshot: Snapshot, width: int) -> Iterator[str]:
         oldest = "-" if not each.oldest_ns else f"{duration(max(0, snapshot.time_ns - each.oldest_ns) / 1e9)} ago"
         evicted = f"{each.evicted + each.dropped:,}"
         rows.append((each.name, f"{each.batches:,}", size(each.size_bytes), oldest, f"{each.samples:,}", evicted))
-    yield from _aligned(rows, 1)
+    yield from aligned(rows, 1)
     lasts_s = spool_lasts_s(snapshot)
     lasts = "" if lasts_s is None else f", room for {duration(lasts_s)} without a link at the rate since the start"
     held = f"on disk {size(spool.disk_bytes)} of {size(spool.limit_bytes)}{lasts}"
@@ -146,18 +148,6 @@ def _wrapped(text: str, width: int, *, first: str = "", after: str) -> list[str]
     return textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=after, break_long_words=False, break_on_hyphens=False
     )
-
-
-def _aligned(rows: Sequence[Sequence[str]], texts: int) -> list[str]:
-    """Columns; the first `texts` of them to the left, the others, numbers, to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place < texts else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
 
 
 def duration(seconds: float) -> str:

@@ -5,12 +5,17 @@ Promise: what `printable` gives is one line, moves no cursor, sets no colour, tu
 as UTF-8, and has at most ``limit`` characters. What is no such character stays as it is, backslashes too: the result is
 for people, not to be read back. Cost: by ``limit``, not by the length of the text. `printable_line` is for a line made
 of such texts and our own words. `printable_json` loses nothing: whoever parses the document gets the text as it was.
+`aligned` puts such texts in columns.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LIMIT = 200
 LINE_LIMIT = 2000
@@ -47,6 +52,18 @@ def printable_line(text: str) -> str:
 def printable_json(document: str) -> str:
     """The same document; what is not to be printed is escaped as JSON does. Line breaks stay: strings have none."""
     return document if document.isprintable() else _UNPRINTABLE.sub(_escape_in_json, document)
+
+
+def aligned(rows: Sequence[Sequence[str]], texts: int) -> list[str]:
+    """The rows of a table as lines: the first `texts` columns to the left, the others, numbers, to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < texts else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
 
 
 def _cut(text: str, limit: int) -> str:

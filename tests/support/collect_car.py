@@ -23,7 +23,6 @@ from agent.units import Duration
 
 if TYPE_CHECKING:
     from agent.collect.rules.rules import Value
-    from agent.config.priorities import Priority
 
 MS, S = 10**6, 10**9
 START = 1_700_000_000 * S

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.collect.conditions.syntax import (
+    CALCULATE,
     MIRRORED,
     Absolute,
     AllOf,
@@ -157,19 +158,10 @@ def _constant(quantity: Quantity) -> Fraction | None:
         case Absolute(operand=operand):
             value_of = _constant(operand)
             return None if value_of is None else abs(value_of)
-        case Arithmetic(operator=operator, left=left, right=right):
-            return _calculated(operator, _constant(left), _constant(right))
+        case Arithmetic(operator=sign, left=left, right=right):
+            one, other = _constant(left), _constant(right)
+            return None if one is None or other is None else CALCULATE[sign](one, other)
     return None
-
-
-def _calculated(operator: str, left: Fraction | None, right: Fraction | None) -> Fraction | None:
-    if left is None or right is None:
-        return None
-    if operator == "+":
-        return left + right
-    if operator == "-":
-        return left - right
-    return left * right if operator == "*" else left / right
 
 
 def _check_units(left: Quantity, right: Quantity) -> None:

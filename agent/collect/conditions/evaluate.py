@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from agent.collect.conditions.syntax import (
+    CALCULATE,
     MIRRORED,
     Absolute,
     AllOf,
@@ -62,7 +63,6 @@ _COMPARE: dict[Operator, Callable[[Numbers, Numbers], Any]] = {
     "==": lambda left, right: (left <= right) & (left >= right),
     "!=": lambda left, right: (left < right) | (left > right),
 }
-_CALCULATE = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
 
 class Quantities(Protocol):
@@ -229,7 +229,7 @@ def quantity(written: Quantity) -> _Measure:
             inner = quantity(operand)
             return lambda at: abs(inner(at))
         case Arithmetic(operator=sign, left=one, right=other):
-            left, right, calculate = quantity(one), quantity(other), _CALCULATE[sign]
+            left, right, calculate = quantity(one), quantity(other), CALCULATE[sign]
             return lambda at: calculate(left(at), right(at))
     raise AssertionError(written)
 

@@ -67,7 +67,7 @@ class History:
     def extended(
         self, rebased: NDArray[np.int64], numbers: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Steady times and numbers of all samples, those of the block at hand included."""
+        """Rebased times and numbers of all samples, those of the block at hand included."""
         return np.concatenate([self.rebased, rebased]), np.concatenate([self.numbers, numbers])
 
     def keep(self, rebased: NDArray[np.int64], numbers: NDArray[np.float64], now: NDArray[np.int64]) -> None:
@@ -108,8 +108,8 @@ class Inputs:
 
     def _found(self, ref: SignalRef) -> list[int]:
         """The slots of a signal: more than one where its message is matched by parameter group."""
-        stream_keys = (self._signal_index.message == ref.message).nonzero()[0]
-        return [slot + ref.signal for slot in self._signal_index.first.take(stream_keys).tolist()]
+        first = self._signal_index.first
+        return [int(first[stream_key]) + ref.signal for stream_key in self._stream_keys_of(ref.message)]
 
     def held(self, ref: SignalRef) -> Held | None:
         """The value that a signal came with last, before the block; None where it has not come yet."""
@@ -161,7 +161,7 @@ class Inputs:
         return stream_keys
 
     def samples(self, view: BlockView, source: SignalRef | int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Steady times and numbers of a signal's samples or a message's frames, in the span before and in the block."""
+        """Rebased times and numbers of a signal or of a message's frames, in the span before and in the block."""
         found = self._looked_up(view).samples
         if source not in found:
             history = self.histories[source]

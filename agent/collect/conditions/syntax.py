@@ -12,11 +12,12 @@ compared as whole numbers, so that "> 0.3" means what it says for a signal in st
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from fractions import Fraction
 
     from agent.model import SignalDefinition
@@ -26,6 +27,13 @@ OPPOSITE: dict[Operator, Operator] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"
 """What holds where a comparison of known numbers does not."""
 MIRRORED: dict[Operator, Operator] = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 """The same comparison with its sides exchanged."""
+CALCULATE: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+"""What arithmetic comes to, of fractions, arrays or ranges."""
 
 
 class ExpressionError(ValueError):

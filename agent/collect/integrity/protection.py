@@ -13,6 +13,7 @@ import numpy as np
 
 from agent.config.integrity import E2E_1_COUNTER_MAX, IntegrityConfig
 from agent.config.patterns import Patterns, nearest
+from agent.decode.plan import field_bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -103,17 +104,6 @@ def whole_byte(signal: SignalDefinition) -> int:
     """Which byte of the payload a signal is, -1 where it is not one."""
     aligned = signal.start % 8 == (0 if signal.little_endian else 7)
     return signal.start // 8 if signal.length == 8 and aligned else -1
-
-
-def field_bits(signal: SignalDefinition) -> list[int]:
-    """The bits of the payload that a signal lies in: 8 * byte + bit, bit 0 the least significant."""
-    if signal.little_endian:
-        return list(range(signal.start, signal.start + signal.length))
-    bits, bit = [], signal.start
-    for _ in range(signal.length):
-        bits.append(bit)
-        bit += 15 if bit % 8 == 0 else -1
-    return bits
 
 
 SUM_BITS_MAX = 16

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.collect.rules.rules import RuleBook
 from agent.config.priorities import HIGHEST_FIRST, Priority
-from agent.system.printable import LINE_LIMIT, printable
+from agent.system.printable import LINE_LIMIT, aligned, printable
 from agent.units import Duration
 
 if TYPE_CHECKING:
@@ -127,31 +127,19 @@ def table(forecasts: Sequence[Forecast], messages: int, width: int | None = None
         numbers = [_number(each.frames_hour, at_most=each.at_most), _number(each.bytes_hour, at_most=each.at_most)]
         name, how = printable(each.message), printable(each.how, LINE_LIMIT)
         rows.append((name, str(each.priority), signals, how, numbers[0], numbers[1]))
-    lines = _aligned(rows, texts=4)
+    lines = aligned(rows, texts=4)
     if width is not None and max(map(len, lines)) > width:
         lines = list(_folded(rows, width))
     dropped = messages - len({each.message for each in forecasts})
     return lines + ([f"nothing is kept of the other {dropped} messages"] if dropped else [])
 
 
-def _aligned(rows: Sequence[Sequence[str]], texts: int) -> list[str]:
-    """So many columns of texts, then numbers."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place < texts else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-
-
 def _folded(rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
     """How a message is kept stands below the rest of its row."""
-    beside = len(_aligned([["", *row[1:3], *row[4:]] for row in rows], texts=3)[0])
+    beside = len(aligned([["", *row[1:3], *row[4:]] for row in rows], texts=3)[0])
     room = max(NAME_MIN, width - beside)
     names = [row[0] if len(row[0]) <= room else f"…{row[0][1 - room :]}" for row in rows]
-    heads = _aligned([[name, *row[1:3], *row[4:]] for name, row in zip(names, rows, strict=True)], texts=3)
+    heads = aligned([[name, *row[1:3], *row[4:]] for name, row in zip(names, rows, strict=True)], texts=3)
     for head, row in zip(heads, rows, strict=True):
         yield head
         yield from textwrap.wrap(row[3], width, initial_indent="  ", subsequent_indent="  ")

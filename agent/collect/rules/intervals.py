@@ -328,7 +328,7 @@ class IntervalStates:
         states.kept[found] = priority.take(at.take(found))
 
     def set_clock(self, step_ns: int) -> None:
-        """As of `states.States`."""
+        """As of `RuleStates`."""
         self._states.time_ns += step_ns
 
     def flush(self, leaves: NDArray[np.bool_] | None = None) -> IntervalResults:

@@ -17,6 +17,7 @@ from agent.collect.conditions.binding import Directory
 from agent.collect.rules.absence import stopped_after_ns
 from agent.collect.rules.rules import RuleBook
 from agent.config.patterns import Patterns
+from agent.decode.plan import parameter_group_mask
 from agent.model import EXTENDED, EXTENDED_MASK, STANDARD_MASK
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 CLOCK_CYCLE_MS_MAX = 1000
 """A message that is sent at least so often, all the time, tells the time."""
-_GROUP_MASK, _DESTINATION_MASK, _PDU2 = 0x03FF_FF00, 0x0000_FF00, 240
 
 
 def kernel_filters(config: Config, messages: Sequence[MessageDefinition]) -> dict[str, list[tuple[int, int]]]:
@@ -71,7 +71,4 @@ def _filter(message: MessageDefinition) -> tuple[int, int]:
     """An arbitration id word and its mask; of a J1939 message those of its parameter group."""
     if not message.can_id & EXTENDED:
         return message.can_id, STANDARD_MASK
-    if not message.j1939:
-        return message.can_id, EXTENDED_MASK
-    mask = _GROUP_MASK if message.can_id >> 16 & 0xFF >= _PDU2 else _GROUP_MASK & ~_DESTINATION_MASK
-    return message.can_id, mask
+    return message.can_id, parameter_group_mask(message.can_id) if message.j1939 else EXTENDED_MASK

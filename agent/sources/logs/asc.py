@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ASC logs: Vector's CANalyzer, CANoe and CANape, BUSMASTER, python-can, and who writes like them.
 
-    date Wed Sep 30 03:06:13.191 pm 2017                                 see logdate.py
+    date Wed Sep 30 03:06:13.191 pm 2017                                 see dates.py
     base hex  timestamps absolute                                       or dec; or relative: since the line before
     Begin Triggerblock Wed Sep 30 03:06:13.191 pm 2017                  its date counts before the header's
        0.000000 Start of measurement                                    an event, as all that is not shown here

@@ -9,7 +9,7 @@ by the log's channels: a name as it is, number n is ``can<n>``, none is ``can0``
 
 Limits: `frames_max` frames and `span_s` seconds of log time a block. An MF4 log is held as a whole; the others are
 read as they are consumed. Each format has its own reader here (candump.py, candump_screen.py, asc.py, trc.py,
-csvlog.py, blf.py, mf4.py), which moves on with each step; python-can's stop at one bad item, and some never end.
+csv.py, blf.py, mf4.py), which moves on with each step; python-can's stop at one bad item, and some never end.
 
 Failure: what cannot be opened or is of no known format is a LogFileError that names file, place and reason. A torn
 end (power cut, full disk) costs what it tore, the frame it cut short among it: those before are delivered, the log
@@ -279,7 +279,7 @@ class LogReader:
             log.warning("log_file_torn", path=path, place=place, reason=why, frames_before=self._read)
 
     def _of_items(self, kind: str) -> Iterator[FrameBlock]:
-        """A format whose reader gives items, see logitems.py."""
+        """A format whose reader gives items, see items.py."""
         builder = BlockBuilder()
         failure: UnreadableError | None = None
         try:

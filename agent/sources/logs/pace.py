@@ -43,10 +43,11 @@ class LogPace:
         if not self._clocks:
             return None
         latest_ns, begin_ns = self._clocks[0]
-        steps = np.diff(time_ns, prepend=latest_ns)
+        latest = np.maximum.accumulate(np.append(latest_ns, time_ns))
+        steps = time_ns - latest[:-1]
         if int(steps.max()) >= PAUSE_NS_MAX or int(steps.min()) < -BACKWARD_NS_MAX:
             return None
-        self._clocks[0] = max(latest_ns, int(time_ns.max())), begin_ns
+        self._clocks[0] = int(latest[-1]), begin_ns
         return time_ns - begin_ns
 
     def _go_on(self, time_ns: int) -> int:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.decode.decoder import Decoder
-from agent.decode.plan import Plan
-from agent.live.explain_text import drawing, owners, positions
+from agent.decode.plan import Plan, field_bits
+from agent.live.explain_text import drawing, owners
 from agent.model import FrameBlock, MessageDefinition, SignalDefinition
 
 
@@ -26,7 +26,7 @@ def signals(draw: st.DrawFn) -> SignalDefinition:
 @given(signals())
 def test_the_bits_of_a_signal_are_those_that_make_its_value(signal: SignalDefinition) -> None:
     payload = bytearray(8)
-    for position in positions(signal):
+    for position in field_bits(signal):
         payload[position // 8] |= 1 << position % 8
     inverse = bytes(byte ^ 0xFF for byte in payload)
     assert value(signal, bytes(payload)) == (1 << signal.length) - 1

@@ -26,8 +26,9 @@ def elapsed_s(times_s: list[float], block: int = 3) -> list[float]:
         ([YEAR_S, YEAR_S + 1, 5, 6, 7], [0, 1, 1, 2, 3]),
         ([5, YEAR_S, 5.5, YEAR_S + 0.5, 6, YEAR_S + 1], [0, 0, 0.5, 0.5, 1, 1]),
         ([5, 5 + 3599, 5 + 3599 + 3600, 5 + 7200], [0, 3599, 3599, 3600]),
+        ([5, 9, 8.1, 7.2, 8.2], [0, 4, 3.1, 4, 5]),
     ],
-    ids=["one clock", "set forward", "set back", "two clocks", "a pause of an hour"],
+    ids=["one clock", "set forward", "set back", "two clocks", "a pause of an hour", "set back in small steps"],
 )
 def test_steps_of_a_clock_take_no_time(times_s: list[float], due_s: list[float], block: int) -> None:
     assert elapsed_s(times_s, block) == due_s

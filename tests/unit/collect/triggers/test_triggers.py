@@ -13,7 +13,8 @@ from agent.collect.rules.rules import RuleBook
 from agent.collect.triggers.triggers import Trigger
 from agent.config.collecting import TriggerConfig
 from agent.decode.decoder import Decoder
-from agent.model import EventKind
+from agent.decode.plan import Plan
+from agent.model import EXTENDED, EventKind, MessageDefinition, SignalDefinition
 from agent.units import Duration
 from tests.support.collect_car import MESSAGES, MS, START, Frame, block, drive, plan
 
@@ -74,3 +75,23 @@ def test_a_moment_is_an_event_after_a_reload_too() -> None:
 def test_what_becomes_true_after_a_reload_is_an_event(size: int) -> None:
     car, frames = Car(armed=False), [(0, SLOW), (100, SLOW), (200, FAST)]
     assert [at for begin in range(0, 3, size) for at, _ in car.take(*frames[begin : begin + size])] == [200]
+
+
+def test_a_trigger_fires_when_a_second_sender_of_a_j1939_group_carries_its_signal() -> None:
+    senders = [0x18FEF100 | EXTENDED, 0x18FEF117 | EXTENDED]
+    engine = MessageDefinition("can0", senders[0], "ENGINE", 1, (SignalDefinition("SPEED", 0, 8),), j1939=True)
+    decoder = Decoder(Plan(("can0",), (engine,)))
+    trigger = Trigger.of(TriggerConfig(name="event", when="SPEED > 50"), Directory((engine,)))
+    collector = Collector(
+        decoder.plan,
+        RuleBook.of([]),
+        triggers=[trigger],
+        decode=lambda frames: decoder.decode(frames).signals,
+        ring_bytes=1 << 20,
+    )
+    fired = []
+    for number, (sender, speed) in enumerate([(0, 1), (0, 1), (0, 1), (1, 60), (1, 60), (0, 1), (1, 60)]):
+        frames = block([Frame(START + number * MS, 0, senders[sender], bytes([speed]))])
+        if collector.process(frames, decoder.decode(frames).signals).events:
+            fired.append(number)
+    assert fired == [3, 6]
