@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays of blocks: split_frames laid end to end, sorted tables searched; blocks split, and merged."""
+"""Arrays of blocks: pieces laid end to end, sorted tables searched; blocks split, and merged."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ N = TypeVar("N", np.int64, np.uint64)
 
 
 def starts(counts: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
-    """Where split_frames of these lengths begin when laid end to end, and where the last ends: int64 (len + 1,)."""
+    """Where pieces of these lengths begin when laid end to end, and where the last ends: int64 (len + 1,)."""
     begin = np.zeros(len(counts) + 1, np.int64)
     np.asarray(counts, np.int64).cumsum(out=begin[1:])
     return begin
 
 
 def runs(first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The places of split_frames, end to end: first[0], first[0] + 1, … (counts[0] of them), first[1], …"""
+    """The places of pieces, end to end: first[0], first[0] + 1, … (counts[0] of them), first[1], …"""
     begin = starts(counts)
     places = np.arange(begin[-1])
     places += (first - begin[:-1]).repeat(counts)
@@ -66,7 +66,7 @@ def merge_blocks(blocks: Sequence[SignalBlock]) -> SignalBlock:
     rows = _Merged(keys, np.concatenate([np.diff(block.row_start) for block in blocks]))
     column_key = np.concatenate([block.group_key[block.column_group] for block in blocks])
     signal = np.concatenate([block.column_signal for block in blocks])
-    # Group and signal as one number: the group's priority among all, which is smaller than its key.
+    # Group and signal as one number: the group's rank among all, which is smaller than its key.
     identity = (np.searchsorted(rows.keys, column_key).astype(np.uint64) << np.uint64(16)) | signal.astype(np.uint64)
     columns = _Merged(identity, np.concatenate([np.diff(block.column_start) for block in blocks]))
     bits = np.concatenate([block.bits for block in blocks])
@@ -85,7 +85,7 @@ def merge_blocks(blocks: Sequence[SignalBlock]) -> SignalBlock:
 
 
 class _Merged:
-    """Pieces with a key each, laid end to end: split_frames of one key joined, keys ascending.
+    """Pieces with a key each, laid end to end: those of one key joined, keys ascending.
 
     keys   each once · first   a piece that has it · start   where its elements begin now
     order  int64, the old place of each element

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of an agent, each built from a configuration; `daemon` and `replaying` put them together.
+"""The parts of an agent, each built from a configuration; `daemon` and `replay` put them together.
 
     Decoding     what the DBC files became: the decoder, and the catalog that describes its signals to the receiver
     make_collector, make_packer   rules and triggers, and the streams of their priorities, into stores
@@ -361,12 +361,11 @@ async def open_agent(
                 collector=lasting.collector,
             )
             transport = MqttTransport(mqtt_options(config, storage.spools[0].stream), lasting.rotation, memory)
-            packer.fit(memory.payload_bytes(transport.address))
-
             cutter = BatchCutter(storage.stores, storage.catalogs, packer, config.vehicle.id)
+            cutter.fit(memory.payload_bytes(transport.address))
 
             def fit(payload_bytes: int | None) -> None:
-                packer.fit(payload_bytes)
+                cutter.fit(payload_bytes)
                 memory.remember_payload_bytes(transport.address, payload_bytes)
 
             spools = SpoolAccess(

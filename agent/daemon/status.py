@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from agent import __version__
-from agent.config.priorities import Priority
 from agent.live.protocol import define
 from agent.live.snapshot import (
     BusStatus,

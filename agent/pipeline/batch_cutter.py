@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class BatchCutter:
-    """Goes through the spools once for each limit that it is given, oldest batches first."""
+    """Goes through the spools once after each `fit`, those of the highest priority and the oldest batches first."""
 
     def __init__(
         self, stores: Mapping[Priority, ClassStore], catalogs: CatalogStore, packer: Packer, vehicle: str
@@ -44,24 +44,30 @@ class BatchCutter:
         self._catalogs = catalogs
         self._packer = packer
         self._vehicle = vehicle
-        self._limit: int | None = None
-        self._left: list[tuple[Priority, int]] = []
+        self._left: list[tuple[Priority, int]] | None = None  # the next one last; None: nobody has looked yet
+
+    def fit(self, payload_bytes: int | None) -> None:
+        """Seal to no more than this from now on (None: as configured), and look at all that is stored anew."""
+        self._packer.fit(payload_bytes)
+        self._left = None
 
     def cut_next(self, payload_bytes: int) -> bool:
-        """Cut one batch that is larger; False when there is none left to look at. For the thread that owns the disk."""
-        if payload_bytes != self._limit:
-            self._limit = payload_bytes
-            spools = {priority: store.spool for priority, store in self._stores.items()}
+        """Look at one batch that is larger, and cut it; False when there is none left to look at.
+
+        For the thread that owns the disk: it reads one batch at most.
+        """
+        if self._left is None:
             self._left = [
-                (priority, each) for priority, spool in spools.items() for each in spool.larger(payload_bytes)
+                (priority, sequence)
+                for priority, store in self._stores.items()
+                for sequence in store.spool.larger(payload_bytes)
             ]
             self._left.reverse()
-        while self._left:
+        if self._left:
             priority, sequence = self._left.pop()
             record = self._stores[priority].spool.read(sequence)
             if record is not None and record.vehicle in ("", self._vehicle):
                 self._cut(priority, record, payload_bytes)
-                break
         return bool(self._left)
 
     def _cut(self, priority: Priority, record: SpooledBatch, payload_bytes: int) -> None:

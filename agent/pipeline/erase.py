@@ -7,7 +7,7 @@ What waits, and the open batch that a killed agent has left, stay; with `everyth
 by the next start, and so do spools that another version has left.
 
 Not touched: the catalogs, which hold the names of signals and nothing of a drive; the ledger of the data plan. Flash
-memory may keep old copies of blocks, which only its maker's tools reach (blank.py).
+memory may keep old copies of blocks, which only its maker's tools reach (spool/disk.py).
 
 Failure: SpoolError where an agent runs, or the disk refuses; ConfigError where the folder is another user's: files made
 by root would lock the agent out.

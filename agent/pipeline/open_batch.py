@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The open batch: what has been decoded and not yet been sealed, and when it is time to seal.
 
-Limits: a batch never spans more than its interval of the frames' own clock, see busclocks.py, and is sealed early when
+Limits: a batch never spans more than its interval of the frames' own clock, see bus_clocks.py, and is sealed early when
 it is likely to outgrow its payload, by how many bytes a value took in the batches before; or its tables, by
 `GROUPS_MAX` ids with samples and `COUNTS_MAX` counts of frames that were not, or not wholly, decoded; or what a reader
 takes, by `VALUES_MAX` values, as an hour of a bus on which nothing changes would. What counts is

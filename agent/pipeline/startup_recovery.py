@@ -18,7 +18,6 @@ import structlog
 
 from agent.batch.catalog import decode_catalog
 from agent.batch.codec import decode_batch
-from agent.config.priorities import Priority
 from agent.errors import BatchError
 from agent.model import Gap, GapKind
 

@@ -16,9 +16,10 @@ Failure: a SpoolError of the store ends the process: restarting is the recovery.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
     from agent.system.clock import Clock
 
 log = structlog.get_logger()
+
+P = TypeVar("P")
+"""A piece of what is to be stored: to be sealed as one batch."""
 
 JOURNAL_LEVEL = 6
 """zstd level of journal entries: read once, if ever, but a page less of them wears the disk less."""
@@ -200,14 +204,7 @@ class Stream:
         return stored
 
     def _seal(self, batch: OpenBatch) -> None:
-        gaps = self.store.pending_gaps()
-
-        def split(pieces: int) -> list[SealedBatch]:
-            return [
-                self._sealed(piece, index, () if index else gaps) for index, piece in enumerate(batch.split(pieces))
-            ]
-
-        sealed = self._as_few_as_fit(split)
+        sealed = self._as_few_as_fit(batch.split, self._sealed, self.store.pending_gaps())
         self._append(sealed)
         size = sum(len(piece.payload) for piece in sealed)
         self._bytes_per_value = learn_bytes_per_value(self._bytes_per_value, size, batch.values, self.settings.limits)
@@ -234,16 +231,11 @@ class Stream:
 
     def recover(self, parts: Sequence[Batch], catalog: Catalog) -> None:
         """Seal the journal entries of an earlier process's open batch, of the catalog that it used."""
-        gaps = self.store.pending_gaps()
 
-        def split(pieces: int) -> list[SealedBatch]:
-            cuts = cut_evenly(len(parts), pieces)
-            return [
-                self._restored(parts[begin:end], catalog, index, () if index else gaps)
-                for index, (begin, end) in enumerate(cuts)
-            ]
+        def split(pieces: int) -> list[Sequence[Batch]]:
+            return [parts[begin:end] for begin, end in cut_evenly(len(parts), pieces)]
 
-        sealed = self._as_few_as_fit(split)
+        sealed = self._as_few_as_fit(split, functools.partial(self._restored, catalog), self.store.pending_gaps())
         self._append(sealed)
         frames = sum(batch.frames for batch in sealed)
         log.info("batch_recovered", stream=self.store.stream, frames=frames, entries=len(parts), batches=len(sealed))
@@ -254,18 +246,15 @@ class Stream:
         None where they would not fit. What is open is sealed first.
         """
         self.seal()
+
+        def split(pieces: int) -> list[Sequence[Batch]]:
+            return [[piece] for piece in split_batch(batch, pieces)]
+
         gaps = (*self.store.pending_gaps(), gap)
-
-        def pieces(number: int) -> list[SealedBatch]:
-            return [
-                self._restored([piece], catalog, index, () if index else gaps)
-                for index, piece in enumerate(split_batch(batch, number))
-            ]
-
-        sealed = self._as_few_as_fit(pieces)
+        sealed = self._as_few_as_fit(split, functools.partial(self._restored, catalog), gaps)
         return sealed if max(len(each.payload) for each in sealed) <= payload_bytes else []
 
-    def _restored(self, parts: Sequence[Batch], catalog: Catalog, index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
+    def _restored(self, catalog: Catalog, parts: Sequence[Batch], index: int, gaps: tuple[Gap, ...]) -> SealedBatch:
         unknown: Counter[tuple[int, int]] = Counter()
         partial: Counter[tuple[int, int]] = Counter()
         for part in parts:
@@ -289,11 +278,23 @@ class Stream:
         frames = header.frames or len(block)
         return SealedBatch(payload, catalog.hash, header.opened_ns, header.sealed_ns, frames, gaps)
 
-    def _as_few_as_fit(self, split: Callable[[int], list[SealedBatch]]) -> list[SealedBatch]:
-        """One batch, or 2, 4, … until none is too large or they cannot be split any more."""
+    def _as_few_as_fit(
+        self,
+        split: Callable[[int], Sequence[P]],
+        sealed_of: Callable[[P, int, tuple[Gap, ...]], SealedBatch],
+        gaps: tuple[Gap, ...],
+    ) -> list[SealedBatch]:
+        """One batch, or 2, 4, … until none is too large or they cannot be split any more.
+
+        Args:
+            split: into so many pieces, or as many as there can be.
+            sealed_of: seals a piece, the next batch but so many, with the gaps that it reports.
+            gaps: reported by the first.
+
+        """
         pieces = 1
         while True:
-            sealed = split(pieces)
+            sealed = [sealed_of(piece, index, () if index else gaps) for index, piece in enumerate(split(pieces))]
             largest = max(len(batch.payload) for batch in sealed)
             if largest <= self.settings.limits.payload_bytes or len(sealed) < pieces:
                 return sealed

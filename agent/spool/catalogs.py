@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agent.errors import SpoolError
+from agent.spool.disk import naming
 from agent.system.durable import write_durably
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 SUFFIX = ".catalog.zst"
@@ -60,7 +60,7 @@ class CatalogStore:
         self._is_valid = is_valid
         self._clock = clock
         self.current = ""
-        with _naming("open the catalogs", directory):
+        with naming("open the catalogs", directory):
             directory.mkdir(parents=True, exist_ok=True)
         self._marks = self._read_marks()
         self._known = self._read_known()
@@ -68,7 +68,7 @@ class CatalogStore:
     def put(self, name: str, content: bytes) -> None:
         """Keep this catalog, durable on return, and make it the current one."""
         path = self._path(name)
-        with _naming("keep a catalog", path):
+        with naming("keep a catalog", path):
             if not path.exists() or path.read_bytes() != content:
                 write_durably(path, content)
         self.current, self._known[name] = name, content
@@ -78,7 +78,7 @@ class CatalogStore:
         for name, content in self._known.items():
             path = self._path(name)
             if not path.exists():
-                with _naming("keep a catalog", path):
+                with naming("keep a catalog", path):
                     self._directory.mkdir(parents=True, exist_ok=True)
                     write_durably(path, content)
 
@@ -118,7 +118,7 @@ class CatalogStore:
             name = path.name.removesuffix(SUFFIX)
             if name not in keep:
                 self._known.pop(name, None)
-                with _naming("delete a catalog", path):
+                with naming("delete a catalog", path):
                     path.unlink(missing_ok=True)
         stale = [(place, name) for place, marks in self._marks.items() for name in marks if name not in keep]
         for place, name in stale:
@@ -162,11 +162,3 @@ class CatalogStore:
             write_durably(path, json.dumps(self._marks).encode())
         except OSError as error:
             log.warning("catalog_marks_not_kept", path=str(path), reason=error.strerror, hint=_NOT_KEPT)
-
-
-@contextlib.contextmanager
-def _naming(operation: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SpoolError(f"cannot {operation}: {path}: {error.strerror or error}") from error

@@ -36,9 +36,11 @@ if TYPE_CHECKING:
 
 
 PAGE = 4096
+"""Bytes: the file system's block, the cache's page. Writes begin and end on it, so nothing is read first."""
 TRIED_ELSEWHERE = "another place is tried: look at the disk; a second failure ends the agent"
 """What is said of a write that failed, once."""
-"""Bytes: the file system's block, the cache's page. Writes begin and end on it, so nothing is read first."""
+_BLANK_BYTES = 256 << 10
+"""So much is looked at, and overwritten where it is no zeros, at a time."""
 
 _ZEROS = bytes(1 << 20)
 
@@ -233,16 +235,12 @@ def put_back(disk: Disk, directory: Path, lock: int, files: Iterable[tuple[int, 
     return len(gone) + (not locked)
 
 
-_PART = 1 << 18
-_ZEROS = bytes(_PART)
-
-
 def blank(disk: Disk, file: int, end: int, kept: Iterable[tuple[int, int]] = ()) -> int:
     """Overwrite the file up to `end`, but for what is kept, (begin, end) ascending; synced. Bytes that were written."""
     written, begin = 0, 0
     for kept_begin, kept_end in (*kept, (end, end)):
-        for offset in range(begin, kept_begin, _PART):
-            length = min(_PART, kept_begin - offset)
+        for offset in range(begin, kept_begin, _BLANK_BYTES):
+            length = min(_BLANK_BYTES, kept_begin - offset)
             if not _is_blank(disk, file, offset, length):
                 disk.write(file, offset, _ZEROS[:length])
                 written += length

@@ -70,10 +70,6 @@ class GapLedger:
             if entry in self._entries:
                 self._entries[self._entries.index(entry)] = Entry(gap, sequence)
 
-    def carries(self, sequence: int) -> bool:
-        """Whether the batch carries any gap."""
-        return any(entry.carrier == sequence for entry in self._entries)
-
     def acknowledged(self, sequence: int) -> None:
         """The cloud has the batch, so it knows the gaps that it carried."""
         self._entries = [entry for entry in self._entries if entry.carrier != sequence]

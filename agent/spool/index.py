@@ -238,16 +238,30 @@ class SpoolIndex:
         """The record that the gap names is in other batches; it stands in the ledger from now on."""
         for stream in self.streams:
             sequence = stream.base + gap.first_sequence
-            found = None if stream.name != gap.stream or sequence in self.done else self.segments.find(sequence)
-            if found is not None:
+            if stream.name == gap.stream and (found := self.find(sequence)) is not None:
                 self.ledger.add(gap)
                 self.ledger.returned(sequence)
                 self.finish(*found)
 
+    def find(self, sequence: int) -> tuple[Segment, int] | None:
+        """The segment that holds the record, and its place there; None where it is done with or unknown."""
+        return None if sequence in self.done else self.segments.find(sequence)
+
+    def waiting(self) -> Iterator[tuple[Segment, int]]:
+        """All records that are not done with, by segment and place, ascending; none may be finished meanwhile."""
+        for segment in self.segments.segments:
+            for place, sequence in enumerate(segment.sequences):
+                if sequence not in self.done:
+                    yield segment, place
+
     def size_of(self, sequence: int) -> int:
-        """Bytes of the record's payload; 0 where there is none."""
-        found = self.segments.find(sequence)
+        """Bytes of the record's payload; 0 where it is done with or unknown."""
+        found = self.find(sequence)
         return 0 if found is None else found[0].lengths[found[1]]
+
+    def larger(self, size_bytes: int) -> list[int]:
+        """The records with a larger payload, ascending."""
+        return [segment.sequences[place] for segment, place in self.waiting() if segment.lengths[place] > size_bytes]
 
     def live(self, sequence: int, held: Collection[str] = ()) -> Iterator[int]:
         """Sequences at or above this one that are not done with; what is done meanwhile is left out, and what is of a
@@ -266,8 +280,7 @@ class SpoolIndex:
 
     def waiting_of(self, vehicle: str) -> int:
         """How many records of a vehicle are not done with."""
-        numbers = (sequence for sequence in self.segments.sequences() if sequence not in self.done)
-        return sum(self.stream_of(sequence).vehicle == vehicle for sequence in numbers)
+        return sum(self.stream_of(segment.sequences[place]).vehicle == vehicle for segment, place in self.waiting())
 
     def expire(self, before_ns: int, since_ns: int, detail: str) -> int:
         """Lose the records that end before one time and after another; how many."""
@@ -286,9 +299,8 @@ class SpoolIndex:
         """None of the records will arrive."""
         for segment in self.segments.segments:
             segment.sealed = True
-            for place, sequence in enumerate(segment.sequences):
-                if sequence not in self.done:
-                    self.report_gap(kind, segment, place, detail)
+        for segment, place in list(self.waiting()):
+            self.report_gap(kind, segment, place, detail)
 
     def report_unreadable(self, first: int, last: int) -> None:
         """Numbers that were given out and of which nothing is found."""

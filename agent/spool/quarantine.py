@@ -30,7 +30,7 @@ import structlog
 
 from agent.errors import SpoolError
 from agent.model import Gap, GapKind
-from agent.spool.disk import PAGE, Disk, naming
+from agent.spool.disk import PAGE, Disk, naming, padded
 from agent.system.durable import is_there, sync_folder
 
 if TYPE_CHECKING:
@@ -55,11 +55,17 @@ class Quarantine:
     def trim(self) -> None:
         """Let go of what exceeds the limit, which may be smaller than when it was kept."""
         with contextlib.suppress(OSError):  # nothing may have been set aside yet
-            self._make_room(0)
+            kept = [(name, self._size(name)) for name in self._disk.names(self._directory)]
+            used = sum(size for _, size in kept)
+            for name, size in kept:
+                if used <= self._limit_bytes:
+                    return
+                self._disk.remove(self._directory / name)
+                used -= size
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether so much can still be kept, or as much of it as the folder ever can."""
-        size = min(-(-size_bytes // PAGE) * PAGE, self._limit_bytes // PAGE * PAGE)
+        size = min(padded(size_bytes), self._limit_bytes // PAGE * PAGE)
         try:
             return sum(self._size(name) for name in self._disk.names(self._directory)) + size <= self._limit_bytes
         except OSError:
@@ -84,19 +90,10 @@ class Quarantine:
             hint = "its loss is told all the same: free room on the disk, or in the folder"
             log.warning("record_copy_failed", path=str(path), reason=error.strerror, hint=hint)
 
-    def _make_room(self, needed: int) -> None:
-        kept = [(name, self._size(name)) for name in self._disk.names(self._directory)]
-        used = sum(size for _, size in kept)
-        for name, size in kept:
-            if used + needed <= self._limit_bytes:
-                return
-            self._disk.remove(self._directory / name)
-            used -= size
-
     def _size(self, name: str) -> int:
         file = self._disk.open(self._directory / name)
         try:
-            return -(-self._disk.size(file) // PAGE) * PAGE
+            return padded(self._disk.size(file))
         finally:
             self._disk.close(file)
 

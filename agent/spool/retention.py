@@ -76,7 +76,7 @@ class Step(enum.Enum):
 class Layout:
     """How the byte limit is shared out; the parts add up to no more than the limit.
 
-    segment_bytes    of one file · segments_bytes: of all files of all spools · aside_bytes: of a folder of a spool
+    segment_bytes    of one file · segments_bytes: of all files of all spools · quarantine_bytes: of a folder of a spool
     journal_bytes    of the journal of a spool
     """
 
@@ -171,7 +171,7 @@ class SharedLimit:
         return any(other.has_spare for other in self._others(asking)) or self._victim(asking) is not None
 
     def evict_one(self, asking: LimitedSpool) -> None:
-        """Let go of what `can_give_way`: spares of others, else one segment."""
+        """Let go of what there is to evict: spares of others, else one segment."""
         if any([other.discard_spares() for other in self._others(asking)]):  # noqa: C419 - all of them
             return
         victim = self._victim(asking)

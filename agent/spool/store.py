@@ -232,7 +232,7 @@ class Spool:
     def read(self, sequence: int) -> SpooledBatch | None:
         """The record; None where it is done with, unknown, or just found corrupt (and set aside)."""
         with self._guarded("read"):
-            found = None if sequence in self._index.done else self._segments.find(sequence)
+            found = self._index.find(sequence)
             if found is None:
                 return None
             segment, place = found
@@ -257,11 +257,11 @@ class Spool:
 
     def larger_than(self, size_bytes: int) -> int:
         """How many records have a larger payload."""
-        return len(self.larger(size_bytes))
+        return len(self._index.larger(size_bytes))
 
     def larger(self, size_bytes: int) -> list[int]:
         """The records with a larger payload, by their sequence, oldest first."""
-        return [sequence for sequence in self._index.live(0) if self._index.size_of(sequence) > size_bytes]
+        return self._index.larger(size_bytes)
 
     def forget_cut(self, gap: Gap) -> None:
         """The record that the gap names is in other batches now; durable with the next append. Repeated: nothing."""
@@ -275,7 +275,7 @@ class Spool:
     def acknowledge(self, sequence: int) -> None:
         """The cloud has this batch, and knows the gaps it carried. Unknown or repeated: nothing happens."""
         with self._guarded("acknowledge"):
-            found = None if sequence in self._index.done else self._segments.find(sequence)
+            found = self._index.find(sequence)
             if found is not None:
                 self._index.ledger.acknowledged(sequence)
                 self._index.finish(*found)
@@ -292,7 +292,7 @@ class Spool:
         """The broker will never take this batch: keep a copy for a person, record the gap, go on. False: the folder of
         copies is full, so the batch stays where it is."""
         with self._guarded("set aside"):
-            found = None if sequence in self._index.done else self._segments.find(sequence)
+            found = self._index.find(sequence)
             if found is None:
                 return True
             segment, place = found

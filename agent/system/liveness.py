@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class LivenessDeadline:
-    """One stage's; late only between a `beat` whose time has passed and the next."""
+    """One stage's; late only between an `extend` whose time has passed and the next."""
 
     def __init__(self, stage: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.stage = stage

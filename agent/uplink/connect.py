@@ -2,8 +2,9 @@
 """Name, TCP, TLS: a connected, non-blocking socket, made without ever blocking the event loop.
 
 Promise: cancelling leaves no socket behind; the name is resolved and the steps of the handshake are made in a
-thread of their own (`threads`), so that neither a resolver that hangs nor a TPM that takes its time to sign holds up
-the loop or the end of the process. Host name and certificate chain are always verified. The caller sets the time limit.
+thread of their own (`system.process`), so that neither a resolver that hangs nor a TPM that takes its time to sign
+holds up the loop or the end of the process. Host name and certificate chain are always verified. The caller sets the
+time limit.
 
 Failure: RefusedError, one line, with the address, the reason and what to do about it.
 """
@@ -122,7 +123,7 @@ async def open_socket(options: MqttOptions, context: ssl.SSLContext | None) -> s
 
 
 def reporting_errors(operation: Callable[[Any], T], report: Callable[[OSError], None]) -> Callable[[Any], T]:
-    """The same operation on a socket; `note` is told its error, unless that is only that it would block."""
+    """The same operation on a socket; `report` is told its error, unless that is only that it would block."""
 
     def reporting(argument: Any) -> T:
         try:

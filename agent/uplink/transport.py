@@ -21,7 +21,7 @@ Codes (MQTT 5.0, 2.4; MQTT 3.1.1 has none but those of CONNACK):
 
 In 3.1.1 a PUBACK cannot refuse: mosquitto acknowledges there what its rules forbid or its limits exclude, and drops
 it. Nobody can see that from here; MQTT 5 is worth having wherever the broker speaks it, and is never given up for a
-connection that failed (`link`).
+connection that failed (`mqtt_transport`).
 """
 
 from __future__ import annotations

@@ -99,8 +99,8 @@ class Car:
 
     def cut(self) -> None:
         """As the broker's limit wants it."""
-        self.packer.fit(CUT_BYTES)
         cutter = BatchCutter(self.stores, self.shelf, self.packer, "car-1")
+        cutter.fit(CUT_BYTES)
         while cutter.cut_next(CUT_BYTES):
             pass
 
@@ -341,6 +341,21 @@ def test_batches_cut_anew_arrive_once_wherever_the_process_ends(shelf: CatalogSt
         if not interrupted:
             break
     assert steps > 10
+
+
+def test_batches_sealed_while_there_was_no_limit_are_cut_when_it_is_back(shelf: CatalogStore) -> None:
+    car = Car(shelf)
+    car.start()
+    cutter = BatchCutter(car.stores, car.shelf, car.packer, "car-1")
+    for _ in range(2):
+        cutter.fit(None)
+        car.feed()
+        car.packer.seal()
+        assert any(len(record.payload) > CUT_BYTES for record in car.spool.oldest(-1, 100))
+        cutter.fit(CUT_BYTES)
+        while cutter.cut_next(CUT_BYTES):
+            pass
+        assert all(len(record.payload) <= CUT_BYTES for record in car.spool.oldest(-1, 100))
 
 
 def test_a_batch_that_cannot_be_cut_stays_as_it_is(shelf: CatalogStore, tmp_path: Path) -> None:

@@ -26,14 +26,14 @@ def test_a_gap_stays_until_the_batch_that_carries_it_is_acknowledged() -> None:
     ledger.add(evicted(1))
     ledger.carry(ledger.pending(), 7)
     assert ledger.pending() == ()
-    assert ledger.carries(7)
+    assert [(entry.gap, entry.carrier) for entry in ledger.entries] == [(evicted(1), 7)]
     ledger.returned(7)
     assert ledger.pending() == (evicted(1),)
     ledger.carry(ledger.pending(), 8)
     ledger.acknowledged(7)
-    assert ledger.carries(8)
+    assert [(entry.gap, entry.carrier) for entry in ledger.entries] == [(evicted(1), 8)]
     ledger.acknowledged(8)
-    assert not ledger.carries(8)
+    assert not ledger.entries
     assert ledger.pending() == ()
 
 
