@@ -17,7 +17,7 @@ import numpy as np
 
 from agent.collect.conditions.syntax import SignalRef
 from agent.collect.rebased_time import NEVER
-from agent.physical import is_counted, key_offset, numeric
+from agent.physical import key_offset, numeric
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -167,7 +167,7 @@ class Inputs:
             history = self.histories[source]
             if isinstance(source, SignalRef):
                 came = self.came(view, source)
-                found[source] = history.extended(came.rebased, numbers_of(source, came.raw))
+                found[source] = history.extended(came.rebased, numeric(source.definition, came.raw).astype(np.float64))
             else:
                 rebased = view.rebased.take(self.frames(view, [source]))
                 found[source] = history.extended(rebased, np.zeros(len(rebased)))
@@ -191,15 +191,6 @@ class _LookedUp:
     came: dict[SignalRef, Came] = field(default_factory=dict)
     samples: dict[SignalRef | int, tuple[NDArray[np.int64], NDArray[np.float64]]] = field(default_factory=dict)
     instants: dict[tuple[frozenset[int], int], BlockInstants | None] = field(default_factory=dict)
-
-
-def numbers_of(ref: SignalRef, raw: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """The numbers that raw values of a signal stand for, scale not applied."""
-    if is_counted(ref.definition):
-        offset = np.uint64(key_offset(ref.definition))
-        return ((raw ^ offset) - offset).view(np.int64).astype(np.float64) if offset else raw.astype(np.float64)
-    numbers: NDArray[np.float64] = numeric(ref.definition, raw).astype(np.float64)
-    return numbers
 
 
 class BlockInstants:
@@ -257,7 +248,7 @@ class BlockInstants:
     def numbers(self, ref: SignalRef) -> NDArray[np.float64]:
         """As `evaluate.Instants` says."""
         raw, known = self.raw(ref)
-        return np.where(known, numbers_of(ref, raw), np.nan)
+        return np.where(known, numeric(ref.definition, raw).astype(np.float64), np.nan)
 
     def changed(self, ref: SignalRef) -> NDArray[np.bool_]:
         """As `evaluate.Instants` says."""
