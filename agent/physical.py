@@ -90,8 +90,9 @@ def key_offset(signal: SignalDefinition) -> int:
     """What is added to the number that a raw value stands for to make it a key.
 
     The key of a raw value is unsigned, and in the order of the numbers: 2 ** (length - 1) is added where it is signed.
+    A float's key is its raw value, in no order.
     """
-    return 1 << signal.length - 1 if signal.signed else 0
+    return 1 << signal.length - 1 if signal.signed and not reads_as_float(signal) else 0
 
 
 def _linear(signal: SignalDefinition, values: NDArray[Any], scale: int, offset: int) -> NDArray[Any]:

@@ -21,7 +21,7 @@ import numpy as np
 from agent.blocks import find, runs, starts
 from agent.decode import ids
 from agent.model import MESSAGE_SHIFT, RAW_SIGNALS, split_group_key
-from agent.physical import reads_as_float
+from agent.physical import key_offset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -203,8 +203,7 @@ class SignalIndex:
         )
         self.first = np.concatenate([self.first, self.first[-1] + np.cumsum(counts, dtype=np.int64)])
         self.bits = np.concatenate([self.bits, np.array([signal.length for signal in signals], np.uint8)])
-        sign = [1 << signal.length - 1 if signal.signed and not reads_as_float(signal) else 0 for signal in signals]
-        self.sign = np.concatenate([self.sign, np.array(sign, np.uint64)])
+        self.sign = np.concatenate([self.sign, np.array([key_offset(signal) for signal in signals], np.uint64)])
         self._sort(
             np.concatenate([self._sorted, keys]),
             np.concatenate([self._stream_key_sorted, np.array(stream_keys, np.int64)]),

@@ -28,7 +28,7 @@ from agent.decode.decoder import Decoder
 from agent.decode.plan import Plan
 from agent.errors import ConfigError
 from agent.model import EXTENDED_MASK, FrameBlock, split_group_key
-from agent.physical import names, numeric, physical, reads_as_float
+from agent.physical import key_offset, names, numeric, physical
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -226,9 +226,7 @@ class _LastValues:
 
     def keys(self, ref: SignalRef) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         raw = self._raw.get((ref.message, ref.signal))
-        definition = ref.definition
-        sign = 1 << definition.length - 1 if definition.signed and not reads_as_float(definition) else 0
-        return np.array([(raw or 0) ^ sign], np.uint64), np.array([raw is not None])
+        return np.array([(raw or 0) ^ key_offset(ref.definition)], np.uint64), np.array([raw is not None])
 
     def numbers(self, ref: SignalRef) -> NDArray[np.float64]:
         raw = self._raw.get((ref.message, ref.signal))
