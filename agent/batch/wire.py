@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-LENGTH_DELIMITED = 2
+VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
+_FIXED = {FIXED64: 8, FIXED32: 4}
+_VARINT_BYTES_MAX = 10
 _SEVENS = np.arange(0, 64, 7, dtype=np.uint64)
 _CELLS_MAX = 131_072
 """Bytes that are laid out at a time: each takes eight bytes of temporary memory, and more."""
@@ -74,7 +76,7 @@ def delimited_field(number: int, content: bytes) -> bytes:
     """A length-delimited field (bytes, or packed numbers); nothing where the content is empty."""
     if not content:
         return b""
-    return _varint(number << 3 | LENGTH_DELIMITED) + _varint(len(content)) + content
+    return _varint(number << 3 | DELIMITED) + _varint(len(content)) + content
 
 
 def _varint(number: int) -> bytes:
@@ -84,11 +86,6 @@ def _varint(number: int) -> bytes:
         number >>= 7
     written.append(number)
     return bytes(written)
-
-
-VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
-_FIXED = {FIXED64: 8, FIXED32: 4}
-_VARINT_BYTES_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ verified without a section. How a checksum is computed no DBC file says; only wh
     e2e-2            AUTOSAR E2E profile 2: as crc8-h2f, and then the one of sixteen data ids that the counter selects
 
 What must hold between the keys is said by `integrity_violations`; what must hold between them and the DBC files is
-`agent.collect.integrity.protection`' matter.
+`agent.collect.integrity.protection`'s matter.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.decode import cantools_child
 from agent.decode.assigning import FLOAT_BITS
 from agent.decode.grammar import Lines
 from agent.decode.report import Severity, Subject
@@ -49,6 +48,8 @@ WORK = (260.0, 200e-6)
 TIMEOUT_S = 300.0
 """By the wall clock, for a machine that is busy with something else."""
 ANSWER_BYTES_MAX = 64 << 20
+_CHILD = Path(__file__).with_name("cantools_child.py")
+"""Run, and never imported: an agent without such files does without it."""
 
 
 class _Signal(msgspec.Struct):
@@ -115,7 +116,7 @@ def _ask_child(kind: Kind, file: str, text: str) -> _Answer:
     base, each, most = MEMORY_BYTES
     memory_bytes = min(base + each * len(content), most)
     work = WORK[0] + WORK[1] * len(content)
-    command = [sys.executable, "-I", cantools_child.__file__, kind, str(memory_bytes), str(work), *_import_paths()]
+    command = [sys.executable, "-I", str(_CHILD), kind, str(memory_bytes), str(work), *_import_paths()]
     try:
         done = subprocess.run(command, input=content, capture_output=True, check=False, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:

@@ -64,11 +64,6 @@ class Layout:
         self._met_shape = np.empty(0, np.int64)
         self.tabulate()
 
-    @property
-    def uniform(self) -> bool:
-        """Whether each slot has one variant, the whole one."""
-        return self._is_uniform
-
     def forget(self) -> None:
         """Shapes have other numbers now: no variant has been met."""
         self._met_key, self._met_shape = np.empty(0, np.uint64), np.empty(0, np.int64)
@@ -101,7 +96,7 @@ class Layout:
 
         slot_counts: int64 (N,), frames · variants: int64 (P,), frames of each; None where all are whole
         """
-        if variants is None and self.uniform:
+        if variants is None and self._is_uniform:
             counts: NDArray[np.int64] = slot_counts.take(self.slot)
             return counts
         if variants is None:
@@ -132,7 +127,7 @@ class Layout:
         self.defective = (defects >= Defect.MULTIPLEXOR).nonzero()[0]
         self.defective_slot = (variants.take(self.defective) >> 32).tolist()
         self.defect = defects.take(self.defective).tolist()
-        self._is_uniform = len(variants) == len(messages) == len(fixed)
+        self._is_uniform = len(variants) == len(messages) == len(fixed)  # each slot has one variant, the whole one
         self._number_variants(messages, each, of, variants >> 32)
         self._tabulate_columns(variants >> 32)
 

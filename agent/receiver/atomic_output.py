@@ -83,9 +83,6 @@ class FileGroup:
         self._contents: dict[Path, bytes] = {}
         self._pool: ThreadPoolExecutor | None = None
 
-    def __contains__(self, path: Path) -> bool:
-        return path in self._contents
-
     def add(self, path: Path, content: bytes) -> None:
         """To be written; in place of what is there."""
         self._contents[path] = content

@@ -188,7 +188,7 @@ class Boot:
         return epoch
 
     def _misfit(self, time_ns: NDArray[np.int64], number: int, reading: ClockReading) -> NDArray[np.float64]:
-        """By how much each frame would be before or after a epoch, or after the reading."""
+        """By how much each frame would be before or after an epoch, or after the reading."""
         monotonic = time_ns.astype(np.float64) - float(self.epochs[number].offset_ns)
         end = min(self._end[number], float(reading.monotonic_ns))
         return np.maximum(np.maximum(self._begin[number] - monotonic, monotonic - end), 0.0)
@@ -199,7 +199,7 @@ class Boot:
         return np.maximum(now_ns - time_ns.astype(np.float64), 0.0)
 
     def _beyond(self, monotonic: NDArray[np.float64], number: int) -> NDArray[np.float64]:
-        """What wall less monotonic should have been in a epoch, less what it should have been at first."""
+        """What wall less monotonic should have been in an epoch, less what it should have been at first."""
         true = self._true[number]
         at, beyond = [float(at) for at, _ in true], [float(offset - true[0][1]) for _, offset in true]
         return np.asarray(np.interp(monotonic, at, beyond), np.float64)
@@ -214,7 +214,7 @@ class Boot:
         return bool((np.abs(beyond + float(true[0][1] - epoch.offset_ns)) > RESOLUTION_NS).any())
 
     def _true_offsets(self, number: int) -> list[TrueOffset]:
-        """What wall less monotonic should have been in a epoch, from time to time; nothing where nobody knows."""
+        """What wall less monotonic should have been in an epoch, from time to time; nothing where nobody knows."""
         own = list(self.epochs[number].trusted)
         before = [each.trusted[-1] for each in self.epochs[:number] if each.trusted][-1:]
         after = [each.trusted[0] for each in self.epochs[number + 1 :] if each.trusted][:1]

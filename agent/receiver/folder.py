@@ -24,7 +24,7 @@ from agent.spool.disk import Disk
 from agent.system.durable import make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from agent.model import Gap, SealedBatch
@@ -38,21 +38,32 @@ def open_folder(out: Path, vehicle: str, catalog: bytes, priorities: Iterable[Pr
     if out.is_dir() and next(out.rglob(f"*{BATCH_SUFFIX}"), None):
         raise ConfigError(f"--out: {out} holds batches already; accepted: a folder that is new or empty")
     receiver = BatchReceiver(out)
-    _put(receiver, vehicle, catalog)
-    return {priority: FolderStore(receiver, vehicle, _STREAMS[priority]) for priority in priorities}
+
+    def put(payload: bytes) -> None:
+        accepted = receiver.accept(payload, vehicle=vehicle)
+        if accepted.verdict not in (Verdict.BATCH, Verdict.CATALOG):
+            raise SpoolError(f"cannot store what was just made: {accepted.reason or accepted.verdict}")
+
+    put(catalog)
+    return {
+        priority: FolderStore(f"{_STREAMS[priority]}-{secrets.token_hex(6)}", lambda _, payload: put(payload))
+        for priority in priorities
+    }
 
 
 class FolderStore:
-    """Stores batches as files; nothing is journaled, because what is replayed can be replayed again."""
+    """Stores batches as files; nothing is journaled, because what is replayed can be replayed again.
+
+    write   makes a file of a batch: its sequence number and its bytes
+    """
 
     has_journal = False
 
-    def __init__(self, receiver: BatchReceiver, vehicle: str, stream: str) -> None:
-        self.stream = f"{stream}-{secrets.token_hex(6)}"
+    def __init__(self, stream: str, write: Callable[[int, bytes], None]) -> None:
+        self.stream = stream
         self.next_sequence = 0
-        self._receiver = receiver
+        self._write = write
         self._gaps: list[Gap] = []
-        self._vehicle = vehicle
 
     def append_entry(self, entry: bytes) -> bool:  # noqa: ARG002
         """Nothing to do."""
@@ -69,15 +80,9 @@ class FolderStore:
     def append(self, batches: Sequence[SealedBatch]) -> None:
         """Write a file each."""
         for batch in batches:
-            _put(self._receiver, self._vehicle, batch.payload)
+            self._write(self.next_sequence, batch.payload)
             self.next_sequence += 1
         self._gaps.clear()
-
-
-def _put(receiver: BatchReceiver, vehicle: str, payload: bytes) -> None:
-    accepted = receiver.accept(payload, vehicle=vehicle)
-    if accepted.verdict not in (Verdict.BATCH, Verdict.CATALOG):
-        raise SpoolError(f"cannot store what was just made: {accepted.reason or accepted.verdict}")
 
 
 LOCK = ".lock"

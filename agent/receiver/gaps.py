@@ -222,10 +222,10 @@ class SequenceRanges:
             )
         ]
 
-    def holes(self, first: int = 0) -> list[SequenceRange]:
-        """What is missing from `first` to the last one received; its times are those of the batches beside it, or 0."""
+    def holes(self) -> list[SequenceRange]:
+        """What is missing from 0 to the last one received; its times are those of the batches beside it, or 0."""
         holes = []
-        end_ns = 0
+        first = end_ns = 0
         for batches in self._ranges:
             if batches.first > first:
                 holes.append(SequenceRange(first, batches.first - 1, end_ns, batches.begin_ns))

@@ -34,7 +34,8 @@ from agent.receiver.layout import BATCH_SUFFIX, CATALOG_SUFFIX, CatalogFolders
 from agent.receiver.windows import TimeRange, WindowPart, batch_parts, time_ranges
 from agent.spool.disk import Disk
 from agent.spool.index import SequenceSet
-from agent.spool.segment import HEAD_BYTES, SUFFIX, Head, scan
+from agent.spool.segment import HEAD_BYTES, Head, scan
+from agent.spool.segment import SUFFIX as SEGMENT_SUFFIX
 from agent.spool.state import read_state, stream_at
 
 if TYPE_CHECKING:
@@ -274,9 +275,6 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path
 
 
-SEGMENT_SUFFIX = SUFFIX
-
-
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
     """Where a record lies. `waits`: it has still to be sent."""
@@ -301,13 +299,13 @@ class StoredRecord:
 
 def refuse_spool(out: Path) -> None:
     """Raise `ConfigError` where a folder to write into is a spool, whole or of one priority: it is the agent's own."""
-    if any(next(out.glob(pattern), None) for pattern in (f"*{SUFFIX}", f"*/*{SUFFIX}")):
+    if any(next(out.glob(pattern), None) for pattern in (f"*{SEGMENT_SUFFIX}", f"*/*{SEGMENT_SUFFIX}")):
         raise ConfigError(f"--out: {out} is a spool, and its agent's alone; accepted: another folder")
 
 
 def records(path: Path) -> Iterator[StoredRecord]:
     """Records of a segment file in the order they lie in; none where its name is no segment's."""
-    number = path.name.removesuffix(SUFFIX)
+    number = path.name.removesuffix(SEGMENT_SUFFIX)
     if not number.isdecimal():
         return
     waits = _waiting(_state_beside(path))

@@ -16,6 +16,7 @@ Failure: a catalog that cannot be read raises `BatchError` with its file when it
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -24,7 +25,6 @@ from agent.errors import BatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from agent.batch.catalog import Catalog
 
@@ -85,16 +85,14 @@ class CatalogFolders:
 
     def add_above(self, folder: Path) -> None:
         """Know the files of a `catalogs` folder in this folder or a few levels above it."""
-        for level in (folder, *folder.parents[: LEVELS_ABOVE - 1]):
-            if (level / FOLDER).is_dir():
-                for path in sorted((level / FOLDER).glob(f"*{CATALOG_SUFFIX}")):
-                    self.add_file(path)
+        for catalogs in filter(Path.is_dir, _catalog_folders(folder)):
+            for path in sorted(catalogs.glob(f"*{CATALOG_SUFFIX}")):
+                self.add_file(path)
 
     def find(self, name: str, folder: Path) -> None:
         """Know the catalog of that hash, where it lies in a `catalogs` folder in this folder or a few levels above."""
         if name not in self._files:
-            levels = (folder, *folder.parents[: LEVELS_ABOVE - 1])
-            places = (level / FOLDER / f"{name}{CATALOG_SUFFIX}" for level in levels)
+            places = (catalogs / f"{name}{CATALOG_SUFFIX}" for catalogs in _catalog_folders(folder))
             found = next((path for path in places if path.is_file()), None)
             if found is not None:
                 self.add_file(found)
@@ -133,6 +131,11 @@ class CatalogFolders:
         if catalog.hash != name:
             raise BatchError(f"catalog {path} has the content of {catalog.hash}")
         return catalog
+
+
+def _catalog_folders(folder: Path) -> list[Path]:
+    """Where catalogs may be: in this folder, and in a few levels above it."""
+    return [level / FOLDER for level in (folder, *folder.parents[: LEVELS_ABOVE - 1])]
 
 
 class MissingCatalogs:

@@ -146,12 +146,12 @@ def _message(group: Group, catalog: Catalog) -> MessageDefinition | None:
 ROWS = 20_000
 KEPT_ROWS = 200_000
 JUMP_NS = 600 * 10**9
-"""Frames of a batch further apart than this are separate time_ranges: the clock was set in between."""
+"""Frames of a batch further apart than this are separate time ranges: the clock was set in between."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """A time_range of time in which a batch has frames; both ends are frames' times."""
+    """A range of time in which a batch has frames; both ends are frames' times."""
 
     id: BatchId
     begin_ns: int
@@ -165,7 +165,7 @@ class TimeRange:
 
 
 def time_ranges(batch_id: BatchId, times: Sequence[NDArray[np.int64]]) -> list[TimeRange]:
-    """The time_ranges of time of a batch's groups."""
+    """The time ranges in which a batch's groups have frames."""
     joined = np.sort(np.concatenate([np.empty(0, np.int64), *times]))
     if not len(joined):
         return []

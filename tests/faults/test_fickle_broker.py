@@ -86,11 +86,10 @@ MOODS = (
 
 @dataclass
 class Fickle:
-    """What the broker does at the moment, and what it has passed on."""
+    """What the broker does at the moment, and what it holds back."""
 
     inbox: BatchReceiver
     mood: Mood = WELL
-    passed_on: list[bytes] = field(default_factory=list)
     held: list[bytes] = field(default_factory=list)
 
     def admit(self, connect: Connect) -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 USERS = {"car": "secret", "all": "all"}
 FORBIDDING = "user car\ntopic write canferry/car-1/status\nuser all\ntopic read #\n"
-ALLOWING = FORBIDDING.replace("status\n", "#\n", 1)
 
 
 async def test_batches_a_broker_forbids_are_kept_after_a_connection_that_ended_early(tmp_path: Path) -> None:

@@ -30,18 +30,12 @@ _SETTLE_S = 0.2
 _SILENT = logging.CRITICAL + 1
 
 
-class CellularLink:
-    """Relays connections to `port` on to the broker's; `up` until `cut`, and again from `restore` on."""
+class _Server:
+    """Takes connections on `port` between `async with` and its end, which ends them."""
 
-    def __init__(self, broker_port: int) -> None:
-        self._broker_port = broker_port
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._answers = asyncio.Event()
-        self._answers.set()
-        self._passed = asyncio.Event()
-        self.up = True
+    def __init__(self) -> None:
         self.port = 0
-        self.bytes_sent = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -54,6 +48,38 @@ class CellularLink:
         self._server.close()
         self._end_connections()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _end_connections(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass  # the end of a link, or a client that is gone, is no news
+        finally:
+            writer.transport.abort()
+            self._tasks.discard(task)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+
+class CellularLink(_Server):
+    """Relays connections to `port` on to the broker's; `up` until `cut`, and again from `restore` on."""
+
+    def __init__(self, broker_port: int) -> None:
+        super().__init__()
+        self._broker_port = broker_port
+        self._answers = asyncio.Event()
+        self._answers.set()
+        self._passed = asyncio.Event()
+        self.up = True
+        self.bytes_sent = 0
 
     async def cut(self, fading_s: float = 0.0) -> None:
         """End it. Before that answers are lost until one more batch has got through, or for so long."""
@@ -71,22 +97,9 @@ class CellularLink:
         self._answers.set()
         self.up = True
 
-    def _end_connections(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            if self.up:
-                await self._relay(reader, writer)
-        except (OSError, asyncio.CancelledError):
-            pass  # the end of a link is this relay's business
-        finally:
-            writer.transport.abort()
-            self._tasks.discard(task)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.up:
+            await self._relay(reader, writer)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         broker_reader, broker_writer = await asyncio.open_connection("127.0.0.1", self._broker_port)
@@ -117,12 +130,8 @@ class CellularLink:
             await writer.drain()
 
 
-class EmbeddedBroker:
-    """Takes connections on `port` between `async with` and its end."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+class EmbeddedBroker(_Server):
+    """An MQTT broker at `port`."""
 
     async def __aenter__(self) -> Self:
         from amqtt.broker import Broker
@@ -138,27 +147,14 @@ class EmbeddedBroker:
             )
         )
         await self._broker.start()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
+        return await super().__aenter__()
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self._server.close()
         await self._broker.shutdown()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().__aexit__(exc_type, exc, tb)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            await self._broker.stream_connected(reader, writer, "default")
-        except (OSError, asyncio.CancelledError):
-            pass  # a client that is gone is no news
-        finally:
-            writer.transport.abort()
-            self._tasks.discard(task)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._broker.stream_connected(reader, writer, "default")

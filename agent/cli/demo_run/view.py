@@ -45,7 +45,7 @@ class DemoStatus:
     acknowledged_…     by the broker
     received_batches   at the cloud's end, each once
     latency_s          of the batch that arrived last, from its newest sample
-    said               the agent's last log line
+    log_line           the agent's last
     """
 
     scenario: Scenario

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from agent.config import config_from_arguments, parse_dbc_arguments
 from agent.daemon.replay import replay_into
 from agent.decode.groups import GroupWatch
 from agent.decode.loading import load_buses
+from agent.receiver.folder import FolderStore
 from agent.receiver.layout import BATCH_SUFFIX, CATALOG_SUFFIX, FOLDER
 from agent.sources.logs.channels import missing
 from agent.sources.replay import log_channels, read_log
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from agent.config.priorities import Priority
-    from agent.model import FrameBlock, Gap, SealedBatch
+    from agent.model import FrameBlock
     from agent.sources.replay import LogReader
 
 
@@ -74,39 +76,13 @@ def recorded(
 
 def _scratch_stores(
     folder: Path, _vehicle: str, catalog: bytes, priorities: Iterable[Priority]
-) -> Mapping[Priority, _ScratchStore]:
-    """A store for each priority; the catalog is stored."""
+) -> Mapping[Priority, FolderStore]:
+    """A store for each priority, whose files are read once and deleted; the catalog is stored."""
     name = decode_catalog(catalog).hash
     (folder / FOLDER).mkdir()
     (folder / FOLDER / f"{name}{CATALOG_SUFFIX}").write_bytes(catalog)
-    return {priority: _ScratchStore(folder, str(priority)) for priority in priorities}
+    return {priority: FolderStore(str(priority), partial(_write, folder, priority)) for priority in priorities}
 
 
-class _ScratchStore:
-    """Batches as files that are read once and deleted."""
-
-    has_journal = False
-
-    def __init__(self, folder: Path, stream: str) -> None:
-        self.stream = stream
-        self.next_sequence = 0
-        self._folder = folder
-
-    def append_entry(self, entry: bytes) -> bool:  # noqa: ARG002
-        """Nothing to do."""
-        return True
-
-    def add_gap(self, gap: Gap) -> None:
-        """A log has none."""
-        raise AssertionError(gap)
-
-    def pending_gaps(self) -> tuple[Gap, ...]:
-        """None."""
-        return ()
-
-    def append(self, batches: Sequence[SealedBatch]) -> None:
-        """Write a file each."""
-        for batch in batches:
-            path = self._folder / f"{self.stream}-{self.next_sequence}{BATCH_SUFFIX}"
-            path.write_bytes(batch.payload)
-            self.next_sequence += 1
+def _write(folder: Path, priority: Priority, sequence: int, payload: bytes) -> None:
+    (folder / f"{priority}-{sequence}{BATCH_SUFFIX}").write_bytes(payload)

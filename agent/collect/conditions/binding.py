@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from agent.collect.conditions.syntax import (
@@ -213,17 +214,27 @@ def _in_range(signal: Signal, operator: Operator, constant: Fraction, written: C
 
 
 class Directory:
-    """Finds signals and messages by name."""
+    """Finds signals and messages by name; the tables of names are made when the first one is sought."""
 
     def __init__(self, messages: Sequence[MessageDefinition]) -> None:
         self.messages = tuple(messages)
         self.decoded = tuple(_decoded(messages))
-        self._signals: dict[str, list[tuple[int, int]]] = {}
-        self._messages: dict[str, list[int]] = {}
+
+    @cached_property
+    def _messages(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
         for index in self.decoded:
-            self._messages.setdefault(messages[index].name, []).append(index)
-            for number, signal in enumerate(messages[index].signals):
-                self._signals.setdefault(signal.name, []).append((index, number))
+            found.setdefault(self.messages[index].name, []).append(index)
+        return found
+
+    @cached_property
+    def _signals(self) -> dict[str, list[tuple[int, int]]]:
+        """Of each name the indexes of message and signal."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for index in self.decoded:
+            for number, signal in enumerate(self.messages[index].signals):
+                found.setdefault(signal.name, []).append((index, number))
+        return found
 
     def signal(self, name: Name) -> SignalRef:
         """The one signal that a name means."""

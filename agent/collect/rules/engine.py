@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,37 +37,32 @@ class KeepMask:
     events: list[Event]
 
 
-@dataclass(slots=True)
 class RuleStates:
     """The rules of all slots, and their state between blocks. For each block first `begin`, then `finish`.
 
     always   uint8 (slots,): the priority that all samples of a slot are kept with, 0 where not all are
+    latest   sample of each slot, before the block at hand
     """
 
-    signal_index: SignalIndex
-    book: RuleBook
-    always: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
-    latest: LastSamples = field(init=False)
-    _effective_rules: list[EffectiveRule] = field(default_factory=list)
-    _of_message: dict[int, list[EffectiveRule]] = field(default_factory=dict)
-    _always_slots: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    _shared: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))  # with more than one interval
-    _changes: ChangeStates = field(init=False)
-    _intervals: IntervalStates = field(init=False)
-    _absence: AbsenceMonitor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.signal_index.on_change(self._grow, self._shrink)
-        self.latest = LastSamples(self.signal_index)
-        self._absence = AbsenceMonitor(self.signal_index, self._timeout_of)
-        self._changes = ChangeStates(self.signal_index, self._effective_rules.__getitem__)
-        self._intervals = IntervalStates(self.signal_index, self.latest, self._effective_rules.__getitem__)
+    def __init__(self, signal_index: SignalIndex, book: RuleBook) -> None:
+        self._signal_index = signal_index
+        self._book = book
+        self.always = np.empty(0, np.uint8)
+        self._always_slots = np.empty(0, np.int64)
+        self._shared = np.empty(0, np.bool_)  # with more than one interval
+        self._effective_rules: list[EffectiveRule] = []
+        self._of_message: dict[int, list[EffectiveRule]] = {}
+        signal_index.on_change(self._grow, self._shrink)  # before those that ask for the rules
+        self.latest = LastSamples(signal_index)
+        self._absence = AbsenceMonitor(signal_index, self._timeout_of)
+        self._changes = ChangeStates(signal_index, self._effective_rules.__getitem__)
+        self._intervals = IntervalStates(signal_index, self.latest, self._effective_rules.__getitem__)
 
     def _grow(self, stream_keys: range) -> None:
         fresh = [
             rule
             for stream_key in stream_keys
-            for rule in self.signal_index.of_signals(stream_key, self._of_message, self.book.effective_rule)
+            for rule in self._signal_index.of_signals(stream_key, self._of_message, self._book.effective_rule)
         ]
         self._effective_rules += fresh
         self.always = np.concatenate([self.always, np.array([each.priority for each in fresh], np.uint8)])
@@ -81,13 +76,13 @@ class RuleStates:
         self._shared = self._shared.take(staying.slots)
 
     def _timeout_of(self, stream_key: int) -> AbsenceTimeout:
-        slots = self.signal_index.slots(range(stream_key, stream_key + 1))
+        slots = self._signal_index.slots(range(stream_key, stream_key + 1))
         given = [stale_ns for each in slots if (stale_ns := self._effective_rules[each].stale_ns)]
         if given:
             return AbsenceTimeout(min(given), expected=False)
-        message = int(self.signal_index.message[stream_key])
+        message = int(self._signal_index.message[stream_key])
         return AbsenceTimeout(
-            stopped_after_ns(self.signal_index.messages[message]) if message >= 0 else 0, expected=True
+            stopped_after_ns(self._signal_index.messages[message]) if message >= 0 else 0, expected=True
         )
 
     def observe(self, view: BlockView, now: NDArray[np.int64]) -> list[Event]:

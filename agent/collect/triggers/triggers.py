@@ -11,7 +11,7 @@ Limit: of an id that has left the signal index nothing is recorded of the time b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 class Trigger:
     """A ``[[trigger]]``, and its state between blocks.
 
+    messages  those whose frames are its instants
     armed     its condition has been known not to be true: from then on it fires; from the start, but not after a reload
     on        it has fired, and is not over yet
     level     what its condition was after the last instant
@@ -61,6 +62,10 @@ class Trigger:
     since: int | None = None
     fired: int | None = None
     passed_over: int = 0
+    messages: frozenset[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.messages = frozenset(message for each in self.conditions for message in each.messages)
 
     @classmethod
     def of(cls, config: TriggerConfig, directory: Directory, *, armed: bool = True) -> Trigger:
@@ -73,11 +78,6 @@ class Trigger:
     def conditions(self) -> list[CompiledCondition]:
         """`when`, and `until` where there is one."""
         return [self.when] if self.until is None else [self.when, self.until]
-
-    @property
-    def messages(self) -> frozenset[int]:
-        """The messages whose frames are its instants."""
-        return frozenset(message for each in self.conditions for message in each.messages)
 
     def run(self, at: BlockInstants) -> list[tuple[int, int]]:
         """The instants at which it fires, and how many events were passed over before each, since the last one."""

@@ -99,14 +99,13 @@ class Recorder:
         """Whether no window reaches as far as this rebased time."""
         return begin > self._latest_end
 
-    def open(self, number: int, arrival: int, event: int) -> _Window:
+    def open(self, number: int, arrival: int, event: int) -> None:
         """Begin a window of a trigger, for an event at a rebased time and place in the block."""
         recording = self._recordings[number]
         config = recording.config
         window = _Window(event - config.before, event + config.after, arrival)
         recording.windows.append(window)
         self._latest_end = max(self._latest_end, window.end)
-        return window
 
     def missing(self, number: int, rebased: NDArray[np.int64], event: int) -> NDArray[np.bool_]:
         """Which of the frames before an event are to be recorded: in its window, and in none of the trigger before."""

@@ -43,7 +43,7 @@ class LogStream(io.RawIOBase):
     """The decompressed bytes of a log.
 
     torn     the compressed file ended before its end
-    broken   why it could not be decompressed any further; None: it could
+    damage   why it could not be decompressed any further; None: it could
     """
 
     def __init__(self, inner: _Readable) -> None:

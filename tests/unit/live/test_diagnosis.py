@@ -19,7 +19,6 @@ from agent.uplink.reasons import REFUSALS, acknowledgement_text
 from tests.support.documents import OPERATION, rows
 from tests.support.snapshots import NOW_NS, snapshot
 
-EXPIRED = "TLSV1_ALERT_CERTIFICATE_EXPIRED"
 DENIED = LogLine(
     time_ns=NOW_NS,
     level="warning",
