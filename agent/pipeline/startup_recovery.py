@@ -68,7 +68,8 @@ def recover(
     if start.unsealed_since_ns or not all(each.recovery.clean for each in found.values()):
         entries = found[reporting].entries
         begin_ns = _stored_until_ns(stores[reporting].spool, catalogs, entries)
-        begin_ns = begin_ns if entries else max(begin_ns, start.unsealed_since_ns)
+        if not entries or stores[reporting].journal.is_replaced:  # which pieces of a much older batch may have done
+            begin_ns = max(begin_ns, start.unsealed_since_ns)
         begin_ns = begin_ns or max(each.recovery.last_written_ns for each in found.values()) - start.interval_ns
         log.warning(
             "interruption_found",

@@ -40,6 +40,8 @@ SEAL_BYTES_MIN = 1 << 10
 """No batch is to be sealed smaller: it would be nothing but its own frame."""
 _LONGEST_NAME = f"{'x' * 32}/{2**63}"
 """Of a batch, in its message properties."""
+_LONGEST_CLASS = "critical"
+"""Of a batch, in its topic."""
 
 Key = tuple[str, int]
 """Stream and sequence."""
@@ -274,7 +276,7 @@ class HeldBack:
     def begin(self, limits: LinkLimits, options: SenderOptions) -> None:
         """A link came up: how much the broker takes there."""
         properties = options.properties("batch", _LONGEST_NAME)
-        self.sizes.named = limits.payload_bytes(options.topic(options.batch), properties)
+        self.sizes.named = limits.payload_bytes(options.batch_topic(_LONGEST_CLASS), properties)
 
     def is_foreign(self, record: SpooledBatch) -> bool:
         """Whether it was sealed for another vehicle than the configured one."""

@@ -343,6 +343,30 @@ def test_batches_cut_anew_arrive_once_wherever_the_process_ends(shelf: CatalogSt
     assert steps > 10
 
 
+@pytest.mark.timeout(120)
+def test_an_interruption_while_an_old_batch_is_cut_is_not_as_old(shelf: CatalogStore) -> None:
+    for steps in count():
+        car = Car(shelf)
+        car.start()
+        while not car.packer.counters.batches:
+            car.feed()
+        end(car, "killed")
+        car.clock.now_ns += 3600 * 10**9
+        car.start()
+        since_ns = car.clock.wall_ns()
+        car.disk.cut_after = steps
+        try:
+            car.cut()
+            break
+        except PowerCutError:
+            car.disk.cut_after = -1
+        end(car, "without power")
+        car.start(unsealed_since_ns=since_ns)
+        gaps = [gap for batch in check(car) for gap in batch.gaps if gap.kind == GapKind.INTERRUPTED]
+        assert [gap.begin_ns for gap in gaps if gap.end_ns > since_ns] == [since_ns], steps
+    assert steps > 10
+
+
 def test_batches_sealed_while_there_was_no_limit_are_cut_when_it_is_back(shelf: CatalogStore) -> None:
     car = Car(shelf)
     car.start()

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from agent.errors import ConfigError
 from agent.uplink.backoff import Backoff
-from agent.uplink.held_back import BATCHES_MAX, CLOSING_FIRST_S, CLOSING_MAX_S, ClosingBatches
+from agent.uplink.held_back import BATCHES_MAX, CLOSING_FIRST_S, CLOSING_MAX_S, ClosingBatches, HeldBack
 from agent.uplink.in_flight import DeadLinkDetector, Traffic
-from agent.uplink.options import MqttOptions, parse_broker
+from agent.uplink.options import MqttOptions, SenderOptions, parse_broker
+from agent.uplink.properties import NONE
 from agent.uplink.reasons import acknowledgement_text
 from agent.uplink.send_policy import RateLimit, Window
 from agent.uplink.transport import (
+    LinkLimits,
     Outcome,
     Trouble,
     outcome_of_acknowledgement,
@@ -269,3 +271,14 @@ def test_a_refused_broker_address_tells_no_password(url: str) -> None:
 def test_options_name_their_address_and_hide_their_password() -> None:
     assert MqttOptions("::1", 1883).address == "[::1]:1883"
     assert "hidden" not in repr(MqttOptions("b", password="hidden"))
+
+
+@pytest.mark.parametrize("priority", ["critical", "normal", "bulk"])
+def test_a_batch_of_the_limit_fits_the_topic_of_each_priority(priority: str) -> None:
+    options, limits = SenderOptions("car-1", batch="canferry/{vehicle}/{class}"), LinkLimits(maximum_packet_bytes=1000)
+    held_back = HeldBack(options)
+    held_back.begin(limits, options)
+    most = limits.payload_bytes(options.batch_topic(f"{priority}-0123456789ab"), NONE)
+    assert most is not None
+    assert held_back.sizes.named is not None
+    assert most - 4 <= held_back.sizes.named <= most
